@@ -1,0 +1,73 @@
+"""Find a thing by its name: a name on a shelf is the name of a file, and anything of the user's own is `place:Name`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cropland.errors import RecipeError
+
+
+def names(shelf: str) -> list[str]:
+    """The names on a shelf, sorted."""
+    package = importlib.import_module(f"cropland.{shelf}")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def is_foreign(name: str) -> bool:
+    """Whether the name points at code outside the shelves (`file.py:Name` or `package.module:Name`)."""
+    return ":" in name
+
+
+def find(shelf: str, name: str) -> Any:
+    """The one public name of `cropland/<shelf>/<name>.py`, or the user's own `file.py:Name` or `package.module:Name`.
+
+    Raises `RecipeError` naming the nearest name on the shelf.
+    """
+    if is_foreign(name):
+        return _foreign(name)
+    known = names(shelf)
+    if name not in known:
+        raise RecipeError(f"no '{name}' among the {shelf}; {nearest(name, known)}")
+    module = importlib.import_module(f"cropland.{shelf}.{name}")
+    (public,) = module.__all__
+    return getattr(module, public)
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A short piece of advice: the nearest known name, or all of them."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
+
+
+def _foreign(name: str) -> Any:
+    place, _, attribute = name.rpartition(":")
+    module = _load_file(Path(place)) if place.endswith(".py") else _import(place)
+    if not hasattr(module, attribute):
+        raise RecipeError(f"{place} has no '{attribute}'; name something that it defines, as in '{place}:Name'")
+    return getattr(module, attribute)
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise RecipeError(f"cannot import '{name}' ({error}); install it, or name a file as in 'file.py:Name'") from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise RecipeError(f"no file {path} (looked in {Path.cwd()}); name it relative to where the command runs")
+    name = f"_cropland_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,171 @@
+"""A recipe: everything that decides a model, read from TOML."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from cropland.errors import RecipeError
+
+Range = tuple[float, float]
+
+
+class Section(BaseModel):
+    """A frozen part of a recipe; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Network(Section):
+    """Which network: a name on the shelf or `file.py:Name`, its options, and the weights it starts from (`imagenet` or none)."""
+
+    name: str = "unet"
+    options: dict[str, Any] = {}
+    start: str | None = None
+
+
+class Radiometry(Section):
+    """`scene`: every scene is stretched between its own 2nd and 98th percentile. `fixed`: between those of the training set."""
+
+    kind: Literal["scene", "fixed"] = "scene"
+
+
+class Sampling(Section):
+    """Which chips are drawn and how: crops of `crop` pixels at `scale` times the chip's pixel, kept within `pixel_m` metres.
+
+    `groups` and `paste_groups` weigh chip groups (patterns with `*`); unnamed: every chip alike. With probability `paste`, up to
+    three shapes of other chips are pasted into a crop, with their labels. Groups that match a pattern of `one_radiometry` are
+    patches of one collection: their percentiles are pooled.
+    """
+
+    crop: PositiveInt = 256
+    scale: Range = (0.5, 4.0)
+    pixel_m: Range = (0.1, 30.0)
+    groups: dict[str, PositiveFloat] = {}
+    paste: float = Field(0.0, ge=0, le=1)
+    paste_groups: dict[str, PositiveFloat] = {}
+    one_radiometry: tuple[str, ...] = ()
+
+
+class Augmentation(Section):
+    """How far crops are varied; all amounts in units of the range between low and high percentile.
+
+    `gain` and `offset` of all bands together, `band_gain` and `band_offset` per band, `gamma` as exponent 2^±gamma, `haze` towards
+    white, `blur` in pixels of sigma, `noise` as deviation, `window_percentiles` the probability of a stretch taken from the crop
+    rather than from its scene.
+    """
+
+    gain: float = 0.2
+    offset: float = 0.1
+    band_gain: float = 0.15
+    band_offset: float = 0.05
+    gamma: float = 0.4
+    haze: float = 0.3
+    blur: float = 1.0
+    noise: float = 0.03
+    window_percentiles: float = Field(0.5, ge=0, le=1)
+
+
+class Training(Section):
+    """The optimizer's batch never changes; memory decides how it is cut. An epoch is `chips_per_epoch` drawn chips."""
+
+    epochs: PositiveInt = 20
+    chips_per_epoch: PositiveInt = 512
+    batch: PositiveInt = 8
+    learning_rate: PositiveFloat = 1e-3
+    encoder_rate: PositiveFloat = 1.0
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.05, ge=0, le=1)
+    clip: PositiveFloat = 1.0
+    ema: float = Field(0.998, ge=0, lt=1)
+    patience: PositiveInt = 1000
+    seed: int = 0
+
+
+class Validation(Section):
+    """Working pixels (metres) that are scored; the first decides which epoch is best. Empty: the pixel of the chips."""
+
+    working_pixels: tuple[PositiveFloat, ...] = ()
+
+
+class Recipe(Section):
+    """Everything that decides a model."""
+
+    name: str = "cropland"
+    bands: tuple[str, ...] = ("red", "green", "blue")
+    outputs: tuple[str, ...] = ("cropland",)
+    network: Network = Network()
+    radiometry: Radiometry = Radiometry()
+    sampling: Sampling = Sampling()
+    augmentation: Augmentation = Augmentation()
+    loss: dict[str, PositiveFloat] = {"cross_entropy": 1.0, "dice": 1.0}
+    training: Training = Training()
+    validation: Validation = Validation()
+
+
+def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from TOML, with `settings` such as `training.epochs=3` laid over it.
+
+    Raises `RecipeError` for a file that is missing or not TOML, a misspelt key (naming the nearest) or a value out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"no recipe {path}; give the path of a .toml file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}") from error
+    for setting in settings:
+        _lay_over(values, setting)
+    return parse_recipe(values, source=str(path))
+
+
+def parse_recipe(values: dict[str, Any], *, source: str = "recipe") -> Recipe:
+    """A recipe from plain values; raises `RecipeError` with the first fault."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"{source}: {_first_fault(error)}") from error
+
+
+def _lay_over(values: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set {setting}: expected key=value, as in --set training.epochs=3")
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f"--set {setting}: '{section}' is a value, not a section")
+    values[last] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """A value as TOML reads it; a bare word is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key '{place}'; {_advice(fault['loc'])}"
+    return f"{place} = {fault['input']!r}: {fault['msg'].lower()}"
+
+
+def _advice(place: tuple[int | str, ...]) -> str:
+    section: type[BaseModel] = Recipe
+    for part in place[:-1]:
+        annotation = section.model_fields[str(part)].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        section = annotation
+    known = sorted(section.model_fields)
+    close = difflib.get_close_matches(str(place[-1]), known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"

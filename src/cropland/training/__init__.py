@@ -1,0 +1,1 @@
+"""From chips to a model; reading starts at train.py."""

@@ -1,0 +1,52 @@
+"""What moves the weights: AdamW, its schedule, and the moving average that is kept."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from cropland.recipe import Training
+
+
+def make_optimizer(network: nn.Module, training: Training) -> torch.optim.AdamW:
+    """AdamW; weight decay on matrices only, the encoder at its own multiple of the rate.
+
+    Source: Loshchilov and Hutter 2019, arXiv:1711.05101.
+    """
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, weight in network.named_parameters():
+        scale = training.encoder_rate if name.startswith("encoder.") else 1.0
+        decay = training.weight_decay if weight.dim() > 1 else 0.0
+        groups.setdefault((scale, decay), []).append(weight)
+    return torch.optim.AdamW(
+        [{"params": weights, "scale": scale, "weight_decay": decay} for (scale, decay), weights in groups.items()],
+        lr=training.learning_rate,
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, training: Training, progress: float) -> float:
+    """Set and return the learning rate at `progress` 0..1 of the whole training: a linear rise, then half a cosine to zero."""
+    if progress < training.warmup:
+        factor = progress / training.warmup
+    else:
+        factor = 0.5 * (1 + math.cos(math.pi * (progress - training.warmup) / (1 - training.warmup + 1e-9)))
+    rate = training.learning_rate * max(factor, 1e-3)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
+    return rate
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, *, decay: float, step: int) -> None:
+    """Move the averaged weights and statistics towards the network's; early steps are averaged over fewer.
+
+    Source: Polyak and Juditsky 1992, doi:10.1137/0330046.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)

@@ -1,0 +1,83 @@
+"""Pictures of a training: curves, and validation chips from worst to best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cropland.data.chips import Chip, ChipFolder
+from cropland.evaluation.confusion import count
+from cropland.evaluation.predict import Predict, chip_probability, only_bands
+from cropland.model import Model
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SHOWN = 6
+
+
+def curves(rows: Sequence[dict[str, Any]], run: Path) -> None:
+    """Loss and validation IoU by epoch, into curves.png."""
+    figure, (left, right) = _figure(1, 2, width=9, height=3.4)
+    epochs = [row["epoch"] + 1 for row in rows]
+    left.plot(epochs, [row["loss"] for row in rows], color="#1b5e20")
+    left.set(title="training loss", xlabel="epoch")
+    for number, pixel in enumerate(rows[0]["pixels"]):
+        right.plot(epochs, [row["pixels"][number]["iou"] for row in rows], label=f"{pixel['pixel_m']:g} m")
+    right.set(title="validation IoU", xlabel="epoch")
+    right.legend(title="working pixel", frameon=False)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(run / "curves.png", dpi=110)
+
+
+def examples(predict: Predict, chips: ChipFolder, model: Model, run: Path) -> None:
+    """Validation chips spread evenly from worst to best, each with label, probability and its errors, into validation.png."""
+    judged = sorted((_judge(predict, only_bands(chips.read(number), chips.bands, model.bands), model) for number in range(len(chips))), key=lambda each: each[0])
+    places = np.unique(np.linspace(0, len(judged) - 1, min(SHOWN, len(judged))).round().astype(int))
+    figure, axes = _figure(len(places), 4, width=12, height=3 * len(places))
+    for row, (right, chip, probability, mask) in zip(np.atleast_2d(axes), (judged[i] for i in places), strict=True):
+        _show(row, chip, probability, mask, right)
+    figure.savefig(run / "validation.png", dpi=80)
+
+
+def _judge(predict: Predict, chip: Chip, model: Model) -> tuple[float, Chip, np.ndarray, np.ndarray]:
+    pixel = model.nearest_pixel(chip.pixel_m)
+    probability = chip_probability(chip, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
+    mask = np.where(probability == 255, 255, probability >= pixel.threshold * 254).astype(np.uint8)
+    return count(mask, chip.target).accuracy, chip, probability, mask
+
+
+def _show(row: Sequence[Axes], chip: Chip, probability: np.ndarray, mask: np.ndarray, right: float) -> None:
+    low, high = np.percentile(chip.image.values[:, chip.image.valid], (2, 98))
+    picture = np.moveaxis(chip.image.values[:3], 0, -1)
+    row[0].imshow(np.clip((picture - low) / max(high - low, 1e-6), 0, 1))
+    row[1].imshow(np.ma.masked_equal(chip.target, 255), vmin=0, vmax=1, cmap="YlGn", interpolation="nearest")
+    row[2].imshow(np.ma.masked_equal(probability, 255), vmin=0, vmax=254, cmap="magma")
+    row[3].imshow(_errors(mask, chip.target), interpolation="nearest")
+    titles = (f"{chip.group} {chip.id}", "label", "probability", f"right {right:.1%}; red: false alarm, blue: missed")
+    for axes, title in zip(row, titles, strict=True):
+        axes.set_title(title, fontsize=8)
+        axes.axis("off")
+
+
+def _errors(mask: np.ndarray, target: np.ndarray) -> np.ndarray:
+    colours = np.full((*mask.shape, 3), 0.85)
+    known = (mask != 255) & (target != 255)
+    colours[known & (mask == 1) & (target == 1)] = (0.55, 0.75, 0.45)
+    colours[known & (mask == 1) & (target == 0)] = (0.85, 0.15, 0.15)
+    colours[known & (mask == 0) & (target == 1)] = (0.15, 0.3, 0.85)
+    return colours
+
+
+def _figure(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns)

@@ -1,0 +1,224 @@
+"""Training, from top to bottom."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from cyclopts import Parameter
+from rich.console import Console
+from torch import Tensor, nn
+
+from cropland.data.batches import Batch, Sampler, batches
+from cropland.data.chips import ChipFolder, open_chips
+from cropland.errors import ChipError, ModelError
+from cropland.model import Model, build_network
+from cropland.recipe import Recipe, read_recipe
+from cropland.training import journal, pictures
+from cropland.training.contract import check_network
+from cropland.training.device import autocast, choose_device
+from cropland.training.finish import finish, fixed_statistics
+from cropland.training.memory import micro_batch
+from cropland.training.objective import Objective, make_objective, require_finite
+from cropland.training.optimizer import make_optimizer, set_rate, update_average
+from cropland.training.progress import progress_bar
+from cropland.training.validate import Score, validate
+
+SAVE_EVERY_S = 60.0
+
+
+def command(
+    recipe: Path,
+    *,
+    chips: Path,
+    out: Path | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
+    device: str | None = None,
+) -> None:
+    """Train a model from a folder of chips.
+
+    A run that was killed goes on when the same command is given again, and ends at the same weights.
+
+    Example: cropland train recipes/small.toml --chips my_chips --set training.epochs=10
+
+    Parameters
+    ----------
+    recipe
+        A .toml file that decides the model.
+    chips
+        A folder made by `cropland chips`.
+    out
+        The run folder: journal, curves, pictures and model.safetensors. Default: runs/NAME.
+    set_
+        A value laid over the recipe, as in --set training.epochs=3.
+    device
+        cpu or cuda; default: cuda where there is one.
+    """
+    read = read_recipe(recipe, set_ or [])
+    run = out or Path("runs") / read.name
+    model = train(read, open_chips(chips), run, device=device)
+    console = Console()
+    for pixel in model.working_pixels:
+        console.print(f"at {pixel.pixel_m:g} m: validation IoU {pixel.iou:.4f}, threshold {pixel.threshold:.3f}")
+    console.print(f"{model.path}\n{run / 'curves.png'}")
+
+
+def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None = None) -> Model:
+    """Train the recipe's network on the folder's training chips into the run folder, or go on where it stopped.
+
+    Returns the saved model. Raises `ChipError` if a side of the split is empty or a band is missing, `ModelError` if the
+    network breaks its contract, `RecipeError` if the run folder was begun with another recipe or other chips.
+    """
+    training, where = recipe.training, choose_device(device)
+    learn, check = _sides(folder, recipe)
+    torch.manual_seed(training.seed)
+    network = _fresh_network(recipe).to(where, memory_format=torch.channels_last)
+    plan = _plan(recipe, learn, run, network)
+    torch.set_num_threads(plan["threads"])
+    sampler, objective = Sampler(learn, recipe), make_objective(recipe.loss)
+    statistics = fixed_statistics(learn, recipe)
+    average = copy.deepcopy(network)
+    optimizer = make_optimizer(network, training)
+    place = _resume(run, network, average, optimizer, where)
+    steps = max(1, training.chips_per_epoch // training.batch)
+    with progress_bar() as bar:
+        for epoch in range(place.epoch, training.epochs):
+            if epoch - place.best_epoch > training.patience:
+                break
+            network.train()
+            begun, saved, total = time.monotonic(), time.monotonic(), place.loss
+            for step, batch in enumerate(batches(sampler, epoch, first=place.step), place.step):
+                rate = set_rate(optimizer, training, (epoch * steps + step) / (training.epochs * steps))
+                loss = _step(network, batch.to(where), objective, micro=plan["micro_batch"])
+                norm = nn.utils.clip_grad_norm_(network.parameters(), training.clip)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                update_average(average, network, decay=training.ema, step=epoch * steps + step)
+                total += loss
+                bar.show(epoch=epoch, epochs=training.epochs, step=step + 1, steps=steps, chips=training.batch, loss=loss)
+                if time.monotonic() - saved > SAVE_EVERY_S:
+                    place = place.at(epoch=epoch, step=step + 1, loss=total)
+                    journal.save_state(run, _state(network, average, optimizer, place))
+                    saved = time.monotonic()
+            score = validate(average, recipe, check, statistics)
+            row = {"epoch": epoch, "loss": total / steps, "rate": rate, "gradient": float(norm), **score.row()}
+            journal.append(run, {**row, "seconds": round(time.monotonic() - begun, 1)})
+            place = place.after(epoch, score, average)
+            journal.save_state(run, _state(network, average, optimizer, place))
+            pictures.curves(journal.read(run), run)
+            bar.tell(_sentence(row, score))
+    average.load_state_dict(place.best)
+    return finish(average, recipe, check, statistics, run)
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far a run has come: the next epoch and step, the loss summed within the epoch, and the best weights so far."""
+
+    epoch: int
+    step: int
+    loss: float
+    best_epoch: int
+    best_score: float
+    best: Mapping[str, Tensor]
+
+    def at(self, *, epoch: int, step: int, loss: float) -> Place:
+        """Within an epoch."""
+        return Place(epoch, step, loss, self.best_epoch, self.best_score, self.best)
+
+    def after(self, epoch: int, score: Score, average: nn.Module) -> Place:
+        """After an epoch, with its weights if they are the best."""
+        if score.iou > self.best_score:
+            weights = {name: value.clone() for name, value in average.state_dict().items()}
+            return Place(epoch + 1, 0, 0.0, epoch, score.iou, weights)
+        return Place(epoch + 1, 0, 0.0, self.best_epoch, self.best_score, self.best)
+
+
+def _sides(folder: ChipFolder, recipe: Recipe) -> tuple[ChipFolder, ChipFolder]:
+    missing = [band for band in recipe.bands if band not in folder.bands]
+    if missing:
+        raise ChipError(f"{folder.path} has bands {', '.join(folder.bands)}; the recipe also wants {', '.join(missing)}")
+    learn, check = folder.where(split="train"), folder.where(split="validation")
+    if not len(learn) or not len(check):
+        raise ChipError(
+            f"{folder.path} has {len(learn)} training and {len(check)} validation chips; both are needed, "
+            f"cut with --split validation=0.2"
+        )
+    return learn, check
+
+
+def _fresh_network(recipe: Recipe) -> nn.Module:
+    network = build_network(recipe)
+    check_network(network, recipe)
+    if recipe.network.start:
+        encoder = getattr(network, "encoder", None)
+        if not hasattr(encoder, "start"):
+            raise ModelError(f"start = '{recipe.network.start}': this network's encoder knows no such weights; leave start out")
+        encoder.start(recipe.network.start)
+    return network
+
+
+def _plan(recipe: Recipe, learn: ChipFolder, run: Path, network: nn.Module) -> dict[str, Any]:
+    run.mkdir(parents=True, exist_ok=True)
+    device = next(network.parameters()).device
+    chip = torch.zeros(1, len(recipe.bands), recipe.sampling.crop, recipe.sampling.crop, device=device)
+    micro = micro_batch(network.train(), chip, batch=recipe.training.batch)
+    return journal.frozen_plan(
+        run,
+        {
+            "recipe": recipe.model_dump(mode="json"),
+            "chips": {"count": len(learn), "groups": sorted(set(learn.index["group"].astype(str)))},
+            "micro_batch": micro,
+            "accumulation": recipe.training.batch // micro,
+            "threads": torch.get_num_threads(),
+            "device": device.type,
+            "torch": torch.__version__,
+        },
+    )
+
+
+def _step(network: nn.Module, batch: Batch, objective: Objective, *, micro: int) -> float:
+    """Gradients of the mean loss over the batch, `micro` chips at a time; returns that loss."""
+    size, total = len(batch.image), 0.0
+    for start in range(0, size, micro):
+        part = batch.part(start, start + micro)
+        with autocast(part.image.device):
+            logits = network(part.image)
+        losses = objective(logits, part)
+        require_finite(losses.detach(), part.chips)
+        loss = losses.sum() / size
+        loss.backward()
+        total += float(loss.detach())
+    return total
+
+
+def _state(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, place: Place) -> dict[str, Any]:
+    return {
+        "network": network.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "place": vars(place),
+    }
+
+
+def _resume(
+    run: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+) -> Place:
+    state = journal.load_state(run, device)
+    if state is None:
+        return Place(0, 0, 0.0, 0, -math.inf, average.state_dict())
+    network.load_state_dict(state["network"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    return Place(**state["place"])
+
+
+def _sentence(row: Mapping[str, Any], score: Score) -> str:
+    said = f"epoch {row['epoch'] + 1}: loss {row['loss']:.4f}, validation IoU {score.iou:.4f}"
+    return f"{said}\n{score.warning}" if score.warning else said

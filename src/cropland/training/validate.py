@@ -1,0 +1,89 @@
+"""How good the averaged weights are, on the validation chips, at each working pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import nn
+
+from cropland.data.chips import ChipFolder
+from cropland.data.statistics import Statistics
+from cropland.evaluation.confusion import best_threshold, count_at, histogram
+from cropland.evaluation.predict import Predict, chip_probability, only_bands
+from cropland.model import WorkingPixel
+from cropland.recipe import Recipe
+
+COARSER = 1.5  # a chip this many times coarser than a working pixel cannot be judged there
+
+
+@dataclass(frozen=True)
+class Score:
+    """Validation at each working pixel: pooled IoU at the best threshold; and a warning if the model says one thing only."""
+
+    pixels: tuple[WorkingPixel, ...]
+    share: float  # of known pixels called cropland, at the first working pixel
+
+    @property
+    def iou(self) -> float:
+        """The mean over the working pixels: what decides which epoch is best."""
+        return fmean(pixel.iou for pixel in self.pixels)
+
+    @property
+    def warning(self) -> str | None:
+        """What is said of a model that calls everything or nothing cropland."""
+        if 0.005 < self.share < 0.995:
+            return None
+        said = "nothing" if self.share <= 0.005 else "everything"
+        return (
+            f"the model calls {said} cropland: look whether the labels lie on the imagery, whether both classes are there "
+            f"(share_cropland in index.parquet), and try a lower training.learning_rate"
+        )
+
+    def row(self) -> dict[str, Any]:
+        """Plain values for the journal."""
+        return {"iou": self.iou, "share": self.share, "pixels": [vars(pixel) for pixel in self.pixels]}
+
+
+def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: Statistics | None) -> Score:
+    """Predict every validation chip at every working pixel."""
+    predict = predictor(network)
+    chosen = recipe.validation.working_pixels or (float(chips.index["pixel_m"].median()),)
+    levels = {pixel_m: _levels(predict, chips, recipe.bands, pixel_m, statistics) for pixel_m in chosen}
+    pixels = tuple(_working_pixel(pixel_m, level) for pixel_m, level in levels.items())
+    first = count_at(levels[chosen[0]], pixels[0].threshold)
+    return Score(pixels, (first.tp + first.fp) / max(1, first.total))
+
+
+def predictor(network: nn.Module) -> Predict:
+    """The network as a function of normalised arrays, in evaluation mode."""
+    device = next(network.parameters()).device
+    network.eval()
+
+    @torch.inference_mode()
+    def predict(values: Float32[np.ndarray, "band height width"]) -> Float32[np.ndarray, "output height width"]:
+        image = torch.from_numpy(values)[None].to(device, memory_format=torch.channels_last)
+        logits: np.ndarray = network(image)[0].float().cpu().numpy()
+        return logits
+
+    return predict
+
+
+def _working_pixel(pixel_m: float, levels: np.ndarray) -> WorkingPixel:
+    threshold = best_threshold(levels)
+    return WorkingPixel(pixel_m, count_at(levels, threshold).iou, threshold)
+
+
+def _levels(
+    predict: Predict, chips: ChipFolder, bands: tuple[str, ...], pixel_m: float, statistics: Statistics | None
+) -> np.ndarray:
+    total = np.zeros((2, 255), np.int64)
+    for number in range(len(chips)):
+        chip = only_bands(chips.read(number), chips.bands, bands)
+        if chip.pixel_m <= COARSER * pixel_m:
+            total += histogram(chip_probability(chip, predict, pixel_m=pixel_m, statistics=statistics), chip.target)
+    return total

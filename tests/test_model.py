@@ -1,0 +1,66 @@
+"""Model files: what is kept, and what is refused in one sentence."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from cropland.errors import ModelError
+from cropland.model import KEY, Model, WorkingPixel, build_network, source_hash
+from cropland.recipe import Recipe, parse_recipe
+
+
+def small() -> Model:
+    """A model of a small network with fresh weights."""
+    recipe = parse_recipe({"network": {"options": {"width": 4, "encoder_options": {"width": 4, "depth": 2}}}})
+    return Model(recipe, (WorkingPixel(2.0, 0.9, 0.4), WorkingPixel(10.0, 0.8, 0.5)), 4, 20, source_hash=source_hash(recipe))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    model = small()
+    saved = model.save(tmp_path / "m.safetensors", build_network(model.recipe).state_dict())
+    assert saved.path is not None
+    return saved.path
+
+
+def test_header_reads_without_torch(path: Path) -> None:
+    code = f"from pathlib import Path; from cropland.model import Model; import sys; m = Model.load(Path({str(path)!r}));"
+    code += "print(m.name, 'torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
+    assert said.stdout.split() == ["cropland", "False"]
+
+
+def test_the_nearest_pixel_is_nearest_by_ratio() -> None:
+    model = small()
+    assert [model.nearest_pixel(pixel).pixel_m for pixel in (0.3, 4.4, 4.5, 30)] == [2.0, 2.0, 10.0, 10.0]
+
+
+def with_header(path: Path, header: object) -> Path:
+    """A safetensors file with another header."""
+    save_file({"x": np.zeros(1)}, path, metadata={KEY: json.dumps(header)})
+    return path
+
+
+def test_faults_are_said(path: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.safetensors"
+    cases = {
+        "no model": lambda: Model.load(tmp_path / "none"),
+        "another program": lambda: (save_file({"x": np.zeros(1)}, bad), Model.load(bad)),
+        "upgrade cropland": lambda: Model.load(with_header(bad, {**small().header(), "format": 99})),
+        "damaged header": lambda: Model.load(with_header(bad, {"format": 1})),
+        "not a safetensors file": lambda: (bad.write_bytes(path.read_bytes()[:50]), Model.load(bad)),
+        "does not fit its network": lambda: Model.load(with_header(bad, small().header())).network(),
+    }
+    for said, act in cases.items():
+        with pytest.raises(ModelError, match=said):
+            act()
+
+
+def test_options_that_a_network_does_not_take_are_said() -> None:
+    with pytest.raises(ModelError, match="does not take these options"):
+        build_network(Recipe.model_validate({"network": {"options": {"widht": 3}}}))

@@ -1,0 +1,186 @@
+"""Training: it learns, it survives kill -9 bit by bit, and it says what is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from chip_folder import write_chips
+from safetensors.numpy import load_file
+
+from cropland.data.batches import Sampler, batches, group_probabilities
+from cropland.data.chips import ChipFolder
+from cropland.errors import ChipError, CroplandError, ModelError, RecipeError
+from cropland.model import Model, build_network
+from cropland.recipe import Recipe, parse_recipe
+from cropland.training.memory import kept_bytes, micro_batch
+from cropland.training.objective import make_objective
+from cropland.training.train import _step, train
+
+SMALL = {
+    "name": "tiny",
+    "network": {"options": {"width": 4, "encoder_options": {"width": 4, "depth": 2}}},
+    "sampling": {"crop": 32, "scale": [1.0, 1.5]},
+    "augmentation": {"window_percentiles": 0.2},
+    "training": {"epochs": 4, "chips_per_epoch": 48, "batch": 4, "learning_rate": 0.02, "ema": 0.8},
+}
+
+
+def recipe(**training: object) -> Recipe:
+    """The small recipe with some values of its training changed."""
+    return parse_recipe({**SMALL, "training": {**SMALL["training"], **training}})
+
+
+@pytest.fixture(scope="module")
+def chips(tmp_path_factory: pytest.TempPathFactory) -> ChipFolder:
+    return write_chips(tmp_path_factory.mktemp("chips") / "folder")
+
+
+@pytest.fixture(scope="module")
+def trained(chips: ChipFolder, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return train(recipe(), chips, tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_it_learns_and_leaves_what_a_person_looks_at(trained: Model) -> None:
+    (pixel,) = trained.working_pixels
+    assert pixel.pixel_m == 2.0 and pixel.iou > 0.8 and 0 < pixel.threshold < 1
+    assert trained.path is not None
+    run = trained.path.parent
+    rows = [json.loads(line) for line in (run / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3] and rows[-1]["loss"] < rows[0]["loss"]
+    for name in ("curves.png", "validation.png", "model.json", "plan.json", "state.pt"):
+        assert (run / name).stat().st_size > 0, name
+
+
+def test_the_model_file_loads_again_and_is_of_half_precision(trained: Model) -> None:
+    assert trained.path is not None
+    again = Model.load(trained.path)
+    assert again.header() == trained.header() and again.radius is not None
+    weights = load_file(trained.path)
+    assert weights["head.weight"].dtype == "float16" and weights["head.bias"].dtype == "float32"
+    assert again.network()(torch.zeros(1, 3, 33, 40)).shape == (1, 1, 33, 40)
+
+
+RUN = """
+import sys
+from pathlib import Path
+import torch
+from cropland.data.chips import open_chips
+from cropland.recipe import parse_recipe
+from cropland.training import train as module
+module.SAVE_EVERY_S = 0.0
+torch.set_num_threads(1)
+module.train(parse_recipe(eval(sys.argv[3])), open_chips(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
+
+
+def test_killed_at_any_moment_it_ends_at_the_same_bits(chips: ChipFolder, tmp_path: Path) -> None:
+    def start(run: Path) -> subprocess.Popen[bytes]:
+        values = recipe(epochs=2).model_dump(mode="json")
+        return subprocess.Popen(
+            [sys.executable, "-c", RUN, str(chips.path), str(run), repr(values)],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    whole, broken = start(tmp_path / "whole"), start(tmp_path / "broken")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "broken" / "state.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.05)
+    broken.kill()
+    broken.wait()
+    assert not (tmp_path / "broken" / "model.safetensors").exists(), "killed too late to prove anything"
+    assert whole.wait(60) == 0 and start(tmp_path / "broken").wait(60) == 0
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
+    assert all((one[name] == other[name]).all() for name in one) and one.keys() == other.keys()
+
+
+def test_a_run_begun_with_another_recipe_is_not_continued(trained: Model, chips: ChipFolder) -> None:
+    assert trained.path is not None
+    with pytest.raises(RecipeError, match="begun with another recipe"):
+        train(recipe(batch=2), chips, trained.path.parent)
+
+
+def test_accumulation_gives_the_gradients_of_the_whole_batch(chips: ChipFolder) -> None:
+    """Without batch statistics (channel_norm), micro-batches of 1, 2 and 4 agree."""
+    values = {**SMALL, "network": {"options": {"norm": "channel_norm", "width": 4, "encoder_options": {"width": 4}}}}
+    small = parse_recipe(values)
+    torch.manual_seed(0)
+    network = build_network(small).double()
+    batch = next(batches(Sampler(chips.where(split="train"), small), 0))
+    batch = batch._replace(image=batch.image.double(), target=batch.target.double())
+    gradients = []
+    for micro in (1, 2, 4):
+        network.zero_grad()
+        _step(network, batch, make_objective(small.loss), micro=micro)
+        gradients.append(torch.cat([w.grad.flatten() for w in network.parameters() if w.grad is not None]))
+    for other in gradients[1:]:
+        torch.testing.assert_close(other, gradients[0], rtol=1e-5, atol=1e-7)
+
+
+def test_crops_depend_on_seed_epoch_and_index_only(chips: ChipFolder) -> None:
+    learn = chips.where(split="train")
+    whole = list(batches(Sampler(learn, recipe()), 1))
+    rest = list(batches(Sampler(learn, recipe()), 1, first=7))
+    assert len(whole) == 12 and len(rest) == 5
+    assert all(torch.equal(a.image, b.image) and torch.equal(a.target, b.target) for a, b in zip(whole[7:], rest, strict=True))
+    assert not torch.equal(next(batches(Sampler(learn, recipe()), 2)).image, next(batches(Sampler(learn, recipe()), 1)).image)
+
+
+def test_groups_are_drawn_by_their_weights(chips: ChipFolder) -> None:
+    learn = chips.where(split="train")
+    probability = group_probabilities(learn, {"g0": 3.0, "g*": 1.0})
+    assert probability.sum() == 1
+    assert probability[(learn.index["group"] == "g0").to_numpy()].sum() == (3 + 0.5) / 4
+    with pytest.raises(ChipError, match="no training chip of group 'x'; the folder has: g0, g1"):
+        group_probabilities(learn, {"x": 1.0})
+
+
+def test_activations_are_counted_and_cut_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8))
+    image = torch.zeros(1, 3, 32, 32)
+    statistics = network[1].running_var.clone()
+    kept = kept_bytes(network, image)
+    assert 4 * 32 * 32 * (3 + 8) <= kept <= 4 * 32 * 32 * (3 + 8 + 8) + 4096
+    assert torch.equal(network[1].running_var, statistics), "a trial must leave no trace"
+    monkeypatch.setattr("cropland.training.memory.free_bytes", lambda device: 9 * kept)
+    assert micro_batch(network, image, batch=12) == 4
+
+
+def test_what_is_wrong_is_said(chips: ChipFolder, tmp_path: Path) -> None:
+    with pytest.raises(ChipError, match="the recipe also wants nir"):
+        train(parse_recipe({**SMALL, "bands": ["nir"]}), chips, tmp_path / "a")
+    with pytest.raises(ChipError, match="0 validation chips"):
+        train(recipe(), write_chips(tmp_path / "one_side", validation=0), tmp_path / "b")
+    with pytest.raises(ModelError, match=r"gave \(1, 64, 64\)"):
+        flat = tmp_path / "flat.py"
+        flat.write_text("import torch\nclass Net(torch.nn.Module):\n    forward = lambda self, x: x[:, 0]\n", encoding="utf-8")
+        train(parse_recipe({**SMALL, "network": {"name": f"{flat}:Net"}}), chips, tmp_path / "c")
+    with pytest.raises(CroplandError, match="not finite on chip c0"):
+        train(recipe(), write_chips(tmp_path / "spoilt", train=1, spoil=True), tmp_path / "d")
+
+
+def test_a_network_of_ones_own_is_trained_and_loaded_only_when_trusted(chips: ChipFolder, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from torch import nn\ndef net(width):\n    return nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 1, 1))\n",
+        encoding="utf-8",
+    )
+    mine = {**SMALL, "network": {"name": f"{path}:net", "options": {"width": 6}}}
+    mine["training"] = {**SMALL["training"], "epochs": 1}
+    model = train(parse_recipe(mine), chips, tmp_path / "run")
+    assert model.path is not None and model.radius == 1
+    with pytest.raises(ModelError, match="--trust"):
+        Model.load(model.path)
+    assert Model.load(model.path, trust=True).network()(torch.zeros(1, 3, 9, 9)).shape == (1, 1, 9, 9)
+
+
+def test_a_model_that_says_one_thing_only_is_called_out(chips: ChipFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(recipe(learning_rate=1e-9, epochs=2), chips, tmp_path / "run")
+    said = capsys.readouterr().out
+    assert ("everything" in said or "nothing" in said) and "learning_rate" in said
