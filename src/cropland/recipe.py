@@ -22,7 +22,10 @@ class Section(BaseModel):
 
 
 class Network(Section):
-    """Which network: a name on the shelf or `file.py:Name`, its options, and the weights it starts from (`imagenet` or none)."""
+    """Which network: a name on the shelf or `file.py:Name`, and its options.
+
+    It starts from random weights, from `imagenet` (an encoder's), or from a model's file (`teacher.safetensors`).
+    """
 
     name: str = "unet"
     options: dict[str, Any] = {}

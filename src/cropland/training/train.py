@@ -157,11 +157,22 @@ def _fresh_network(recipe: Recipe) -> nn.Module:
     network = build_network(recipe)
     check_network(network, recipe)
     if recipe.network.start:
-        encoder = getattr(network, "encoder", None)
-        if not hasattr(encoder, "start"):
-            raise ModelError(f"start = '{recipe.network.start}': this network's encoder knows no such weights; leave start out")
-        encoder.start(recipe.network.start)
+        _start(network, recipe.network.start)
     return network
+
+
+def _start(network: nn.Module, start: str) -> None:
+    """Take the weights of another model's file, or those that the encoder knows by name."""
+    encoder = getattr(network, "encoder", None)
+    if start.endswith(".safetensors"):
+        try:
+            network.load_state_dict(Model.load(Path(start)).network().state_dict())
+        except RuntimeError as error:
+            raise ModelError(f"start = '{start}': its network is another one; name a model of the same recipe") from error
+    elif hasattr(encoder, "start"):
+        encoder.start(start)
+    else:
+        raise ModelError(f"start = '{start}': this network's encoder knows no such weights; leave start out")
 
 
 def _plan(recipe: Recipe, learn: ChipFolder, run: Path, network: nn.Module) -> dict[str, Any]:

@@ -1,0 +1,43 @@
+# The same on Linux and macOS (GNU make 3.81). A marker in .venv says what is installed, so that the second run is instant.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+export PYTHONWARNDEFAULTENCODING := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak check model clean
+
+help:           ## What can be asked for
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*##/:/'
+
+demo: .venv/installed  ## Map the two sample scenes into demo/
+	$(BIN)/cropland demo --out demo
+
+test: .venv/developer  ## The whole suite, in minutes
+	$(BIN)/python -m pytest -n 2
+
+soak: .venv/developer  ## The suite with the longer forms of its tests
+	$(BIN)/python -m pytest -n 2 -m '' --hypothesis-profile=soak
+
+check: .venv/developer  ## Format, lint, types, layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+model: .venv/developer  ## Train the shipped model again, from ../shared/data or CROPLAND_DATA
+	$(BIN)/python recipes/cropland_rgb.py
+
+clean:          ## Remove what make made
+	rm -rf .venv demo build dist
+
+.venv/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "cropland needs Python 3.11 or newer with venv (Debian, Ubuntu: apt install python3-venv); or say make PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+.venv/developer: .venv/installed
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@

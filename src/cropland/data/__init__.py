@@ -1,0 +1,1 @@
+"""From scenes and labels to batches: chips, their split, statistics and augmentation."""

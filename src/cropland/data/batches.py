@@ -1,0 +1,146 @@
+"""Batches for training, prepared ahead by threads; every crop a pure function of (seed, epoch, index)."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.random import Generator
+from torch import Tensor
+
+from cropland.data import augment
+from cropland.data.augment import Crop, Source
+from cropland.data.chips import ChipFolder
+from cropland.errors import ChipError
+from cropland.recipe import Recipe
+
+CHIPS_KEPT = 4096  # decoded chips kept in memory, in their own type
+MAX_PASTES = 3
+UNKNOWN = 255
+
+
+class Batch(NamedTuple):
+    """Chips as tensors: normalised image, target 0 or 1, valid where both pixel and label are known."""
+
+    image: Float[Tensor, "batch band height width"]
+    target: Float[Tensor, "batch height width"]
+    valid: Bool[Tensor, "batch height width"]
+    chips: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device, the image in the memory order that convolutions like."""
+        image = self.image.to(device, memory_format=torch.channels_last)
+        return Batch(image, self.target.to(device), self.valid.to(device), self.chips)
+
+    def part(self, start: int, stop: int) -> Batch:
+        """The chips `start` to `stop`."""
+        return Batch(self.image[start:stop], self.target[start:stop], self.valid[start:stop], self.chips[start:stop])
+
+
+class Sampler:
+    """Draws crops from a chip folder as a recipe says."""
+
+    def __init__(self, folder: ChipFolder, recipe: Recipe) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.order = [folder.bands.index(band) for band in recipe.bands]
+        self.ranges = ranges(folder, one_radiometry=recipe.sampling.one_radiometry)
+        self.base = group_probabilities(folder, recipe.sampling.groups)
+        self.pasted = group_probabilities(folder, recipe.sampling.paste_groups)
+        self.read = lru_cache(CHIPS_KEPT)(self._read)
+
+    def crop(self, epoch: int, index: int) -> tuple[Crop, str]:
+        """The crop of this epoch and index, and the chip it was cut from."""
+        sampling, augmentation = self.recipe.sampling, self.recipe.augmentation
+        rng = np.random.default_rng((self.recipe.training.seed, epoch, index))
+        number, source = self._choose(self.base, rng)
+        pixel_m = augment.draw_pixel(source, sampling, rng)
+        crop = augment.cut(source, pixel_m=pixel_m, size=sampling.crop, rng=rng)
+        if rng.random() < sampling.paste:
+            for _ in range(int(rng.integers(1, MAX_PASTES + 1))):
+                _, other = self._choose(self.pasted, rng)
+                laid = augment.cut(other, pixel_m=pixel_m, size=sampling.crop, rng=rng)
+                crop = augment.paste(crop, laid, rng)
+        varied = augment.vary(crop, augmentation, rng)
+        name = str(self.folder.index["id"].iloc[number])
+        return augment.stretch(varied, augmentation.window_percentiles, rng), name
+
+    def _choose(self, probability: Float[np.ndarray, " chip"], rng: Generator) -> tuple[int, Source]:
+        number = int(rng.choice(len(probability), p=probability))
+        return number, self.read(number)
+
+    def _read(self, number: int) -> Source:
+        chip = self.folder.read(number)
+        low, high = (limits[number, self.order] for limits in self.ranges)
+        known = chip.image.valid & (chip.target != UNKNOWN)
+        values = _compact(chip.image.values[self.order])
+        return Source(values, known, (chip.target == 1).astype(np.uint8), low, high, chip.pixel_m)
+
+
+def _compact(values: Float[np.ndarray, "band height width"]) -> np.ndarray:
+    """The same values in the smallest type that holds them, since decoded chips stay in memory."""
+    for small in (np.uint8, np.uint16):
+        if np.array_equal(cast := values.clip(0, np.iinfo(small).max).astype(small), values):
+            return cast
+    return values
+
+
+def ranges(
+    folder: ChipFolder, *, one_radiometry: Sequence[str] = ()
+) -> tuple[Float[np.ndarray, "chip band"], Float[np.ndarray, "chip band"]]:
+    """Low and high per chip: its scene's own percentiles, or those pooled over the groups that match a pattern.
+
+    A pool is the 10 % quantile of the lows and the 90 % quantile of the highs: patches of one collection were stretched
+    alike, and a patch of water must not be stretched by itself.
+    """
+    low, high = (np.stack(folder.index[side].to_list()).astype(np.float32) for side in ("low", "high"))
+    for pattern in one_radiometry:
+        match = matching(folder, pattern)
+        low[match] = np.quantile(low[match], 0.1, axis=0)
+        high[match] = np.quantile(high[match], 0.9, axis=0)
+    return low, np.maximum(high, low + 1e-6)
+
+
+def matching(folder: ChipFolder, pattern: str) -> Bool[np.ndarray, " chip"]:
+    """Which chips are of a group that matches a pattern with `*`; `ChipError`, naming the groups, if none is."""
+    groups = folder.index["group"].astype(str)
+    match = np.array([fnmatch.fnmatchcase(group, pattern) for group in groups])
+    if not match.any():
+        raise ChipError(f"no training chip of group '{pattern}'; the folder has: {', '.join(sorted(set(groups)))}")
+    return match
+
+
+def group_probabilities(folder: ChipFolder, weights: Mapping[str, float]) -> Float[np.ndarray, " chip"]:
+    """The probability of each chip: its pattern's weight shared among all chips that match; without weights all alike."""
+    probability = np.full(len(folder), 0.0 if weights else 1.0)
+    for pattern, weight in weights.items():
+        match = matching(folder, pattern)
+        probability[match] += weight / match.sum()
+    return probability / probability.sum()
+
+
+def batches(sampler: Sampler, epoch: int, *, first: int = 0) -> Iterator[Batch]:
+    """The batches of one epoch from number `first` on, in order, prepared ahead by threads."""
+    size = sampler.recipe.training.batch
+    total = max(1, sampler.recipe.training.chips_per_epoch // size)
+    workers = min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[list[Future[tuple[Crop, str]]]] = deque()
+        for number in range(first, total + 2):
+            if number < total:
+                waiting.append([pool.submit(sampler.crop, epoch, number * size + i) for i in range(size)])
+            if number >= first + 2 and waiting:
+                yield _stack([future.result() for future in waiting.popleft()])
+
+
+def _stack(crops: list[tuple[Crop, str]]) -> Batch:
+    images, targets, valids = zip(*(crop for crop, _ in crops), strict=True)
+    return Batch(torch.stack(images), torch.stack(targets), torch.stack(valids), tuple(name for _, name in crops))

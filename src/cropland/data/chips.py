@@ -1,0 +1,170 @@
+"""A chip folder: GeoTIFF pairs of image and label, with an index; copied alone to another machine, it trains there.
+
+DIR/index.parquet   a row per chip: GeoParquet, footprints in EPSG:4326 (missing where the scene has no CRS)
+DIR/chips.json      format, version, bands, and the scenes and options that the chips were cut with
+DIR/images/ID.tif   bands named by their description, in the scene's own type; a mask where pixels are invalid
+DIR/labels/ID.tif   uint8: 1 cropland, 0 not cropland, 255 unknown
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+from affine import Affine
+from jaxtyping import Bool, Num, UInt8
+from pyarrow import ArrowException
+from rasterio.errors import RasterioIOError
+from rasterio.io import MemoryFile
+
+from cropland.errors import ChipError
+from cropland.geo.scene import Image
+
+__all__ = ["Chip", "ChipFolder", "Place", "open_chips", "write_chip", "write_index"]
+
+FORMAT, VERSION = "cropland chips", 1
+INDEX, HEADER = "index.parquet", "chips.json"
+COLUMNS = (
+    *("id", "image", "label", "source", "group", "split", "block", "pixel_m", "row", "col", "height", "width"),
+    *("share_cropland", "share_other", "share_unknown", "low", "high", "geometry"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Chip:
+    """An image with its label: 1 cropland, 0 not cropland, 255 unknown.
+
+    `low` and `high` are the 2nd and 98th percentile of each band of the scene it was cut from.
+    """
+
+    image: Image
+    target: UInt8[np.ndarray, "height width"]
+    id: str
+    group: str
+    pixel_m: float
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ChipFolder:
+    """A chip folder, or some of its chips."""
+
+    path: Path
+    bands: tuple[str, ...]
+    index: gpd.GeoDataFrame
+    header: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def where(self, **equal: str) -> "ChipFolder":
+        """The chips whose columns have these values, as in `where(split="train")`."""
+        chosen = self.index
+        for column, value in equal.items():
+            chosen = chosen[chosen[column] == value]
+        return replace(self, index=chosen.reset_index(drop=True))
+
+    def read(self, number: int) -> Chip:
+        """The chip in one row of the index. Raises `ChipError` if a file is missing or damaged."""
+        row = self.index.iloc[number]
+        shape = (len(self.bands), row["height"], row["width"])
+        values, valid = _read(self.path / row["image"], shape, dtype="float32")
+        target, _ = _read(self.path / row["label"], (1, *shape[1:]), dtype="uint8")
+        about = {name: row[name] for name in ("id", "group", "pixel_m")}
+        return Chip(Image(values, valid), target[0], **about, low=tuple(row["low"]), high=tuple(row["high"]))
+
+
+def open_chips(path: Path) -> ChipFolder:
+    """Open a chip folder. Raises `ChipError` if it is missing, foreign, damaged or of a newer version."""
+    try:
+        header = json.loads((path / HEADER).read_text(encoding="utf-8"))
+        index = gpd.read_parquet(path / INDEX)
+    except FileNotFoundError as error:
+        raise ChipError(
+            f"{path} is not a chip folder, {HEADER} and {INDEX} are not both in it: cut one with `cropland chips`"
+        ) from error
+    except (ValueError, OSError, ArrowException) as error:
+        raise ChipError(f"{path}: {HEADER} or {INDEX} is damaged ({error}); copy or cut the folder again") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT or not {*COLUMNS} <= {*index.columns}:
+        raise ChipError(f"{path} is a folder of something else: cut one with `cropland chips`")
+    if header["version"] > VERSION:
+        raise ChipError(f"{path} has format version {header['version']}, expected {VERSION} or less: update cropland")
+    return ChipFolder(path, tuple(header["bands"]), index, header)
+
+
+class Place(NamedTuple):
+    """Where pixels lie; the CRS is None if nobody knows it."""
+
+    transform: Affine
+    crs: str | None
+
+
+def write_chip(
+    folder: Path,
+    name: str,
+    image: Image,
+    target: UInt8[np.ndarray, "height width"],
+    *,
+    place: Place,
+    bands: Sequence[str],
+    dtype: np.dtype,
+) -> dict[str, str]:
+    """Write image and label; returns their paths, relative to the folder."""
+    paths = {"image": f"images/{name}.tif", "label": f"labels/{name}.tif"}
+    valid = None if image.valid.all() else image.valid
+    values = np.where(image.valid, image.values, 0)
+    if dtype.kind in "iu":
+        # A sensor's offset can bring a dark pixel below 0, which an unsigned type would wrap around.
+        values = values.clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        _write(folder / paths["image"], values.astype(dtype), valid, place=place, descriptions=bands)
+        _write(folder / paths["label"], target[None], None, place=place, descriptions=["cropland"])
+    return paths
+
+
+def write_index(folder: Path, index: gpd.GeoDataFrame, header: Mapping[str, Any]) -> None:
+    """Write header and index, the index last and by renaming: files that it does not name do not count."""
+    text = json.dumps({"format": FORMAT, "version": VERSION, **header}, ensure_ascii=False, indent=1)
+    (folder / f"{HEADER}.new").write_text(text, encoding="utf-8")
+    index[[*COLUMNS]].to_parquet(folder / f"{INDEX}.new", index=False)
+    for name in (HEADER, INDEX):
+        (folder / f"{name}.new").replace(folder / name)
+
+
+def _write(
+    path: Path,
+    values: Num[np.ndarray, "band height width"],
+    valid: Bool[np.ndarray, "height width"] | None,
+    *,
+    place: Place,
+    descriptions: Sequence[str],
+) -> None:
+    count, height, width = values.shape
+    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": values.dtype.name}
+    profile |= {"compress": "deflate", "predictor": 3 if values.dtype.kind == "f" else 2}
+    # By way of memory: a full disk raises here, where GDAL would leave half a file and go on.
+    with MemoryFile() as memory:
+        with memory.open(**profile, **place._asdict()) as file:
+            file.write(values)
+            file.descriptions = descriptions
+            if valid is not None:
+                file.write_mask(valid)
+        path.write_bytes(memory.getbuffer())
+
+
+def _read(path: Path, shape: tuple[int, ...], *, dtype: str) -> tuple[np.ndarray, Bool[np.ndarray, "height width"]]:
+    try:
+        with rasterio.open(path) as file:
+            values, valid = file.read(out_dtype=dtype), file.dataset_mask() != 0
+    except RasterioIOError as error:
+        raise ChipError(f"{path} is missing or damaged: copy or cut the chip folder again") from error
+    if values.shape != shape:
+        raise ChipError(
+            f"{path} has {values.shape} bands, rows and columns, the index says {shape}: cut the chips again"
+        )
+    return values, valid

@@ -1,0 +1,226 @@
+"""Cut chips from scenes and labels into a chip folder."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, NamedTuple
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cropland.data.chips import ChipFolder, open_chips, write_index
+from cropland.data.cut_scene import Cutter
+from cropland.data.read_labels import LabelOptions, read_labels
+from cropland.data.split import parse_split, split
+from cropland.errors import ChipError, LabelError, OutputError
+from cropland.geo.scene import open_scene, parse_bands
+
+__all__ = ["CutReport", "command", "cut_chips"]
+
+THREADS = 4
+SHARES = ("cropland", "other", "unknown")
+
+
+def command(
+    *scenes: Annotated[Path, Parameter(required=True)],
+    out: Path,
+    labels: LabelOptions = LabelOptions(),  # noqa: B008 - frozen
+    group: str | None = None,
+    side: Annotated[str, Parameter(name="--split")] = "validation=0.2",
+    size: int = 256,
+    append: Annotated[bool, Parameter(negative="")] = False,
+    sensor: str | None = None,
+    bands: str | None = None,
+    nodata: float | None = None,
+    crs: str | None = None,
+    pixel_m: float | None = None,
+    shift: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Cut chips for training from scenes and labels.
+
+    The folder is complete in itself: copied alone to another machine, it trains there.
+
+    Example: cropland chips scene.tif --labels fields.gpkg --background known --out my_chips
+
+    Parameters
+    ----------
+    scenes
+        Images, one path for each scene.
+    out
+        The chip folder to write.
+    group
+        A name to report figures by. Default: the scene's name; with --whole the name of its folder.
+    side
+        validation=SHARE draws blocks of ground with a gap around them; train or validation puts all on one side.
+    size
+        Edge of a chip in pixels: chips are at least this large, or as large as the scene.
+    append
+        Add to a chip folder.
+    sensor
+        The sensor whose bands these are.
+    bands
+        Numbers of the bands, as in red=3,green=2,blue=1.
+    nodata
+        The value that stands for no data.
+    crs
+        The CRS of scenes that do not say it, as EPSG:32650.
+    pixel_m
+        Pixel size in metres of scenes without a CRS.
+    shift
+        Accept a datum shift that is only roughly known.
+    """
+    opener = partial(
+        open_scene,
+        sensor=sensor,
+        bands=parse_bands(bands) if bands else None,
+        nodata=nodata,
+        crs=crs,
+        pixel_m=pixel_m,
+        shift=shift,
+    )
+    cutter = Cutter(opener, read_labels(labels, shift=shift), size, _grouping(group, whole=labels.whole is not None))
+    share = parse_split(side)
+    used = {**asdict(labels), "group": group, "split": side, "size": size, "sensor": sensor, "bands": bands, "crs": crs}
+    options = {name: getattr(value, "name", value) for name, value in used.items() if value is not None}
+    with _shown(total=len(scenes)) as advance:
+        report = cut_chips(
+            scenes, out, cutter=cutter, validation=share, append=append, options=options, advance=advance
+        )
+    print(*report.notes, f"{out}: {report}", sep="\n")
+
+
+@contextmanager
+def _shown(*, total: int) -> Iterator[Callable[[float], None]]:
+    """A progress bar; yields the function that moves it on by a part of a scene."""
+    columns = (BarColumn(), TextColumn("{task.completed:.0f}/{task.total} {task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total, rate="")
+
+        def advance(scenes: float) -> None:
+            progress.update(task, advance=scenes, rate=f"{progress.tasks[0].speed or 0:.3g} scenes/s")
+
+        yield advance
+
+
+class CutReport(NamedTuple):
+    """What was cut: the new rows of the index, how many more fell into the gap, and what was assumed on the way."""
+
+    chips: gpd.GeoDataFrame
+    in_gap: int
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        train, validation = ((self.chips["split"] == side).sum() for side in ("train", "validation"))
+        area = self.chips["height"] * self.chips["width"]
+        shares = [f"{name} {np.average(self.chips[f'share_{name}'], weights=area):.1%}" for name in SHARES]
+        return f"{train} chips train, {validation} validate, {self.in_gap} left out between; {', '.join(shares)}"
+
+
+def cut_chips(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    cutter: Cutter,
+    validation: float,
+    append: bool = False,
+    options: Mapping[str, Any] | None = None,
+    advance: Callable[[float], None] = lambda scenes: None,
+) -> CutReport:
+    """Cut scenes, one path each, into a new chip folder or, with `append`, into one of the same bands.
+
+    `validation` is the share of the new chips that validate, 0..1; `options` are kept in the header; `advance` is
+    called from several threads with the part of a scene that is done. If anything fails, the folder stays as it was.
+    Raises `OutputError` if the folder exists and `append` is not set, `ChipError` if a scene is in it already or the
+    chips cannot be split, `LabelError` if nothing is known of any chip.
+    """
+    earlier = _earlier(out, append=append)
+    names = scene_names(paths, taken=[] if earlier is None else earlier.index["source"])
+    bands = cutter.open(paths[0]).bands if earlier is None else earlier.bands
+    with _beside(out) as temporary:
+        folder = Path(temporary) / "chips"
+        cut = partial(cutter.cut, folder=folder, bands=bands, advance=advance)
+        for part in ("images", "labels"):
+            (folder / part).mkdir(parents=True)
+        with ThreadPoolExecutor(THREADS) as pool:
+            headers, rows = zip(*pool.map(cut, paths, names), strict=True)
+        known = _table([row for scene in rows for row in scene], scenes=len(paths))
+        chips = split(known, validation=validation, earlier=None if earlier is None else earlier.index)
+        _delete(folder, known[~known["id"].isin(chips["id"])])
+        _publish(folder, out, chips, {"bands": bands, "scenes": headers, "cuts": [options or {}]}, earlier)
+    notes = dict.fromkeys(note for header in headers for note in header["notes"])
+    return CutReport(chips, len(known) - len(chips), tuple(notes))
+
+
+def scene_names(paths: Sequence[Path], *, taken: Sequence[str] = ()) -> list[str]:
+    """Name each scene by its file, and by its folder too where files of several folders have one name.
+
+    Raises `ChipError` if a path is given twice or a name is taken.
+    """
+    stems = pd.Series([path.stem for path in paths], dtype=object)
+    folders = pd.Series([_folder(path) for path in paths], dtype=object)
+    names = stems.where(~stems.duplicated(keep=False), folders + "_" + stems)
+    if names.duplicated().any():
+        raise ChipError(f"{paths[names.duplicated().argmax()]} is given twice: give every scene once")
+    if known := sorted({*names} & {*taken}):
+        raise ChipError(f"{known[0]} is in the chip folder already: rename the scene, or cut into another folder")
+    return names.to_list()
+
+
+def _folder(path: Path) -> str:
+    return path.absolute().parent.name
+
+
+def _grouping(group: str | None, *, whole: bool) -> Callable[[Path], str]:
+    if group is not None:
+        return lambda path: group
+    return _folder if whole else lambda path: path.stem
+
+
+def _earlier(out: Path, *, append: bool) -> ChipFolder | None:
+    if not out.exists():
+        return None
+    if not append:
+        raise OutputError(f"{out} exists: add to it with --append, or choose another --out")
+    return open_chips(out)
+
+
+def _beside(out: Path) -> TemporaryDirectory[str]:
+    """A temporary folder beside the target, so that the finished one appears by renaming."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written ({error.strerror}): choose another --out") from error
+
+
+def _table(rows: Sequence[Mapping[str, Any]], *, scenes: int) -> gpd.GeoDataFrame:
+    if not rows:
+        raise LabelError(f"nothing is known of any pixel of {scenes} scenes: check --background, --inside, --classes")
+    return gpd.GeoDataFrame(rows, geometry="geometry", crs=4326)
+
+
+def _delete(folder: Path, chips: gpd.GeoDataFrame) -> None:
+    for path in [*chips["image"], *chips["label"]]:
+        (folder / path).unlink()
+
+
+def _publish(
+    folder: Path, out: Path, chips: gpd.GeoDataFrame, header: Mapping[str, Any], earlier: ChipFolder | None
+) -> None:
+    if earlier is None:
+        write_index(folder, chips, header)
+        folder.rename(out)
+        return
+    for path in [*chips["image"], *chips["label"]]:
+        shutil.move(folder / path, out / path)
+    more = {key: [*earlier.header[key], *header[key]] for key in ("scenes", "cuts")}
+    write_index(out, pd.concat([earlier.index, chips], ignore_index=True), {"bands": earlier.bands, **more})

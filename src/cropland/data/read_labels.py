@@ -1,0 +1,152 @@
+"""Labels as somebody has them, and the options that say what they mean."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import rasterio
+from cyclopts import Parameter
+from rasterio.errors import RasterioIOError
+
+from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Labels, WholeLabels
+from cropland.data.polygon_labels import Inside, PolygonLabels
+from cropland.data.raster_labels import RasterLabels, parse_classes
+from cropland.errors import LabelError
+from cropland.geo.vectors import read_polygons
+
+__all__ = ["PRESETS", "LabelOptions", "Preset", "read_labels"]
+
+VALUES = {"cropland": CROPLAND, "other": OTHER, "known": OTHER, "unknown": UNKNOWN}
+
+
+class Preset(NamedTuple):
+    """A survey's own codes as SQL: which polygons are cropland, and of which it is known whether they are."""
+
+    cropland: str
+    known: str
+
+
+PRESETS = {
+    # China's third national land survey, GB/T 21010-2017: 0101 paddy, 0102 irrigated, 0103 dry land. Orchards (02),
+    # grass (04) and land that could be turned back into cropland (a K behind the code) count as what they are today.
+    "dlbm": Preset("DLBM IN ('0101', '0102', '0103')", known="DLBM IS NOT NULL AND DLBM <> ''")
+}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class LabelOptions:
+    """Where labels come from and what they mean.
+
+    Parameters
+    ----------
+    labels
+        Polygons in any format and CRS, a raster, or a folder of rasters named as the scenes are.
+    layer
+        The layer of a file with several, such as a .gdb.
+    where
+        SQL that selects the polygons that are cropland, as in "crop = 'rice'"; without it all are.
+    preset
+        In place of --where, a survey's own codes. dlbm: China's land survey; DLBM 0101, 0102, 0103 are cropland, every
+        other DLBM is not.
+    encoding
+        Of the attributes, where a shapefile does not say it, as GBK.
+    background
+        What lies outside the polygons: known (it is not cropland) or unknown (nobody looked).
+    inside
+        Polygons of the area that was looked at; outside it everything is unknown.
+    unknown_where
+        SQL that selects polygons of which nothing is known.
+    classes
+        What a raster's values mean: 1 cropland, 0 not cropland, 255 unknown, as in "50=1,100=255,*=0".
+    whole
+        In place of --labels: every pixel of these scenes is cropland, or is something other.
+    """
+
+    labels: Path | None = None
+    layer: str | None = None
+    where: str | None = None
+    preset: str | None = None
+    encoding: str | None = None
+    background: Literal["known", "unknown"] | None = None
+    inside: Path | None = None
+    unknown_where: str | None = None
+    classes: str | None = None
+    whole: Literal["cropland", "other"] | None = None
+
+    def given(self, *names: str) -> str:
+        """Those of these options that have a value, as they are typed."""
+        return ", ".join(f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None)
+
+
+def read_labels(options: LabelOptions, *, shift: bool = False) -> Labels:
+    """Read polygons, a raster, a folder of rasters, or the one word for whole scenes.
+
+    `shift` accepts a datum shift that is only roughly known. Raises `LabelError` if an option is missing or does not go
+    with these labels, or if no polygon is left; what lies outside polygons is never assumed.
+    """
+    if (options.labels is None) == (options.whole is None):
+        raise LabelError(
+            "give --labels FILE, or --whole cropland or --whole other if that holds for every pixel; one of them"
+        )
+    if options.whole:
+        _refuse(options, "layer", "where", "preset", "encoding", "background", "inside", "unknown_where", "classes")
+        return WholeLabels(VALUES[options.whole])
+    labels = _raster(options) if _is_raster(options.labels) else _polygons(options, shift=shift)
+    if options.inside is None:
+        return labels
+    return Inside(
+        labels, PolygonLabels(((CROPLAND, read_polygons(options.inside)),), OTHER, options.inside.name, shift)
+    )
+
+
+def _raster(options: LabelOptions) -> RasterLabels:
+    _refuse(options, "layer", "where", "preset", "encoding", "background", "unknown_where")
+    return RasterLabels(options.labels, None if options.classes is None else parse_classes(options.classes))
+
+
+def _polygons(options: LabelOptions, *, shift: bool) -> PolygonLabels:
+    _refuse(options, "classes", *(["where"] if options.preset else []))
+    if options.background is None:
+        raise LabelError(
+            f"what lies outside the polygons of {options.labels}? Give --background known (it is not cropland) or "
+            "--background unknown (nobody looked); --inside AREA limits it to the area that was looked at"
+        )
+    layers = [
+        (value, read_polygons(options.labels, layer=options.layer, where=sql, encoding=options.encoding))
+        for value, sql in _selections(options)
+    ]
+    return PolygonLabels(tuple(layers), VALUES[options.background], options.labels.name, shift)
+
+
+def _selections(options: LabelOptions) -> list[tuple[int, str | None]]:
+    """Values and the SQL of their polygons; later ones cover earlier ones."""
+    if options.preset is None:
+        selections = [(CROPLAND, options.where)]
+    elif options.preset in PRESETS:
+        preset = PRESETS[options.preset]
+        selections = [(OTHER, preset.known), (CROPLAND, preset.cropland)]
+    else:
+        raise LabelError(f"--preset {options.preset} is not known; there is {', '.join(PRESETS)}")
+    return selections + ([(UNKNOWN, options.unknown_where)] if options.unknown_where else [])
+
+
+def _is_raster(path: Path) -> bool:
+    if not path.exists():
+        raise LabelError(f"{path}: there is no such file; --labels takes polygons, a raster, or a folder of rasters")
+    if path.is_dir():
+        return path.suffix.lower() != ".gdb"
+    try:
+        with rasterio.open(path):
+            return True
+    except RasterioIOError:
+        return False
+
+
+def _refuse(options: LabelOptions, *names: str) -> None:
+    if given := options.given(*names):
+        source = options.labels.name if options.labels else f"--whole {options.whole}"
+        raise LabelError(f"{given} says nothing about {source}: leave it out ({WANTED})")
+
+
+WANTED = "polygons take --where or --preset and --background, a raster takes --classes, --whole takes neither"

@@ -1,0 +1,122 @@
+"""The four counts of a two-class map against the truth, and every figure that follows from them.
+
+Masks are uint8: 0 other, 1 cropland, 255 no data or unknown; a pixel that is 255 on either side counts nowhere.
+A figure whose denominator is zero says nothing, and is nan: IoU where neither side has cropland, precision where none
+was found, recall where there is none, false alarm where all is cropland, kappa where both sides are of one same class.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import astuple, dataclass
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+UNKNOWN = 255
+LEVELS = 255  # a probability is stored as round(p x 254): 0..254
+METRICS = ("iou", "f1", "precision", "recall", "kappa", "accuracy", "false_alarm")
+
+
+def ratio(numerator: float, denominator: float) -> float:
+    """The quotient, or nan where the denominator is zero."""
+    return numerator / denominator if denominator else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Pixels by what was said and what is true: add two to pool them."""
+
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+    tn: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def total(self) -> int:
+        """All pixels that are known on both sides."""
+        return self.tp + self.fp + self.fn + self.tn
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union of cropland (Jaccard 1912), 0 to 1."""
+        return ratio(self.tp, self.tp + self.fp + self.fn)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall (Dice 1945), 0 to 1."""
+        return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+    @property
+    def precision(self) -> float:
+        """Share of the cropland said that is cropland (user's accuracy)."""
+        return ratio(self.tp, self.tp + self.fp)
+
+    @property
+    def recall(self) -> float:
+        """Share of the cropland that was found (producer's accuracy)."""
+        return ratio(self.tp, self.tp + self.fn)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all known pixels that are right."""
+        return ratio(self.tp + self.tn, self.total)
+
+    @property
+    def false_alarm(self) -> float:
+        """Share of the known non-cropland that was called cropland."""
+        return ratio(self.fp, self.fp + self.tn)
+
+    @property
+    def kappa(self) -> float:
+        """Agreement beyond chance, -1 to 1 (Cohen 1960, doi:10.1177/001316446002000104)."""
+        said, true = (self.tp + self.fp) * (self.fp + self.tn), (self.tp + self.fn) * (self.fn + self.tn)
+        return ratio(2 * (self.tp * self.tn - self.fp * self.fn), said + true)
+
+    @property
+    def all_cropland(self) -> Counts:
+        """The same truth against a map that says cropland everywhere: what a trivial answer is worth."""
+        return Counts(tp=self.tp + self.fn, fp=self.fp + self.tn)
+
+    def metrics(self) -> dict[str, float]:
+        """Every figure of `METRICS` by its name; nan where it says nothing."""
+        return {name: getattr(self, name) for name in METRICS}
+
+
+def count(said: UInt8[np.ndarray, "*grid"], true: UInt8[np.ndarray, "*grid"]) -> Counts:
+    """The counts of a mask against the truth, both 0, 1 or 255, of one shape."""
+    pairs = [np.count_nonzero((said == a) & (true == b)) for a, b in ((1, 1), (1, 0), (0, 1), (0, 0))]
+    return Counts(*map(int, pairs))
+
+
+def histogram(probability: UInt8[np.ndarray, "*grid"], true: UInt8[np.ndarray, "*grid"]) -> Int64[np.ndarray, "2 255"]:
+    """Known pixels by truth (row 0 other, row 1 cropland) and level of probability (0..254); add two to pool them."""
+    return np.stack([np.bincount(probability[true == side], minlength=LEVELS + 1)[:LEVELS] for side in (0, 1)])
+
+
+def count_at(levels: Int64[np.ndarray, "2 255"], threshold: float) -> Counts:
+    """The counts of the mask `probability >= threshold`, threshold 0 to 1, from a `histogram`."""
+    first = int(np.searchsorted(np.arange(LEVELS) / (LEVELS - 1), threshold))
+    (tn, fn), (fp, tp) = levels[:, :first].sum(axis=1), levels[:, first:].sum(axis=1)
+    return Counts(int(tp), int(fp), int(fn), int(tn))
+
+
+def best_threshold(levels: Int64[np.ndarray, "2 255"]) -> float:
+    """The threshold of the highest pooled IoU, from a `histogram`; the one nearest to 0.5 among equals.
+
+    It lies midway between two levels, so that comparing a probability before or after it is rounded to a level gives
+    the same mask. 0.5 where the histogram has no cropland, since no threshold is better than another then.
+    """
+    false, true = (
+        levels[:, :0:-1].cumsum(axis=1)[:, ::-1].astype(np.float64)
+    )  # called cropland from level 1, 2, ... 254
+    cropland = levels[1].sum()
+    if not cropland:
+        return 0.5
+    iou = true / (false + cropland)
+    midway = (np.arange(1, LEVELS) - 0.5) / (LEVELS - 1)
+    equals = midway[iou == iou.max()]
+    return float(equals[np.abs(equals - 0.5).argmin()])

@@ -1,0 +1,203 @@
+"""`cropland evaluate`: a model on the chips of a folder, or a mask against labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cropland.data.read_labels import LabelOptions, read_labels
+from cropland.errors import InputError, OutputError
+from cropland.evaluation.report import best_and_worst, page, percent
+from cropland.evaluation.score import Part, metrics
+
+__all__ = ["command", "write_report"]
+
+TOLERANCES_M = (2.0, 5.0, 10.0, 20.0)
+
+
+def command(
+    subject: Path,
+    *,
+    chips: Path | None = None,
+    split: str = "validation",
+    labels: LabelOptions = LabelOptions(),  # noqa: B008 - frozen
+    by: str | None = None,
+    out: Path = Path("evaluation"),
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    tolerance_m: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None,
+    working_pixel_m: float | None = None,
+    trust: Annotated[bool, Parameter(negative="")] = False,
+    crs: str | None = None,
+    pixel_m: float | None = None,
+    shift: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Measure a model on chips, or a mask against labels.
+
+    Writes report.html, one file for any browser, and metrics.json.
+
+    Example: cropland evaluate model.safetensors --chips my_chips
+
+    Example: cropland evaluate mask.tif --labels fields.gpkg --background known
+
+    Parameters
+    ----------
+    subject
+        A model (.safetensors), or a mask: 1 cropland, 0 not cropland, 255 no data.
+    chips
+        A folder made by `cropland chips`; with a model.
+    split
+        Which chips: validation, train or all.
+    by
+        A column to report figures by: of the chips' index (default: group), of the --inside polygons, or of the label
+        polygons, then what is found of each kind of cropland.
+    out
+        The folder to write to.
+    overwrite
+        Replace the evaluation that is there.
+    tolerance_m
+        How far off a boundary may be, in metres. Default: 2 5 10 20.
+    working_pixel_m
+        Run the model at its working pixel nearest to this, instead of the one nearest to each chip's.
+    trust
+        Run code that the model file names.
+    crs
+        The CRS of a mask that does not say it.
+    pixel_m
+        Pixel size in metres of a mask without a CRS.
+    shift
+        Accept a datum shift that is only roughly known.
+    """
+    tolerances_m = tuple(sorted(tolerance_m or TOLERANCES_M))
+    if tolerances_m[0] <= 0:
+        raise InputError(f"--tolerance-m {tolerances_m[0]:g}: give metres above 0")
+    _check(subject, chips, labels, out, overwrite=overwrite)
+    if chips:
+        about, parts = _model(
+            subject, chips, split=split, by=by or "group", tolerances_m=tolerances_m, at=working_pixel_m, trust=trust
+        )
+    else:
+        about, parts = _mask(subject, labels, by=by, tolerances_m=tolerances_m, crs=crs, pixel_m=pixel_m, shift=shift)
+    figures = about | {"tolerances_m": tolerances_m} | metrics(parts, tolerances_m=tolerances_m)
+    write_report(out, figures, parts)
+    _say(figures, out)
+
+
+def write_report(out: Path, figures: Mapping[str, Any], parts: Sequence[Part]) -> None:
+    """Write metrics.json and report.html into a folder, each complete or not at all."""
+    contents = {
+        "metrics.json": json.dumps(figures, ensure_ascii=False, indent=1),
+        "report.html": page(figures, best_and_worst(parts)),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            hidden = out / f".{name}.part"
+            hidden.write_text(content, encoding="utf-8")
+            hidden.replace(out / name)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written ({error.strerror}); give another --out") from error
+
+
+def _check(subject: Path, chips: Path | None, labels: LabelOptions, out: Path, *, overwrite: bool) -> None:
+    against = labels.given("labels", "whole")
+    if (chips is None) == (not against):
+        raise InputError("say what to measure against: --chips DIR with a model, or --labels FILE with a mask")
+    if not subject.is_file():
+        raise InputError(f"{subject}: there is no such file; give a model (.safetensors) or a mask")
+    if chips and subject.suffix != ".safetensors":
+        raise InputError(f"{subject} is not a model (.safetensors); a mask is measured with --labels FILE")
+    if against and subject.suffix == ".safetensors":
+        raise InputError(f"{subject} is a model; measure it with --chips DIR, or map a scene and measure its mask.tif")
+    if (out / "metrics.json").exists() and not overwrite:
+        raise OutputError(f"{out} holds an evaluation already; give another --out, or --overwrite")
+
+
+def _model(
+    path: Path,
+    chips: Path,
+    *,
+    split: str,
+    by: str,
+    tolerances_m: Sequence[float],
+    at: float | None,
+    trust: bool,
+) -> tuple[dict[str, Any], list[Part]]:
+    from cropland.data.chips import open_chips
+    from cropland.engines.openvino import open_engine
+    from cropland.evaluation.on_chips import Judge, choose_chips, on_chips
+    from cropland.model import Model
+
+    model = Model.load(path, trust=trust)
+    folder = choose_chips(open_chips(chips), model, split=split, by=by)
+    engine = open_engine(model, trust=trust)
+    judge = Judge(model, lambda values: engine(values[None])[0], tolerances_m, at)
+    about = {
+        "kind": "model",
+        "part": "chip",
+        "title": f"{model.name} on {chips.name}",
+        "subtitle": f"{path.name}, {len(folder):,} chips ({split})",
+        "subject": {"name": model.name, "file": path.name, "sha256": model.digest, "version": model.version},
+        "against": {"chips": chips.name, "split": split, "by": by, "working_pixel_m": at},
+    }
+    return about, _watched(on_chips(folder, judge, by=by), total=len(folder))
+
+
+def _mask(
+    path: Path,
+    labels: LabelOptions,
+    *,
+    by: str | None,
+    tolerances_m: Sequence[float],
+    crs: str | None,
+    pixel_m: float | None,
+    shift: bool,
+) -> tuple[dict[str, Any], list[Part]]:
+    from cropland.evaluation.on_mask import blocks, on_mask, read_regions
+    from cropland.geo.scene import open_scene
+
+    # Naming the band and the no data value keeps a mask of few values from being taken for imagery with a collar.
+    mask = open_scene(path, bands={"mask": 1}, nodata=255, crs=crs, pixel_m=pixel_m, shift=shift)
+    truth = read_labels(labels, shift=shift)
+    regions = read_regions(labels, by, shift=shift) if by else None
+    parts = _watched(on_mask(mask, truth, tolerances_m=tolerances_m, regions=regions), total=blocks(mask))
+    if not parts:
+        raise InputError(f"{path.name} and its labels share no pixel that both know; look at no data and at --inside")
+    used = {name: getattr(value, "name", value) for name, value in asdict(labels).items() if value is not None}
+    height, width = mask.shape
+    about = {
+        "kind": "mask",
+        "part": "block",
+        "title": f"{path.name} against {used.get('labels', labels.whole)}",
+        "subtitle": f"{height:,} × {width:,} pixels of {mask.pixel_m:.3g} m",
+        "subject": {"file": path.name},
+        "against": used | {"by": by},
+    }
+    return about, parts
+
+
+def _watched(parts: Iterable[Part], *, total: int) -> list[Part]:
+    columns = (BarColumn(), TextColumn("{task.completed}/{task.total} {task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task, done = progress.add_task("", total=total, rate=""), []
+        for part in parts:
+            done.append(part)
+            progress.update(task, advance=1, rate=f"{progress.tasks[0].speed or 0:.1f}/s")
+    return done
+
+
+def _say(figures: Mapping[str, Any], out: Path) -> None:
+    names = {"iou": "IoU", "f1": "F1", "precision": "precision", "recall": "recall", "false_alarm": "false alarm"}
+    table = Table("", *names.values(), box=None, header_style="dim")
+    for row, its in {"pooled": figures["pooled"], "all cropland": figures["all_cropland"], **figures["groups"]}.items():
+        table.add_row(row, *(percent(its[name]) for name in names))
+    console = Console()
+    console.print(table)
+    console.print(out / "report.html", soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,166 @@
+"""The page that a person reads: figures, groups, charts and the best and worst pictures in one file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from cropland import __version__
+from cropland.evaluation import pictures
+from cropland.evaluation.score import Part, figures
+
+__all__ = ["best_and_worst", "page"]
+
+SHOWN = 6
+NAMES = {
+    "iou": "IoU",
+    "false_alarm": "False alarm",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "kappa": "Kappa",
+    "accuracy": "Accuracy",
+}
+
+
+def best_and_worst(parts: Sequence[Part]) -> dict[str, Sequence[Part]]:
+    """The parts to show under each title: all if they are few.
+
+    Worst is by accuracy, of every group one before a second; best by IoU, among those with both classes.
+    """
+    if len(parts) <= SHOWN // 2:
+        return {"Pictures": parts}
+    rank: Counter[str] = Counter()
+    order = {}
+    for part in sorted(parts, key=lambda part: part.total.counts.accuracy):
+        group = min(part.groups, default="")
+        order[part.name] = rank[group]
+        rank[group] += 1
+    worst = sorted(parts, key=lambda part: (order[part.name], part.total.counts.accuracy))[:SHOWN]
+    mixed = [part for part in parts if figures(part.total.counts)["iou"] is not None and part not in worst]
+    return {"Worst": worst, "Best": sorted(mixed, key=lambda part: -part.total.counts.iou)[: SHOWN // 2]}
+
+
+def page(found: Mapping[str, Any], shown: Mapping[str, Sequence[Part]]) -> str:
+    """The report as HTML, from what metrics.json holds."""
+    template = Template((files("cropland.evaluation") / "report.html").read_text(encoding="utf-8"))
+    parts = found["part"] + "s"
+    return template.substitute(
+        title=escape(found["title"]),
+        subtitle=escape(found["subtitle"]),
+        parts=parts,
+        version=__version__,
+        sentence=_sentence(found["pooled"]),
+        cards=_cards(found["pooled"], found["all_cropland"]),
+        groups=_groups(found["groups"], parts),
+        charts=_strip(found["parts"], parts) + _curve(found["thresholds"]),
+        pictures=_gallery(shown),
+    )
+
+
+def percent(value: float | None) -> str:
+    """A share as percent with one digit, a dash for None."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _sentence(pooled: Mapping[str, Any]) -> str:
+    said = [
+        (pooled["precision"], "Of 100 ha called cropland, {} are."),
+        (pooled["recall"], "Of 100 ha of cropland, {} are found."),
+        (pooled["false_alarm"], "Of 100 ha of other land, {} are called cropland."),
+    ]
+    return " ".join(sentence.format(f"<b>{percent(value)}</b>") for value, sentence in said if value is not None)
+
+
+def _cards(pooled: Mapping[str, Any], trivial: Mapping[str, Any]) -> str:
+    rows = [(title, pooled[name], f"all cropland {percent(trivial[name])}") for name, title in NAMES.items()]
+    metres, value = _finest(pooled["boundary_f1"])
+    rows.append(("Boundary F1", value, f"within {metres} m"))
+    if interval := pooled["iou_interval"]:
+        low, high = map(percent, interval)
+        rows[0] = (*rows[0][:2], f"{low} to {high} with 95 %<br>{rows[0][2]}")
+    return "".join(f"<div><dt>{n}</dt><dd>{percent(v)}</dd><small>{note}</small></div>" for n, v, note in rows)
+
+
+def _finest(boundary: Mapping[str, float | None]) -> tuple[str, float | None]:
+    return next(((metres, value) for metres, value in boundary.items() if value is not None), ("any", None))
+
+
+def _groups(groups: Mapping[str, Any], parts: str) -> str:
+    if len(groups) < 2:
+        return ""
+    names = ("Group", parts.title(), *NAMES.values(), "Boundary F1")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = "".join(_group(name, its) for name, its in groups.items())
+    return (
+        f'<h2>By group</h2><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _group(name: str, its: Mapping[str, Any]) -> str:
+    cells = "".join(_cell(its[each], "alarm" if each == "false_alarm" else "") for each in NAMES)
+    metres, boundary = _finest(its["boundary_f1"])
+    at = f" <small>{metres} m</small>" if boundary is not None else ""
+    return f"<tr><td>{escape(name)}</td><td>{its['parts']:,}</td>{cells}<td>{percent(boundary)}{at}</td></tr>"
+
+
+def _cell(value: float | None, kind: str) -> str:
+    return "<td>–</td>" if value is None else f'<td class="{kind}" style="--v:{100 * value:.1f}">{percent(value)}</td>'
+
+
+def _strip(parts: Sequence[Mapping[str, Any]], name: str) -> str:
+    both = [part["iou"] for part in parts if part["iou"] is not None]
+    if len(both) < 2:
+        return ""
+    ticks = "".join(f'<path class="tick" d="M{20 + 560 * iou:.1f} 14v34"/>' for iou in both)
+    middle = percent(sorted(both)[len(both) // 2])
+    return (
+        f'<h2>Every one of the {name}</h2><p class="soft">IoU of the {len(both):,} {name} with both classes, '
+        f'in percent; half of them lie above {middle}.</p><svg viewBox="0 0 600 72">{ticks}{_axis(58)}</svg>'
+    )
+
+
+def _curve(thresholds: Mapping[str, Any] | None) -> str:
+    if not thresholds:
+        return ""
+    line = " ".join(f"{20 + 560 * at:.1f},{170 - 150 * iou:.1f}" for at, iou in thresholds["curve"])
+    return (
+        f'<h2>By threshold</h2><p class="soft">Pooled IoU if every probability from a threshold on were called '
+        f"cropland. Best here: {thresholds['best']:.2f} with {percent(thresholds['best_iou'])}.</p>"
+        '<svg viewBox="0 0 600 195">'
+        f'<path class="axis" d="M20 20h560M20 95h560"/><text x="24" y="16">100</text><text x="24" y="91">50</text>'
+        f'<polyline class="curve" points="{line}"/>{_axis(182, scale=0.01)}</svg>'
+    )
+
+
+def _axis(y: int, *, scale: float = 1) -> str:
+    marks = (
+        f'<text x="{20 + 5.6 * at}" y="{y + 9}" text-anchor="middle">{at * scale:g}</text>' for at in range(0, 101, 20)
+    )
+    return f'<path class="axis" d="M20 {y - 8}h560"/>' + "".join(marks)
+
+
+def _gallery(shown: Mapping[str, Sequence[Part]]) -> str:
+    key = (("right", "cropland found"), ("false", "false alarm"), ("missed", "cropland missed"))
+    legend = "".join(f'<span><i style="background:var(--{name})"></i>{meaning}</span>' for name, meaning in key)
+    return "".join(
+        f'<h2>{title}</h2><p class="soft key">{legend}<span><i class="unknown"></i>not known</span></p>'
+        f'<div class="gallery">{"".join(map(_figure, parts))}</div>'
+        for title, parts in shown.items()
+        if parts
+    )
+
+
+def _figure(part: Part) -> str:
+    picture = part.draw()
+    seen = [each for each in (pictures.image(picture), pictures.verdict(picture)) if each is not None]
+    images = "".join(f'<img alt="{escape(part.name)}" src="{pictures.as_uri(each)}">' for each in seen)
+    said = figures(part.total.counts)
+    first = [f"{title} {percent(said[name])}" for name, title in NAMES.items() if said[name] is not None][:2]
+    group = escape(", ".join(name for name in part.groups if name != part.name))
+    about = f"{escape(part.name)} <small>{group}</small><br>{' · '.join(first)}"
+    return f"<figure><div>{images}</div><figcaption>{about}</figcaption></figure>"

@@ -1,0 +1,1 @@
+"""Where the pixels are: scenes, grids, sensors and vectors. Never imports torch."""

@@ -1,0 +1,111 @@
+"""Areas and lengths on the ellipsoid."""
+
+from collections.abc import Callable
+
+import numpy as np
+import shapely
+from geopandas import GeoSeries
+from jaxtyping import Float64
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Transformer
+from pyproj.crs import ProjectedCRS
+from pyproj.crs.coordinate_operation import LambertCylindricalEqualAreaConversion
+
+from cropland.errors import GridError
+from cropland.geo.crs import metres_on_ellipsoid, to_geodetic
+from cropland.geo.tiles import Window
+
+__all__ = ["ellipsoidal_area_m2", "ellipsoidal_length_m", "pixel_area_m2"]
+
+CELL = 16  # pixels that share one area: it changes by less than 1e-4 over them, and their sum is right
+LONGEST_M = 2000.0  # piece of an edge: a straight line of one projection is a curve in another
+
+
+def pixel_area_m2(grid: GeoBox, window: Window, *, unit_m: float | None = None) -> Float64[np.ndarray, "height width"]:
+    """The area of each pixel of a window, in square metres on the ellipsoid of the grid's CRS.
+
+    unit_m: metres per unit of the coordinates, for a grid without a CRS. A window gives the same numbers as the same
+    part of a larger one; neighbouring pixels in a cell of 16 x 16 share their mean. Raises `GridError` without a CRS
+    and without `unit_m`.
+    """
+    if grid.crs is None:
+        return np.full(window.shape, abs(grid.affine.determinant) * _given(unit_m) ** 2)
+    rows, cols = (np.arange(first, first + count) // CELL for first, count in zip(window[:2], window[2:], strict=True))
+    cells = _cell_areas(grid, (rows[0], rows[-1] + 1), (cols[0], cols[-1] + 1)) / CELL**2
+    return cells[np.ix_(rows - rows[0], cols - cols[0])]
+
+
+def ellipsoidal_area_m2(shapes: GeoSeries, *, unit_m: float | None = None) -> Float64[np.ndarray, "shape"]:
+    """Areas in square metres on the ellipsoid; edges are straight in the shapes' own CRS.
+
+    Raises `GridError` for shapes without a CRS, unless `unit_m` (metres per unit) is given.
+    """
+    if shapes.crs is None:
+        return np.asarray(shapes.area.to_numpy(), np.float64) * _given(unit_m) ** 2
+    to_equal_area = _to_equal_area(shapes.crs, _middle(shapes))
+    pieces = shapely.segmentize(shapes.to_numpy(), LONGEST_M / _metres_per_unit(shapes.crs))
+    return np.asarray(shapely.area(shapely.transform(pieces, _pairwise(to_equal_area))), np.float64)
+
+
+def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> Float64[np.ndarray, "shape"]:
+    """Lengths of lines, perimeters of polygons with their holes, in metres on the ellipsoid.
+
+    Raises `GridError` as `ellipsoidal_area_m2` does.
+    """
+    if shapes.crs is None:
+        return np.asarray(shapes.length.to_numpy(), np.float64) * _given(unit_m)
+    pieces = shapely.segmentize(shapes.to_numpy(), LONGEST_M / _metres_per_unit(shapes.crs))
+    lines, owner = _lines(pieces)
+    points, line = shapely.get_coordinates(lines, return_index=True)
+    ends = np.flatnonzero(line[1:] == line[:-1])
+    lengths = metres_on_ellipsoid(shapes.crs, tuple(points[ends].T), tuple(points[ends + 1].T))
+    return np.bincount(owner[line[ends]], weights=lengths, minlength=len(shapes))
+
+
+def _given(unit_m: float | None) -> float:
+    if unit_m is None:
+        raise GridError("no coordinate reference system, so areas are not known; give it with --crs, or --pixel-m")
+    return unit_m
+
+
+def _cell_areas(grid: GeoBox, rows: tuple[int, int], cols: tuple[int, int]) -> np.ndarray:
+    """Areas of cells of CELL x CELL pixels by their corners in an equal-area projection."""
+    col, row = np.meshgrid(np.arange(cols[0], cols[1] + 1) * CELL, np.arange(rows[0], rows[1] + 1) * CELL)
+    a, b, c, d, e, f = grid.affine[:6]
+    middle = grid.affine @ (grid.shape[1] / 2, grid.shape[0] / 2)
+    to_equal_area = _to_equal_area(CRS.from_user_input(str(grid.crs)), middle)
+    x, y = to_equal_area.transform(a * col + b * row + c, d * col + e * row + f)
+    # Half the cross product of the diagonals.
+    x1, y1 = x[1:, 1:] - x[:-1, :-1], y[1:, 1:] - y[:-1, :-1]
+    x2, y2 = x[1:, :-1] - x[:-1, 1:], y[1:, :-1] - y[:-1, 1:]
+    areas: np.ndarray = np.abs(x1 * y2 - x2 * y1) / 2
+    return areas
+
+
+def _to_equal_area(crs: CRS, middle: tuple[float, float]) -> Transformer:
+    """To a cylindrical equal-area projection of the same frame, cut half around the Earth from the middle."""
+    longitude, _ = to_geodetic(crs)[0].transform(*middle)
+    conversion = LambertCylindricalEqualAreaConversion(longitude_natural_origin=float(longitude))
+    return Transformer.from_crs(crs, ProjectedCRS(conversion, geodetic_crs=crs.geodetic_crs), always_xy=True)
+
+
+def _middle(shapes: GeoSeries) -> tuple[float, float]:
+    left, bottom, right, top = shapes.total_bounds
+    return (left + right) / 2, (bottom + top) / 2
+
+
+def _metres_per_unit(crs: CRS) -> float:
+    factor = crs.axis_info[0].unit_conversion_factor
+    return factor * to_geodetic(crs)[1].a if crs.is_geographic else factor
+
+
+def _pairwise(transformer: Transformer) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda points: np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
+
+
+def _lines(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rings and lines, and the shape that each belongs to."""
+    parts, owner = shapely.get_parts(shapes, return_index=True)
+    is_area = shapely.get_dimensions(parts) == 2
+    rings, of_part = shapely.get_rings(parts[is_area], return_index=True)
+    return np.concatenate([rings, parts[~is_area]]), np.concatenate([owner[is_area][of_part], owner[~is_area]])

@@ -1,0 +1,162 @@
+"""Which band is which: by the user's word, by description or file name, by sensor, by colour interpretation."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cropland.errors import BandError
+from cropland.geo.sensor import Sensor, load_sensor, sensor_names
+from cropland.geo.sources import Source
+
+__all__ = ["NamedBands", "name_bands", "parse_bands"]
+
+WORDS = {
+    "blue": ("blue", "b"),
+    "green": ("green", "g"),
+    "red": ("red", "r"),
+    "nir": ("nir", "nir1", "n", "infrared", "nearinfrared"),
+}
+COMMON = {word: name for name, words in WORDS.items() for word in words}
+MEANINGLESS = re.compile(r"(band|layer|channel|raster)?[\s_#-]*\d*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class NamedBands:
+    """Band names, the sources they belong to, the sensors that it may be, and what was assumed."""
+
+    names: tuple[str, ...]
+    sources: tuple[Source, ...]
+    sensors: tuple[Sensor, ...]
+    notes: tuple[str, ...] = ()
+
+
+def parse_bands(text: str) -> dict[str, int]:
+    """Numbers of bands by name, from "red=3,green=2,blue=1".
+
+    Raises `BandError` for anything else.
+    """
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    bands = {name.strip().lower(): number.strip() for name, _, number in pairs}
+    are_numbers = all(n.isascii() and n.isdigit() for n in bands.values())
+    if not bands or "" in bands or len(bands) < len(pairs) or not are_numbers:
+        raise BandError(f"--bands {text!r} cannot be read; write it as red=3,green=2,blue=1")
+    return {name: int(number) for name, number in bands.items()}
+
+
+def name_bands(found: Sequence[Source], *, sensor: str | None, bands: Mapping[str, int] | None) -> NamedBands:
+    """Name the bands of a scene.
+
+    Raises `BandError` when nothing names them, when two have one name, or for a number that is not there.
+    """
+    known = load_sensor(sensor) if sensor else None
+    if bands:
+        return NamedBands(tuple(bands), _numbered(found, bands), (known,) if known else ())
+    colours = [s for s in found if s.color != "alpha"]
+    # Near infrared is written as alpha by some programs: a sensor with that many bands says that it is none.
+    if known and len(colours) < len(found) and known.layout(len(found)):
+        colours = list(found)
+    named = _by_label(colours, known) or _by_layout(colours, known) or _by_colour(colours)
+    if named is None:
+        raise BandError(_advice(colours, known))
+    return _distinct(named)
+
+
+def _numbered(found: Sequence[Source], bands: Mapping[str, int]) -> tuple[Source, ...]:
+    for name, number in bands.items():
+        if not 1 <= number <= len(found):
+            raise BandError(f"--bands {name}={number}: the scene has bands 1 to {len(found)}")
+    return tuple(found[number - 1] for number in bands.values())
+
+
+def _by_label(found: Sequence[Source], sensor: Sensor | None) -> NamedBands | None:
+    if not any(s.label for s in found):
+        return None
+    labels = _distinguishing([s.label for s in found])
+    fitting = (sensor,) if sensor else _fitting(labels)
+    names = [_agreed(label, fitting) or _word(label) for label in labels]
+    if not any(names):
+        return None
+    named = NamedBands(_filled(names, found), tuple(found), fitting)
+    if sensor or not fitting or all(label in named.names for label in labels):
+        return named
+    return replace(named, notes=(f"Band names read as those of {' or '.join(t.title for t in fitting)}.",))
+
+
+def _distinguishing(labels: Sequence[str]) -> list[str]:
+    """Labels in lower case, without colours that all of them name (a scene of the Red River)."""
+    words = [_tokens(label.lower()) for label in labels]
+    shared = set.intersection(*map(set, words)) & set(COMMON) if len(words) > 1 else set()
+    return ["_".join(word for word in own if word not in shared) for own in words]
+
+
+def _fitting(labels: Sequence[str]) -> tuple[Sensor, ...]:
+    """Sensors that know all labels, by as much of them as any (SR_B4 is Landsat's, B4 is many a sensor's)."""
+    known = {}
+    for sensor in map(load_sensor, sensor_names()):
+        codes = [_code(label, sensor) for label in labels]
+        if all(codes):
+            known[sensor] = sum(map(len, filter(None, codes)))
+    return tuple(sensor for sensor, length in known.items() if length == max(known.values()))
+
+
+def _code(label: str, sensor: Sensor) -> str | None:
+    """The longest of the sensor's names for a band that stands in a text such as t33uxp_20170101_b04_10m."""
+    codes = [code for code in sensor.aliases if f"_{code}_" in f"_{label}_"]
+    return max(codes, key=len, default=None)
+
+
+def _agreed(label: str, sensors: Sequence[Sensor]) -> str | None:
+    codes = [(sensor, _code(label, sensor)) for sensor in sensors]
+    meant = {sensor.aliases[code] if code else None for sensor, code in codes}
+    return meant.pop() if len(meant) == 1 else None
+
+
+def _word(label: str) -> str | None:
+    """The colour that a text names, if it names just one."""
+    text = re.sub(r"near_?infra_?red", "nir", re.sub("red_edge", "rededge", label))
+    hits = {COMMON[token] for token in _tokens(text) if token in COMMON}
+    return hits.pop() if len(hits) == 1 else None
+
+
+def _tokens(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text)
+
+
+def _by_layout(found: Sequence[Source], sensor: Sensor | None) -> NamedBands | None:
+    layout = sensor.layout(len(found)) if sensor else None
+    if sensor is None or layout is None:
+        return None
+    note = f"Bands taken in the order of {sensor.title}: {', '.join(layout)}."
+    return NamedBands(layout, tuple(found), (sensor,), (note,))
+
+
+def _by_colour(found: Sequence[Source]) -> NamedBands | None:
+    colours = [s.color for s in found]
+    if {"red", "green", "blue"} <= set(colours):
+        names = [c if c in ("red", "green", "blue", "nir") else None for c in colours]
+        return NamedBands(_filled(names, found), tuple(found), ())
+    if len(found) == 3 and all(s.dtype == "uint8" for s in found):
+        return NamedBands(("red", "green", "blue"), tuple(found), (), ("Bands 1, 2, 3 taken as red, green, blue.",))
+    return None
+
+
+def _filled(names: Sequence[str | None], found: Sequence[Source]) -> tuple[str, ...]:
+    """Names where known, else the description, else the number."""
+    labels = ["" if MEANINGLESS.fullmatch(s.label) else s.label for s in found]
+    return tuple(n or label or f"band_{i}" for i, (n, label) in enumerate(zip(names, labels, strict=True), start=1))
+
+
+def _distinct(named: NamedBands) -> NamedBands:
+    for name in named.names:
+        places = [str(i) for i, other in enumerate(named.names, start=1) if other == name]
+        if len(places) > 1:
+            which = " and ".join(places)
+            raise BandError(f"bands {which} are all called {name}; choose with --bands {name}={places[0]},...")
+    return named
+
+
+def _advice(found: Sequence[Source], sensor: Sensor | None) -> str:
+    count = f"{found[0].path.name} has {len(found)} band{'s' * (len(found) > 1)} without names"
+    if sensor:
+        return f"{count}, {sensor.name} has {len(sensor.bands)}; name them with --bands red=3,green=2,blue=1"
+    return f"{count}; name them with --bands red=3,green=2,blue=1 or --sensor ({', '.join(sensor_names())})"

@@ -1,0 +1,108 @@
+"""Coordinate reference systems: frames that may be mixed, and the size of a pixel on the ellipsoid."""
+
+from functools import lru_cache
+from math import sqrt
+
+import numpy as np
+from affine import Affine
+from pyproj import CRS, Geod, Transformer
+from pyproj.exceptions import CRSError
+from pyproj.transformer import TransformerGroup
+
+from cropland.errors import GridError
+
+__all__ = ["check_frames", "metres_on_ellipsoid", "pixel_edges_m", "to_geodetic", "usable_crs", "user_crs"]
+
+# CGCS2000 is ITRF97 at epoch 2000.0 and WGS 84 is kept to ITRF: the same frame to decimetres (GB 22021-2008).
+SAME_FRAME = ("World Geodetic System 1984", "WGS 84", "WGS_1984", "China 2000", "CGCS2000", "China_2000")
+NEEDS_SHIFT = ("Xian 1980", "Xian_1980", "Beijing 1954", "Beijing_1954", "New Beijing")
+
+
+def user_crs(text: str) -> CRS:
+    """The CRS that a user wrote.
+
+    Raises `GridError` if there is none of that name.
+    """
+    try:
+        return CRS.from_user_input(text)
+    except CRSError as error:
+        raise GridError(f"--crs {text!r} is not known; write it as EPSG:32650 or as a file's WKT") from error
+
+
+@lru_cache(maxsize=256)
+def usable_crs(wkt: str) -> CRS | None:
+    """The horizontal CRS of a file; None when it is only local (a drawing's, an instrument's)."""
+    crs = CRS.from_wkt(wkt)
+    horizontal = crs.sub_crs_list[0] if crs.is_compound else crs
+    flat = horizontal.to_2d() if len(horizontal.axis_info) == 3 else horizontal
+    return flat if flat.is_geographic or flat.is_projected else None
+
+
+def check_frames(source: CRS, target: CRS, *, shift: bool) -> None:
+    """Refuse to mix frames between which no transformation is known.
+
+    Raises `GridError` unless `shift` accepts what PROJ has, which may be off by a hundred metres.
+    """
+    ours, theirs = (_frame(crs) for crs in (source, target))
+    if shift or ours == theirs or not (_needs_shift(ours) or _needs_shift(theirs) or _is_ballpark(source, target)):
+        return
+    raise GridError(
+        f"{source.name} and {target.name} have different frames ({ours}, {theirs}) and coordinates may be off by about "
+        f"100 m; transform with your survey office's parameters first, or accept the error with --shift"
+    )
+
+
+def pixel_edges_m(affine: Affine, crs: CRS, *, row: float, col: float) -> tuple[float, float]:
+    """Lengths of the two edges of the pixel at a place, in metres on the ellipsoid, whatever the grid's rotation."""
+    corners = [affine @ place for place in ((col, row), (col + 1, row), (col, row + 1))]
+    x, y = np.array(corners).T
+    (along, down) = metres_on_ellipsoid(crs, (x[[0, 0]], y[[0, 0]]), (x[1:], y[1:]))
+    if not (np.isfinite(along) and np.isfinite(down) and along > 0 and down > 0):
+        raise GridError(f"the grid lies outside of {crs.name}; give the right one with --crs")
+    return float(along), float(down)
+
+
+def metres_on_ellipsoid(
+    crs: CRS, start: tuple[np.ndarray, np.ndarray], end: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """Lengths of the geodesics between points of a CRS."""
+    project, geod = to_geodetic(crs)
+    _, _, lengths = geod.inv(*project.transform(*start), *project.transform(*end))
+    return np.asarray(lengths, dtype=np.float64)
+
+
+@lru_cache(maxsize=64)
+def to_geodetic(crs: CRS) -> tuple[Transformer, Geod]:
+    """The way to longitude and latitude of the CRS's own frame, and its ellipsoid."""
+    geodetic = crs.geodetic_crs
+    geod = crs.get_geod()
+    if geodetic is None or geod is None:
+        raise GridError(f"{crs.name} has no ellipsoid; give another with --crs")
+    return Transformer.from_crs(crs, geodetic, always_xy=True), geod
+
+
+def geometric_mean(edges: tuple[float, float]) -> float:
+    """The edge of the square of the same area."""
+    return sqrt(edges[0] * edges[1])
+
+
+def _frame(crs: CRS) -> str:
+    geodetic = crs.geodetic_crs
+    datum = geodetic.datum.name if geodetic and geodetic.datum else crs.name
+    return "WGS 84" if datum.removeprefix("D_").startswith(SAME_FRAME) else datum
+
+
+def _needs_shift(frame: str) -> bool:
+    return frame.removeprefix("D_").startswith(NEEDS_SHIFT)
+
+
+@lru_cache(maxsize=64)
+def _is_ballpark(source: CRS, target: CRS) -> bool:
+    """Whether PROJ knows no transformation and would take the coordinates as they are."""
+    group = TransformerGroup(_plain(source), _plain(target), always_xy=True)
+    return all("Ballpark" in step.description for step in group.transformers)
+
+
+def _plain(crs: CRS) -> CRS:
+    # For PROJ, CGCS2000 and WGS 84 are two frames with only a ballpark between them.
+    return CRS.from_epsg(4326) if _frame(crs) == "WGS 84" else crs

@@ -1,0 +1,71 @@
+"""Layers: single bands of files, read together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Num
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as FileWindow
+
+from cropland.geo.datasets import dataset, unreadable
+from cropland.geo.tiles import Window
+
+__all__ = ["Layer", "read_layers", "read_mask"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One band of one file: its place (counted from 1), type, no-data value, and what is added to its numbers."""
+
+    path: Path
+    index: int
+    dtype: str
+    nodata: float | None = None
+    added: float = 0.0
+
+    @property
+    def is_float(self) -> bool:
+        return np.issubdtype(np.dtype(self.dtype), np.floating)
+
+
+def read_layers(
+    layers: Sequence[Layer], window: Window, *, shape: tuple[int, int] | None = None
+) -> Num[np.ndarray, "layer height width"]:
+    """The numbers as they stand in the files; with `shape`, the window decimated to it (from overviews if there are).
+
+    Raises `SceneError` for a damaged file.
+    """
+    places: dict[Path, list[int]] = {}
+    for place, layer in enumerate(layers):
+        places.setdefault(layer.path, []).append(place)
+    blocks = {path: _read(path, [layers[i].index for i in own], window, shape) for path, own in places.items()}
+    if len(blocks) == 1:
+        return next(iter(blocks.values()))
+    out = np.empty((len(layers), *(shape or window.shape)), np.result_type(*(b.dtype for b in blocks.values())))
+    for path, own in places.items():
+        out[own] = blocks[path]
+    return out
+
+
+def read_mask(path: Path, window: Window, *, shape: tuple[int, int] | None = None) -> Bool[np.ndarray, "height width"]:
+    """Where the mask band of a file says that there are data."""
+    try:
+        mask: np.ndarray = dataset(path).read_masks(1, window=_file_window(window), out_shape=shape)
+    except RasterioError as error:
+        raise unreadable(path, error) from error
+    return mask > 0
+
+
+def _read(path: Path, indexes: list[int], window: Window, shape: tuple[int, int] | None) -> np.ndarray:
+    out_shape = None if shape is None else (len(indexes), *shape)
+    try:
+        values: np.ndarray = dataset(path).read(indexes, window=_file_window(window), out_shape=out_shape)
+    except RasterioError as error:
+        raise unreadable(path, error) from error
+    return values
+
+
+def _file_window(window: Window) -> FileWindow:
+    return FileWindow(window.col, window.row, window.width, window.height)

@@ -1,0 +1,188 @@
+"""A scene: imagery on one grid, read in windows at its own pixel size or another."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+from jaxtyping import Bool, Float32
+from odc.geo.geobox import GeoBox
+
+from cropland.errors import BandError
+from cropland.geo.band_names import NamedBands, name_bands, parse_bands
+from cropland.geo.baseline import added_to
+from cropland.geo.files import scene_files, scene_name
+from cropland.geo.find_no_data import check_any_data, find_no_data, nodata_value
+from cropland.geo.layers import Layer
+from cropland.geo.nodata import NoData
+from cropland.geo.placement import place
+from cropland.geo.resample import resample, resampled_length, taps
+from cropland.geo.sources import sources
+from cropland.geo.tiles import Window
+
+__all__ = ["Image", "Scene", "open_scene", "parse_bands"]
+
+Pixels = tuple[np.ndarray, np.ndarray | None]
+AT_ONCE = 1 << 24  # source pixels resampled in one go
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Pixels of a window in the sensor's units, and where they are valid; values are 0 where they are not."""
+
+    values: Float32[np.ndarray, "band height width"]
+    valid: Bool[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Imagery of one sensor and time on one grid: one or more files, none of them held open.
+
+    name: for output folders. bands: STAC common names where known. grid: its own; without a CRS it is pixel space.
+    pixel_m: edge of a pixel at the centre, metres on the ellipsoid (geometric mean of the two edges).
+    notes: what was assumed, in sentences. layers, no_data: where the bands lie and what is no data.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    bands: tuple[str, ...]
+    grid: GeoBox
+    pixel_m: float
+    notes: tuple[str, ...]
+    layers: tuple[Layer, ...]
+    no_data: NoData
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return int(self.grid.shape[0]), int(self.grid.shape[1])
+
+    @property
+    def has_no_data(self) -> bool:
+        """False only if every pixel is certainly valid."""
+        return self.no_data.is_possible
+
+    @property
+    def unit_m(self) -> float | None:
+        """Metres per unit of the coordinates where there is no CRS, else None."""
+        return None if self.grid.crs else self.pixel_m / sqrt(abs(self.grid.affine.determinant))
+
+    def working_grid(self, ratio: float) -> GeoBox:
+        """The grid of the same origin with pixels `ratio` times as large; the last ones may reach over the edge."""
+        height, width = (resampled_length(length, ratio) for length in self.shape)
+        return GeoBox((height, width), self.grid.affine @ Affine.scale(ratio), self.grid.crs)
+
+    def read(self, window: Window, *, bands: Sequence[str], ratio: float = 1.0) -> Image:
+        """The bands in a window of the working grid of that ratio.
+
+        Above 1 a pixel is the area-weighted mean of the valid pixels under it, valid where they fill at least half of
+        its area inside the scene; below 1 it is interpolated bilinearly. A window is bit for bit the same part of a
+        larger one. Raises `BandError` for a band that the scene lacks, `SceneError` for a damaged file.
+        """
+        layers = self._layers(bands)
+        if ratio == 1:
+            return _image(*self.no_data.read(layers, window), layers)
+        return _image(*self._resampled(window, layers, ratio), layers)
+
+    def read_valid(self, window: Window) -> Bool[np.ndarray, "height width"]:
+        """Where the scene has data, in a window of its own grid."""
+        return self.no_data.valid(window) if self.has_no_data else np.ones(window.shape, bool)
+
+    def read_decimated(self, *, bands: Sequence[str], max_pixels: int = 1_000_000) -> Image:
+        """The whole scene by pixels at even distances, for statistics and pictures; cheap where overviews exist."""
+        layers = self._layers(bands)
+        height, width = self.shape
+        scale = min(1.0, sqrt(max_pixels / (height * width)))
+        shape = (max(1, int(height * scale)), max(1, int(width * scale)))
+        return _image(*self.no_data.read(layers, Window(0, 0, height, width), shape=shape), layers)
+
+    def _layers(self, bands: Sequence[str]) -> list[Layer]:
+        missing = [band for band in bands if band not in self.bands]
+        if missing:
+            raise BandError(
+                f"{self.name} has no band {', '.join(missing)} (it has {', '.join(self.bands)}); "
+                f"say which it is with --bands {missing[0]}=NUMBER,... or use another model"
+            )
+        return [self.layers[self.bands.index(band)] for band in bands]
+
+    def _resampled(self, window: Window, layers: Sequence[Layer], ratio: float) -> Pixels:
+        rows, cols = (
+            taps(ratio, start=start, count=count, length=length)
+            for start, count, length in zip(window[:2], window[2:], self.shape, strict=True)
+        )
+        (row, height), (col, width) = rows.span, cols.span
+        if height * width > AT_ONCE and window.height > 1:
+            return _stacked([self._resampled(half, layers, ratio) for half in _halves(window)])
+        values, valid = self.no_data.read(layers, Window(row, col, height, width))
+        return resample(values, valid, rows=rows, cols=cols)
+
+
+def _halves(window: Window) -> tuple[Window, Window]:
+    upper = window.height // 2
+    return window._replace(height=upper), window._replace(row=window.row + upper, height=window.height - upper)
+
+
+def _stacked(parts: Sequence[Pixels]) -> Pixels:
+    masks = [np.ones(values.shape[1:], bool) if valid is None else valid for values, valid in parts]
+    return np.concatenate([values for values, _ in parts], axis=1), np.concatenate(masks)
+
+
+def _image(values: np.ndarray, valid: np.ndarray | None, layers: Sequence[Layer]) -> Image:
+    values = values.astype(np.float32, copy=False)
+    added = np.array([layer.added for layer in layers], np.float32)
+    if added.any():
+        values = values + added[:, None, None]
+    if valid is None:
+        return Image(values, np.ones(values.shape[1:], bool))
+    return Image(np.where(valid, values, np.float32(0)), valid)
+
+
+def open_scene(
+    paths: Path | Sequence[Path],
+    *,
+    sensor: str | None = None,
+    bands: Mapping[str, int] | None = None,
+    nodata: float | None = None,
+    crs: str | None = None,
+    pixel_m: float | None = None,
+    shift: bool = False,
+) -> Scene:
+    """Look at the files of a scene, or at a folder with one file per band.
+
+    sensor: a name on the shelf. bands: numbers by name, counted from 1 through all files. nodata, crs: in place of what
+    the files say. pixel_m: for a scene without a CRS. shift: accept a CRS of another frame than the files'.
+    Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
+    """
+    files = scene_files(paths)
+    found = [source for path in files for source in sources(path)]
+    named = name_bands(found, sensor=sensor, bands=bands)
+    placement = place(files, crs=crs, pixel_m=pixel_m, shift=shift)
+    layers = _named_layers(named, nodata)
+    shape = (int(placement.grid.shape[0]), int(placement.grid.shape[1]))
+    no_data, seen = find_no_data(layers, named, found, shape=shape)
+    check_any_data(no_data, shape, name=scene_name(files))
+    notes = (*named.notes, *placement.notes, *_offset_notes(layers), *seen)
+    return Scene(scene_name(files), files, named.names, placement.grid, placement.pixel_m, notes, layers, no_data)
+
+
+def _named_layers(named: NamedBands, nodata: float | None) -> tuple[Layer, ...]:
+    is_sentinel2 = any(sensor.name.startswith("sentinel2") for sensor in named.sensors)
+    return tuple(
+        Layer(
+            source.path,
+            source.index,
+            source.dtype,
+            nodata=nodata_value(source, named, nodata),
+            added=added_to(source, band=name, is_sentinel2=is_sentinel2),
+        )
+        for name, source in zip(named.names, named.sources, strict=True)
+    )
+
+
+def _offset_notes(layers: Sequence[Layer]) -> tuple[str, ...]:
+    added = {layer.added for layer in layers} - {0.0}
+    if not added:
+        return ()
+    return (f"Sentinel-2's offset of baseline 04.00 is applied ({', '.join(f'{a:+g}' for a in sorted(added))}).",)

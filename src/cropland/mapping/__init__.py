@@ -1,0 +1,1 @@
+"""From a scene to its map: probability, cleaned mask, parcels and pictures."""

@@ -1,0 +1,173 @@
+"""Parcels: polygons of cropland with their area, perimeter and mean probability."""
+
+from collections.abc import Callable
+from datetime import datetime
+from math import sqrt
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import rasterio
+import shapely
+from geopandas import GeoDataFrame, GeoSeries
+from odc.geo.geobox import GeoBox
+from rasterio.io import DatasetReader
+from rich.console import Console
+
+from cropland.errors import GridError, InputError, OutputError, SceneError
+from cropland.geo.area import ellipsoidal_area_m2, ellipsoidal_length_m, pixel_area_m2
+from cropland.geo.tiles import Window
+from cropland.mapping.clean import MU_M2, by_value, clean_mask, default_min_area_m2, grid_of
+from cropland.mapping.mean_probability import mean_probability
+from cropland.mapping.outlines import trace_outlines
+from cropland.writers.geojson import write_geojson
+from cropland.writers.geopackage import write_geopackage
+from cropland.writers.geoparquet import write_geoparquet
+
+__all__ = ["command", "parcels"]
+
+WRITERS: dict[str, Callable[[GeoDataFrame, Path], None]] = {
+    ".parquet": write_geoparquet,
+    ".gpkg": write_geopackage,
+    ".geojson": write_geojson,
+}
+
+
+def command(
+    mask: Path,
+    *,
+    out: Path | None = None,
+    probability: Path | None = None,
+    value: float = 1,
+    min_area_m2: float | None = None,
+    min_area_mu: float | None = None,
+    simplify_m: float | None = None,
+    pixel_m: float | None = None,
+) -> None:
+    """Turn a mask into parcels: polygons with area in hectares, perimeter and mean probability.
+
+    Specks and holes below the least area are removed first. Edges of parcels are smoothed, never crossing.
+
+    Example:
+        cropland parcels mask.tif --out parcels.gpkg --min-area-mu 1
+
+    Parameters
+    ----------
+    mask
+        A raster of classes, 1 for cropland.
+    out
+        .parquet (GeoParquet), .gpkg or .geojson; MASK_parcels.parquet beside the mask if not given.
+    probability
+        probability.tif of the same grid, for the mean probability of each parcel.
+    value
+        The class that is cropland.
+    min_area_m2
+        Least area of a parcel and of a hole, in m2; 400 or ten pixels if not given, 0 to keep all.
+    min_area_mu
+        The same in mu (1 mu is 10000/15 m2).
+    simplify_m
+        How far simplification may go, in metres; one pixel if not given, 0 for none.
+    pixel_m
+        Edge of a pixel in metres, for a mask without a CRS.
+    """
+    out = out or mask.with_name(f"{mask.stem}_parcels.parquet")
+    write = WRITERS.get(out.suffix.lower())
+    if write is None:
+        raise OutputError(f"{out.name}: no format of that ending; use {', '.join(WRITERS)}")
+    with rasterio.open(mask) as source, TemporaryDirectory(prefix="cropland-") as folder:
+        _check_classes(source, value)
+        unit_m = _unit_m(source, pixel_m)
+        least_m2 = _min_area_m2(min_area_m2, min_area_mu, pixel_m=_pixel_m(grid_of(source), unit_m))
+        cleaned = Path(folder) / "mask.tif"
+        classify = by_value(value, nodata=source.nodata)
+        clean_mask(mask, cleaned, classify=classify, min_area_m2=least_m2, unit_m=unit_m)
+        found = parcels(cleaned, probability=probability, simplify_m=simplify_m, unit_m=unit_m)
+    write(found, out)
+    console = Console()
+    console.print(
+        f"{len(found):,} parcels, {found['area'].sum():,.2f} ha (least area {least_m2:g} m2)", highlight=False
+    )
+    console.print(out, soft_wrap=True, highlight=False, markup=False)
+
+
+def parcels(
+    mask: Path,
+    *,
+    probability: Path | None = None,
+    simplify_m: float | None = None,
+    unit_m: float | None = None,
+    observed: datetime | None = None,
+) -> GeoDataFrame:
+    """The parcels of a clean mask (0, 1, 255), from the top left, in its own CRS, with the columns of fiboa.
+
+    id, area (ha on the ellipsoid), perimeter (m, with holes), determination_method, determination_datetime (`observed`,
+    the time of the image, UTC) and mean_probability (0..1, over the pixels of the mask; missing without `probability`).
+    Polygons are valid and do not overlap. simplify_m: one pixel if not given. unit_m: metres per unit of the
+    coordinates, without a CRS. Raises `GridError` where areas cannot be known or the two rasters do not fit.
+    Source: github.com/fiboa/specification, version 0.2.0.
+    """
+    with rasterio.open(mask) as source:
+        grid = grid_of(source)
+        pixel_m = _pixel_m(grid, unit_m)
+        outlines = trace_outlines(mask, tolerance=1.0 if simplify_m is None else simplify_m / pixel_m)
+        geometry = GeoSeries(_placed(outlines.polygons, grid), crs=source.crs)
+        count = len(geometry)
+        means = np.full(count, np.nan)
+        if probability is not None and count:
+            means = mean_probability(source, probability, first_pixel=outlines.first_pixel)
+    columns = {
+        "id": [str(number) for number in range(1, count + 1)],
+        "area": np.float32(ellipsoidal_area_m2(geometry, unit_m=unit_m) / 1e4) if count else np.zeros(0, np.float32),
+        "perimeter": np.float32(ellipsoidal_length_m(geometry, unit_m=unit_m)) if count else np.zeros(0, np.float32),
+        "determination_method": pd.Series(["auto-imagery"] * count, dtype="str"),
+        "determination_datetime": pd.Series([pd.Timestamp(observed)] * count, dtype="datetime64[ms, UTC]"),
+        "mean_probability": np.float32(means),
+    }
+    return GeoDataFrame(columns, geometry=geometry, crs=geometry.crs)
+
+
+def _placed(polygons: np.ndarray, grid: GeoBox) -> np.ndarray:
+    """Polygons in the coordinates of the grid's CRS, shells counterclockwise."""
+    a, b, c, d, e, f = grid.affine[:6]
+    matrix, origin = np.array([[a, d], [b, e]]), np.array([c, f])
+    placed: np.ndarray = shapely.orient_polygons(shapely.transform(polygons, lambda points: points @ matrix + origin))
+    return placed
+
+
+def _pixel_m(grid: GeoBox, unit_m: float | None) -> float:
+    """Edge of the pixel in the middle of the grid, in metres (geometric mean of the two edges)."""
+    height, width = grid.shape
+    middle = Window(height // 2, width // 2, 1, 1)
+    return sqrt(float(pixel_area_m2(grid, middle, unit_m=unit_m)[0, 0]))
+
+
+def _unit_m(source: DatasetReader, pixel_m: float | None) -> float | None:
+    """Metres per unit of the coordinates for a raster without a CRS."""
+    if source.crs:
+        return None
+    if pixel_m is None:
+        raise GridError(
+            f"{Path(source.name).name} has no CRS, so areas are not known; give the edge of a pixel with --pixel-m"
+        )
+    return pixel_m / sqrt(abs(source.transform.determinant))
+
+
+def _check_classes(source: DatasetReader, value: float) -> None:
+    """Refuse a raster that is evidently no mask of `value`, by a look at up to 1000 x 1000 of its pixels."""
+    name = Path(source.name).name
+    if source.count != 1:
+        raise SceneError(f"{name} has {source.count} bands, expected one of classes; make a mask with `cropland map`")
+    sample = source.read(1, out_shape=tuple(min(1000, length) for length in source.shape))
+    others = sorted(set(np.unique(sample).tolist()) - {0, 255, source.nodata})
+    if others and value not in others:
+        seen = ", ".join(f"{other:g}" for other in others[:8])
+        raise SceneError(f"{name} has the values {seen} and no {value:g}; say which is cropland with --value")
+
+
+def _min_area_m2(given_m2: float | None, given_mu: float | None, *, pixel_m: float) -> float:
+    if given_m2 is not None and given_mu is not None:
+        raise InputError("the least area came twice; give --min-area-m2 or --min-area-mu")
+    if given_mu is not None:
+        return given_mu * MU_M2
+    return default_min_area_m2(pixel_m) if given_m2 is None else given_m2

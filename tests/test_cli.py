@@ -1,0 +1,92 @@
+"""The command line from outside: help, exit status, one line of error."""
+
+import importlib
+import inspect
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from cropland import cli
+from cropland.errors import IncompleteError, InputError
+
+
+def cropland(*words: str, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cropland", *words]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", **options)
+
+
+def one_line(text: str) -> bool:
+    return text.startswith("cropland: ") and text.count("\n") == 1
+
+
+def test_help_lists_every_verb_in_a_moment():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = cropland("--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in cli.VERBS)
+    # Seconds of computing, since the clock on the wall also counts the other tests.
+    assert after.ru_utime - before.ru_utime < 0.3
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_explains_itself_with_an_example(verb, capsys):
+    assert cli.main([verb, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "Example" in shown and f"cropland {verb}" in shown.partition("Example")[2]
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_the_list_says_what_the_docstring_says(verb):
+    path, summary = cli.VERBS[verb]
+    module, _, name = path.partition(":")
+    command = getattr(importlib.import_module(module), name)
+    assert inspect.getdoc(command).splitlines()[0] == summary
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["mpa"], "did you mean 'map'?"),
+        (["--hlp"], "did you mean '--help'?"),
+        (["xyz"], "there are: demo, map"),
+        (["show", "unet", "--jsn"], "--json"),
+        (["show"], "WHAT"),
+        (["show", "unte"], "did you mean 'unet'?"),
+    ],
+)
+def test_a_slip_of_the_fingers_gets_one_line_and_2(words, advice, capsys):
+    assert cli.main(words) == 2
+    error = capsys.readouterr().err
+    assert one_line(error) and advice in error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InputError("too\nmany lines"), 2),
+        (IncompleteError("stopped"), 3),
+        (PermissionError(13, "Permission denied", "out"), 2),
+        (KeyboardInterrupt(), 3),
+    ],
+)
+def test_the_error_decides_the_status(error, status, capsys, monkeypatch):
+    def command():
+        raise error
+
+    monkeypatch.setattr("cropland.show.command", command)
+    assert cli.main(["show"]) == status
+    assert one_line(capsys.readouterr().err)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
+def test_a_reader_that_goes_early_is_not_an_error_to_print():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "cropland", "--help"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, encoding="utf-8")
+    os.close(write)
+    assert done.stderr == ""
