@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio.windows import Window
 
 HELD_BACK = 5  # every fifth patch, by name, is never trained on
 WATER = 0.2  # (green - nir) / (green + nir) above: water (McFeeters 1996, doi:10.1080/01431169608948714)
@@ -114,35 +115,41 @@ def write_rgb(path: Path, image: np.ndarray) -> None:
 def write_water(scenes: Path, out: Path) -> None:
     """For scenes with near infrared: the scene as RGB and a raster label, 0 water, 255 unknown.
 
-    North Dakota 2019 and the eastern third of Delmarva are left out: they are what the model is checked on.
+    North Dakota 2019 and the eastern third of Delmarva are written to `check`, the rest to `learn`.
     """
-    dakota = scenes / "naip_north_dakota"
-    for path in sorted(dakota.glob("*.tif")):
-        if "2019" not in path.name:
-            write_labelled(path, out, bands=(1, 2, 3), green=2, nir=4)
+    for path in sorted((scenes / "naip_north_dakota").glob("*.tif")):
+        write_labelled(path, out / ("check" if "2019" in path.name else "learn"), rgb=(1, 2, 3))
     delmarva = scenes / "s2_delmarva" / "s2_l1c_b02_b03_b04_b08_uint16.tif"
-    write_labelled(delmarva, out, bands=(3, 2, 1), green=2, nir=4, share=2 / 3)
-    write_labelled(next((scenes / "s2_austria").glob("*.tif")), out, bands=(1, 2, 3), green=2, nir=4)
+    write_labelled(delmarva, out / "learn", rgb=(3, 2, 1), columns=(0, 2 / 3))
+    write_labelled(delmarva, out / "check", rgb=(3, 2, 1), known=(2 / 3, 1))
+    write_labelled(next((scenes / "s2_austria").glob("*.tif")), out / "learn", rgb=(1, 2, 3))
 
 
-def write_labelled(path: Path, out: Path, *, bands: tuple[int, ...], green: int, nir: int, share: float = 1.0) -> None:
-    """The western `share` of a scene as RGB, its water beside it."""
-    out.mkdir(parents=True, exist_ok=True)
+def write_labelled(
+    path: Path,
+    out: Path,
+    *,
+    rgb: tuple[int, ...],
+    columns: tuple[float, float] = (0, 1),
+    known: tuple[float, float] = (0, 1),
+) -> None:
+    """The `columns` (shares of the width) of a scene as RGB; its water, within the columns `known`, under `labels`."""
+    (out / "labels").mkdir(parents=True, exist_ok=True)
     with rasterio.open(path) as file:
-        width = int(file.width * share)
-        window = ((0, file.height), (0, width))
-        profile = {**file.profile, "width": width, "compress": "deflate", "driver": "GTiff"}
-        rgb = file.read(bands, window=window)
-        g, n = file.read((green, nir), window=window).astype(np.float32)
-    water = np.where((g - n) / np.maximum(g + n, 1) > WATER, 0, 255).astype(np.uint8)
-    with rasterio.open(out / f"{path.stem}.tif", "w", **{**profile, "count": 3, "photometric": "RGB"}) as file:
-        file.write(rgb)
+        left, right = (round(file.width * share) for share in columns)
+        window = Window(left, 0, right - left, file.height)
+        profile = {**file.profile, "width": window.width, "transform": file.window_transform(window)}
+        profile |= {"driver": "GTiff", "compress": "deflate", "nodata": None}
+        image = file.read(rgb, window=window)
+        green, nir = file.read((2, 4), window=window).astype(np.float32)
+    water = np.where((green - nir) / np.maximum(green + nir, 1) > WATER, 0, 255).astype(np.uint8)
+    first, last = (round(window.width * share) for share in known)
+    water[:, :first] = water[:, last:] = 255
+    with rasterio.open(out / path.name, "w", **{**profile, "count": 3, "photometric": "RGB"}) as file:
+        file.write(image)
         file.descriptions = ("red", "green", "blue")
-    labels = out / "labels"
-    labels.mkdir(exist_ok=True)
-    with rasterio.open(
-        labels / f"{path.stem}.tif", "w", **{**profile, "count": 1, "dtype": "uint8", "nodata": 255}
-    ) as file:
+    labels = {**profile, "count": 1, "dtype": "uint8", "nodata": 255}
+    with rasterio.open(out / "labels" / path.name, "w", **labels) as file:
         file.write(water, 1)
 
 

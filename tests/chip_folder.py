@@ -13,7 +13,8 @@ SIZE = 64
 
 
 def write_chips(folder: Path, *, train: int = 6, validation: int = 2, spoil: bool = False) -> ChipFolder:
-    """Chips whose label is a square, brighter than its noisy surroundings; `spoil` puts an infinite value into the first."""
+    """Chips whose label is a square, brighter than its noisy surroundings; `spoil` puts an infinite value into the
+    first."""
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True)
     rng = np.random.default_rng(3)

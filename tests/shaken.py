@@ -5,7 +5,8 @@ from torch import nn
 
 
 def shaken(network: nn.Module, *, seed: int = 0) -> nn.Module:
-    """The network in evaluation mode with random non-zero biases, norms and running statistics: none of them is trivial."""
+    """The network in evaluation mode with random non-zero biases, norms and running statistics: none of them is
+    trivial."""
     generator = torch.Generator().manual_seed(seed)
     for name, value in network.state_dict().items():
         if not value.is_floating_point():

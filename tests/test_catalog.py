@@ -28,7 +28,9 @@ def test_a_name_in_a_file_and_in_a_package(tmp_path: Path) -> None:
     assert find("networks", "math:sqrt")(9) == 3
 
 
-@pytest.mark.parametrize(("name", "said"), [("none.py:Net", "no file"), ("no_such.package:Net", "cannot import"), ("math:Net", "no 'Net'")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("none.py:Net", "no file"), ("no_such.package:Net", "cannot import"), ("math:Net", "no 'Net'")]
+)
 def test_what_cannot_be_found_is_said(name: str, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         find("networks", name)

@@ -17,7 +17,9 @@ from cropland.recipe import Recipe, parse_recipe
 def small() -> Model:
     """A model of a small network with fresh weights."""
     recipe = parse_recipe({"network": {"options": {"width": 4, "encoder_options": {"width": 4, "depth": 2}}}})
-    return Model(recipe, (WorkingPixel(2.0, 0.9, 0.4), WorkingPixel(10.0, 0.8, 0.5)), 4, 20, source_hash=source_hash(recipe))
+    return Model(
+        recipe, (WorkingPixel(2.0, 0.9, 0.4), WorkingPixel(10.0, 0.8, 0.5)), 4, 20, source_hash=source_hash(recipe)
+    )
 
 
 @pytest.fixture
@@ -29,7 +31,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_header_reads_without_torch(path: Path) -> None:
-    code = f"from pathlib import Path; from cropland.model import Model; import sys; m = Model.load(Path({str(path)!r}));"
+    code = (
+        f"from pathlib import Path; from cropland.model import Model; import sys; m = Model.load(Path({str(path)!r}));"
+    )
     code += "print(m.name, 'torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
     assert said.stdout.split() == ["cropland", "False"]

@@ -17,7 +17,18 @@ import cropland
 def wheel(tmp_path_factory) -> Path:
     """The wheel, from a copy of the sources so that nothing is left in the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, checkout(folder))
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        folder,
+        checkout(folder),
+    )
     return next(folder.glob("*.whl"))
 
 

@@ -58,7 +58,9 @@ def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise RecipeError(f"cannot import '{name}' ({error}); install it, or name a file as in 'file.py:Name'") from error
+        raise RecipeError(
+            f"cannot import '{name}' ({error}); install it, or name a file as in 'file.py:Name'"
+        ) from error
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -64,7 +64,9 @@ def _verb(tokens: Sequence[str]) -> str | None:
     if word is None or word in known:
         return word
     close = difflib.get_close_matches(word, known, n=1)
-    raise InputError(f"no verb '{word}'; " + (f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(VERBS)}"))
+    raise InputError(
+        f"no verb '{word}'; " + (f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(VERBS)}")
+    )
 
 
 def _fail(message: object, status: int) -> int:

@@ -1,4 +1,5 @@
-"""A model: network, recipe, statistics and threshold in one safetensors file. Reading its header never imports torch."""
+"""A model: network, recipe, statistics and threshold in one safetensors file. Reading its header never imports
+torch."""
 
 from __future__ import annotations
 
@@ -84,8 +85,8 @@ class Model:
     def load(path: Path, *, trust: bool = False) -> Model:
         """Read a model's header.
 
-        Raises `ModelError` for a file that is missing, corrupt, foreign, of a newer version, or that names code outside the
-        shelves without `trust`.
+        Raises `ModelError` for a file that is missing, corrupt, foreign, of a newer version, or that names code
+        outside the shelves without `trust`.
         """
         model = _from_header(_header(path), path)
         if is_foreign(model.recipe.network.name) and not trust:
@@ -102,11 +103,14 @@ class Model:
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
-            raise ModelError(f"{self.path} does not fit its network {self.recipe.network.name}: {_first_line(error)}") from error
+            raise ModelError(
+                f"{self.path} does not fit its network {self.recipe.network.name}: {_first_line(error)}"
+            ) from error
         return network.eval()
 
     def save(self, path: Path, weights: Mapping[str, Tensor]) -> Model:
-        """Write the model with its weights in half precision (vectors, such as those of norms, stay single); returns it with its path."""
+        """Write the model with its weights in half precision (vectors, such as those of norms, stay single); returns
+        it with its path."""
         import torch
         from safetensors.torch import save_file
 

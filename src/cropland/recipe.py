@@ -33,17 +33,20 @@ class Network(Section):
 
 
 class Radiometry(Section):
-    """`scene`: every scene is stretched between its own 2nd and 98th percentile. `fixed`: between those of the training set."""
+    """`scene`: every scene is stretched between its own 2nd and 98th percentile. `fixed`: between those of the
+    training set."""
 
     kind: Literal["scene", "fixed"] = "scene"
 
 
 class Sampling(Section):
-    """Which chips are drawn and how: crops of `crop` pixels at `scale` times the chip's pixel, kept within `pixel_m` metres.
+    """Which chips are drawn and how: crops of `crop` pixels at `scale` times the chip's pixel, kept within `pixel_m`
+    metres.
 
-    `groups` and `paste_groups` weigh chip groups (patterns with `*`); unnamed: every chip alike. With probability `paste`, up to
-    three shapes of other chips are pasted into a crop, with their labels. Groups that match a pattern of `one_radiometry` are
-    patches of one collection: their percentiles are pooled.
+    `groups` and `paste_groups` weigh chip groups (patterns with `*`); unnamed: every chip alike. With probability
+    `paste`, up to
+    three shapes of other chips are pasted into a crop, with their labels. Groups that match a pattern of
+    `one_radiometry` are patches of one collection: their percentiles are pooled.
     """
 
     crop: PositiveInt = 256
@@ -58,9 +61,10 @@ class Sampling(Section):
 class Augmentation(Section):
     """How far crops are varied; all amounts in units of the range between low and high percentile.
 
-    `gain` and `offset` of all bands together, `band_gain` and `band_offset` per band, `gamma` as exponent 2^±gamma, `haze` towards
-    white, `blur` in pixels of sigma, `noise` as deviation, `window_percentiles` the probability of a stretch taken from the crop
-    rather than from its scene.
+    `gain` and `offset` of all bands together, `band_gain` and `band_offset` per band, `gamma` as exponent 2^±gamma,
+    `haze` towards
+    white, `blur` in pixels of sigma, `noise` as deviation, `window_percentiles` the probability of a stretch taken
+    from the crop rather than from its scene.
     """
 
     gain: float = 0.2
@@ -114,7 +118,8 @@ class Recipe(Section):
 def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     """Read a recipe from TOML, with `settings` such as `training.epochs=3` laid over it.
 
-    Raises `RecipeError` for a file that is missing or not TOML, a misspelt key (naming the nearest) or a value out of range.
+    Raises `RecipeError` for a file that is missing or not TOML, a misspelt key (naming the nearest) or a value out of
+    range.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))

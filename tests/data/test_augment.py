@@ -11,7 +11,8 @@ from cropland.recipe import Augmentation, Sampling
 
 
 def source(height: int, width: int, *, pixel_m: float = 1.0) -> Source:
-    """A chip whose label can be read off its image: bright is cropland; the known part can be read off its second band."""
+    """A chip whose label can be read off its image: bright is cropland; the known part can be read off its second
+    band."""
     rng = np.random.default_rng(7)
     rough = np.kron(rng.random((-(-height // 8), -(-width // 8))) > 0.5, np.ones((8, 8)))[:height, :width]
     known = np.kron(rng.random((-(-height // 16), -(-width // 16))) > 0.2, np.ones((16, 16)))[:height, :width] > 0

@@ -48,10 +48,10 @@ def test_the_decimated_read_knows_it_too(write):
     assert image.valid.mean() == pytest.approx(inside.mean(), abs=0.01)
 
 
-def test_a_frame_on_one_side_only(write):
+def test_a_collar_on_one_side_only(write):
     values, inside = slanted((300, 1400), 0)
     values[:], inside[:] = 90, True
-    values[:, 100:200, :60], inside[100:200, :60] = 0, False
+    values[:, :, :60], inside[:, :60] = 0, False
     scene = open_scene(write("scene.tif", values, names=RGB))
     np.testing.assert_array_equal(scene.read_valid(Window(0, 0, 300, 1400)), inside)
 
@@ -63,6 +63,11 @@ def test_water_and_clouds_that_saturate_softly_are_none(write, value, sign):
     away = np.minimum(ndimage.distance_transform_edt(~deep) * 4, 120)
     values = np.clip(value + sign * away, 0, 255).astype(np.uint8)[None].repeat(3, axis=0)
     assert not open_scene(write("scene.tif", values, names=RGB)).has_no_data
+
+
+def test_a_white_roof_at_the_border_is_none(write, picture):
+    picture[:, :12, 20:34] = 255
+    assert not open_scene(write("scene.tif", picture, names=RGB)).has_no_data
 
 
 def test_what_is_declared_is_not_sought(write):

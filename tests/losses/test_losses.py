@@ -75,6 +75,7 @@ def test_golden_values() -> None:
 
 
 def test_lovasz_of_one_wrong_pixel_is_its_jaccard_loss() -> None:
-    """Hinge errors 2 and 0 at logits -1 and 1 on two cropland pixels: 2 x (1 - 1/2), Berman et al. 2018, eq. 8 and 9."""
+    """Hinge errors 2 and 0 at logits -1 and 1 on two cropland pixels: 2 x (1 - 1/2), Berman et al. 2018, eq. 8 and
+    9."""
     logit, one = torch.tensor([[[-1.0, 1.0]]]), torch.ones(1, 1, 2)
     assert float(find("losses", "lovasz")(logit, one, one.bool())) == pytest.approx(1.0)

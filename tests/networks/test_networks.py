@@ -37,7 +37,9 @@ def test_every_weight_learns(name: str, encoder: str) -> None:
     network = made(name, encoder).train()
     y = network(torch.randn(2, 3, 64, 64))
     (y * torch.randn_like(y)).sum().backward()
-    silent = [label for label, weight in network.named_parameters() if weight.grad is None or not weight.grad.abs().sum() > 0]
+    silent = [
+        label for label, weight in network.named_parameters() if weight.grad is None or not weight.grad.abs().sum() > 0
+    ]
     assert silent == []
 
 
@@ -70,7 +72,9 @@ def test_saved_weights_give_the_same_network(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("convolution", ["convolution", "separable", "atrous"])
 def test_every_choice_of_the_recipe_builds(down: str, up: str, norm: str, convolution: str) -> None:
     options = {"width": 4, "depth": 2, "down": down, "convolution": convolution}
-    network = find("networks", "unet")(3, 1, encoder_options=options, width=4, up=up, norm=norm, convolution=convolution)
+    network = find("networks", "unet")(
+        3, 1, encoder_options=options, width=4, up=up, norm=norm, convolution=convolution
+    )
     assert network(torch.randn(2, 3, 19, 22)).shape == (2, 1, 19, 22)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from chip_folder import write_chips
 from safetensors.numpy import load_file
 
+from chip_folder import write_chips
 from cropland.data.batches import Sampler, batches, group_probabilities
 from cropland.data.chips import ChipFolder
 from cropland.errors import ChipError, CroplandError, ModelError, RecipeError
@@ -128,8 +128,12 @@ def test_crops_depend_on_seed_epoch_and_index_only(chips: ChipFolder) -> None:
     whole = list(batches(Sampler(learn, recipe()), 1))
     rest = list(batches(Sampler(learn, recipe()), 1, first=7))
     assert len(whole) == 12 and len(rest) == 5
-    assert all(torch.equal(a.image, b.image) and torch.equal(a.target, b.target) for a, b in zip(whole[7:], rest, strict=True))
-    assert not torch.equal(next(batches(Sampler(learn, recipe()), 2)).image, next(batches(Sampler(learn, recipe()), 1)).image)
+    assert all(
+        torch.equal(a.image, b.image) and torch.equal(a.target, b.target) for a, b in zip(whole[7:], rest, strict=True)
+    )
+    assert not torch.equal(
+        next(batches(Sampler(learn, recipe()), 2)).image, next(batches(Sampler(learn, recipe()), 1)).image
+    )
 
 
 def test_groups_are_drawn_by_their_weights(chips: ChipFolder) -> None:
@@ -159,7 +163,9 @@ def test_what_is_wrong_is_said(chips: ChipFolder, tmp_path: Path) -> None:
         train(recipe(), write_chips(tmp_path / "one_side", validation=0), tmp_path / "b")
     with pytest.raises(ModelError, match=r"gave \(1, 64, 64\)"):
         flat = tmp_path / "flat.py"
-        flat.write_text("import torch\nclass Net(torch.nn.Module):\n    forward = lambda self, x: x[:, 0]\n", encoding="utf-8")
+        flat.write_text(
+            "import torch\nclass Net(torch.nn.Module):\n    forward = lambda self, x: x[:, 0]\n", encoding="utf-8"
+        )
         train(parse_recipe({**SMALL, "network": {"name": f"{flat}:Net"}}), chips, tmp_path / "c")
     with pytest.raises(CroplandError, match="not finite on chip c0"):
         train(recipe(), write_chips(tmp_path / "spoilt", train=1, spoil=True), tmp_path / "d")
@@ -168,7 +174,8 @@ def test_what_is_wrong_is_said(chips: ChipFolder, tmp_path: Path) -> None:
 def test_a_network_of_ones_own_is_trained_and_loaded_only_when_trusted(chips: ChipFolder, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
-        "from torch import nn\ndef net(width):\n    return nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 1, 1))\n",
+        "from torch import nn\ndef net(width):\n    first = nn.Conv2d(3, width, 3, padding=1)\n"
+        "    return nn.Sequential(first, nn.ReLU(), nn.Conv2d(width, 1, 1))\n",
         encoding="utf-8",
     )
     mine = {**SMALL, "network": {"name": f"{path}:net", "options": {"width": 6}}}
@@ -180,7 +187,9 @@ def test_a_network_of_ones_own_is_trained_and_loaded_only_when_trusted(chips: Ch
     assert Model.load(model.path, trust=True).network()(torch.zeros(1, 3, 9, 9)).shape == (1, 1, 9, 9)
 
 
-def test_a_model_that_says_one_thing_only_is_called_out(chips: ChipFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_says_one_thing_only_is_called_out(
+    chips: ChipFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     train(recipe(learning_rate=1e-9, epochs=2), chips, tmp_path / "run")
     said = capsys.readouterr().out
     assert ("everything" in said or "nothing" in said) and "learning_rate" in said

@@ -10,8 +10,10 @@ __all__ = ["ChannelNorm"]
 class ChannelNorm(nn.Module):
     """Normalise each pixel over its channels: no statistics of the batch, none of the image, so any batch and tile do.
 
-    y = gamma (x - mean_c) / sqrt(variance_c + epsilon) + beta, mean and variance over the channels of one pixel. Shape kept.
-    Source: layer normalisation of Ba, Kiros and Hinton 2016, arXiv:1607.06450, per pixel as in ConvNeXt, arXiv:2201.03545.
+    y = gamma (x - mean_c) / sqrt(variance_c + epsilon) + beta, mean and variance over the channels of one pixel.
+    Shape kept.
+    Source: layer normalisation of Ba, Kiros and Hinton 2016, arXiv:1607.06450, per pixel as in ConvNeXt,
+    arXiv:2201.03545.
     """
 
     def __init__(self, channels: int) -> None:

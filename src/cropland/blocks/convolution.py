@@ -11,8 +11,8 @@ __all__ = ["Convolution"]
 class Convolution(nn.Module):
     """A k x k convolution, a normalisation, and a rectifier.
 
-    y[o] = relu(norm(sum over i, u, v of w[o, i, u, v] x[i, r + u, c + v])). Parameters k^2 I O, multiply-adds k^2 I O per
-    output pixel. The size is kept at stride 1 and halved, rounding up, at stride 2.
+    y[o] = relu(norm(sum over i, u, v of w[o, i, u, v] x[i, r + u, c + v])). Parameters k^2 I O, multiply-adds k^2 I O
+    per output pixel. The size is kept at stride 1 and halved, rounding up, at stride 2.
     Source: LeCun et al. 1989, doi:10.1162/neco.1989.1.4.541.
     """
 

@@ -10,11 +10,12 @@ __all__ = ["InvertedResidual"]
 
 
 class InvertedResidual(nn.Module):
-    """Widen by 1 x 1, filter within channels, narrow by 1 x 1 without activation; add the input where the shape is kept.
+    """Widen by 1 x 1, filter within channels, narrow by 1 x 1 without activation; add the input where the shape is
+    kept.
 
-    Padding is TensorFlow's 'same' of an even input, whatever the size: at stride 2 it is (k - 2) / 2 before and the rest
-    after. So a shift of the input by the stride shifts the output by one pixel, at odd sizes too, and the size is halved
-    rounding up.
+    Padding is TensorFlow's 'same' of an even input, whatever the size: at stride 2 it is (k - 2) / 2 before and the
+    rest after. So a shift of the input by the stride shifts the output by one pixel, at odd sizes too, and the size is
+    halved rounding up.
     Source: Sandler et al. 2018, arXiv:1801.04381; without squeeze-and-excitation and with ReLU6 as EfficientNet-Lite.
     """
 
@@ -51,7 +52,8 @@ class InvertedResidual(nn.Module):
 
 
 def same_padding(kernel: int, *, stride: int, rate: int = 1) -> tuple[int, int, int, int]:
-    """Padding (left, right, top, bottom) that is TensorFlow's 'same' at even sizes and shifts with the input at all sizes."""
+    """Padding (left, right, top, bottom) that is TensorFlow's 'same' at even sizes and shifts with the input at all
+    sizes."""
     total = rate * (kernel - 1)
     before = (total - stride + 1) // 2
     return (before, total - before, before, total - before)

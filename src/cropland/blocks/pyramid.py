@@ -17,8 +17,8 @@ __all__ = ["Pyramid"]
 class Pyramid(nn.Module):
     """A 1 x 1 convolution and one atrous 3 x 3 per rate side by side, joined by a 1 x 1 convolution. Size kept.
 
-    `image_pooling` adds the mean of the whole image as one more branch; a network with it has no finite receptive field.
-    `convolution` is `atrous`, or `separable` for depthwise branches.
+    `image_pooling` adds the mean of the whole image as one more branch; a network with it has no finite receptive
+    field. `convolution` is `atrous`, or `separable` for depthwise branches.
     Source: Chen et al. 2017, arXiv:1706.05587, and 2018, arXiv:1802.02611.
     """
 

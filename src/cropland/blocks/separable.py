@@ -9,7 +9,8 @@ __all__ = ["Separable"]
 
 
 class Separable(nn.Module):
-    """A k x k convolution within each channel, then a 1 x 1 convolution across channels, a normalisation, and a rectifier.
+    """A k x k convolution within each channel, then a 1 x 1 convolution across channels, a normalisation, and a
+    rectifier.
 
     Parameters k^2 I + I O instead of k^2 I O, and one activation more to write and read. The size is kept at stride 1
     and halved, rounding up, at stride 2.

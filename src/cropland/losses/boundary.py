@@ -16,7 +16,8 @@ def boundary(
 ) -> Float[Tensor, " batch"]:
     """1 - F1 of the boundaries of mask and label, soft, within a tolerance of 2 pixels.
 
-    A boundary is what a 3 x 3 erosion takes away. A chip without a boundary in its label has loss 0: there is nothing to meet.
+    A boundary is what a 3 x 3 erosion takes away. A chip without a boundary in its label has loss 0: there is nothing
+    to meet.
     Source: Bokhovkin and Burnaev 2019, arXiv:1905.07852.
     """
     known = valid.to(logit.dtype)
@@ -40,5 +41,7 @@ def _widen(edge: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch he
     return F.max_pool2d(edge[:, None], TOLERANCE, stride=1, padding=TOLERANCE // 2)[:, 0]
 
 
-def _share(edge: Float[Tensor, "batch height width"], near: Float[Tensor, "batch height width"]) -> Float[Tensor, " batch"]:
+def _share(
+    edge: Float[Tensor, "batch height width"], near: Float[Tensor, "batch height width"]
+) -> Float[Tensor, " batch"]:
     return (edge * near).sum((1, 2)) / (edge.sum((1, 2)) + 1e-7)

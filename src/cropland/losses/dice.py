@@ -11,7 +11,8 @@ def dice(
     target: Float[Tensor, "batch height width"],
     valid: Bool[Tensor, "batch height width"],
 ) -> Float[Tensor, " batch"]:
-    """1 - (2 sum p t + s) / (sum p + sum t + s) over valid pixels; s = 1 % of the valid pixels keeps chips without cropland calm.
+    """1 - (2 sum p t + s) / (sum p + sum t + s) over valid pixels; s = 1 % of the valid pixels keeps chips without
+    cropland calm.
 
     Source: Milletari, Navab and Ahmadi 2016, arXiv:1606.04797.
     """

@@ -23,7 +23,8 @@ def choose_device(name: str | None) -> torch.device:
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """bfloat16 where the hardware multiplies it: CUDA from Ampere on, CPUs with AVX-512 BF16 or AMX; else single precision."""
+    """bfloat16 where the hardware multiplies it: CUDA from Ampere on, CPUs with AVX-512 BF16 or AMX; else single
+    precision."""
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

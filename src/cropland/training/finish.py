@@ -19,7 +19,8 @@ from cropland.writers.stac import write_model_item
 
 
 def finish(network: nn.Module, recipe: Recipe, check: ChipFolder, statistics: Statistics | None, run: Path) -> Model:
-    """Save the network in half precision, then score and picture what was saved: figures are of the file, not of the training."""
+    """Save the network in half precision, then score and picture what was saved: figures are of the file, not of the
+    training."""
     seen = field(network.cpu().eval(), len(recipe.bands))
     draft = Model(recipe, (), seen.stride, seen.radius, statistics, source_hash=source_hash(recipe))
     saved = draft.save(run / ".draft.safetensors", network.state_dict())
@@ -27,7 +28,9 @@ def finish(network: nn.Module, recipe: Recipe, check: ChipFolder, statistics: St
     halved = saved.network()
     score = validate(halved, recipe, check, statistics)
     metrics = {"validation_iou": score.iou, "validation_chips": len(check)}
-    model = replace(draft, working_pixels=score.pixels, metrics=metrics).save(run / "model.safetensors", halved.state_dict())
+    model = replace(draft, working_pixels=score.pixels, metrics=metrics).save(
+        run / "model.safetensors", halved.state_dict()
+    )
     saved.path.unlink()
     pictures.examples(predictor(halved), check, model, run)
     write_model_item(model.header(), run / "model.safetensors", run / "model.json")

@@ -27,7 +27,8 @@ def make_optimizer(network: nn.Module, training: Training) -> torch.optim.AdamW:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, training: Training, progress: float) -> float:
-    """Set and return the learning rate at `progress` 0..1 of the whole training: a linear rise, then half a cosine to zero."""
+    """Set and return the learning rate at `progress` 0..1 of the whole training: a linear rise, then half a cosine to
+    zero."""
     if progress < training.warmup:
         factor = progress / training.warmup
     else:

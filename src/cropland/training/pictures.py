@@ -36,8 +36,15 @@ def curves(rows: Sequence[dict[str, Any]], run: Path) -> None:
 
 
 def examples(predict: Predict, chips: ChipFolder, model: Model, run: Path) -> None:
-    """Validation chips spread evenly from worst to best, each with label, probability and its errors, into validation.png."""
-    judged = sorted((_judge(predict, only_bands(chips.read(number), chips.bands, model.bands), model) for number in range(len(chips))), key=lambda each: each[0])
+    """Validation chips spread evenly from worst to best, each with label, probability and its errors, into
+    validation.png."""
+    judged = sorted(
+        (
+            _judge(predict, only_bands(chips.read(number), chips.bands, model.bands), model)
+            for number in range(len(chips))
+        ),
+        key=lambda each: each[0],
+    )
     places = np.unique(np.linspace(0, len(judged) - 1, min(SHOWN, len(judged))).round().astype(int))
     figure, axes = _figure(len(places), 4, width=12, height=3 * len(places))
     for row, (right, chip, probability, mask) in zip(np.atleast_2d(axes), (judged[i] for i in places), strict=True):

@@ -72,13 +72,13 @@ def command(
 def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None = None) -> Model:
     """Train the recipe's network on the folder's training chips into the run folder, or go on where it stopped.
 
-    Returns the saved model. Raises `ChipError` if a side of the split is empty or a band is missing, `ModelError` if the
-    network breaks its contract, `RecipeError` if the run folder was begun with another recipe or other chips.
+    Returns the saved model. Raises `ChipError` if a side of the split is empty or a band is missing, `ModelError` if
+    the network breaks its contract, `RecipeError` if the run folder was begun with another recipe or other chips.
     """
     training, where = recipe.training, choose_device(device)
     learn, check = _sides(folder, recipe)
     torch.manual_seed(training.seed)
-    network = _fresh_network(recipe).to(where, memory_format=torch.channels_last)
+    network = _fresh_network(recipe).to(where).to(memory_format=torch.channels_last)
     plan = _plan(recipe, learn, run, network)
     torch.set_num_threads(plan["threads"])
     sampler, objective = Sampler(learn, recipe), make_objective(recipe.loss)
@@ -101,7 +101,9 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
                 optimizer.zero_grad(set_to_none=True)
                 update_average(average, network, decay=training.ema, step=epoch * steps + step)
                 total += loss
-                bar.show(epoch=epoch, epochs=training.epochs, step=step + 1, steps=steps, chips=training.batch, loss=loss)
+                bar.show(
+                    epoch=epoch, epochs=training.epochs, step=step + 1, steps=steps, chips=training.batch, loss=loss
+                )
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     place = place.at(epoch=epoch, step=step + 1, loss=total)
                     journal.save_state(run, _state(network, average, optimizer, place))
@@ -119,7 +121,8 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
 
 @dataclass(frozen=True)
 class Place:
-    """How far a run has come: the next epoch and step, the loss summed within the epoch, and the best weights so far."""
+    """How far a run has come: the next epoch and step, the loss summed within the epoch, and the best weights so
+    far."""
 
     epoch: int
     step: int
@@ -143,7 +146,9 @@ class Place:
 def _sides(folder: ChipFolder, recipe: Recipe) -> tuple[ChipFolder, ChipFolder]:
     missing = [band for band in recipe.bands if band not in folder.bands]
     if missing:
-        raise ChipError(f"{folder.path} has bands {', '.join(folder.bands)}; the recipe also wants {', '.join(missing)}")
+        raise ChipError(
+            f"{folder.path} has bands {', '.join(folder.bands)}; the recipe also wants {', '.join(missing)}"
+        )
     learn, check = folder.where(split="train"), folder.where(split="validation")
     if not len(learn) or not len(check):
         raise ChipError(
@@ -168,8 +173,10 @@ def _start(network: nn.Module, start: str) -> None:
         try:
             network.load_state_dict(Model.load(Path(start)).network().state_dict())
         except RuntimeError as error:
-            raise ModelError(f"start = '{start}': its network is another one; name a model of the same recipe") from error
-    elif hasattr(encoder, "start"):
+            raise ModelError(
+                f"start = '{start}': its network is another one; name a model of the same recipe"
+            ) from error
+    elif encoder is not None and hasattr(encoder, "start"):
         encoder.start(start)
     else:
         raise ModelError(f"start = '{start}': this network's encoder knows no such weights; leave start out")
@@ -204,7 +211,7 @@ def _step(network: nn.Module, batch: Batch, objective: Objective, *, micro: int)
         losses = objective(logits, part)
         require_finite(losses.detach(), part.chips)
         loss = losses.sum() / size
-        loss.backward()
+        torch.autograd.backward(loss)
         total += float(loss.detach())
     return total
 

@@ -23,7 +23,8 @@ COARSER = 1.5  # a chip this many times coarser than a working pixel cannot be j
 
 @dataclass(frozen=True)
 class Score:
-    """Validation at each working pixel: pooled IoU at the best threshold; and a warning if the model says one thing only."""
+    """Validation at each working pixel: pooled IoU at the best threshold; and a warning if the model says one thing
+    only."""
 
     pixels: tuple[WorkingPixel, ...]
     share: float  # of known pixels called cropland, at the first working pixel
@@ -40,8 +41,8 @@ class Score:
             return None
         said = "nothing" if self.share <= 0.005 else "everything"
         return (
-            f"the model calls {said} cropland: look whether the labels lie on the imagery, whether both classes are there "
-            f"(share_cropland in index.parquet), and try a lower training.learning_rate"
+            f"the model calls {said} cropland: look whether the labels lie on the imagery, whether both classes are "
+            f"there (share_cropland in index.parquet), and try a lower training.learning_rate"
         )
 
     def row(self) -> dict[str, Any]:

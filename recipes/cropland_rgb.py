@@ -1,0 +1,125 @@
+"""Train the model that ships, from the data to the file: what `make model` does.
+
+python recipes/cropland_rgb.py    (data in ../shared/data or CROPLAND_DATA; everything goes to runs/, and goes on
+after a stop)
+
+1. Cut chips: fields with polygons, patches and blocks of one class, water.
+2. Train a teacher. It maps the scenes of which only the water is known; where it is sure, its map becomes a label.
+3. Train the model from the teacher's weights on all of it.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+import prepare
+from cropland.cli import main as cropland
+
+RUNS = Path("runs")
+WORK, CHIPS = RUNS / "data", RUNS / "chips"
+SURE_CROP, SURE_OTHER = 0.9 * 254, 0.1 * 254
+
+
+def main() -> None:
+    """Every step in order; a step whose result is there is passed over."""
+    data = Path(os.environ.get("CROPLAND_DATA", "../shared/data"))
+    if not data.is_dir():
+        sys.exit(f"no data in {data}: name the folder with CROPLAND_DATA")
+    if not CHIPS.exists():
+        prepare.main(data, WORK)
+        cut_fields(data)
+        cut_patches()
+        cut_water("learn", "water", labels=WORK / "water" / "learn" / "labels")
+    train("teacher")
+    if not (WORK / "sure").exists():
+        label_scenes()
+    train("cropland_rgb", "--set", f"network.start={RUNS / 'teacher' / 'model.safetensors'}")
+
+
+def run(*words: str | Path) -> None:
+    """One command line of cropland; the script ends where it fails."""
+    print("cropland", *words)
+    if status := cropland([str(word) for word in words]):
+        sys.exit(status)
+
+
+def chips(scenes: list[Path], *words: str | Path) -> None:
+    """Add the chips of some scenes."""
+    run("chips", *scenes, "--out", CHIPS, *(["--append"] if CHIPS.exists() else []), *words)
+
+
+def cut_fields(data: Path) -> None:
+    """NAIP by its own split; Korea's paddies, of whose unnamed ground nothing is known, all to learn from."""
+    naip, korea = data / "naip_us", data / "s2_korea"
+    with (naip / "index.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for side, start in (("train", "train"), ("validation", "val")):
+        scenes = [naip / "images" / f"{row['id']}.png" for row in rows if row["split"].startswith(start)]
+        options = ("--crs", "EPSG:4326", "--labels", naip / "masks", "--size", "1024")
+        chips(scenes, *options, "--group", "naip", "--split", side)
+    options = ("--labels", korea / "masks", "--classes", "50=1,100=255,*=0", "--size", "512")
+    chips(sorted((korea / "images").glob("*.tif")), *options, "--group", "korea", "--split", "train")
+
+
+def cut_patches() -> None:
+    """Single patches to learn from; blocks of one class to learn from and, of patches held back, to validate on."""
+    for collection in (prepare.EUROSAT, prepare.UCMERCED):
+        pixel = ("--pixel-m", str(collection.pixel_m), "--size", "1024")
+        for kind, classes in (("crop", collection.crop), ("other", collection.other)):
+            whole = ("--whole", "cropland" if kind == "crop" else "other")
+            group = f"{collection.name}-{kind}"
+            learn = [path for name in classes for path in prepare.patches(collection, name, WORK)[0]]
+            chips(learn, *whole, *pixel, "--group", group, "--split", "train")
+            blocks = WORK / "blocks"
+            train_group = ("--group", f"{collection.name}-block-{kind}", "--split", "train")
+            chips(sorted((blocks / "train" / group).glob("*/*.tif")), *whole, *pixel, *train_group)
+            chips(sorted((blocks / "validation" / group).glob("*/*.tif")), *whole, *pixel, "--split", "validation")
+
+
+def cut_water(side: str, group: str, *, labels: Path) -> None:
+    """The scenes with near infrared, as RGB."""
+    scenes = sorted((WORK / "water" / side).glob("*.tif"))
+    chips(scenes, "--labels", labels, "--size", "4096", "--group", group, "--split", "train")
+
+
+def label_scenes() -> None:
+    """Where the teacher is sure its map becomes the label; water stays water; the rest stays unknown.
+
+    In North Dakota only its cropland is taken: what it does not call cropland there is hay and pasture as often as not.
+    """
+    learn, maps = WORK / "water" / "learn", WORK / "maps"
+    scenes = sorted(learn.glob("*.tif"))
+    run("map", *scenes, "--model", RUNS / "teacher" / "model.safetensors", "--out", maps, "--overwrite")
+    hidden = WORK / ".sure"
+    (hidden / "labels").mkdir(parents=True, exist_ok=True)
+    for scene in scenes:
+        with rasterio.open(learn / "labels" / scene.name) as file:
+            water, profile = file.read(1), file.profile
+        with rasterio.open(maps / scene.stem / "probability.tif") as file:
+            probability = file.read(1)
+        label = np.where((probability >= SURE_CROP) & (probability != 255), 1, 255)
+        if "m_47" not in scene.name:
+            label[probability <= SURE_OTHER] = 0
+        label[water == 0] = 0
+        with rasterio.open(hidden / "labels" / f"sure_{scene.name}", "w", **profile) as file:
+            file.write(label.astype(np.uint8), 1)
+        (hidden / f"sure_{scene.name}").write_bytes(scene.read_bytes())
+    hidden.rename(WORK / "sure")
+    scenes = sorted((WORK / "sure").glob("*.tif"))
+    options = ("--size", "4096", "--group", "scenes", "--split", "train")
+    chips(scenes, "--labels", WORK / "sure" / "labels", *options)
+
+
+def train(name: str, *words: str | Path) -> None:
+    """Train a recipe into runs/NAME, or go on with it."""
+    run("train", Path("recipes") / f"{name}.toml", "--chips", CHIPS, "--out", RUNS / name, *words)
+
+
+if __name__ == "__main__":
+    main()
