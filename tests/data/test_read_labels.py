@@ -121,7 +121,7 @@ def test_labels_without_a_crs_are_refused(scene, tmp_path):
         ({"labels": "fields", "background": "known", "preset": "dlbm", "where": "a=1"}, "--where says nothing"),
         ({"labels": "fields", "background": "known", "preset": "clc"}, "there is dlbm"),
         ({"labels": "scene", "background": "known", "layer": "x"}, "--layer, --background says nothing"),
-        ({"labels": "missing.gpkg"}, "no such file"),
+        ({"labels": "missing.gpkg"}, "is not there"),
         ({"labels": "text", "background": "known"}, "not a vector file"),
     ],
 )

@@ -52,7 +52,7 @@ def drawn(parts: list[tuple]) -> gpd.GeoDataFrame:
     return joined(*(chips_of(f"s{i}", r, c, x=x, y=y, angle=a, edge=e) for i, (r, c, x, y, a, e) in grids))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(scenes, st.floats(0.05, 0.6))
 def test_touching_chips_are_never_on_both_sides_whatever_scenes_they_come_from(parts, share):
     chips = drawn(parts)
@@ -65,7 +65,7 @@ def test_touching_chips_are_never_on_both_sides_whatever_scenes_they_come_from(p
     assert {*done["id"]} <= {*chips["id"]} and done["id"].is_unique
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings.default.max_examples // 6)
 @given(scenes, scenes, st.floats(0, 1))
 def test_chips_that_are_added_keep_away_from_the_other_side_of_what_is_there(first, second, share):
     try:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from cropland.cli import main
+from cropland.recipe import Network, Recipe
+from evaluation import small_evaluation
 from evaluation.small_evaluation import field, write_mask, write_polygons
 
 VOID = {"meta", "img", "br", "i", "path"}
@@ -62,6 +64,7 @@ def test_an_evaluation_is_not_overwritten_unasked(files: Path, capsys: pytest.Ca
         (["model.safetensors", "--labels", "fields.gpkg"], "is a model; measure it with --chips"),
         (["mask.tif", "--whole", "other", "--tolerance-m", "0"], "give metres above 0"),
         (["mask.tif", "--labels", "fields.gpkg"], "--background known"),
+        (["mask.tif", "--whole", "other", "--out", "fields.gpkg"], "is a file; give a folder"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(
@@ -92,6 +95,30 @@ def test_a_mask_is_measured_without_torch_and_mapping(files: Path):
         [sys.executable, "-c", code], cwd=files, capture_output=True, text=True, encoding="utf-8", check=True
     )
     assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_model_on_chips(tmp_path: Path):
+    pytest.importorskip("cropland.engines.openvino")
+    from cropland.model import build_network
+
+    recipe = Recipe(bands=("red",), network=Network(options={"width": 4}))
+    model = small_evaluation.model(recipe=recipe, stride=32, radius=None)
+    model.save(tmp_path / "model.safetensors", build_network(recipe).state_dict())
+    small_evaluation.write_chips(tmp_path / "chips")
+    status = main(
+        [
+            "evaluate",
+            str(tmp_path / "model.safetensors"),
+            "--chips",
+            str(tmp_path / "chips"),
+            "--out",
+            str(tmp_path / "out"),
+        ]
+    )
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    assert status == 0 and found["kind"] == "model" and found["groups"].keys() == {"fields", "sea"}
+    assert found["groups"]["sea"]["fp"] + found["groups"]["sea"]["tn"] == 1024 and found["groups"]["sea"]["iou"] is None
+    assert "data:image/jpeg" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def _unclosed(text: str) -> list[str]:

@@ -90,6 +90,13 @@ def test_foreign_values_and_columns_are_refused(mask: Path, polygons: Path, tmp_
         judged(mask, LabelOptions(whole="other"), by="state")
 
 
+def test_other_land_counts_even_if_the_file_calls_0_no_data(tmp_path: Path):
+    values = np.zeros((20, 20), np.uint8)
+    values[5:10] = 1
+    (part,) = judged(write_mask(tmp_path / "mask.tif", values, nodata=0), LabelOptions(whole="other"))
+    assert part.total.counts == Counts(fp=100, tn=300)
+
+
 def test_a_geographic_pixel_is_narrower_than_high(tmp_path: Path):
     from affine import Affine
 

@@ -9,10 +9,10 @@ from cropland.geo.band_names import name_bands, parse_bands
 from cropland.geo.sources import Source
 
 
-def found(*labels, colors=None, dtype="uint16"):
+def found(*labels, colors=None, dtype="uint16", path="scene.tif"):
     colors = colors or ["gray"] + ["undefined"] * (len(labels) - 1)
     return [
-        Source(Path("scene.tif"), i, dtype, None, label, color, 0.0, {})
+        Source(Path(path), i, dtype, (9, 9), None, label, color, 0.0, {})
         for i, (label, color) in enumerate(zip(labels, colors, strict=True), start=1)
     ]
 
@@ -45,6 +45,14 @@ def test_descriptions_and_file_names(labels, expected):
 def test_what_may_mean_two_things_stops_with_advice(labels):
     with pytest.raises(BandError, match=r"4 bands without names.*--bands red=3,green=2,blue=1 or --sensor \(gaofen2"):
         names(*labels)
+
+
+def test_the_names_of_files_tell_sensors_apart():
+    codes = ("B2", "B3", "B4", "B5", "B10")
+    assert names(*codes)[:3] == ("blue", "green", "red") and names(*codes)[3:] == ("B5", "B10")
+    assert names(*codes, path="LC09_L1TP_123032_20230601_B2.TIF") == ("blue", "green", "red", "nir", "lwir11")
+    assert names(*codes, path="T50SKJ_20230601T024541_B02.jp2")[3] == "rededge071"
+    assert names("B04", "AOT", path="T50SKJ_20230601T024541.jp2") == ("red", "AOT")
 
 
 def test_a_sensor_decides_what_a_code_or_an_order_means():

@@ -14,7 +14,7 @@ XML = """<?xml version="1.0"?><n1:Level-2A_User_Product xmlns:n1="https://psd-14
 
 
 def added(path="scene.tif", *, tags=None, step=0.0, dtype="uint16", band="red", is_sentinel2=True):
-    source = Source(Path(path), 1, dtype, None, "B04", "gray", step, tags or {})
+    source = Source(Path(path), 1, dtype, (9, 9), None, "B04", "gray", step, tags or {})
     return added_to(source, band=band, is_sentinel2=is_sentinel2)
 
 

@@ -85,6 +85,15 @@ def test_one_file_per_band_as_a_list_and_as_a_folder(write, picture):
         np.testing.assert_array_equal(image.values, picture[[2, 0], 5:12, 6:14])
 
 
+def test_a_products_folder_holds_bands_of_other_sizes(write, picture):
+    path = write("R10m/T50SKJ_20230601_B04.tif", picture[:1].astype(np.uint16))
+    write("R10m/T50SKJ_20230601_B11.tif", picture[:1, :20, :30].astype(np.uint16))
+    write("R10m/T50SKJ_20230601_TCI.tif", picture)
+    scene = open_scene(path.parent)
+    assert scene.bands[0] == "red" and "swir16" not in scene.bands and len(scene.files) == 2
+    assert any("another size: swir16" in note for note in scene.notes)
+
+
 @pytest.mark.parametrize("ratio", [1.0, 2.0, 2.7, 0.5])
 @pytest.mark.parametrize("nodata", [None, 0])
 def test_windows_are_parts_of_the_whole(write, picture, ratio, nodata):

@@ -1,6 +1,7 @@
 """Cut chips from scenes and labels into a chip folder."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -36,7 +38,7 @@ def command(
     labels: LabelOptions = LabelOptions(),  # noqa: B008 - frozen
     group: str | None = None,
     side: Annotated[str, Parameter(name="--split")] = "validation=0.2",
-    size: int = 256,
+    size: Annotated[int, Parameter(validator=Number(gte=1))] = 256,
     append: Annotated[bool, Parameter(negative="")] = False,
     sensor: str | None = None,
     bands: str | None = None,
@@ -143,7 +145,8 @@ def cut_chips(
     chips cannot be split, `LabelError` if nothing is known of any chip.
     """
     earlier = _earlier(out, append=append)
-    names = scene_names(paths, taken=[] if earlier is None else earlier.index["source"])
+    names = scene_names(paths)
+    _check_distinct(names, taken=[] if earlier is None else [*earlier.index["source"]])
     bands = cutter.open(paths[0]).bands if earlier is None else earlier.bands
     with _beside(out) as temporary:
         folder = Path(temporary) / "chips"
@@ -160,19 +163,17 @@ def cut_chips(
     return CutReport(chips, len(known) - len(chips), tuple(notes))
 
 
-def scene_names(paths: Sequence[Path], *, taken: Sequence[str] = ()) -> list[str]:
-    """Name each scene by its file, and by its folder too where files of several folders have one name.
+def scene_names(paths: Sequence[Path]) -> list[str]:
+    """Name each scene by its file, and by its folder too where files of several folders have one name."""
+    counts = Counter(path.stem for path in paths)
+    return [path.stem if counts[path.stem] == 1 else f"{_folder(path)}_{path.stem}" for path in paths]
 
-    Raises `ChipError` if a path is given twice or a name is taken.
-    """
-    stems = pd.Series([path.stem for path in paths], dtype=object)
-    folders = pd.Series([_folder(path) for path in paths], dtype=object)
-    names = stems.where(~stems.duplicated(keep=False), folders + "_" + stems)
-    if names.duplicated().any():
-        raise ChipError(f"{paths[names.duplicated().argmax()]} is given twice: give every scene once")
-    if known := sorted({*names} & {*taken}):
-        raise ChipError(f"{known[0]} is in the chip folder already: rename the scene, or cut into another folder")
-    return names.to_list()
+
+def _check_distinct(names: Sequence[str], *, taken: Sequence[str] = ()) -> None:
+    # Without regard to case, which the file systems of Windows and macOS do not have either.
+    folded = Counter(name.casefold() for name in [*names, *taken])
+    if alike := [name for name in names if folded[name.casefold()] > 1]:
+        raise ChipError(f"{alike[0]} is there twice: give every scene once, rename it, or cut into another folder")
 
 
 def _folder(path: Path) -> str:
@@ -205,6 +206,7 @@ def _beside(out: Path) -> TemporaryDirectory[str]:
 def _table(rows: Sequence[Mapping[str, Any]], *, scenes: int) -> gpd.GeoDataFrame:
     if not rows:
         raise LabelError(f"nothing is known of any pixel of {scenes} scenes: check --background, --inside, --classes")
+    _check_distinct([row["id"] for row in rows])
     return gpd.GeoDataFrame(rows, geometry="geometry", crs=4326)
 
 
@@ -222,5 +224,5 @@ def _publish(
         return
     for path in [*chips["image"], *chips["label"]]:
         shutil.move(folder / path, out / path)
-    more = {key: [*earlier.header[key], *header[key]] for key in ("scenes", "cuts")}
+    more = {key: [*earlier.header.get(key, ()), *header[key]] for key in ("scenes", "cuts")}
     write_index(out, pd.concat([earlier.index, chips], ignore_index=True), {"bands": earlier.bands, **more})

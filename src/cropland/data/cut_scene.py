@@ -68,14 +68,15 @@ def _check_bands(scene: Scene, bands: Sequence[str]) -> None:
         )
 
 
-def _footprints(scene: Scene, parts: Sequence[Window]) -> Sequence[shapely.Polygon | None]:
+def _footprints(scene: Scene, parts: Sequence[Window]) -> list[shapely.Polygon | None]:
     """Outlines in longitude and latitude; None for a scene without a CRS."""
     if scene.grid.crs is None:
         return [None] * len(parts)
     row, col, height, width = (each[:, None] for each in np.array(parts).T)
     corners = scene.grid.affine @ (col + width * [0, 1, 1, 0], row + height * [0, 0, 1, 1])
     outlines = shapely.polygons(np.stack(corners, axis=-1))
-    return gpd.GeoSeries(outlines, crs=str(scene.grid.crs)).to_crs(4326).to_list()
+    on_earth: list[shapely.Polygon | None] = gpd.GeoSeries(outlines, crs=str(scene.grid.crs)).to_crs(4326).to_list()
+    return on_earth
 
 
 def _cut_window(
@@ -94,19 +95,23 @@ def _cut_window(
 
 
 def _place(scene: Scene, window: Window) -> Place:
+    """Without a CRS, metres from the scene's corner."""
     here = scene.grid[window.slices].affine
-    if scene.grid.crs is None:
-        return Place(Affine.scale(scene.unit_m, -scene.unit_m) @ here, None)
-    return Place(here, str(scene.grid.crs))
+    return Place(here if scene.unit_m is None else Affine.scale(scene.unit_m, -scene.unit_m) @ here, _crs(scene))
+
+
+def _crs(scene: Scene) -> str | None:
+    """The short code where there is one."""
+    crs = scene.grid.crs
+    return None if crs is None else f"EPSG:{crs.epsg}" if crs.epsg else str(crs)
 
 
 def _describe(scene: Scene, name: str) -> Row:
     files = [path.name for path in scene.files]
-    crs = None if scene.grid.crs is None else str(scene.grid.crs)
     return {
         "name": name,
         "files": files,
-        "crs": crs,
+        "crs": _crs(scene),
         "pixel_m": scene.pixel_m,
         "notes": scene.notes,
     }

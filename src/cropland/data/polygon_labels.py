@@ -66,8 +66,9 @@ def _meeting(frame: gpd.GeoDataFrame, scene: Scene, *, shift: bool) -> Geometrie
     box = shapely.box(*extent.to_crs(frame.crs).boundingbox.bbox)
     # Widened, because an edge that is straight in one CRS is curved in the other.
     near = frame.sindex.intersection(box.buffer(0.02 * box.length).bounds)
-    moved = to_grid_crs(frame.iloc[np.sort(near)], scene.grid.crs, shift=shift).geometry.to_numpy()
-    return moved[shapely.intersects(moved, extent.geom)]
+    moved: Geometries = to_grid_crs(frame.iloc[np.sort(near)], scene.grid.crs, shift=shift).geometry.to_numpy()
+    meeting: Geometries = moved[shapely.intersects(moved, extent.geom)]
+    return meeting
 
 
 def _burning(grid: GeoBox, shapes: Geometries, values: UInt8[np.ndarray, " shape"], *, fill: int) -> Draw:
@@ -79,7 +80,8 @@ def _burning(grid: GeoBox, shapes: Geometries, values: UInt8[np.ndarray, " shape
         if not len(met):
             return np.full(window.shape, fill, np.uint8)
         pairs = zip(shapes[met], values[met].tolist(), strict=True)  # burnt in this order
-        return rasterize(pairs, window.shape, fill=fill, transform=here.affine, dtype="uint8")
+        label: np.ndarray = rasterize(pairs, window.shape, fill=fill, transform=here.affine, dtype="uint8")
+        return label
 
     return draw
 

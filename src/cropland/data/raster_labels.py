@@ -1,5 +1,6 @@
 """Labels from a raster whose values a table explains."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = ["RasterLabels", "ValueTable", "parse_classes"]
 
 # No JPEG: its values are not those that somebody drew.
 SUFFIXES = (".tif", ".tiff", ".png", ".img", ".vrt", ".jp2", ".bmp", ".gif")
+ENTRY = re.compile(r"(\*|[-+]?\d+(?:\.\d+)?)=(0|1|255)")
 TABLE_HELP = "VALUE=1 is cropland, VALUE=0 is not, VALUE=255 is unknown, * is every other value"
 
 Values = Float64[np.ndarray, "height width"]
@@ -50,15 +52,12 @@ PLAIN = ValueTable({0: OTHER, 1: CROPLAND, 255: UNKNOWN})
 
 def parse_classes(text: str) -> ValueTable:
     """Read a table such as `50=1,100=255,*=0`. Raises `LabelError` for anything else."""
-    entries = dict(entry.partition("=")[::2] for entry in text.replace(" ", "").split(","))
-    try:
-        table = {value if value == "*" else float(value): int(target) for value, target in entries.items()}
-    except ValueError:
-        table = {}
-    if not table or not {*table.values()} <= {CROPLAND, OTHER, UNKNOWN}:
+    entries = [ENTRY.fullmatch(entry) for entry in text.replace(" ", "").split(",")]
+    if not all(entries):
         raise LabelError(f'--classes "{text}" cannot be read: give pairs such as "50=1,100=255,*=0" ({TABLE_HELP})')
-    rest = table.pop("*", None)
-    return ValueTable(table, rest)
+    meaning = {entry[1]: int(entry[2]) for entry in entries if entry}
+    rest = meaning.pop("*", None)
+    return ValueTable({float(value): target for value, target in meaning.items()}, rest)
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def _aligned(labels: DatasetReader, scene: Scene) -> bool:
     if rasterio.coords.disjoint_bounds(tuple(extent), labels.bounds):
         raise LabelError(f"{name} does not meet {other}: check the CRS of both")
     same_place = labels.transform.almost_equals(grid.affine, precision=1e-3 * abs(grid.affine.a))
-    return same_shape and same_place and grid.crs == labels.crs
+    return bool(same_shape and same_place and grid.crs == labels.crs)
 
 
 def _read_window(path: Path, scene: Scene, window: Window, nodata: float | None) -> Values:

@@ -16,6 +16,7 @@ from cropland.geo.vectors import read_polygons
 
 __all__ = ["PRESETS", "LabelOptions", "Preset", "read_labels"]
 
+MEANINGS = ("layer", "where", "preset", "encoding", "background", "inside", "unknown_where", "classes")
 VALUES = {"cropland": CROPLAND, "other": OTHER, "known": OTHER, "unknown": UNKNOWN}
 
 
@@ -80,60 +81,60 @@ class LabelOptions:
 
 
 def read_labels(options: LabelOptions, *, shift: bool = False) -> Labels:
-    """Read polygons, a raster, a folder of rasters, or the one word for whole scenes.
+    """Polygons, a raster, a folder of rasters, or one word for whole scenes, as labels that can be laid on a scene.
 
     `shift` accepts a datum shift that is only roughly known. Raises `LabelError` if an option is missing or does not go
     with these labels, or if no polygon is left; what lies outside polygons is never assumed.
     """
-    if (options.labels is None) == (options.whole is None):
-        raise LabelError(
-            "give --labels FILE, or --whole cropland or --whole other if that holds for every pixel; one of them"
-        )
-    if options.whole:
-        _refuse(options, "layer", "where", "preset", "encoding", "background", "inside", "unknown_where", "classes")
-        return WholeLabels(VALUES[options.whole])
-    labels = _raster(options) if _is_raster(options.labels) else _polygons(options, shift=shift)
+    if options.labels and not options.whole:
+        return _from_file(options.labels, options, shift=shift)
+    if options.labels or not options.whole:
+        raise LabelError("give --labels FILE, or --whole cropland or --whole other for every pixel; one of the two")
+    _refuse(options, *MEANINGS)
+    return WholeLabels(VALUES[options.whole])
+
+
+def _from_file(path: Path, options: LabelOptions, *, shift: bool) -> Labels:
+    labels = _raster(path, options) if _is_raster(path) else _polygons(path, options, shift=shift)
     if options.inside is None:
         return labels
-    return Inside(
-        labels, PolygonLabels(((CROPLAND, read_polygons(options.inside)),), OTHER, options.inside.name, shift)
-    )
+    area = ((CROPLAND, read_polygons(options.inside)),)
+    return Inside(labels, PolygonLabels(area, OTHER, options.inside.name, shift))
 
 
-def _raster(options: LabelOptions) -> RasterLabels:
+def _raster(path: Path, options: LabelOptions) -> Labels:
     _refuse(options, "layer", "where", "preset", "encoding", "background", "unknown_where")
-    return RasterLabels(options.labels, None if options.classes is None else parse_classes(options.classes))
+    return RasterLabels(path, None if options.classes is None else parse_classes(options.classes))
 
 
-def _polygons(options: LabelOptions, *, shift: bool) -> PolygonLabels:
+def _polygons(path: Path, options: LabelOptions, *, shift: bool) -> Labels:
     _refuse(options, "classes", *(["where"] if options.preset else []))
     if options.background is None:
         raise LabelError(
-            f"what lies outside the polygons of {options.labels}? Give --background known (it is not cropland) or "
+            f"what lies outside the polygons of {path.name}? Give --background known (it is not cropland) or "
             "--background unknown (nobody looked); --inside AREA limits it to the area that was looked at"
         )
-    layers = [
-        (value, read_polygons(options.labels, layer=options.layer, where=sql, encoding=options.encoding))
+    layers = tuple(
+        (value, read_polygons(path, layer=options.layer, where=sql, encoding=options.encoding))
         for value, sql in _selections(options)
-    ]
-    return PolygonLabels(tuple(layers), VALUES[options.background], options.labels.name, shift)
+    )
+    return PolygonLabels(layers, VALUES[options.background], path.name, shift)
 
 
 def _selections(options: LabelOptions) -> list[tuple[int, str | None]]:
     """Values and the SQL of their polygons; later ones cover earlier ones."""
-    if options.preset is None:
-        selections = [(CROPLAND, options.where)]
-    elif options.preset in PRESETS:
+    selections: list[tuple[int, str | None]] = [(CROPLAND, options.where)]
+    if options.preset is not None:
+        if options.preset not in PRESETS:
+            raise LabelError(f"--preset {options.preset} is not known; there is {', '.join(PRESETS)}")
         preset = PRESETS[options.preset]
         selections = [(OTHER, preset.known), (CROPLAND, preset.cropland)]
-    else:
-        raise LabelError(f"--preset {options.preset} is not known; there is {', '.join(PRESETS)}")
     return selections + ([(UNKNOWN, options.unknown_where)] if options.unknown_where else [])
 
 
 def _is_raster(path: Path) -> bool:
     if not path.exists():
-        raise LabelError(f"{path}: there is no such file; --labels takes polygons, a raster, or a folder of rasters")
+        raise LabelError(f"{path} is not there; --labels takes polygons, a raster, or a folder of rasters")
     if path.is_dir():
         return path.suffix.lower() != ".gdb"
     try:
@@ -146,7 +147,7 @@ def _is_raster(path: Path) -> bool:
 def _refuse(options: LabelOptions, *names: str) -> None:
     if given := options.given(*names):
         source = options.labels.name if options.labels else f"--whole {options.whole}"
-        raise LabelError(f"{given} says nothing about {source}: leave it out ({WANTED})")
-
-
-WANTED = "polygons take --where or --preset and --background, a raster takes --classes, --whole takes neither"
+        raise LabelError(
+            f"{given} says nothing about {source}: leave it out (polygons take --where or --preset and --background, "
+            "a raster takes --classes, --whole takes neither)"
+        )

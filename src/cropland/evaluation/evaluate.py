@@ -116,6 +116,8 @@ def _check(subject: Path, chips: Path | None, labels: LabelOptions, out: Path, *
         raise InputError(f"{subject} is not a model (.safetensors); a mask is measured with --labels FILE")
     if against and subject.suffix == ".safetensors":
         raise InputError(f"{subject} is a model; measure it with --chips DIR, or map a scene and measure its mask.tif")
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file; give a folder as --out")
     if (out / "metrics.json").exists() and not overwrite:
         raise OutputError(f"{out} holds an evaluation already; give another --out, or --overwrite")
 
@@ -137,7 +139,7 @@ def _model(
 
     model = Model.load(path, trust=trust)
     folder = choose_chips(open_chips(chips), model, split=split, by=by)
-    engine = open_engine(model, trust=trust)
+    engine = open_engine(model)
     judge = Judge(model, lambda values: engine(values[None])[0], tolerances_m, at)
     about = {
         "kind": "model",

@@ -79,7 +79,8 @@ def _sentence(pooled: Mapping[str, Any]) -> str:
 def _cards(pooled: Mapping[str, Any], trivial: Mapping[str, Any]) -> str:
     rows = [(title, pooled[name], f"all cropland {percent(trivial[name])}") for name, title in NAMES.items()]
     metres, value = _finest(pooled["boundary_f1"])
-    rows.append(("Boundary F1", value, f"within {metres} m"))
+    wider = [f"{m} m {percent(f1)}" for m, f1 in pooled["boundary_f1"].items() if f1 is not None and m != metres]
+    rows.append(("Boundary F1", value, f"within {metres} m<br>{' · '.join(wider)}"))
     if interval := pooled["iou_interval"]:
         low, high = map(percent, interval)
         rows[0] = (*rows[0][:2], f"{low} to {high} with 95 %<br>{rows[0][2]}")

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 from cropland.errors import BandError
 from cropland.geo.sensor import Sensor, load_sensor, sensor_names
 from cropland.geo.sources import Source
 
-__all__ = ["NamedBands", "name_bands", "parse_bands"]
+__all__ = ["NamedBands", "name_bands", "of_one_size", "parse_bands"]
 
 WORDS = {
     "blue": ("blue", "b"),
@@ -61,6 +62,15 @@ def name_bands(found: Sequence[Source], *, sensor: str | None, bands: Mapping[st
     return _distinct(named)
 
 
+def of_one_size(named: NamedBands) -> NamedBands:
+    """The bands that have as many pixels as red (or the first): a product's folder holds several sizes."""
+    main = named.sources[named.names.index("red") if "red" in named.names else 0]
+    fits = [source.shape == main.shape for source in named.sources]
+    left = ", ".join(name for name, fit in zip(named.names, fits, strict=True) if not fit)
+    notes = (*named.notes, *([f"Left out, as their pixels have another size: {left}."] if left else []))
+    return NamedBands(tuple(compress(named.names, fits)), tuple(compress(named.sources, fits)), named.sensors, notes)
+
+
 def _numbered(found: Sequence[Source], bands: Mapping[str, int]) -> tuple[Source, ...]:
     for name, number in bands.items():
         if not 1 <= number <= len(found):
@@ -72,7 +82,7 @@ def _by_label(found: Sequence[Source], sensor: Sensor | None) -> NamedBands | No
     if not any(s.label for s in found):
         return None
     labels = _distinguishing([s.label for s in found])
-    fitting = (sensor,) if sensor else _fitting(labels)
+    fitting = (sensor,) if sensor else _fitting(found, labels)
     names = [_agreed(label, fitting) or _word(label) for label in labels]
     if not any(names):
         return None
@@ -89,13 +99,18 @@ def _distinguishing(labels: Sequence[str]) -> list[str]:
     return ["_".join(word for word in own if word not in shared) for own in words]
 
 
-def _fitting(labels: Sequence[str]) -> tuple[Sensor, ...]:
-    """Sensors that know all labels, by as much of them as any (SR_B4 is Landsat's, B4 is many a sensor's)."""
-    known = {}
-    for sensor in map(load_sensor, sensor_names()):
-        codes = [_code(label, sensor) for label in labels]
-        if all(codes):
-            known[sensor] = sum(map(len, filter(None, codes)))
+def _fitting(found: Sequence[Source], labels: Sequence[str]) -> tuple[Sensor, ...]:
+    """Sensors whose files have such names, or else those that know all labels, by as much of them as any.
+
+    SR_B4 is Landsat's alone, B4 is many a sensor's.
+    """
+    shelf = [load_sensor(name) for name in sensor_names()]
+    names = {source.path.stem for source in found}
+    marked = tuple(s for s in shelf if s.file_names and all(re.search(s.file_names, name) for name in names))
+    if marked:
+        return marked
+    codes = {sensor: [_code(label, sensor) for label in labels if label] for sensor in shelf}
+    known = {sensor: len("".join(filter(None, own))) for sensor, own in codes.items() if all(own)}
     return tuple(sensor for sensor, length in known.items() if length == max(known.values()))
 
 

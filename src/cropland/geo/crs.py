@@ -31,8 +31,11 @@ def user_crs(text: str) -> CRS:
 
 @lru_cache(maxsize=256)
 def usable_crs(wkt: str) -> CRS | None:
-    """The horizontal CRS of a file; None when it is only local (a drawing's, an instrument's)."""
-    crs = CRS.from_wkt(wkt)
+    """The horizontal CRS of a file; None when it is only local (a drawing's) or damaged."""
+    try:
+        crs = CRS.from_wkt(wkt)
+    except CRSError:
+        return None
     horizontal = crs.sub_crs_list[0] if crs.is_compound else crs
     flat = horizontal.to_2d() if len(horizontal.axis_info) == 3 else horizontal
     return flat if flat.is_geographic or flat.is_projected else None

@@ -4,6 +4,8 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import rasterio
@@ -12,7 +14,7 @@ from rasterio.io import DatasetReader
 
 from cropland.errors import SceneError
 
-__all__ = ["dataset", "unreadable"]
+__all__ = ["dataset", "reading"]
 
 KEPT = 32  # open files per thread: all bands of a scene, a few scenes
 
@@ -35,10 +37,14 @@ def dataset(path: Path) -> DatasetReader:
     return kept[key]
 
 
-def unreadable(path: Path, error: Exception) -> SceneError:
-    """A damaged file, with GDAL's own words on one line."""
-    cause = " ".join(str(error.__cause__ or error).split())
-    return SceneError(f"{path} is damaged or cut off ({cause}); copy or download it again")
+@contextmanager
+def reading(path: Path) -> Iterator[DatasetReader]:
+    """The file of `dataset`, while errors of GDAL become a `SceneError` with its own words on one line."""
+    try:
+        yield dataset(path)
+    except (RasterioError, UnicodeDecodeError) as error:
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise SceneError(f"{path} is damaged or cut off ({cause}); copy or download it again") from error
 
 
 def _kept() -> OrderedDict[tuple[object, ...], DatasetReader]:

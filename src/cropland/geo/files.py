@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cropland.errors import SceneError
 
-__all__ = ["scene_files", "scene_name"]
+__all__ = ["is_folder", "scene_files", "scene_name"]
 
 IMAGES = {".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg"}
 
@@ -25,6 +25,11 @@ def scene_files(paths: Path | Sequence[Path]) -> tuple[Path, ...]:
             f"no images in {', '.join(map(str, given)) or 'an empty list'}; give a file or a file per band"
         )
     return tuple(dict.fromkeys(files))
+
+
+def is_folder(paths: Path | Sequence[Path]) -> bool:
+    """Whether a scene is given as a folder."""
+    return isinstance(paths, str | os.PathLike) and Path(paths).is_dir()
 
 
 def _expanded(path: Path) -> list[Path]:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Num
-from rasterio.errors import RasterioError
 from rasterio.windows import Window as FileWindow
 
-from cropland.geo.datasets import dataset, unreadable
+from cropland.geo.datasets import reading
 from cropland.geo.tiles import Window
 
 __all__ = ["Layer", "read_layers", "read_mask"]
@@ -51,19 +50,15 @@ def read_layers(
 
 def read_mask(path: Path, window: Window, *, shape: tuple[int, int] | None = None) -> Bool[np.ndarray, "height width"]:
     """Where the mask band of a file says that there are data."""
-    try:
-        mask: np.ndarray = dataset(path).read_masks(1, window=_file_window(window), out_shape=shape)
-    except RasterioError as error:
-        raise unreadable(path, error) from error
+    with reading(path) as file:
+        mask: np.ndarray = file.read_masks(1, window=_file_window(window), out_shape=shape)
     return mask > 0
 
 
 def _read(path: Path, indexes: list[int], window: Window, shape: tuple[int, int] | None) -> np.ndarray:
     out_shape = None if shape is None else (len(indexes), *shape)
-    try:
-        values: np.ndarray = dataset(path).read(indexes, window=_file_window(window), out_shape=out_shape)
-    except RasterioError as error:
-        raise unreadable(path, error) from error
+    with reading(path) as file:
+        values: np.ndarray = file.read(indexes, window=_file_window(window), out_shape=out_shape)
     return values
 
 

@@ -11,7 +11,7 @@ from rasterio.io import DatasetReader
 
 from cropland.errors import GridError
 from cropland.geo.crs import check_frames, geometric_mean, pixel_edges_m, usable_crs, user_crs
-from cropland.geo.datasets import dataset
+from cropland.geo.datasets import dataset, reading
 
 __all__ = ["Placement", "place"]
 
@@ -33,7 +33,8 @@ def place(files: Sequence[Path], *, crs: str | None, pixel_m: float | None, shif
     """
     first = dataset(files[0])
     _check_same(files, first)
-    own = usable_crs(first.crs.to_wkt()) if first.crs else None
+    with reading(files[0]):
+        own = usable_crs(first.crs.to_wkt()) if first.crs else None
     if (own or crs) and not first.transform.is_identity:
         return _on_earth(first, own, crs=crs, pixel_m=pixel_m, shift=shift)
     if pixel_m is None:

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float32
 from odc.geo.geobox import GeoBox
 
 from cropland.errors import BandError
-from cropland.geo.band_names import NamedBands, name_bands, parse_bands
+from cropland.geo.band_names import NamedBands, name_bands, of_one_size, parse_bands
 from cropland.geo.baseline import added_to
-from cropland.geo.files import scene_files, scene_name
+from cropland.geo.files import is_folder, scene_files, scene_name
 from cropland.geo.find_no_data import check_any_data, find_no_data, nodata_value
 from cropland.geo.layers import Layer
 from cropland.geo.nodata import NoData
@@ -158,6 +158,10 @@ def open_scene(
     files = scene_files(paths)
     found = [source for path in files for source in sources(path)]
     named = name_bands(found, sensor=sensor, bands=bands)
+    if is_folder(paths):
+        named = of_one_size(named)
+        files = tuple(dict.fromkeys(source.path for source in named.sources))
+        found = [source for source in found if source.path in files]
     placement = place(files, crs=crs, pixel_m=pixel_m, shift=shift)
     layers = _named_layers(named, nodata)
     shape = (int(placement.grid.shape[0]), int(placement.grid.shape[1]))

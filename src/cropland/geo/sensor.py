@@ -27,7 +27,7 @@ class Sensor:
     """A sensor, or a product level of one.
 
     layouts: band names in the order of the files that are usual; a scene without band names takes the one of its
-    number of bands. scale and offset: reflectance = scale x number + offset, for products that fix it.
+    number of bands. file_names: a pattern that only names of its files have. scale and offset: reflectance = scale x number + offset, for products that fix it.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Sensor:
     source: str
     bands: tuple[Band, ...]
     layouts: tuple[tuple[str, ...], ...]
+    file_names: str | None
     nodata: float | None
     scale: float | None
     offset: float
@@ -78,6 +79,7 @@ def _sensor(name: str, table: Mapping[str, Any]) -> Sensor:
         source=table["source"],
         bands=bands,
         layouts=(tuple(band.name for band in bands), *map(tuple, table.get("layouts", ()))),
+        file_names=table.get("file_names"),
         nodata=table.get("nodata"),
         scale=table.get("scale"),
         offset=table.get("offset", 0),

@@ -9,7 +9,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
 from cropland.errors import SceneError
-from cropland.geo.datasets import dataset
+from cropland.geo.datasets import dataset, reading
 
 __all__ = ["Source", "has_mask", "is_lossy", "representable", "sources"]
 
@@ -25,6 +25,7 @@ class Source:
     path: Path
     index: int
     dtype: str
+    shape: tuple[int, int]
     nodata: float | None
     label: str
     color: str
@@ -37,13 +38,13 @@ def sources(path: Path) -> tuple[Source, ...]:
 
     Raises `SceneError` for a file that is no image of real numbers.
     """
-    file = dataset(path)
-    if not file.count:
-        raise SceneError(f"{path} holds no bands but subdatasets; give one of them: {' '.join(file.subdatasets[:4])}")
-    if any(dtype.startswith("complex") for dtype in file.dtypes):
-        raise SceneError(f"{path} holds complex numbers (radar?); give optical imagery of integers or floats")
-    tags = file.tags()
-    return tuple(_source(path, file, index, tags) for index in file.indexes)
+    with reading(path) as file:
+        if not file.count:
+            raise SceneError(f"{path} holds no bands of its own; give one of {' '.join(file.subdatasets[:4])}")
+        if any("complex" in dtype for dtype in file.dtypes):
+            raise SceneError(f"{path} holds complex numbers (radar?); give optical imagery of integers or floats")
+        tags = file.tags()
+        return tuple(_source(path, file, index, tags) for index in file.indexes)
 
 
 def _source(path: Path, file: DatasetReader, index: int, tags: Mapping[str, str]) -> Source:
@@ -53,6 +54,7 @@ def _source(path: Path, file: DatasetReader, index: int, tags: Mapping[str, str]
         path=path,
         index=index,
         dtype=file.dtypes[place],
+        shape=file.shape,
         nodata=representable(file.nodatavals[place], file.dtypes[place]),
         label=file.descriptions[place] or (path.stem if file.count == 1 else ""),
         color=ColorInterp(file.colorinterp[place]).name,

@@ -8,13 +8,11 @@ from typing import Protocol
 
 import numpy as np
 import rasterio
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 from odc.geo.geobox import GeoBox
 from rasterio.io import DatasetReader
 
-from cropland.errors import GridError, SceneError
 from cropland.geo.area import pixel_area_m2
-from cropland.geo.tiles import Window
 from cropland.mapping.regions import CORNERS, EDGES, Classify, RasterStrips, Strip, find_regions, label_strips
 from cropland.writers.cog import write_cog
 

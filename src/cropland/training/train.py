@@ -78,7 +78,8 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
     training, where = recipe.training, choose_device(device)
     learn, check = _sides(folder, recipe)
     torch.manual_seed(training.seed)
-    network = _fresh_network(recipe).to(where).to(memory_format=torch.channels_last)
+    # PyTorch's annotations do not know memory_format.
+    network = _fresh_network(recipe).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     plan = _plan(recipe, learn, run, network)
     torch.set_num_threads(plan["threads"])
     sampler, objective = Sampler(learn, recipe), make_objective(recipe.loss)

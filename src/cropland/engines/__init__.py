@@ -1,0 +1,64 @@
+"""What runs a trained network: one contract, one engine per file.
+
+`open_engine(model, threads=None, precision="fastest")` gives a function from a normalised batch
+(batch, band, height, width) of any height and width to its logits (batch, output, height, width), both float32.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from cropland.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Engine", "Precision", "Trained", "cache_folder", "default_engine"]
+
+# OpenVINO's converter reports its use over the network unless this package is missing; a map is nobody's business.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is how a module is made missing
+
+Engine = Callable[
+    [Float[np.ndarray, "batch band height width"]],
+    Float[np.ndarray, "batch output height width"],
+]
+# `fastest` is the least precision that the device computes at full speed; `f32` and `f64` are for parity.
+Precision = Literal["fastest", "f32", "f64"]
+
+
+class Trained(Protocol):
+    """What an engine asks of a model."""
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+    def network(self) -> "nn.Module": ...
+
+
+def default_engine() -> str:
+    """The name of the engine for this machine: `torch` where CUDA is, else `openvino`."""
+    if shutil.which("nvidia-smi") is None:
+        return "openvino"  # found out without importing torch
+    import torch
+
+    return "torch" if torch.cuda.is_available() else "openvino"
+
+
+def cache_folder() -> Path:
+    """Where compiled networks are kept: `CROPLAND_CACHE`, or `cropland` in the platform's folder for caches."""
+    if given := os.environ.get("CROPLAND_CACHE"):
+        return Path(given)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "cropland" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "cropland"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cropland"

@@ -1,0 +1,229 @@
+"""`cropland chips` from files to a folder that trains: real scenes, real labels, real errors."""
+
+import json
+import os
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_scene import CRS, FOREST, HEIGHT, RICE, WHEAT, WIDTH, write_raster
+
+from cropland.cli import main
+from cropland.data.chips import open_chips
+from cropland.data.cut import cut_chips
+from cropland.data.cut_scene import Cutter, windows
+from cropland.data.labels import WholeLabels
+from cropland.geo.scene import open_scene
+
+
+@pytest.fixture
+def chips(tmp_path, capsys):
+    """Runs `cropland chips` and returns its status and what it said."""
+
+    def run(*words):
+        status = main(["chips", *map(str, words), "--out", str(tmp_path / "chips")])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return status, said.out + said.err
+
+    run.out = tmp_path / "chips"
+    return run
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_chips_hold_the_scene_and_its_labels(chips, scene, fields_path):
+    status, said = chips(scene, "--labels", fields_path, "--preset", "dlbm", "--background", "unknown", "--size", 32)
+    assert (status, "chips train" in said) == (0, True)
+    folder = open_chips(chips.out)
+    whole = open_scene(scene)
+    expected = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    for value, (col, row, width, height) in ((0, FOREST), (1, RICE), (1, WHEAT)):
+        expected[row : row + height, col : col + width] = value
+    for number, row in enumerate(folder.index.itertuples()):
+        chip = folder.read(number)
+        part = np.s_[row.row : row.row + row.height, row.col : row.col + row.width]
+        np.testing.assert_array_equal(chip.target, expected[part])
+        with rasterio.open(scene) as file:
+            np.testing.assert_array_equal(chip.image.values, file.read()[:, part[0], part[1]])
+        assert row.share_cropland == pytest.approx((chip.target == 1).mean())
+        assert row.share_cropland + row.share_other + row.share_unknown == pytest.approx(1)
+        assert row.share_unknown < 1  # a chip of which nothing is known is not written
+    assert folder.bands == whole.bands == ("red", "green", "blue")
+    assert {*folder.index["pixel_m"]} == {whole.pixel_m}
+    assert {*folder.index["source"]} == {*folder.index["group"]} == {"scene"}
+    assert {*folder.index["split"]} == {"train", "validation"}
+
+
+def test_footprints_lie_where_the_chips_lie(chips, scene):
+    chips(scene, "--whole", "other", "--size", 32, "--split", "train")
+    index = open_chips(chips.out).index
+    assert index.crs.to_epsg() == 4326
+    area = index.to_crs(CRS).geometry
+    assert area.area.sum() == pytest.approx(HEIGHT * WIDTH * 100, rel=1e-6)
+    assert area.union_all().area == pytest.approx(area.area.sum(), rel=1e-6)
+
+
+def test_the_folder_is_complete_in_itself(chips, scene, fields_path, tmp_path):
+    chips(scene, "--labels", fields_path, "--background", "known", "--size", 32)
+    moved = tmp_path / "elsewhere" / "chips"
+    shutil.copytree(chips.out, moved)
+    for gone in (scene, fields_path):
+        gone.unlink()
+    shutil.rmtree(chips.out)
+    folder = open_chips(moved)
+    assert all(folder.read(number).target.size for number in range(len(folder)))
+    assert str(tmp_path) not in (moved / "chips.json").read_text(encoding="utf-8")
+    expected = {"chips.json", "index.parquet", *folder.index["image"], *folder.index["label"]}
+    assert {*files(moved)} == expected
+
+
+@settings(max_examples=settings.default.max_examples // 10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.floats(-150, 150), st.floats(-150, 150)), min_size=1, max_size=3), st.integers(12, 40))
+def test_chips_of_overlapping_scenes_that_touch_are_on_one_side(tmp_path_factory, offsets, size):
+    tmp_path = tmp_path_factory.mktemp("overlap")
+    paths = [
+        write_raster(tmp_path / f"s{number}.tif", np.full((1, 96, 80), 9), bands=("red",), offset=offset)
+        for number, offset in enumerate([(0, 0), *offsets])
+    ]
+    cutter = Cutter(partial(open_scene, bands={"red": 1}), WholeLabels(0), size, lambda path: "g")
+    cut_chips(paths, tmp_path / "chips", cutter=cutter, validation=0.25)
+    ground = open_chips(tmp_path / "chips").index.to_crs(CRS)
+    train, validation = (ground[ground["split"] == side].geometry.union_all() for side in ("train", "validation"))
+    assert train.distance(validation) > 0.4 * size * 10
+
+
+@given(st.tuples(st.integers(1, 300), st.integers(1, 300)), st.integers(1, 120))
+def test_windows_share_a_grid_without_overlap_or_rest(shape, size):
+    count = np.zeros(shape, int)
+    for window in windows(shape, size=size):
+        count[window.slices] += 1
+        assert all(min(size, length) <= edge < 2 * size for edge, length in zip(window.shape, shape, strict=True))
+    assert (count == 1).all()
+
+
+def test_invalid_pixels_are_masked_and_unknown(chips, tmp_path):
+    values = np.random.default_rng(0).integers(1, 200, (3, HEIGHT, WIDTH))
+    values[:, 40:60, 30:50] = 0
+    path = write_raster(tmp_path / "holes.tif", values, nodata=0)
+    chips(path, "--whole", "cropland", "--split", "train", "--size", 500)
+    chip = open_chips(chips.out).read(0)
+    np.testing.assert_array_equal(chip.image.valid, (values != 0).all(axis=0))
+    np.testing.assert_array_equal(chip.target, np.where(chip.image.valid, 1, 255))
+
+
+def test_sixteen_bits_stay_sixteen_bits_and_the_percentiles_are_the_scenes(chips, tmp_path):
+    values = np.random.default_rng(0).integers(1, 9000, (4, HEIGHT, WIDTH))
+    path = write_raster(tmp_path / "影像.tif", values, bands=("blue", "green", "red", "nir"), dtype="uint16")
+    status, _ = chips(path, "--whole", "other", "--size", 64, "--split", "train")
+    folder = open_chips(chips.out)
+    assert (status, folder.bands) == (0, ("blue", "green", "red", "nir"))
+    with rasterio.open(chips.out / folder.index["image"][0]) as file:
+        assert file.dtypes == ("uint16",) * 4
+    expected = np.percentile(values.reshape(4, -1), (2, 98), axis=1)
+    for row in folder.index.itertuples():
+        np.testing.assert_allclose([row.low, row.high], expected)
+
+
+def test_many_small_images_with_one_word_each(chips, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("sea", "forest"):
+        for number in range(12):
+            pixels = rng.integers(1, 200, (3, 64, 64))
+            write_raster(tmp_path / name / f"{name}_{number}.png", pixels, driver="PNG", crs=None, transform=None)
+    sea, forest = (sorted((tmp_path / name).glob("*.png")) for name in ("sea", "forest"))
+    status, said = chips(*sea, "--whole", "other", "--pixel-m", 10)
+    assert status == 0 and said.count("pixel") == 1  # a note that many scenes share is said once
+    assert chips(*forest, "--whole", "other", "--pixel-m", 10, "--append", "--split", "validation")[0] == 0
+    index = open_chips(chips.out).index
+    assert index.groupby(["group", "split"]).size().to_dict() == {
+        ("forest", "validation"): 12,
+        ("sea", "train"): 10,
+        ("sea", "validation"): 2,
+    }
+    assert index.geometry.isna().all() and {*index["pixel_m"]} == {10.0} and {*index["share_other"]} == {1.0}
+    with rasterio.open(chips.out / index["image"][0]) as file:
+        assert file.crs is None and file.transform.a == 10
+
+
+def test_scenes_are_added_with_the_bands_of_the_folder(chips, tmp_path):
+    first = write_raster(tmp_path / "a.tif")
+    second = write_raster(tmp_path / "b.tif", bands=("blue", "green", "red", "nir"), offset=(400, 0))
+    third = write_raster(tmp_path / "c.tif", bands=("red", "nir"), offset=(800, 0))
+    common = ("--whole", "other", "--size", 64, "--split", "train")
+    assert chips(first, *common, "--group", "one")[0] == 0
+    before = files(chips.out)
+    status, said = chips(third, *common, "--append")
+    assert status == 2 and "c has the bands red, nir, the chips of this folder red, green, blue" in said
+    assert files(chips.out) == before
+    assert chips(second, *common, "--group", "two", "--append")[0] == 0
+    folder = open_chips(chips.out)
+    assert folder.index.groupby("group").size().to_dict() == {"one": 6, "two": 6}
+    header = json.loads((chips.out / "chips.json").read_text(encoding="utf-8"))
+    assert [scene["name"] for scene in header["scenes"]] == ["a", "b"] and len(header["cuts"]) == 2
+    with rasterio.open(second) as file:
+        np.testing.assert_array_equal(folder.read(6).image.values, file.read([3, 2, 1])[:, :64, :64])
+    status, said = chips(second, *common, "--append")
+    assert status == 2 and "b is there twice" in said
+
+
+def test_scenes_of_one_name_are_told_apart_by_their_folders(chips, tmp_path):
+    paths = [write_raster(tmp_path / day / "scene.tif") for day in ("may", "july")]
+    assert chips(*paths, "--whole", "other", "--split", "train")[0] == 0
+    assert [*open_chips(chips.out).index["source"]] == ["july_scene", "may_scene"]
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ((), "what lies outside the polygons of fields.gpkg? Give --background known"),
+        (("--background", "known", "--split", "half"), "give train, validation, or a share"),
+        (("--background", "known", "--size", "0"), "size"),
+        (("--background", "known", "--size", "100", "--split", "validation=0.2"), "cannot be split"),
+        (("--background", "maybe"), "background"),
+        (("--background", "unknown", "--where", "crop = 'tea'"), "rice"),
+        (("--background", "known", "--sensor", "hubble"), "hubble"),
+        (("--background", "known", "--bands", "red=9"), "9"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_nothing_is_left_behind(chips, scene, fields_path, tmp_path, words, said):
+    before = files(tmp_path)
+    status, line = chips(scene, "--labels", fields_path, *words)
+    assert status == 2 and said in line and line.count("\n") == 1
+    assert files(tmp_path) == before and not chips.out.exists()
+
+
+def test_scenes_that_cannot_be_read_are_one_line(chips, scene, tmp_path):
+    (tmp_path / "web.tif").write_text("<html>", encoding="utf-8")
+    (tmp_path / "cut.tif").write_bytes(scene.read_bytes()[:3000])
+    for name in ("missing.tif", "web.tif", "cut.tif"):
+        status, line = chips(scene, tmp_path / name, "--whole", "other")
+        assert status == 2 and name in line and line.count("\n") == 1
+    assert not chips.out.exists() and not [*tmp_path.glob(".chips*")]
+
+
+def test_a_folder_that_is_there_is_kept(chips, scene):
+    chips(scene, "--whole", "other", "--split", "train")
+    before = {path: (chips.out / path).read_bytes() for path in files(chips.out)}
+    status, line = chips(scene, "--whole", "cropland")
+    assert status == 2 and "add to it with --append" in line
+    assert {path: (chips.out / path).read_bytes() for path in files(chips.out)} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_place_that_cannot_be_written_is_said(chips, scene, tmp_path):
+    tmp_path.chmod(0o500)
+    status, line = chips(scene, "--whole", "other")
+    assert status == 2 and "cannot be written" in line
+
+
+def test_nothing_known_is_said(chips, scene, tmp_path):
+    blank = write_raster(tmp_path / "blank.tif", np.full((1, HEIGHT, WIDTH), 255), bands=("class",))
+    status, line = chips(scene, "--labels", blank)
+    assert status == 2 and "nothing is known of any pixel" in line
