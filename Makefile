@@ -35,9 +35,9 @@ clean:          ## Remove what make made
 .venv/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "cropland needs Python 3.11 or newer with venv (Debian, Ubuntu: apt install python3-venv); or say make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(PIP) install -c constraints.txt -e .
+	$(PIP) install --no-compile -c constraints.txt -e .
 	@touch $@
 
 .venv/developer: .venv/installed
-	$(PIP) install -c constraints.txt -e '.[dev]'
+	$(PIP) install --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@

@@ -85,7 +85,7 @@ def write_blocks(collection: Collection, out: Path) -> None:
             for side, files in zip(("train", "validation"), patches(collection, name, out), strict=True):
                 folder = out / "blocks" / side / f"{collection.name}-{kind}" / name
                 for number, block in enumerate(blocks(files, collection.block)):
-                    write_rgb(folder / f"{name}_block_{number}.tif", block)
+                    write_rgb(folder / f"{collection.name}_{name}_{side}_{number}.tif", block)
 
 
 def blocks(files: list[Path], edge: int) -> Iterator[np.ndarray]:

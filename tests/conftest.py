@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-import source_tree
 from hypothesis import settings
+
+import source_tree
 
 os.environ["MPLBACKEND"] = "Agg"
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import source_tree
 from source_tree import PACKAGE, ROOT, module_name, sources
 

@@ -7,10 +7,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import source_tree
-from source_tree import PACKAGE, ROOT
 
 import cropland
+import source_tree
+from source_tree import PACKAGE, ROOT
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,12 @@ VERBS = {
         "cropland.mapping.map_scene:command",
         "Map the cropland of scenes: probability, mask, parcels and a picture.",
     ),
-    "parcels": ("cropland.mapping.parcels:command", "Turn a mask into parcels."),
+    "parcels": (
+        "cropland.mapping.parcels:command",
+        "Turn a mask into parcels: polygons with area in hectares, perimeter and mean probability.",
+    ),
     "chips": ("cropland.data.cut:command", "Cut chips for training from scenes and labels."),
-    "train": ("cropland.training.train:command", "Train a model by a recipe on a chip folder."),
+    "train": ("cropland.training.train:command", "Train a model from a folder of chips."),
     "evaluate": ("cropland.evaluation.evaluate:command", "Measure a model on chips, or a mask against labels."),
     "show": ("cropland.show:command", "Show what a model file, a network or a recipe is made of."),
 }

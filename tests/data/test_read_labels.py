@@ -115,7 +115,7 @@ def test_labels_without_a_crs_are_refused(scene, tmp_path):
     "options, words",
     [
         ({}, "give --labels FILE"),
-        ({"labels": "fields", "whole": "other"}, "one of them"),
+        ({"labels": "fields", "whole": "other"}, "one of the two"),
         ({"whole": "other", "background": "known"}, "--background says nothing"),
         ({"labels": "fields", "background": "known", "classes": "1=1"}, "--classes says nothing"),
         ({"labels": "fields", "background": "known", "preset": "dlbm", "where": "a=1"}, "--where says nothing"),
@@ -205,3 +205,14 @@ def test_a_damaged_raster_is_one_line(scene, tmp_path):
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(InputError, match=r"labels\.tif"):
         drawn(scene, labels=path)
+
+
+def test_frames_that_proj_cannot_join_are_refused_unless_accepted(scene, tmp_path):
+    path = tmp_path / "xian.gpkg"
+    fields().set_crs("EPSG:2334", allow_override=True).to_file(path)  # Xi'an 1980, zone 20
+    with pytest.raises(InputError, match="--shift"):
+        drawn(scene, labels=path, background="known")
+    china = tmp_path / "cgcs2000.gpkg"
+    fields().to_crs(4490).to_file(china)
+    label = drawn(scene, labels=china, where="crop = 'rice'", background="known")
+    np.testing.assert_array_equal(label, expected(crop=[RICE], background=0))

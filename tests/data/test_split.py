@@ -18,7 +18,15 @@ def chips_of(name: str, rows: int, cols: int, *, x: float = 0, y: float = 0, edg
     boxes = [shapely.box(x + c * edge, y - r * edge - edge, x + c * edge + edge, y - r * edge) for r, c in places]
     turned = [rotate(each, angle, origin=(x, y)) for each in boxes]
     shifted = shapely.transform(np.array(turned), lambda points: points + np.array([500_000, 4_000_000]))
-    table = {"id": [f"{name}_{r}_{c}" for r, c in places], "source": name, "row": 0, "col": 0, "height": 1, "width": 1}
+    table = {
+        "id": [f"{name}_{r}_{c}" for r, c in places],
+        "source": name,
+        "share_cropland": 0.5,
+        "row": 0,
+        "col": 0,
+        "height": 1,
+        "width": 1,
+    }
     return gpd.GeoDataFrame(table, geometry=shifted, crs=CRS).to_crs(4326)
 
 
@@ -102,11 +110,11 @@ def test_scenes_that_lie_apart_go_to_one_side_whole():
 
 def test_scenes_without_a_crs_are_split_scene_by_scene_and_within_a_scene_by_blocks():
     places = [(row, col) for row in range(8) for col in range(8)]
-    table = {"id": [f"a_{p}" for p in places], "source": "a", "height": 64, "width": 64}
+    table = {"id": [f"a_{p}" for p in places], "source": "a", "share_cropland": 0.5, "height": 64, "width": 64}
     table |= {"row": [64 * row for row, _ in places], "col": [64 * col for _, col in places]}
     large = pd.DataFrame(table)
     small = pd.DataFrame({"id": [f"s{i}" for i in range(50)], "source": [f"s{i}" for i in range(50)]})
-    small = small.assign(row=0, col=0, height=64, width=64)
+    small = small.assign(share_cropland=0.5, row=0, col=0, height=64, width=64)
     for frame in (large, small):
         done = split(gpd.GeoDataFrame(frame, geometry=[None] * len(frame), crs=4326), validation=0.2)
         train, validation = (done[done["split"] == side] for side in ("train", "validation"))
@@ -114,6 +122,13 @@ def test_scenes_without_a_crs_are_split_scene_by_scene_and_within_a_scene_by_blo
         for other in validation.itertuples():
             same = train[train["source"] == other.source]
             assert (np.maximum(abs(same["row"] - other.row), abs(same["col"] - other.col)) > 64).all()
+
+
+def test_both_sides_have_about_as_much_cropland():
+    chips = joined(*(chips_of(f"tile{i}", 4, 4, x=5000 * i) for i in range(20)))
+    chips["share_cropland"] = np.repeat([0.0, 1.0, 0.2, 0.8], 80)
+    shares = split(chips, validation=0.2).groupby("split")["share_cropland"].mean()
+    assert abs(shares["train"] - shares["validation"]) < 0.15
 
 
 def test_all_on_one_side():

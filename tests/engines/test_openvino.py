@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_model import save_model
 
 from cropland.engines import cache_folder
 from cropland.engines.openvino import open_engine
 from cropland.errors import ModelError
 from cropland.model import Model
+from small_model import save_model
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +38,9 @@ def test_logits_are_those_of_torch(model: Model, size: tuple[int, int]) -> None:
 
 def test_results_are_not_overwritten_by_the_next(model: Model) -> None:
     engine = open_engine(model, threads=1)
-    first = engine(np.zeros((1, 3, 32, 32), np.float32))
+    first = engine(np.zeros((1, 3, 64, 64), np.float32))
     kept = first.copy()
-    engine(np.ones((1, 3, 32, 32), np.float32))
+    engine(np.ones((1, 3, 64, 64), np.float32))
     np.testing.assert_array_equal(first, kept)
 
 
@@ -49,7 +49,7 @@ def run_warm(model: Model) -> str:
         "import sys, numpy; from pathlib import Path; from cropland.model import Model;"
         "from cropland.engines.openvino import open_engine;"
         f"engine = open_engine(Model.load(Path({str(model.path)!r})));"
-        "print(engine(numpy.zeros((1, 3, 40, 24), numpy.float32)).shape, 'torch' in sys.modules,"
+        "print(engine(numpy.zeros((1, 3, 70, 64), numpy.float32)).shape, 'torch' in sys.modules,"
         "'openvino_telemetry' in sys.modules and sys.modules['openvino_telemetry'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
@@ -58,19 +58,19 @@ def run_warm(model: Model) -> str:
 
 def test_a_warm_cache_runs_without_torch_and_talks_to_nobody(model: Model) -> None:
     open_engine(model)
-    assert run_warm(model) == "(1, 1, 40, 24) False None"
+    assert run_warm(model) == "(1, 1, 70, 64) False None"
 
 
 def test_a_damaged_cache_is_made_again(model: Model, cache: Path) -> None:
     open_engine(model)
     (weights,) = cache.rglob("*.xml")
     weights.write_text("<net", encoding="utf-8")
-    assert open_engine(model)(np.zeros((1, 3, 8, 8), np.float32)).shape == (1, 1, 8, 8)
+    assert open_engine(model)(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 1, 64, 64)
     assert run_warm(model).endswith("False None")
 
 
 def test_a_truncated_cache_is_made_again(model: Model, cache: Path) -> None:
-    image = np.random.default_rng(0).random((1, 3, 32, 32), np.float32)
+    image = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
     expected = open_engine(model, precision="f32")(image)
     (weights,) = cache.rglob("*.bin")
     weights.write_bytes(weights.read_bytes()[:100])
@@ -82,7 +82,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("CROPLAND_CACHE", str(tmp_path / "file" / "below"))
-    assert open_engine(model)(np.zeros((1, 3, 8, 8), np.float32)).shape == (1, 1, 8, 8)
+    assert open_engine(model)(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 1, 64, 64)
 
 
 OWN = """
@@ -113,8 +113,8 @@ def test_a_branch_by_size_is_seen_or_refused(tmp_path: Path) -> None:
 
 def test_a_network_of_the_users_own_is_not_cached(tmp_path: Path, cache: Path) -> None:
     engine = open_engine(own_model(tmp_path, "y = y + 1"))
-    before = engine(np.zeros((1, 3, 8, 8), np.float32))
-    after = open_engine(own_model(tmp_path, "y = y + 2"))(np.zeros((1, 3, 8, 8), np.float32))
+    before = engine(np.zeros((1, 3, 64, 64), np.float32))
+    after = open_engine(own_model(tmp_path, "y = y + 2"))(np.zeros((1, 3, 64, 64), np.float32))
     np.testing.assert_allclose(after, before + 1, rtol=1e-5)
     assert not cache.exists()
 

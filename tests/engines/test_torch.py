@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_model import save_model
 
 from cropland.engines import Precision
 from cropland.engines.torch import open_engine
+from small_model import save_model
 
 
 @pytest.mark.parametrize("precision", ["fastest", "f32", "f64"])

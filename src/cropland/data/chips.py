@@ -90,11 +90,20 @@ def open_chips(path: Path) -> ChipFolder:
         ) from error
     except (ValueError, OSError, ArrowException) as error:
         raise ChipError(f"{path}: {HEADER} or {INDEX} is damaged ({error}); copy or cut the folder again") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT or not {*COLUMNS} <= {*index.columns}:
+    if not _is_ours(header) or not {*COLUMNS} <= {*index.columns}:
         raise ChipError(f"{path} is a folder of something else: cut one with `cropland chips`")
     if header["version"] > VERSION:
         raise ChipError(f"{path} has format version {header['version']}, expected {VERSION} or less: update cropland")
     return ChipFolder(path, tuple(header["bands"]), index, header)
+
+
+def _is_ours(header: Any) -> bool:
+    types = {"version": int, "bands": list}
+    return (
+        isinstance(header, dict)
+        and header.get("format") == FORMAT
+        and all(isinstance(header.get(name), kind) for name, kind in types.items())
+    )
 
 
 class Place(NamedTuple):

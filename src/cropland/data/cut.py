@@ -104,7 +104,8 @@ def command(
 def _shown(*, total: int) -> Iterator[Callable[[float], None]]:
     """A progress bar; yields the function that moves it on by a part of a scene."""
     columns = (BarColumn(), TextColumn("{task.completed:.0f}/{task.total} {task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total, rate="")
 
         def advance(scenes: float) -> None:
@@ -148,11 +149,8 @@ def cut_chips(
     names = scene_names(paths)
     _check_distinct(names, taken=[] if earlier is None else [*earlier.index["source"]])
     bands = cutter.open(paths[0]).bands if earlier is None else earlier.bands
-    with _beside(out) as temporary:
-        folder = Path(temporary) / "chips"
+    with _beside(out) as folder:
         cut = partial(cutter.cut, folder=folder, bands=bands, advance=advance)
-        for part in ("images", "labels"):
-            (folder / part).mkdir(parents=True)
         with ThreadPoolExecutor(THREADS) as pool:
             headers, rows = zip(*pool.map(cut, paths, names), strict=True)
         known = _table([row for scene in rows for row in scene], scenes=len(paths))
@@ -194,13 +192,18 @@ def _earlier(out: Path, *, append: bool) -> ChipFolder | None:
     return open_chips(out)
 
 
-def _beside(out: Path) -> TemporaryDirectory[str]:
-    """A temporary folder beside the target, so that the finished one appears by renaming."""
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """An empty chip folder in a temporary one beside the target, so that the finished one appears by renaming."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        return TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)
+        with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+            folder = Path(temporary) / "chips"
+            for part in ("images", "labels"):
+                (folder / part).mkdir(parents=True)
+            yield folder
     except OSError as error:
-        raise OutputError(f"{out} cannot be written ({error.strerror}): choose another --out") from error
+        raise OutputError(f"{out} cannot be written ({error.strerror or error}): choose another --out") from error
 
 
 def _table(rows: Sequence[Mapping[str, Any]], *, scenes: int) -> gpd.GeoDataFrame:

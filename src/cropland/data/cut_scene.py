@@ -95,9 +95,11 @@ def _cut_window(
 
 
 def _place(scene: Scene, window: Window) -> Place:
-    """Without a CRS, metres from the scene's corner."""
-    here = scene.grid[window.slices].affine
-    return Place(here if scene.unit_m is None else Affine.scale(scene.unit_m, -scene.unit_m) @ here, _crs(scene))
+    """Without a CRS, metres from the scene's lower left corner."""
+    if scene.grid.crs is not None:
+        return Place(scene.grid[window.slices].affine, _crs(scene))
+    edge = scene.pixel_m
+    return Place(Affine(edge, 0, window.col * edge, 0, -edge, (scene.shape[0] - window.row) * edge), None)
 
 
 def _crs(scene: Scene) -> str | None:

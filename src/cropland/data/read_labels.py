@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import rasterio
 from cyclopts import Parameter
-from rasterio.errors import RasterioIOError
 
 from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Labels, WholeLabels
 from cropland.data.polygon_labels import Inside, PolygonLabels
 from cropland.data.raster_labels import RasterLabels, parse_classes
-from cropland.errors import LabelError
+from cropland.errors import LabelError, SceneError
+from cropland.geo.datasets import dataset
 from cropland.geo.vectors import read_polygons
 
 __all__ = ["PRESETS", "LabelOptions", "Preset", "read_labels"]
@@ -138,10 +137,10 @@ def _is_raster(path: Path) -> bool:
     if path.is_dir():
         return path.suffix.lower() != ".gdb"
     try:
-        with rasterio.open(path):
-            return True
-    except RasterioIOError:
+        dataset(path)
+    except SceneError:
         return False
+    return True
 
 
 def _refuse(options: LabelOptions, *names: str) -> None:

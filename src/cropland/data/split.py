@@ -2,7 +2,8 @@
 
 Neighbouring pixels resemble each other, so chips drawn at random flatter a model (Roberts et al. 2017,
 doi:10.1111/ecog.02881). Chips within half a chip of one another form a cluster; each cluster is cut into square blocks;
-blocks are drawn until the wanted share validates; training chips too near to a validation chip are left out.
+blocks are drawn until the wanted share validates; training chips too near to a validation chip are left out. Of some
+draws the one is taken that leaves out few and whose sides have about as much cropland.
 """
 
 from collections import Counter
@@ -23,7 +24,7 @@ __all__ = ["parse_split", "split"]
 
 GAP = 0.5  # of a chip's edge: chips on one grid then keep at least a whole chip between the sides
 BLOCK = 8  # chips along a block's edge: at a share of 0.2 about a tenth of a large scene is lost in the gap
-DRAWS = 16  # the best of them is taken
+DRAWS = 16  # of which the best is taken
 
 Footprints = Shaped[np.ndarray, " chip"]  # shapely polygons in one plane
 Names = Shaped[np.ndarray, " chip"]
@@ -59,7 +60,8 @@ def split(chips: gpd.GeoDataFrame, *, validation: float, earlier: gpd.GeoDataFra
     among_new = pairs[:, (pairs < len(chips)).all(axis=0)]
     blocks = _blocks(chips["source"], places[: len(chips)], among_new, wanted=max(2, round(0.5 / (validation or 1))))
     fixed = np.zeros(0, bool) if earlier is None else (earlier["split"] == "validation").to_numpy()
-    best = min((_draw(blocks, validation, seed, fixed, pairs) for seed in range(DRAWS)), key=lambda draw: draw.cost)
+    draws = [_draw(blocks, validation, seed, fixed, pairs) for seed in range(DRAWS)]
+    best = min(draws, key=lambda draw: draw.cost(chips["share_cropland"].to_numpy(), validation))
     if best.is_one_sided and earlier is None and 0 < validation < 1:
         raise ChipError(
             f"{len(chips)} chips cannot be split into train and validation with a gap between them: "
@@ -106,24 +108,29 @@ def _blocks(sources: pd.Series, places: Footprints, pairs: Pairs, *, wanted: int
 
 
 class _Draw(NamedTuple):
-    """Which chips validate and which are kept, and how far that is from what was asked."""
+    """Which chips validate and which are kept."""
 
     validates: Chosen
     kept: Chosen
-    cost: float
 
     @property
     def is_one_sided(self) -> bool:
         return len({*self.validates[self.kept]}) < 2
 
+    def cost(self, cropland: Float64[np.ndarray, " chip"], validation: float) -> float:
+        """In chips: those in the gap, those more or fewer than wanted, and how far the sides' cropland differs."""
+        chips = len(self.kept)
+        if self.is_one_sided:
+            return 3.0 * chips
+        validates, trains = (cropland[self.kept & side].mean() for side in (self.validates, ~self.validates))
+        return float(
+            (~self.kept).sum() + abs(self.validates.sum() - validation * chips) + abs(validates - trains) * chips
+        )
+
 
 def _draw(blocks: Names, validation: float, seed: int, fixed: Bool[np.ndarray, " earlier"], pairs: Pairs) -> _Draw:
     validates = np.isin(blocks, _chosen(blocks, validation, seed, at_least_one=not len(fixed)))
-    kept = _apart(validates, fixed, pairs)
-    # An empty side costs most, then chips in the gap and chips more or fewer than wanted.
-    cost = float((~kept).sum() + abs(validates.sum() - validation * len(kept)))
-    draw = _Draw(validates, kept, cost)
-    return draw._replace(cost=cost + len(kept)) if draw.is_one_sided else draw
+    return _Draw(validates, _apart(validates, fixed, pairs))
 
 
 def _chosen(blocks: Names, validation: float, seed: int, *, at_least_one: bool) -> list[str]:

@@ -10,6 +10,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["open_engine"]
 
 TRACED = (129, 135)  # odd, so that no size passes for a multiple of something
+SMALLEST = 64  # below, maps inside the network may be smaller than a pooling window, which OpenVINO refuses
 PROBES = ((64, 64), (95, 70))
 
 
@@ -45,7 +47,15 @@ def open_engine(model: Trained, *, threads: int | None = None, precision: Precis
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     compiled = core.compile_model(_graph(core, model), "CPU", settings)
 
+    @cache
+    def torch_engine() -> Engine:
+        from cropland.engines.torch import open_engine as open_torch
+
+        return open_torch(model, threads=threads, precision="f32")
+
     def run(batch: Float[np.ndarray, "batch band height width"]) -> Float[np.ndarray, "batch output height width"]:
+        if min(batch.shape[2:]) < SMALLEST:
+            return torch_engine()(batch)
         logits: np.ndarray = compiled(np.ascontiguousarray(batch, np.float32))[0]
         return logits
 

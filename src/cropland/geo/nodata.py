@@ -1,8 +1,7 @@
 """Where a scene has no data: declared by a value, an alpha band or a mask, or an undeclared collar."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ class Collar:
 
     def covers(
         self,
-        values: Num[np.ndarray, "layer height width"],
+        values: Sequence[Num[np.ndarray, "height width"]],
         rows: Int64[np.ndarray, "height"],
         cols: Int64[np.ndarray, "width"],
     ) -> Bool[np.ndarray, "height width"]:
@@ -90,7 +89,7 @@ class NoData:
         for layer, numbers in values.items():
             void |= _impossible(layer, numbers)
         if self._by_value:
-            void |= self._filled(np.stack([values[layer] for layer in self.layers]), window)
+            void |= self._filled([values[layer] for layer in self.layers], window)
         return ~void
 
     def _declared(self, window: Window, shape: tuple[int, int] | None) -> np.ndarray:
@@ -101,9 +100,9 @@ class NoData:
             void |= read_layers([alpha], window, shape=shape)[0] == 0
         return void
 
-    def _filled(self, values: np.ndarray, window: Window) -> np.ndarray:
+    def _filled(self, values: Sequence[np.ndarray], window: Window) -> np.ndarray:
         """Where all deciding bands hold a no-data value that a measurement may hold too, or the collar's."""
-        height, width = values.shape[1:]
+        height, width = values[0].shape
         void = np.zeros((height, width), bool)
         if all(layer.nodata is not None and may_be_measured(layer) for layer in self.layers):
             void = np.logical_and.reduce([v == layer.nodata for v, layer in zip(values, self.layers, strict=True)])
@@ -122,15 +121,13 @@ def may_be_measured(layer: Layer) -> bool:
     return layer.nodata in (0, largest)
 
 
-def is_near(values: Num[np.ndarray, "layer height width"], value: float, distance: float) -> np.ndarray:
+def is_near(values: Iterable[Num[np.ndarray, "height width"]], value: float, distance: float) -> np.ndarray:
     """Where every band is within a distance of a value."""
     if distance == 0:
-        same: np.ndarray = np.logical_and.reduce(values == value)
+        same: np.ndarray = np.logical_and.reduce([band == value for band in values])
         return same
     low, high = value - distance, value + distance
-    if np.issubdtype(values.dtype, np.integer):  # whole limits keep the comparison in the small type
-        low, high = ceil(low), floor(high)
-    near: np.ndarray = np.logical_and.reduce((values >= low) & (values <= high))
+    near: np.ndarray = np.logical_and.reduce([(band >= low) & (band <= high) for band in values])
     return near
 
 

@@ -27,7 +27,8 @@ class Sensor:
     """A sensor, or a product level of one.
 
     layouts: band names in the order of the files that are usual; a scene without band names takes the one of its
-    number of bands. file_names: a pattern that only names of its files have. scale and offset: reflectance = scale x number + offset, for products that fix it.
+    number of bands. file_names: a pattern that only names of its files have. scale and offset: reflectance =
+    scale x number + offset, for products that fix it.
     """
 
     name: str

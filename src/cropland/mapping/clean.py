@@ -75,8 +75,10 @@ def clean_mask(
         areas = _Areas(grid_of(source), unit_m)
         strips: Source = RasterStrips(source, classify, block)
         if min_area_m2 > 0:
-            strips = _without_small(strips, areas, min_area_m2=min_area_m2, kind=CROPLAND)
-            strips = _without_small(strips, areas, min_area_m2=min_area_m2, kind=OTHER)
+            specks = _small(strips, CROPLAND, areas, min_area_m2=min_area_m2)
+            strips = _Replaced(strips, CROPLAND, specks)
+            if not specks[1:].all():  # else nothing is left that could have holes
+                strips = _Replaced(strips, OTHER, _small(strips, OTHER, areas, min_area_m2=min_area_m2))
         flat = Path(folder) / "mask.tif"
         _write(strips, source, flat)
         write_cog(flat, out, overviews="mode")
@@ -130,15 +132,11 @@ class _Replaced:
             yield strip._replace(classes=np.where(changed, np.uint8(self.kind.becomes), strip.classes))
 
 
-def _without_small(strips: Source, areas: _Areas, *, min_area_m2: float, kind: _Kind) -> Source:
-    labelled = label_strips(strips, kind.member, structure=kind.structure)
-    regions = find_regions(labelled, areas)
-    small = regions.sums[0] < min_area_m2 * 1e6
-    small[0] = False
-    # A raster that is one region has nothing around it to become.
-    if kind is OTHER and len(small) == 2:
-        small[1] = False
-    return _Replaced(strips, kind, small[regions.of_label])
+def _small(strips: Source, kind: _Kind, areas: _Areas, *, min_area_m2: float) -> Bool[np.ndarray, "label"]:
+    """Which labels belong to regions that are too small."""
+    regions = find_regions(label_strips(strips, kind.member, structure=kind.structure), areas)
+    small: np.ndarray = (regions.sums[0] < min_area_m2 * 1e6)[regions.of_label]
+    return small
 
 
 def _write(strips: Source, like: DatasetReader, out: Path) -> None:

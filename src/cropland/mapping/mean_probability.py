@@ -34,7 +34,8 @@ def mean_probability(
         label = np.zeros(len(first_pixel), np.int64)
         regions = find_regions(_noting(labelled, first_pixel, label), lambda strip: _weights(source, strip))
     counts, sums = regions.sums[:, regions.of_label[label]]
-    return np.divide(sums, counts * 254, out=np.full(len(counts), np.nan), where=counts > 0)
+    means: np.ndarray = np.divide(sums, counts * 254, out=np.full(len(counts), np.nan), where=counts > 0)
+    return means
 
 
 def _noting(parts: Iterable[Labelled], pixels: np.ndarray, label: np.ndarray) -> Iterator[Labelled]:

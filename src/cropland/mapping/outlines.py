@@ -50,11 +50,13 @@ def trace_outlines(mask: Path, *, tolerance: float) -> Outlines:
 
 def _polygonize(mask: Path) -> _Rings:
     with rasterio.open(mask) as source:
-        rings = list(_rings(source))
+        rings, to_pixels = list(_rings(source)), ~source.transform
     if not rings:
         return _Rings(np.zeros((0, 2), np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
     points, polygon = zip(*rings, strict=True)
-    return _Rings(np.concatenate(points), np.array([len(ring) for ring in points]), np.array(polygon))
+    # GDAL places the corners by the transform of the file; in pixels they are whole numbers.
+    corners = np.rint(np.column_stack(to_pixels @ tuple(np.concatenate(points).T))).astype(np.int64)
+    return _Rings(corners, np.array([len(ring) for ring in points]), np.array(polygon))
 
 
 def _rings(source: rasterio.io.DatasetReader) -> Iterator[tuple[np.ndarray, int]]:
@@ -63,7 +65,7 @@ def _rings(source: rasterio.io.DatasetReader) -> Iterator[tuple[np.ndarray, int]
     for shape, value in shapes(band, mask=band):
         if value == 1:
             for ring in shape["coordinates"]:
-                yield np.array(ring[:-1], np.int64), number
+                yield np.array(ring[:-1]), number
             number += 1
 
 

@@ -45,7 +45,7 @@ class Strip(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """A strip with the number of the connected region of each pixel (0: none); `before` were numbered in strips above."""
+    """A strip with the number of each pixel's region (0: none); `before` numbers were given in strips above."""
 
     strip: Strip
     labels: Int32[np.ndarray, "height width"]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyogrio.errors import DataSourceError
+from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.errors import RasterioError
 
 from cropland.errors import OutputError
@@ -22,7 +22,7 @@ def replacing(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         yield hidden
         hidden.replace(out)
-    except (OSError, RasterioError, DataSourceError) as error:
+    except (OSError, RasterioError, DataSourceError, DataLayerError) as error:
         raise OutputError(f"{out} cannot be written ({error}); choose another place or make room") from error
     finally:
         hidden.unlink(missing_ok=True)

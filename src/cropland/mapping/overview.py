@@ -1,0 +1,165 @@
+"""The picture of a map: scene, probability, mask and parcels side by side."""
+
+from math import floor, log10
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+import shapely
+from geopandas import GeoDataFrame
+from jaxtyping import Float32, UInt8
+from rasterio.enums import Resampling
+
+from cropland.geo.scene import Scene
+from cropland.writers import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["overview"]
+
+PANEL = 1000  # pixels of the longer side of a panel
+INK, PALE, LAND, CROP, OUTLINE = "#23301f", "#8a8f80", "#e9e4d6", "#548c2f", "#ffc400"
+RAMP = ["#f7f3e8", "#e3d9a7", "#b5c46b", "#5f9a3a", "#1c5c2a"]
+
+
+def overview(
+    scene: Scene,
+    probability: Path,
+    mask: Path,
+    parcels: GeoDataFrame,
+    out: Path,
+    *,
+    area_ha: float,
+    share: float,
+) -> None:
+    """Write a PNG of the four panels with a scale bar, under a line with the area, its share (0..1) and the parcels.
+
+    All products lie on one grid over the scene's ground. Raises `OutputError` where `out` cannot be written.
+    """
+    # Imported here, since it takes half a second; the object API needs no display and leaves pyplot's state alone.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+
+    shown, grid_shape = _colours(scene), _shape(mask)
+    figure, axes = _panels(grid_shape)
+    FigureCanvasAgg(figure)
+    ramp = LinearSegmentedColormap.from_list("probability", RAMP)
+    pictures: list[tuple[str, np.ndarray, dict[str, Any]]] = [
+        ("Scene", shown, {}),
+        ("Probability", _reduced(probability, Resampling.average), {"cmap": ramp, "vmin": 0, "vmax": 254}),
+        ("Mask", _reduced(mask, Resampling.mode), {"cmap": ListedColormap([LAND, CROP]), "vmin": 0, "vmax": 1}),
+        ("Parcels", shown, {}),
+    ]
+    height, width = grid_shape
+    for axis, (name, picture, style) in zip(axes, pictures, strict=True):
+        axis.imshow(picture, extent=(0, width, height, 0), interpolation="antialiased", **style)
+        axis.set_title(name, loc="left", color=INK, fontsize=11, pad=5)
+    _draw_parcels(axes[3], parcels, mask)
+    _draw_ramp(axes[1], ramp)
+    _draw_scale(axes[0], width * _pixel_m(scene, grid_shape), width)
+    _write_title(figure, scene.name, area_ha=area_ha, share=share, count=len(parcels))
+    with replacing(out) as hidden:
+        figure.savefig(hidden, dpi=150, facecolor="white", format="png")
+
+
+def _colours(scene: Scene) -> Float32[np.ndarray, "height width 4"]:
+    """The scene for the eye: red, green and blue where it has them, stretched from its 2nd to its 98th percentile."""
+    names = ("red", "green", "blue")
+    bands = names if all(name in scene.bands for name in names) else scene.bands[:1] * 3
+    image = scene.read_decimated(bands=bands, max_pixels=PANEL**2)
+    seen = image.values[:, image.valid]
+    low, high = np.percentile(seen, (2, 98), axis=1)[:, :, None, None] if seen.size else np.zeros((2, 3, 1, 1))
+    stretched = np.clip((image.values - low) / np.maximum(high - low, 1e-6), 0, 1)
+    return np.concatenate([stretched, image.valid[None]]).transpose(1, 2, 0).astype(np.float32)
+
+
+def _shape(raster: Path) -> tuple[int, int]:
+    with rasterio.open(raster) as source:
+        return int(source.height), int(source.width)
+
+
+def _reduced(raster: Path, resampling: Resampling) -> UInt8[np.ma.MaskedArray, "height width"]:
+    with rasterio.open(raster) as source:
+        factor = max(1.0, max(source.shape) / PANEL)
+        shape = tuple(max(1, round(length / factor)) for length in source.shape)
+        values = source.read(1, out_shape=shape, resampling=resampling)
+    return np.ma.masked_equal(values, 255)
+
+
+def _panels(shape: tuple[int, int]) -> "tuple[Figure, list[Axes]]":
+    """Four panels of the grid's aspect: in a row, or two by two where the ground is wide."""
+    from matplotlib.figure import Figure
+
+    aspect = min(max(shape[1] / shape[0], 0.35), 4.0)
+    columns, rows = (4, 1) if aspect < 1.6 else (2, 2)
+    wide = 4.0 if columns == 4 else 6.4
+    high = wide / aspect
+    gap, edge, head, caption = 0.16, 0.25, 0.75, 0.32
+    size = (2 * edge + columns * wide + (columns - 1) * gap, head + rows * (high + caption) + edge)
+    figure = Figure(figsize=size)
+    axes = []
+    for number in range(4):
+        row, column = divmod(number, columns)
+        left, bottom = edge + column * (wide + gap), size[1] - head - row * (high + caption) - caption - high
+        place = (left / size[0], bottom / size[1], wide / size[0], high / size[1])
+        axes.append(figure.add_axes(place, xticks=[], yticks=[], facecolor="white"))
+        axes[-1].spines[:].set(color=PALE, linewidth=0.6)
+    return figure, axes
+
+
+def _draw_parcels(axis: "Axes", parcels: GeoDataFrame, mask: Path) -> None:
+    from matplotlib.collections import LineCollection
+
+    with rasterio.open(mask) as source:
+        to_pixels = ~source.transform
+    rings = shapely.get_rings(parcels.geometry.to_numpy())
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    columns, rows = to_pixels @ tuple(points.T)
+    lines = np.split(np.column_stack([columns, rows]), np.flatnonzero(np.diff(ring)) + 1) if len(points) else []
+    width = 1.1 if len(parcels) < 300 else 0.8 if len(parcels) < 3000 else 0.4
+    axis.add_collection(LineCollection(lines, colors=OUTLINE, linewidths=width, joinstyle="round"), autolim=False)
+
+
+def _draw_ramp(axis: "Axes", ramp: Any) -> None:
+    bar = axis.inset_axes((0.68, 0.045, 0.28, 0.022))
+    bar.imshow(np.linspace(0, 1, 256)[None], aspect="auto", cmap=ramp)
+    bar.set_xticks([0, 255], ["0", "1"], fontsize=7.5, color=INK)
+    bar.tick_params(length=0, pad=1.5, labeltop=True, labelbottom=False)
+    bar.set_yticks([])
+    bar.spines[:].set(color=INK, linewidth=0.5)
+
+
+def _draw_scale(axis: "Axes", ground_m: float, width: float) -> None:
+    """A bar of a round length, about a quarter of the panel, light on dark so that it shows on any ground."""
+    from matplotlib.patheffects import withStroke
+
+    length = _round_below(ground_m / 4)
+    left, right = 0.04, 0.04 + length / ground_m
+    halo = [withStroke(linewidth=4.5, foreground=INK)]
+    axis.plot([left, right], [0.045, 0.045], transform=axis.transAxes, color="white", linewidth=2.5, path_effects=halo)
+    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    halo = [withStroke(linewidth=2.5, foreground=INK)]
+    axis.text(left, 0.065, label, transform=axis.transAxes, color="white", fontsize=9, va="bottom", path_effects=halo)
+
+
+def _round_below(length: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten that is not longer."""
+    unit: float = 10.0 ** floor(log10(length))
+    return max(step * unit for step in (1, 2, 5) if step * unit <= length)
+
+
+def _pixel_m(scene: Scene, shape: tuple[int, int]) -> float:
+    """Edge of a pixel of the products, which lie over the scene's ground."""
+    return scene.pixel_m * scene.shape[1] / shape[1]
+
+
+def _write_title(figure: "Figure", name: str, *, area_ha: float, share: float, count: int) -> None:
+    width, height = figure.get_size_inches()
+    text = f"{area_ha:,.0f} ha of cropland" if area_ha >= 100 else f"{area_ha:,.2f} ha of cropland"
+    found = f"{text}   ·   {share:.1%} of the ground with data   ·   {count:,} parcel{'' if count == 1 else 's'}"
+    left = 0.25 / width
+    figure.text(left, 1 - 0.2 / height, name, fontsize=15, weight="bold", color=INK, va="top")
+    figure.text(left, 1 - 0.52 / height, found, fontsize=11, color=INK, va="top")

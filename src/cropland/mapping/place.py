@@ -1,0 +1,61 @@
+"""Where a map is put: a folder that appears whole, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rasterio.errors import RasterioError
+
+from cropland.errors import OutputError
+
+__all__ = ["check_room", "whole_folder"]
+
+BYTES_PER_PIXEL = 4  # probability and mask, flat and as COG, before compression
+BESIDES = 20_000_000  # parcels, picture and project
+
+
+@contextmanager
+def whole_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A hidden folder beside `out`, renamed to it at the end; after an error it is gone and `out` is as before.
+
+    Raises `OutputError` if `out` holds something and may not be replaced, or cannot be written.
+    """
+    _check_free(out, overwrite=overwrite)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as hidden:
+            folder = Path(hidden) / out.name
+            folder.mkdir()
+            yield folder
+            if out.exists():
+                shutil.rmtree(out)
+            folder.rename(out)
+    except (OSError, RasterioError) as error:
+        raise OutputError(f"{out} cannot be written ({error}); choose another --out or make room") from error
+
+
+def check_room(out: Path, pixels: int) -> None:
+    """Raise `OutputError` unless the disk holds a map of so many pixels."""
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    needed, free = pixels * BYTES_PER_PIXEL + BESIDES, shutil.disk_usage(existing).free
+    if free < needed:
+        raise OutputError(
+            f"the map may need {needed / 1e6:,.0f} MB and {existing} has {free / 1e6:,.0f} MB free; "
+            f"make room, choose another --out, or a larger --out-pixel"
+        )
+
+
+def _check_free(out: Path, *, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise OutputError(f"{out} is a file, a folder is wanted; choose another --out")
+    holds_map = (out / "map.json").exists()
+    if holds_map and not overwrite:
+        raise OutputError(f"{out} holds a map; replace it with --overwrite, or choose another --out")
+    if not holds_map and any(out.iterdir()):
+        raise OutputError(f"{out} holds files that are no map; choose another --out")

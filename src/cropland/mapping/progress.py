@@ -1,0 +1,24 @@
+"""What a person sees while a scene is mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["progress_bar"]
+
+
+@contextmanager
+def progress_bar(name: str, *, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with megapixels per second and the time left; yields the function that moves it on by some pixels."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=total, rate="")
+
+        def advance(pixels: int) -> None:
+            progress.update(task, advance=pixels, rate=f"{(progress.tasks[0].speed or 0) / 1e6:.2f} Mpx/s")
+
+        yield advance

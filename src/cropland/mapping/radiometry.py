@@ -1,0 +1,34 @@
+"""Which statistics normalise a scene: the model's, those of an earlier map, or the scene's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cropland.data.statistics import Statistics, scene_statistics
+from cropland.errors import InputError
+from cropland.geo.scene import Scene
+from cropland.model import Model
+
+__all__ = ["choose_statistics", "read_statistics"]
+
+
+def choose_statistics(scene: Scene, model: Model, given: Statistics | None) -> Statistics:
+    """Those given, else the model's own when its radiometry is fixed, else the scene's from one decimated pass."""
+    chosen = given or model.statistics or scene_statistics(scene, model.bands)
+    if chosen.bands != model.bands:
+        raise InputError(
+            f"the statistics are of {', '.join(chosen.bands)}, the model takes {', '.join(model.bands)}; "
+            f"use the map.json of a map made with this model"
+        )
+    return chosen
+
+
+def read_statistics(path: Path) -> Statistics:
+    """The statistics that an earlier map used, from its map.json."""
+    try:
+        return Statistics.from_json(json.loads(path.read_text(encoding="utf-8"))["statistics"])
+    except FileNotFoundError as error:
+        raise InputError(f"no file {path}; give the map.json of an earlier map") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} holds no statistics; give the map.json of an earlier map") from error

@@ -1,0 +1,140 @@
+"""Specks vanish, holes are filled, no data stays, and the bytes do not depend on the strips."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from rasterio.transform import from_origin
+from scipy import ndimage
+
+from cropland.errors import GridError
+from cropland.mapping.clean import by_threshold, by_value, clean_mask, default_min_area_m2
+
+PIXEL_M2 = 100.0
+MASKS = st.tuples(st.integers(1, 24), st.integers(1, 17)).flatmap(
+    lambda shape: arrays(np.uint8, shape, elements=st.sampled_from([0, 0, 1, 1, 1, 255]))
+)
+
+
+def write(path: Path, values: np.ndarray, *, crs: str | None = "EPSG:32650", pixel: float = 10) -> Path:
+    height, width = values.shape
+    place = {"crs": crs, "transform": from_origin(500_000, 4_000_000, pixel, pixel), "nodata": 255}
+    with rasterio.open(path, "w", "GTiff", width, height, 1, dtype=values.dtype, **place) as target:
+        target.write(values, 1)
+    return path
+
+
+def clean(folder: Path, values: np.ndarray, *, pixels: float, block: int = 256) -> np.ndarray:
+    source, out = write(folder / "values.tif", values), folder / "mask.tif"
+    least = (pixels - 0.5) * PIXEL_M2
+    clean_mask(source, out, classify=by_value(1, nodata=255), min_area_m2=least, block=block)
+    with rasterio.open(out) as mask:
+        return mask.read(1)
+
+
+def expected(values: np.ndarray, *, pixels: int) -> np.ndarray:
+    """The rule, region by region."""
+    result = values.copy()
+    for member, structure, new in ((lambda v: v == 1, None, 0), (lambda v: v != 1, np.ones((3, 3)), 1)):
+        if not (result == 1).any():
+            break
+        labels, count = ndimage.label(member(result), structure)
+        for number in range(1, count + 1):
+            region = labels == number
+            if region.sum() < pixels:
+                result[region & (values != 255)] = new
+    return result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clean")
+
+
+@settings(max_examples=40, deadline=None)
+@given(values=MASKS, pixels=st.integers(1, 12), block=st.integers(1, 9))
+def test_the_rule_holds_for_any_strips(folder: Path, values: np.ndarray, pixels: int, block: int) -> None:
+    np.testing.assert_array_equal(clean(folder, values, pixels=pixels, block=block), expected(values, pixels=pixels))
+
+
+@settings(max_examples=10, deadline=None)
+@given(values=MASKS, block=st.integers(1, 9))
+def test_the_same_bytes_for_any_block_size(folder: Path, values: np.ndarray, block: int) -> None:
+    clean(folder, values, pixels=5)
+    whole = (folder / "mask.tif").read_bytes()
+    clean(folder, values, pixels=5, block=block)
+    assert (folder / "mask.tif").read_bytes() == whole
+
+
+@settings(max_examples=10, deadline=None)
+@given(values=MASKS, pixels=st.integers(1, 12))
+def test_cleaning_twice_changes_nothing(folder: Path, values: np.ndarray, pixels: int) -> None:
+    once = clean(folder, values, pixels=pixels)
+    np.testing.assert_array_equal(clean(folder, once, pixels=pixels), once)
+
+
+def test_a_diagonal_track_is_one_region_and_stays(folder: Path) -> None:
+    values = 1 - np.eye(12, dtype=np.uint8)
+    np.testing.assert_array_equal(clean(folder, values, pixels=6), values)
+
+
+def test_slivers_beside_no_data_are_left(folder: Path) -> None:
+    values = np.ones((12, 12), np.uint8)
+    values[3:6, 3:6], values[4, 6] = 255, 0
+    np.testing.assert_array_equal(clean(folder, values, pixels=9), values)
+
+
+def test_a_threshold_is_the_least_probability_of_cropland(tmp_path: Path) -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    clean_mask(write(tmp_path / "p.tif", levels), tmp_path / "m.tif", classify=by_threshold(127 / 254), min_area_m2=0)
+    with rasterio.open(tmp_path / "m.tif") as mask:
+        assert mask.read(1).ravel().tolist() == [0] * 127 + [1] * 128 + [255]
+
+
+def test_the_mask_is_a_cog_with_colours(tmp_path: Path) -> None:
+    values = np.zeros((700, 1100), np.uint8)
+    values[100:400, 100:400] = 1
+    clean(tmp_path, values, pixels=5)
+    with rasterio.open(tmp_path / "mask.tif") as mask:
+        assert mask.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert mask.overviews(1) and mask.nodata == 255
+        assert mask.colormap(1)[1] == (84, 140, 47, 255)
+        assert set(np.unique(mask.read(1, out_shape=(88, 138)))) == {0, 1}
+
+
+def test_areas_are_on_the_ellipsoid(tmp_path: Path) -> None:
+    """A pixel of a thousandth of a degree is half as large at 60 degrees north."""
+    values = np.zeros((20, 20), np.uint8)
+    values[5:10, 5:10] = 1
+    for north, is_kept in ((0.0, True), (60.0, False)):
+        with rasterio.open(
+            tmp_path / "m.tif",
+            "w",
+            "GTiff",
+            20,
+            20,
+            1,
+            dtype="uint8",
+            crs="EPSG:4326",
+            transform=from_origin(8, north, 1e-3, 1e-3),
+        ) as target:
+            target.write(values, 1)
+        clean_mask(tmp_path / "m.tif", tmp_path / "o.tif", classify=by_value(1, nodata=None), min_area_m2=25 * 9_000)
+        with rasterio.open(tmp_path / "o.tif") as mask:
+            assert bool(mask.read(1).any()) is is_kept
+
+
+def test_without_crs_the_unit_is_needed(tmp_path: Path) -> None:
+    source = write(tmp_path / "m.tif", np.ones((4, 4), np.uint8), crs=None)
+    with pytest.raises(GridError, match="--pixel-m"):
+        clean_mask(source, tmp_path / "o.tif", classify=by_value(1, nodata=255), min_area_m2=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.tif"]
+
+
+def test_the_least_area_is_400_m2_or_ten_pixels() -> None:
+    assert default_min_area_m2(1.0) == 400
+    assert default_min_area_m2(10.0) == 1000

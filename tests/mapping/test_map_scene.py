@@ -1,0 +1,242 @@
+"""Mapping: tiled equals untiled, no data in is no data out, a crop maps as its scene, and nothing is half-written."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.transform import from_origin
+
+from cropland.cli import main
+from cropland.engines.openvino import open_engine as open_openvino
+from cropland.engines.torch import open_engine as open_torch
+from cropland.errors import InputError, ModelError, OutputError
+from cropland.geo.scene import open_scene
+from cropland.geo.tiles import Window
+from cropland.mapping import working
+from cropland.mapping.map_scene import MapOptions, map_scene
+from cropland.mapping.radiometry import choose_statistics
+from cropland.mapping.working import Plane, cut_tiles
+from cropland.model import Model
+from small_model import save_model
+
+PIXEL = 10.0
+
+
+def write_scene(path: Path, *, shape: tuple[int, int] = (150, 170), seed: int = 0, **profile: object) -> Path:
+    """A smooth scene of three bands with a slanted edge of no data (0) in its north-west."""
+    rng = np.random.default_rng(seed)
+    rough = np.kron(rng.integers(40, 220, (3, -(-shape[0] // 10), -(-shape[1] // 10))), np.ones((1, 10, 10)))
+    values = (rough[:, : shape[0], : shape[1]] + rng.integers(0, 20, (3, *shape))).astype(np.uint8)
+    values[:, np.add.outer(np.arange(shape[0]), np.arange(shape[1])) < 40] = 0
+    base = {"driver": "GTiff", "count": 3, "height": shape[0], "width": shape[1], "dtype": "uint8", "nodata": 0}
+    base |= {"crs": "EPSG:32650", "transform": from_origin(4e5, 4e6, PIXEL, PIXEL), "photometric": "RGB"}
+    with rasterio.open(path, "w", **{**base, **profile}) as file:
+        file.write(values)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return save_model(tmp_path_factory.mktemp("model") / "small.safetensors", pixel_m=PIXEL)
+
+
+@pytest.fixture(scope="module")
+def scene_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scene(tmp_path_factory.mktemp("scene") / "场景.tif")
+
+
+@pytest.fixture(scope="module")
+def mapped(scene_path: Path, model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("map") / "out"
+    map_scene(open_scene(scene_path), model, out, engine=open_openvino(model, precision="f32"))
+    return out
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(60, 150),
+    st.integers(60, 150),
+    st.integers(8, 90),
+    st.sampled_from(["unet", "resunet", "deeplab_v3_plus"]),
+)
+def test_tiled_equals_untiled(
+    tmp_path_factory: pytest.TempPathFactory, height: int, width: int, size: int, name: str
+) -> None:
+    """In float64 to 1e-12: what the engine gives for the cores of tiles is what it gives for the whole."""
+    options = {"width": 4, "encoder_options": {"width": 4, "depth": 2}}
+    if name == "deeplab_v3_plus":
+        options |= {"rates": (1, 2)}
+    folder = tmp_path_factory.mktemp("tiled")
+    model = save_model(folder / "m.safetensors", name=name, options=options)
+    engine = open_torch(model, precision="f64")
+    image = np.random.default_rng(size).random((1, 3, height, width))
+    whole, tiled = engine(image)[0, 0], np.full((height, width), np.nan)
+    for tile in cut_tiles((height, width), model, size=size):
+        rows, cols = tile.padded.slices
+        inner_rows, inner_cols = tile.inner.slices
+        tiled[tile.core.slices] = engine(image[:, :, rows, cols])[0, 0, inner_rows, inner_cols]
+    np.testing.assert_allclose(tiled, whole, atol=1e-12, rtol=0)
+
+
+def test_tiles_leave_no_trace_in_the_products(scene_path: Path, model: Model, mapped: Path, tmp_path: Path) -> None:
+    engine = open_openvino(model, precision="f32")
+    map_scene(open_scene(scene_path), model, tmp_path / "tiled", engine=engine, options=MapOptions(tile=24))
+    with (
+        rasterio.open(mapped / "probability.tif") as one,
+        rasterio.open(tmp_path / "tiled" / "probability.tif") as other,
+    ):
+        difference = np.abs(one.read(1).astype(int) - other.read(1))
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
+
+
+def test_no_data_in_is_no_data_out(scene_path: Path, mapped: Path) -> None:
+    with rasterio.open(scene_path) as file:
+        missing = (file.read() == 0).all(0)
+    for name in ("probability.tif", "mask.tif"):
+        with rasterio.open(mapped / name) as file:
+            assert np.array_equal(file.read(1) == 255, missing), name
+
+
+@pytest.mark.parametrize("pixel_m", [4.0, 23.0])
+def test_at_another_working_pixel_the_product_keeps_the_scenes_grid(
+    scene_path: Path, tmp_path: Path, pixel_m: float
+) -> None:
+    model = save_model(tmp_path / "m.safetensors", pixel_m=pixel_m)
+    result = map_scene(open_scene(scene_path), model, tmp_path / "out", engine=open_openvino(model))
+    assert any(f"{pixel_m:g} m" in note for note in result.notes)
+    with rasterio.open(scene_path) as scene, rasterio.open(tmp_path / "out" / "mask.tif") as mask:
+        assert (mask.shape, mask.transform, mask.crs) == (scene.shape, scene.transform, scene.crs)
+        assert (mask.read(1)[(scene.read() == 0).all(0)] == 255).all()
+
+
+def test_a_crop_with_the_statistics_of_its_scene_maps_as_the_scene(
+    scene_path: Path, model: Model, mapped: Path, tmp_path: Path
+) -> None:
+    assert model.radius is not None
+    with rasterio.open(scene_path) as file:
+        window = rasterio.windows.Window(40, 40, 120, 100)
+        crop = {"height": 100, "width": 120, "transform": file.window_transform(window)}
+        with rasterio.open(tmp_path / "crop.tif", "w", **{**file.profile, **crop}) as out:
+            out.write(file.read(window=window))
+    words = ["map", tmp_path / "crop.tif", "--model", model.path, "--out", tmp_path / "crop"]
+    assert main([*map(str, words), "--statistics", str(mapped / "map.json"), "--min-area-m2", "0"]) == 0
+    with (
+        rasterio.open(mapped / "probability.tif") as one,
+        rasterio.open(tmp_path / "crop" / "probability.tif") as other,
+    ):
+        whole, part = one.read(1)[40:140, 40:160].astype(int), other.read(1)
+    inside = slice(model.radius, -model.radius)
+    assert part[inside, inside].size > 100
+    assert np.abs(whole[inside, inside] - part[inside, inside]).max() <= 1
+
+
+def test_everything_is_there_and_agrees(scene_path: Path, mapped: Path) -> None:
+    names = {path.name for path in mapped.iterdir()}
+    products = {"probability.tif", "mask.tif", "parcels.parquet", "parcels.gpkg", "overview.png", "map.json", "map.qgs"}
+    assert names == products
+    said = json.loads((mapped / "map.json").read_text(encoding="utf-8"))
+    with rasterio.open(mapped / "mask.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        cropland = (file.read(1) == 1).sum() * PIXEL**2 / 1e4
+    assert said["found"]["area_ha"] == pytest.approx(cropland, rel=2e-3)  # the map projection's scale
+    parcels = gpd.read_parquet(mapped / "parcels.parquet")
+    assert len(parcels) == said["found"]["parcels"] and parcels["area"].sum() == pytest.approx(cropland, rel=0.02)
+    assert said["scene"]["files"][0]["name"] == scene_path.name
+
+
+def test_several_scenes_in_one_run(model: Model, tmp_path: Path) -> None:
+    paths = [write_scene(tmp_path / f"{name}.tif", seed=number) for number, name in enumerate("ab")]
+    assert main(["map", *map(str, paths), "--model", str(model.path), "--out", str(tmp_path / "out")]) == 0
+    index = gpd.read_file(tmp_path / "out" / "index.gpkg")
+    assert list(index["name"]) == ["a", "b"] and (tmp_path / "out" / "b" / "mask.tif").exists()
+
+
+def test_another_map_is_replaced_only_when_told(scene_path: Path, model: Model, tmp_path: Path) -> None:
+    words = ["map", str(scene_path), "--model", str(model.path), "--out", str(tmp_path / "out")]
+    assert [main(words), main(words), main([*words, "--overwrite"])] == [0, 2, 0]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("dear", encoding="utf-8")
+    assert main([*words[:-1], str(tmp_path / "mine"), "--overwrite"]) == 2
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_a_network_that_looks_at_the_whole_image_maps_only_what_fits(
+    scene_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"width": 4, "norm": "group_norm", "encoder_options": {"width": 4, "depth": 2}}
+    model = save_model(tmp_path / "m.safetensors", options=options)
+    assert model.radius is None
+    map_scene(open_scene(scene_path), model, tmp_path / "fits", engine=open_openvino(model))
+    monkeypatch.setattr(working, "AT_ONCE", 20_000)
+    with pytest.raises(ModelError, match="looks at the whole image"):
+        map_scene(open_scene(scene_path), model, tmp_path / "too_large", engine=open_openvino(model))
+
+
+def test_statistics_of_other_bands_are_refused(scene_path: Path, model: Model, tmp_path: Path) -> None:
+    other = choose_statistics(open_scene(scene_path), model, None)
+    with pytest.raises(InputError, match="the model takes red, green, blue"):
+        choose_statistics(open_scene(scene_path), model, type(other)(("nir",), (0.0,), (1.0,)))
+
+
+def test_memory_does_not_grow_with_the_scene(model: Model, tmp_path: Path) -> None:
+    """Peak memory of the tile loop on 1 and on 16 megapixels, tiles of one size, in processes of their own."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("peak memory of a process is read from /proc: Linux only")
+    code = (
+        "import sys; from pathlib import Path; from cropland.geo.scene import open_scene\n"
+        "from cropland.mapping.working import *; from cropland.mapping.radiometry import choose_statistics\n"
+        "from cropland.model import Model; from cropland.engines.openvino import open_engine\n"
+        "m = Model.load(Path(sys.argv[2])); s = open_scene(Path(sys.argv[1]))\n"
+        "fill_plane(Plane(Path(sys.argv[3]), s.shape), s, cut_tiles(s.shape, m, size=256), engine=open_engine(m),\n"
+        "           statistics=choose_statistics(s, m, None), ratio=1.0, advance=lambda n: None)\n"
+        "print(next(int(l.split()[1]) // 1024 for l in open('/proc/self/status') if l.startswith('VmHWM')))"
+    )
+    peaks = []
+    for edge in (1000, 4000):
+        path = write_scene(tmp_path / f"{edge}.tif", shape=(edge, edge), tiled=True, compress="deflate")
+        words = [sys.executable, "-c", code, str(path), str(model.path), str(tmp_path / f"{edge}.raw")]
+        peaks.append(int(subprocess.run(words, check=True, capture_output=True, text=True, encoding="utf-8").stdout))
+    assert peaks[1] - peaks[0] < 60, peaks
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A real file system of 4 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if os.name != "posix" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small tmpfs needs root on Linux")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_that_is_too_small_is_told_before(scene_path: Path, model: Model, small_disk: Path) -> None:
+    with pytest.raises(OutputError, match="make room"):
+        map_scene(open_scene(scene_path), model, small_disk / "out", engine=open_openvino(model))
+    assert not any(small_disk.iterdir())
+
+
+def test_a_disk_that_fills_on_the_way_leaves_nothing(
+    scene_path: Path, model: Model, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cropland.mapping.map_scene.check_room", lambda *_: None)
+    (small_disk / "ballast").write_bytes(b"x" * (4 * 2**20 - 80_000))
+    with pytest.raises(OutputError, match="cannot be written"):
+        map_scene(open_scene(scene_path), model, small_disk / "out", engine=open_openvino(model))
+    assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+
+
+def test_a_plane_gives_back_what_was_written(tmp_path: Path) -> None:
+    plane, values = Plane(tmp_path / "plane", (5, 7)), np.arange(35, dtype=np.uint8).reshape(5, 7)
+    for window in (Window(2, 3, 3, 4), Window(0, 0, 2, 7), Window(2, 0, 3, 3)):
+        plane.write(window, values[window.slices])
+    assert np.array_equal(plane.rows(1, 4), values[1:])
