@@ -35,7 +35,7 @@ def main() -> None:
         prepare.main(data, WORK)
         cut_fields(data)
         cut_patches()
-        cut_water("learn", "water", labels=WORK / "water" / "learn" / "labels")
+        cut_water()
     train("teacher")
     if not (WORK / "sure").exists():
         label_scenes()
@@ -82,10 +82,17 @@ def cut_patches() -> None:
             chips(sorted((blocks / "validation" / group).glob("*/*.tif")), *whole, *pixel, "--split", "validation")
 
 
-def cut_water(side: str, group: str, *, labels: Path) -> None:
-    """The scenes with near infrared, as RGB."""
-    scenes = sorted((WORK / "water" / side).glob("*.tif"))
-    chips(scenes, "--labels", labels, "--size", "4096", "--group", group, "--split", "train")
+def cut_water() -> None:
+    """The scenes with near infrared whole, for their water is pasted elsewhere, and in patches, for open water alone."""
+    learn, patches = WORK / "water" / "learn", WORK / "water" / "patches"
+    for scene in [*learn.glob("*.tif"), *learn.glob("labels/*.tif")]:
+        # A chip folder wants every scene under a name of its own.
+        copy = patches / scene.relative_to(learn).parent / f"patch_{scene.name}"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(scene.read_bytes())
+    for folder, group, size in ((learn, "water", "4096"), (patches, "water-patch", "64")):
+        scenes, labels = sorted(folder.glob("*.tif")), folder / "labels"
+        chips(scenes, "--labels", labels, "--size", size, "--group", group, "--split", "train")
 
 
 def label_scenes() -> None:

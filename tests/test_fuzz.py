@@ -17,18 +17,18 @@ from affine import Affine
 from source_tree import ROOT
 
 CASES = 150  # of a scene, and as many of a model
-SECONDS = 20  # for one case; it takes a tenth of a second
+SECONDS = 60  # for one case; it takes a tenth of a second
 
 
 def damaged(content: bytes, seed: int) -> bytes:
-    """A file cut short, with bits flipped, or with a run of bytes overwritten; headers are hit more often than pixels."""
+    """A file cut short, with bits flipped or bytes overwritten; headers are hit more often than pixels."""
     rng = np.random.default_rng(seed)
     data = bytearray(content)
     reach = len(data) if rng.random() < 0.4 else min(len(data), 1200)
     kind = rng.integers(4)
     if kind == 0:
         return bytes(data[: rng.integers(reach)])
-    for place in rng.integers(0, reach, size=1 + rng.integers(8)):
+    for place in rng.integers(0, reach, size=rng.geometric(0.5)):
         if kind == 1:
             data[place] ^= 1 << rng.integers(8)
         elif kind == 2:
@@ -56,7 +56,8 @@ from pathlib import Path
 from cropland.model import Model, WorkingPixel, build_network
 from cropland.recipe import Recipe
 recipe = Recipe(network={"options": {"width": 2, "encoder_options": {"width": 2, "depth": 2}}})
-Model(recipe, (WorkingPixel(2.0, 0.9, 0.5),), stride=2, radius=20).save(Path(sys.argv[1]), build_network(recipe).state_dict())
+weights = build_network(recipe).state_dict()
+Model(recipe, (WorkingPixel(2.0, 0.9, 0.5),), stride=2, radius=20).save(Path(sys.argv[1]), weights)
 """
     subprocess.run([sys.executable, "-c", script, str(path)], check=True)
     return path
@@ -79,7 +80,7 @@ def test_damage_is_met_with_one_line(which, whole, tmp_path):
     tried = [tmp_path / f"{seed}{victim.suffix}" for seed in [*range(CASES), "whole"]]
     lines = [f"{scene} {path}" if which == "model" else f"{path} {model}" for path in tried]
     server = [sys.executable, str(ROOT / "tests" / "fork_server.py"), str(SECONDS), str(tmp_path)]
-    done = subprocess.run(server, input="\n".join(lines), capture_output=True, text=True, encoding="utf-8", timeout=600)
+    done = subprocess.run(server, input="\n".join(lines), capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     answers = [answer.split(" ", 1) for answer in done.stdout.splitlines()]
     assert len(answers) == CASES + 1

@@ -64,7 +64,7 @@ def test_the_samples_are_small(wheel):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory) -> Path:
-    """The interpreter of an environment that has the wheel; what it depends on is lent by the one that runs the tests."""
+    """The interpreter of an environment that has the wheel; what it needs is lent by the one that runs the tests."""
     folder = tmp_path_factory.mktemp("elsewhere")
     venv.create(folder, with_pip=False)
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")

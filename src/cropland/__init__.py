@@ -1,3 +1,3 @@
-"""Cropland in satellite and aerial imagery: a mask, parcels and an honest area from a scene, and an understanding of the network that makes them."""
+"""Cropland in satellite and aerial imagery: mask, parcels, area, and an understanding of the network."""
 
 __version__ = "0.1.0"

@@ -14,12 +14,12 @@ from cropland.errors import CroplandError, InputError
 VERBS = {
     "demo": ("cropland.demo:command", "Map the two sample scenes that ship, to see what cropland does."),
     "map": (
-        "cropland.mapping.map_scene:command",
+        "cropland.mapping.map_scenes:command",
         "Map the cropland of scenes: probability, mask, parcels and a picture.",
     ),
     "parcels": (
         "cropland.mapping.parcels:command",
-        "Turn a mask into parcels: polygons with area in hectares, perimeter and mean probability.",
+        "Turn a mask into parcels: polygons with their area, perimeter and mean probability.",
     ),
     "chips": ("cropland.data.cut:command", "Cut chips for training from scenes and labels."),
     "train": ("cropland.training.train:command", "Train a model from a folder of chips."),

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cropland.data import cut
 from cropland.data.read_labels import LabelOptions
-from cropland.mapping import map_scene
+from cropland.mapping import map_scenes
 
 __all__ = ["FIELDS", "TILE", "command", "samples"]
 
@@ -30,16 +30,16 @@ def command(*, out: Path = Path("demo"), train: bool = False) -> None:
     out
         The folder for the maps; an earlier demo in it is replaced.
     train
-        Cut chips from the fields drawn on one scene, train a small network for about two minutes, and map with it. It has
-        seen that scene: the picture shows the way, not how well it maps elsewhere.
+        Cut chips from the fields drawn on one scene, train a small network for about two minutes, and map with it.
+        It has seen that scene: the picture shows the way, not how well it maps elsewhere.
     """
     if train:
         model = _train_on_the_tile(out)
         _say(f"map {TILE} --model {model} --out {out / 'map'}")
-        map_scene.command(TILE, model=model, out=out / "map", overwrite=True)
+        map_scenes.command(TILE, model=model, out=out / "map", overwrite=True)
     else:
         _say(f"map {' '.join(map(str, samples()))} --out {out}")
-        map_scene.command(*samples(), out=out, overwrite=True)
+        map_scenes.command(*samples(), out=out, overwrite=True)
 
 
 def samples() -> list[Path]:

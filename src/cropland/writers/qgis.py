@@ -51,7 +51,9 @@ def write_qgis(
         _tree(qgis, layers, shown=("parcels", "scene"))
         _canvas(qgis, grid)
     SubElement(qgis, "projectlayers").extend(layers)
-    SubElement(SubElement(SubElement(qgis, "properties"), "Paths"), "Absolute", type="bool").text = "false"
+    properties = SubElement(qgis, "properties")
+    SubElement(SubElement(properties, "Paths"), "Absolute", type="bool").text = "false"
+    SubElement(SubElement(properties, "SpatialRefSys"), "ProjectionsEnabled", type="int").text = "1"
     indent(qgis)
     with replacing(out) as hidden:
         ElementTree(qgis).write(hidden, encoding="utf-8", xml_declaration=True)
@@ -80,9 +82,9 @@ def _tree(qgis: Element, layers: Sequence[Element], *, shown: Sequence[str]) -> 
     """The list of layers, the topmost first."""
     group = SubElement(qgis, "layer-tree-group")
     for layer in layers:
-        name, provider = layer.findtext("layername", ""), layer.findtext("provider", "")
+        number, name, provider = (layer.findtext(tag, "") for tag in ("id", "layername", "provider"))
         checked = "Qt::Checked" if name in shown else "Qt::Unchecked"
-        SubElement(group, "layer-tree-layer", id=name, name=name, providerKey=provider, checked=checked, expanded="1")
+        SubElement(group, "layer-tree-layer", id=number, name=name, providerKey=provider, checked=checked, expanded="0")
 
 
 def _canvas(qgis: Element, grid: DatasetReader) -> None:
@@ -95,7 +97,8 @@ def _canvas(qgis: Element, grid: DatasetReader) -> None:
 
 def _layer(name: str, source: str, crs: CRS | None, *, provider: str, **attributes: str) -> Element:
     layer = Element("maplayer", attributes)
-    for tag, text in (("id", name), ("datasource", source), ("layername", name)):
+    # QGIS gives a layer another id where it has fewer than ten letters, and then misses it in the tree.
+    for tag, text in (("id", f"cropland_{name}"), ("datasource", source), ("layername", name)):
         _text(layer, tag, text)
     _crs(SubElement(layer, "srs"), crs)
     SubElement(layer, "provider", encoding="UTF-8").text = provider

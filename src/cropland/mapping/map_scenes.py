@@ -1,0 +1,148 @@
+"""`cropland map`: scenes on the command line, each into a folder of its own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from geopandas import GeoDataFrame, GeoSeries
+from rich.console import Console
+from shapely.geometry.base import BaseGeometry
+
+from cropland.engines import Engine, default_engine
+from cropland.errors import InputError
+from cropland.geo.scene import Scene, open_scene, parse_bands
+from cropland.mapping.clean import MU_M2
+from cropland.mapping.map_scene import MapOptions, MapResult, map_scene
+from cropland.mapping.radiometry import read_statistics
+from cropland.model import Model, default_model
+from cropland.writers.geopackage import write_geopackage
+
+__all__ = ["command"]
+
+
+def command(
+    *scenes: Annotated[Path, Parameter(required=True)],
+    out: Path,
+    model: Path | None = None,
+    sensor: str | None = None,
+    bands: str | None = None,
+    nodata: float | None = None,
+    crs: str | None = None,
+    pixel_m: float | None = None,
+    shift: bool = False,
+    statistics: Path | None = None,
+    threshold: float | None = None,
+    min_area_m2: float | None = None,
+    min_area_mu: float | None = None,
+    out_pixel: float | None = None,
+    trust: bool = False,
+    overwrite: bool = False,
+    threads: int | None = None,
+    tile: int | None = None,
+) -> None:
+    """Map the cropland of scenes: probability, mask, parcels and a picture.
+
+    Example:
+        cropland map my_scene.tif --out my_map
+
+    Parameters
+    ----------
+    scenes
+        Images, or folders with one file per band; each is mapped into a folder of its name if there are several.
+    out
+        The folder to write.
+    model
+        A model file; the one that ships if not given.
+    sensor
+        The sensor whose bands these are.
+    bands
+        Numbers of the bands, as in red=3,green=2,blue=1.
+    nodata
+        The value that stands for no data.
+    crs
+        The CRS of scenes that do not say it, as EPSG:32650.
+    pixel_m
+        Pixel size in metres of scenes without a CRS.
+    shift
+        Accept a datum shift that is only roughly known.
+    statistics
+        The map.json of an earlier map whose stretch is used again, so that a crop maps as its scene.
+    threshold
+        Probability from which a pixel is cropland, 0..1; the model's if not given.
+    min_area_m2
+        Least area of cropland and of a hole in it, in m2; 400 or ten pixels if not given.
+    min_area_mu
+        The same in mu (1 mu is 10000/15 m2).
+    out_pixel
+        Pixel size of the map in metres; the scene's own grid if not given.
+    trust
+        Run the code that the model file names.
+    overwrite
+        Replace a map.
+    threads
+        Threads of the network; all if not given.
+    tile
+        Edge of a tile in working pixels; as large as fits if not given.
+    """
+    if min_area_m2 is not None and min_area_mu is not None:
+        raise InputError("--min-area-m2 and --min-area-mu say the same; give one of them")
+    trained = Model.load(model or default_model(), trust=trust)
+    options = MapOptions(
+        statistics=read_statistics(statistics) if statistics else None,
+        threshold=threshold,
+        min_area_m2=min_area_m2 if min_area_mu is None else min_area_mu * MU_M2,
+        out_pixel_m=out_pixel,
+        tile=tile,
+    )
+    opening: dict[str, Any] = {"sensor": sensor, "bands": parse_bands(bands) if bands else None, "nodata": nodata}
+    opened = [open_scene(path, **opening, crs=crs, pixel_m=pixel_m, shift=shift) for path in scenes]
+    folders = _folders(out, opened)
+    engine = _open_engine(trained, threads)
+    results = []
+    for scene, folder in zip(opened, folders, strict=True):
+        results.append(map_scene(scene, trained, folder, engine=engine, options=options, overwrite=overwrite))
+        _tell(results[-1])
+    if len(results) > 1:
+        write_geopackage(_index(results), out / "index.gpkg", layer="scenes")
+
+
+def _open_engine(model: Model, threads: int | None) -> Engine:
+    engine: Callable[..., Engine] = importlib.import_module(f"cropland.engines.{default_engine()}").open_engine
+    return engine(model, threads=threads)
+
+
+def _folders(out: Path, scenes: Sequence[Scene]) -> list[Path]:
+    if len(scenes) == 1:
+        return [out]
+    names = [scene.name for scene in scenes]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise InputError(f"two scenes are called {twice}; map them one at a time, each with its own --out")
+    return [out / name for name in names]
+
+
+def _tell(result: MapResult) -> None:
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for note in result.notes:
+        console.print(note)
+    console.print(result.sentence)
+    console.print(result.folder / "overview.png")
+
+
+def _index(results: Sequence[MapResult]) -> GeoDataFrame:
+    columns = {
+        "name": [result.scene.name for result in results],
+        "area_ha": [result.area_ha for result in results],
+        "share": [result.share for result in results],
+        "parcels": [result.parcels for result in results],
+        "folder": [result.folder.name for result in results],
+    }
+    return GeoDataFrame(columns, geometry=GeoSeries([_footprint(result.scene) for result in results], crs=4326))
+
+
+def _footprint(scene: Scene) -> BaseGeometry | None:
+    return None if scene.grid.crs is None else scene.grid.extent.to_crs("EPSG:4326").geom
