@@ -83,7 +83,7 @@ def cut_patches() -> None:
 
 
 def cut_water() -> None:
-    """The scenes with near infrared whole, for their water is pasted elsewhere, and in patches, for open water alone."""
+    """The scenes with near infrared, whole for their water to be pasted, and in patches for open water alone."""
     learn, patches = WORK / "water" / "learn", WORK / "water" / "patches"
     for scene in [*learn.glob("*.tif"), *learn.glob("labels/*.tif")]:
         # A chip folder wants every scene under a name of its own.

@@ -1,6 +1,8 @@
 """The source as data: modules, functions and their lengths."""
 
 import ast
+import io
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median, quantiles
@@ -20,6 +22,20 @@ def module_name(path: Path) -> str:
 
 def line_count(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines())
+
+
+SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+
+
+def code_line_count(path: Path) -> int:
+    """Lines that hold code: no blank ones, comments or docstrings."""
+    text = path.read_text(encoding="utf-8")
+    tokens = (token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type not in SILENT)
+    lines = {line for token in tokens for line in range(token.start[0], token.end[0] + 1)}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(lines)
 
 
 def function_lengths() -> list[int]:
@@ -46,5 +62,5 @@ def percentiles() -> tuple[float, float]:
 
 def summary() -> str:
     middle, long = percentiles()
-    lines = sum(map(line_count, sources()))
-    return f"src: {lines} lines in {len(sources())} files; function median {middle:g}, 90th percentile {long:g} lines"
+    lines, code = sum(map(line_count, sources())), sum(map(code_line_count, sources()))
+    return f"src: {lines} lines, {code} of them code, in {len(sources())} files; function median {middle:g}, 90th percentile {long:g} lines"

@@ -155,7 +155,7 @@ def pad_at_the_end(x: Tensor) -> Tensor:
 
 def write_to_a_view(x: Tensor) -> Tensor:
     y = 2 * x
-    y[:, :1] += F.avg_pool2d(x, 5, 1, 2)
+    y[:, :1] += F.avg_pool2d(x, 5, 1, 2)[:, :1]
     return y
 
 

@@ -47,6 +47,7 @@ def app(verb: str | None = None) -> App:
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command line; errors become one line on stderr and the exit status."""
     tokens = sys.argv[1:] if tokens is None else tokens
+    os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL's own warnings; what matters comes as an error
     try:
         commands = app(_verb(tokens))
         commands(tokens, exit_on_error=False, print_error=False, result_action="return_none")

@@ -40,7 +40,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Transposed:
-    """Input row i reaches output rows i step - before + {0 .. kernel - 1} dilation; at gaps `rows` may name one more."""
+    """Input row i reaches output rows i step - before + {0 .. kernel - 1} dilation; at gaps `rows` errs wide."""
 
     kernel: int
     step: int
@@ -136,10 +136,7 @@ class _Call:
 
 
 def _same(call: _Call) -> Reading:
-    is_one = call.shape and shape(call.node)  # and not a tuple of tensors
-    return call.by(
-        SAME, call.axis + (len(shape(call.node)) - len(call.shape) if is_one else 0)
-    )  # `expand` adds in front
+    return call.by(SAME)
 
 
 def _whole(call: _Call) -> Reading:
@@ -239,12 +236,12 @@ _TABLE: tuple[tuple[Callable[[_Call], Reading], str], ...] = (
     (_upsample, "upsample_nearest2d _upsample_nearest_exact2d upsample_nearest_exact2d upsample_bilinear2d"),
     (_pad, "pad constant_pad_nd"),
     (_slice, "slice"),
-    (_side_by_side, "cat copy slice_scatter"),
+    (_side_by_side, "cat copy slice_scatter expand"),
     (_off_axis, "mean sum amax amin max min var std var_mean softmax _softmax log_softmax _log_softmax cumsum"),
     (_off_axis, "linear layer_norm native_layer_norm split split_with_sizes chunk unbind select linalg_vector_norm"),
     (_whole, "adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d matmul bmm scaled_dot_product_attention"),
     (_whole, "group_norm native_group_norm instance_norm _native_batch_norm_legit"),
-    (_same, "batch_norm _native_batch_norm_legit_no_training hardswish prelu _prelu_kernel dropout getitem expand"),
+    (_same, "batch_norm _native_batch_norm_legit_no_training hardswish prelu _prelu_kernel dropout getitem"),
     (_same, "contiguous to _to_copy detach alias"),
     (_permute, "permute"),
     (_transpose, "transpose"),

@@ -88,14 +88,14 @@ def test_killed_at_any_moment_it_ends_at_the_same_bits(chips: ChipFolder, tmp_pa
         )
 
     whole, broken = start(tmp_path / "whole"), start(tmp_path / "broken")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (tmp_path / "broken" / "state.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.05)
     broken.kill()
     broken.wait()
     assert not (tmp_path / "broken" / "model.safetensors").exists(), "killed too late to prove anything"
-    assert whole.wait(60) == 0 and start(tmp_path / "broken").wait(60) == 0
+    assert whole.wait(300) == 0 and start(tmp_path / "broken").wait(300) == 0
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken"))
     assert all((one[name] == other[name]).all() for name in one) and one.keys() == other.keys()
 

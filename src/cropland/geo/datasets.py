@@ -44,8 +44,7 @@ def dataset(path: Path) -> DatasetReader:
 def reading(path: Path) -> Iterator[DatasetReader]:
     """The file of `dataset`, while errors of GDAL become a `SceneError` with its own words on one line."""
     try:
-        with rasterio.Env():  # outside one, GDAL prints its warnings
-            yield dataset(path)
+        yield dataset(path)
     except (RasterioError, UnicodeDecodeError) as error:
         cause = " ".join(str(error.__cause__ or error).split())
         raise SceneError(f"{path} is damaged or cut off ({cause}); copy or download it again") from error

@@ -110,7 +110,8 @@ def _polygons(rings: _Rings) -> np.ndarray:
 
 
 def _starts(sizes: Int64[np.ndarray, "ring"]) -> Int64[np.ndarray, "ring"]:
-    return np.cumsum(sizes) - sizes
+    starts: np.ndarray = np.cumsum(sizes) - sizes
+    return starts
 
 
 def _ring_of(sizes: Int64[np.ndarray, "ring"]) -> Int64[np.ndarray, "point"]:

@@ -3,6 +3,7 @@
 from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import rasterio
@@ -56,12 +57,13 @@ def overview(
     height, width = grid_shape
     for axis, (name, picture, style) in zip(axes, pictures, strict=True):
         axis.imshow(picture, extent=(0, width, height, 0), interpolation="antialiased", **style)
-        axis.set_title(name, loc="left", color=INK, fontsize=11, pad=5)
+        axis.set_title(name, loc="left", y=1.0, color=INK, fontsize=11, pad=5)
     _draw_parcels(axes[3], parcels, mask)
     _draw_ramp(axes[1], ramp)
     _draw_scale(axes[0], width * _pixel_m(scene, grid_shape), width)
     _write_title(figure, scene.name, area_ha=area_ha, share=share, count=len(parcels))
-    with replacing(out) as hidden:
+    with replacing(out) as hidden, catch_warnings():
+        simplefilter("ignore", UserWarning)  # a letter of the name that no font of this machine has
         figure.savefig(hidden, dpi=150, facecolor="white", format="png")
 
 
@@ -162,5 +164,20 @@ def _write_title(figure: "Figure", name: str, *, area_ha: float, share: float, c
     text = f"{area_ha:,.0f} ha of cropland" if area_ha >= 100 else f"{area_ha:,.2f} ha of cropland"
     found = f"{text}   ·   {share:.1%} of the ground with data   ·   {count:,} parcel{'' if count == 1 else 's'}"
     left = 0.25 / width
-    figure.text(left, 1 - 0.2 / height, name, fontsize=15, weight="bold", color=INK, va="top")
+    figure.text(left, 1 - 0.2 / height, name, fontsize=15, weight="bold", color=INK, va="top", family=_fonts())
     figure.text(left, 1 - 0.52 / height, found, fontsize=11, color=INK, va="top")
+
+
+def _fonts() -> list[str]:
+    """The usual font and, for the names of Chinese scenes, those of this machine that have their letters."""
+    from matplotlib.font_manager import fontManager
+
+    chinese = (
+        "Noto Sans CJK SC",
+        "Source Han Sans SC",
+        "WenQuanYi Micro Hei",
+        "Microsoft YaHei",
+        "PingFang SC",
+        "SimHei",
+    )
+    return ["DejaVu Sans", *(name for name in chinese if name in fontManager.get_font_names())]

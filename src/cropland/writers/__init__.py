@@ -20,9 +20,10 @@ def replacing(out: Path) -> Iterator[Path]:
     hidden = out.with_name(f".{out.stem}.partial{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        yield hidden
-        hidden.replace(out)
-    except (OSError, RasterioError, DataSourceError, DataLayerError) as error:
+        try:
+            yield hidden
+            hidden.replace(out)
+        finally:
+            hidden.unlink(missing_ok=True)
+    except (OSError, RasterioError, DataSourceError) as error:
         raise OutputError(f"{out} cannot be written ({error}); choose another place or make room") from error
-    finally:
-        hidden.unlink(missing_ok=True)

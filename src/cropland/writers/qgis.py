@@ -161,7 +161,7 @@ def _parcels(source: str, crs: CRS | None) -> Element:
     renderer = SubElement(layer, "renderer-v2", type="singleSymbol")
     symbol = SubElement(SubElement(renderer, "symbols"), "symbol", type="fill", name="0", alpha="1")
     fill = SubElement(symbol, "layer", {"class": "SimpleFill"}, enabled="1", locked="0")
-    style = {"style": "no", "outline_color": OUTLINE, "outline_style": "solid", "outline_width": "0.5"}
+    style = {"style": "no", "outline_color": OUTLINE, "outline_style": "solid", "outline_width": "0.4"}
     for key, value in {**style, "outline_width_unit": "MM", "joinstyle": "round"}.items():
         SubElement(fill, "prop", k=key, v=value)
     return layer

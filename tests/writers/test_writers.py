@@ -1,0 +1,213 @@
+"""Every writer: the file is what others expect, and appears whole or not at all."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import geopandas
+import numpy as np
+import pyarrow.parquet as pq
+import pyogrio
+import pytest
+import rasterio
+import shapely
+import shapely.testing
+from rasterio.transform import from_origin
+
+from cropland.errors import GridError, OutputError
+from cropland.writers import replacing
+from cropland.writers.cog import write_cog
+from cropland.writers.geojson import write_geojson
+from cropland.writers.geopackage import write_geopackage
+from cropland.writers.geoparquet import write_geoparquet
+from cropland.writers.qgis import write_qgis
+from cropland.writers.stac import write_model_item
+
+TABLES = [(write_geoparquet, "p.parquet"), (write_geopackage, "p.gpkg"), (write_geojson, "p.geojson")]
+HEADER = {
+    "version": "0.1.0",
+    "recipe": {
+        "name": "rgb",
+        "bands": ["red", "green", "blue"],
+        "outputs": ["cropland"],
+        "network": {"name": "unet"},
+    },
+    "working_pixels": [{"pixel_m": 2.0, "iou": 0.9, "threshold": 0.5}],
+    "stride": 16,
+    "radius": 200,
+    "statistics": None,
+    "metrics": {"iou": 0.9},
+}
+
+
+def frame(crs: int | None = 32650) -> geopandas.GeoDataFrame:
+    columns = {
+        "id": ["1", "2"],
+        "area": np.float32([1.0, 2.0]),
+        "determination_datetime": geopandas.pd.Series([None, None], dtype="datetime64[ms, UTC]"),
+        "name": ["北地", "south"],
+    }
+    boxes = [shapely.box(500_000, 4_000_000, 500_100, 4_000_100), shapely.box(500_100, 4_000_000, 500_300, 4_000_100)]
+    return geopandas.GeoDataFrame(columns, geometry=boxes, crs=crs)
+
+
+def raster(path: Path, *, bands: int = 1, size: int = 700, dtype: str = "uint8") -> Path:
+    values = np.random.default_rng(0).integers(0, 2, (bands, size, size)).astype(dtype)
+    values[:, :10] = 255
+    place = {"crs": "EPSG:32650", "transform": from_origin(500_000, 4_000_000, 10, 10), "nodata": 255}
+    with rasterio.open(path, "w", "GTiff", size, size, bands, dtype=dtype, **place) as target:
+        target.write(values)
+    return path
+
+
+@pytest.mark.parametrize(("write", "name"), TABLES)
+def test_tables_come_back(tmp_path: Path, write: Callable[..., None], name: str) -> None:
+    out = tmp_path / "图" / name
+    write(frame(), out)
+    write(frame(), out)
+    read = geopandas.read_parquet(out) if name.endswith("parquet") else geopandas.read_file(out)
+    assert read["name"].tolist() == ["北地", "south"] and read["area"].tolist() == [1.0, 2.0]
+    assert [path.name for path in out.parent.iterdir()] == [name]
+    shapely.testing.assert_geometries_equal(
+        shapely.normalize(read.to_crs(32650).geometry.values),
+        shapely.normalize(frame().geometry.values),
+        tolerance=0.05,
+    )
+
+
+@pytest.mark.parametrize(("write", "name"), TABLES)
+def test_an_empty_table_is_written(tmp_path: Path, write: Callable[..., None], name: str) -> None:
+    write(frame().iloc[:0], tmp_path / name)
+    assert (tmp_path / name).stat().st_size > 0
+
+
+def test_geoparquet_is_fiboa(tmp_path: Path) -> None:
+    write_geoparquet(frame(), tmp_path / "p.parquet")
+    schema = pq.read_schema(tmp_path / "p.parquet")
+    assert json.loads(schema.metadata[b"fiboa"]) == {"fiboa_version": "0.2.0", "fiboa_extensions": []}
+    geo = json.loads(schema.metadata[b"geo"])
+    assert geo["version"] == "1.1.0" and geo["columns"]["geometry"]["encoding"] == "WKB"
+    assert "covering" in geo["columns"]["geometry"]
+    assert str(schema.field("area").type) == "float"
+    assert str(schema.field("determination_datetime").type) == "timestamp[ms, tz=UTC]"
+
+
+def test_geojson_is_rfc_7946(tmp_path: Path) -> None:
+    write_geojson(frame(), tmp_path / "p.geojson")
+    text = json.loads((tmp_path / "p.geojson").read_text(encoding="utf-8"))
+    ring = text["features"][0]["geometry"]["coordinates"][0]
+    assert "crs" not in text
+    assert all(116 < lon < 118 and 36 < lat < 37 for lon, lat in ring)
+    assert shapely.LinearRing(ring).is_ccw
+    with pytest.raises(GridError, match="no CRS"):
+        write_geojson(frame(crs=None), tmp_path / "q.geojson")
+
+
+def test_geopackage_names_its_layer(tmp_path: Path) -> None:
+    write_geopackage(frame(), tmp_path / "p.gpkg", layer="scenes")
+    assert pyogrio.list_layers(tmp_path / "p.gpkg")[:, 0].tolist() == ["scenes"]
+
+
+@pytest.mark.parametrize("overviews", ["average", "mode", "nearest"])
+def test_cog(tmp_path: Path, overviews: str) -> None:
+    write_cog(raster(tmp_path / "in.tif"), tmp_path / "out.tif", overviews=overviews)
+    with rasterio.open(tmp_path / "in.tif") as before, rasterio.open(tmp_path / "out.tif") as after:
+        np.testing.assert_array_equal(after.read(), before.read())
+        assert after.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert after.overviews(1) == [2] and after.nodata == 255 and after.crs == before.crs
+        assert (after.read(1, out_shape=(350, 350))[:5] == 255).all()
+
+
+def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
+    out = tmp_path / "kept.txt"
+    out.write_text("before", encoding="utf-8")
+    with pytest.raises(ZeroDivisionError), replacing(out) as hidden:
+        hidden.write_text("half", encoding="utf-8")
+        raise ZeroDivisionError
+    assert out.read_text(encoding="utf-8") == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+@pytest.mark.parametrize(("write", "name"), TABLES)
+def test_a_place_that_cannot_be_written(tmp_path: Path, write: Callable[..., None], name: str) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write(frame(), tmp_path / "file" / name)
+
+
+def test_model_item(tmp_path: Path) -> None:
+    model = tmp_path / "models" / "rgb.safetensors"
+    model.parent.mkdir()
+    model.write_bytes(bytes(100))
+    write_model_item(HEADER, model, tmp_path / "rgb.json")
+    item = json.loads((tmp_path / "rgb.json").read_text(encoding="utf-8"))
+    properties = item["properties"]
+    # The fields that the extension requires.
+    assert properties.keys() >= {"mlm:name", "mlm:architecture", "mlm:tasks", "mlm:input", "mlm:output"}
+    assert properties["datetime"] is None and properties["start_datetime"] < properties["end_datetime"]
+    assert properties["mlm:input"][0]["input"]["shape"] == [-1, 3, -1, -1]
+    assert properties["mlm:input"][0]["value_scaling"] is None
+    assert item["assets"]["model"]["href"] == "models/rgb.safetensors"
+    assert item["assets"]["model"]["roles"][0] == "mlm:model" and item["assets"]["model"]["file:size"] == 100
+    fixed = {**HEADER, "statistics": {"bands": ["red", "green", "blue"], "low": [1, 2, 3], "high": [7, 8, 9]}}
+    write_model_item(fixed, model, model.with_suffix(".json"))
+    item = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))
+    scaling = item["properties"]["mlm:input"][0]["value_scaling"]
+    assert scaling[1] == {"type": "min-max", "minimum": 2, "maximum": 8}
+    assert item["assets"]["model"]["href"] == "rgb.safetensors"
+
+
+def project(
+    folder: Path, *, bands: int, shown: tuple[int, int, int] | int, home: Path | None = None
+) -> ElementTree.Element:
+    """The project of a small map in `folder`/map beside its scene, as XML."""
+    (folder / "map").mkdir()
+    scene = raster(folder / "scene & co.tif", bands=bands, dtype="uint16")
+    files = {name: raster(folder / "map" / f"{name}.tif") for name in ("probability", "mask")}
+    write_geopackage(frame(), folder / "map" / "parcels.gpkg")
+    write_qgis(
+        folder / "map" / "map.qgs",
+        title="a <map>",
+        scene=scene,
+        bands=shown,
+        limits=[(10, 2000), (20, 3000), (30, 4000)],
+        parcels=folder / "map" / "parcels.gpkg",
+        home=home,
+        **files,
+    )
+    return ElementTree.parse(folder / "map" / "map.qgs").getroot()
+
+
+def test_qgis_project_has_relative_paths_and_styles(tmp_path: Path) -> None:
+    root = project(tmp_path, bands=4, shown=(3, 2, 1))
+    layers = {layer.findtext("layername"): layer for layer in root.iter("maplayer")}
+    assert {name: layer.findtext("datasource") for name, layer in layers.items()} == {
+        "parcels": "./parcels.gpkg|layername=parcels",
+        "mask": "./mask.tif",
+        "probability": "./probability.tif",
+        "scene": "../scene & co.tif",
+    }
+    assert root.findtext("properties/Paths/Absolute") == "false"
+    assert root.findtext("projectCrs/spatialrefsys/authid") == "EPSG:32650"
+    kinds = {name: layer.find("pipe/rasterrenderer").get("type") for name, layer in layers.items() if name != "parcels"}
+    assert kinds == {"mask": "paletted", "probability": "singlebandpseudocolor", "scene": "multibandcolor"}
+    renderer = layers["scene"].find("pipe/rasterrenderer")
+    assert [renderer.get(f"{colour}Band") for colour in ("red", "green", "blue")] == ["3", "2", "1"]
+    assert renderer.findtext("greenContrastEnhancement/maxValue") == "3000"
+    tree = [(layer.get("name"), layer.get("checked")) for layer in root.iter("layer-tree-layer")]
+    assert tree[0] == ("parcels", "Qt::Checked") and tree[-1] == ("scene", "Qt::Checked")
+    ids = {layer.findtext("id") for layer in root.iter("maplayer")}
+    assert ids == {layer.get("id") for layer in root.iter("layer-tree-layer")}
+    assert all(len(number) >= 10 for number in ids)
+    assert float(root.findtext("mapcanvas/extent/xmax")) == 507_000
+
+
+def test_qgis_project_of_bands_in_files_of_their_own_is_grey(tmp_path: Path) -> None:
+    root = project(tmp_path, bands=1, shown=(3, 2, 1))
+    assert root.find("projectlayers/maplayer[4]/pipe/rasterrenderer").get("type") == "singlebandgray"
+
+
+def test_qgis_project_that_will_be_moved(tmp_path: Path) -> None:
+    root = project(tmp_path, bands=3, shown=(1, 2, 3), home=tmp_path / "a" / "b" / "c")
+    assert root.findtext("projectlayers/maplayer[4]/datasource") == "../../../scene & co.tif"
