@@ -63,4 +63,5 @@ def percentiles() -> tuple[float, float]:
 def summary() -> str:
     middle, long = percentiles()
     lines, code = sum(map(line_count, sources())), sum(map(code_line_count, sources()))
-    return f"src: {lines} lines, {code} of them code, in {len(sources())} files; function median {middle:g}, 90th percentile {long:g} lines"
+    size = f"src: {lines} lines, {code} of them code, in {len(sources())} files"
+    return f"{size}; function median {middle:g}, 90th percentile {long:g} lines"

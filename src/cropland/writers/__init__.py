@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyogrio.errors import DataLayerError, DataSourceError
+from pyogrio.errors import DataSourceError
 from rasterio.errors import RasterioError
 
 from cropland.errors import OutputError
