@@ -112,7 +112,7 @@ class Model:
         """Write the model with its weights in half precision (vectors, such as those of norms, stay single); returns
         it with its path."""
         import torch
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         halves = {
             name: (value.half() if value.dim() > 1 and value.is_floating_point() else value).contiguous().cpu()
@@ -120,7 +120,8 @@ class Model:
             if torch.is_tensor(value)
         }
         hidden = path.with_name(f".{path.name}.part")
-        save_file(halves, hidden, metadata={KEY: json.dumps(self.header(), ensure_ascii=False, sort_keys=True)})
+        header = json.dumps(self.header(), ensure_ascii=False, sort_keys=True)
+        hidden.write_bytes(save(halves, metadata={KEY: header}))  # save_file would make it readable to its owner only
         hidden.replace(path)
         return replace(self, path=path)
 

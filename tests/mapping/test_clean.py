@@ -55,13 +55,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("clean")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(values=MASKS, pixels=st.integers(1, 12), block=st.integers(1, 9))
 def test_the_rule_holds_for_any_strips(folder: Path, values: np.ndarray, pixels: int, block: int) -> None:
     np.testing.assert_array_equal(clean(folder, values, pixels=pixels, block=block), expected(values, pixels=pixels))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(values=MASKS, block=st.integers(1, 9))
 def test_the_same_bytes_for_any_block_size(folder: Path, values: np.ndarray, block: int) -> None:
     clean(folder, values, pixels=5)
@@ -70,7 +70,7 @@ def test_the_same_bytes_for_any_block_size(folder: Path, values: np.ndarray, blo
     assert (folder / "mask.tif").read_bytes() == whole
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(values=MASKS, pixels=st.integers(1, 12))
 def test_cleaning_twice_changes_nothing(folder: Path, values: np.ndarray, pixels: int) -> None:
     once = clean(folder, values, pixels=pixels)

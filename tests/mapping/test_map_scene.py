@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import geopandas as gpd
 import numpy as np
@@ -111,7 +112,8 @@ def test_at_another_working_pixel_the_product_keeps_the_scenes_grid(
 ) -> None:
     model = save_model(tmp_path / "m.safetensors", pixel_m=pixel_m)
     result = map_scene(open_scene(scene_path), model, tmp_path / "out", engine=open_openvino(model))
-    assert any(f"{pixel_m:g} m" in note for note in result.notes)
+    said = json.loads((tmp_path / "out" / "map.json").read_text(encoding="utf-8"))
+    assert any(f"{pixel_m:g} m" in note for note in result.notes) and said["notes"] == list(result.notes)
     with rasterio.open(scene_path) as scene, rasterio.open(tmp_path / "out" / "mask.tif") as mask:
         assert (mask.shape, mask.transform, mask.crs) == (scene.shape, scene.transform, scene.crs)
         assert (mask.read(1)[(scene.read() == 0).all(0)] == 255).all()
@@ -150,6 +152,9 @@ def test_everything_is_there_and_agrees(scene_path: Path, mapped: Path) -> None:
     parcels = gpd.read_parquet(mapped / "parcels.parquet")
     assert len(parcels) == said["found"]["parcels"] and parcels["area"].sum() == pytest.approx(cropland, rel=0.02)
     assert said["scene"]["files"][0]["name"] == scene_path.name
+    project = ElementTree.parse(mapped / "map.qgs")
+    sources = [str(layer.text).partition("|")[0] for layer in project.iter("datasource")]
+    assert len(sources) == 4 and all((mapped / source).exists() for source in sources), sources
 
 
 def test_several_scenes_in_one_run(model: Model, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("parcels")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(values=MASKS, tolerance=st.sampled_from([0.0, 0.75, 1.0, 2.0, 5.0]))
 def test_outlines_are_valid_and_apart(folder: Path, values: np.ndarray, tolerance: float) -> None:
     polygons, first = trace_outlines(write(folder / "m.tif", values), tolerance=tolerance)
@@ -100,7 +100,7 @@ def test_the_columns_are_those_of_fiboa(tmp_path: Path) -> None:
     assert row["geometry"].exterior.is_ccw
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(values=MASKS, seed=st.integers(0, 9))
 def test_mean_probability_is_over_the_pixels_of_each_region(folder: Path, values: np.ndarray, seed: int) -> None:
     levels = np.random.default_rng(seed).integers(0, 255, values.shape, dtype=np.uint8)

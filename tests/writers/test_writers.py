@@ -12,7 +12,6 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
-import shapely.testing
 from rasterio.transform import from_origin
 
 from cropland.errors import GridError, OutputError
@@ -69,11 +68,8 @@ def test_tables_come_back(tmp_path: Path, write: Callable[..., None], name: str)
     read = geopandas.read_parquet(out) if name.endswith("parquet") else geopandas.read_file(out)
     assert read["name"].tolist() == ["北地", "south"] and read["area"].tolist() == [1.0, 2.0]
     assert [path.name for path in out.parent.iterdir()] == [name]
-    shapely.testing.assert_geometries_equal(
-        shapely.normalize(read.to_crs(32650).geometry.values),
-        shapely.normalize(frame().geometry.values),
-        tolerance=0.05,
-    )
+    apart = shapely.symmetric_difference(read.to_crs(32650).geometry.values, frame().geometry.values)
+    assert (shapely.area(apart) < 10).all()
 
 
 @pytest.mark.parametrize(("write", "name"), TABLES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def map_scene(
     began = time.monotonic()
     statistics = choose_statistics(scene, model, options.statistics)
     plan = _plan(scene, model, options)
-    check_room(out, plan.pixels + scene.shape[0] * scene.shape[1])
+    check_room(out, plan.pixels + prod(map(int, scene.working_grid(plan.out_ratio).shape)))
     with whole_folder(out, overwrite=overwrite) as folder:
         flat = folder / ".flat.tif"
         _write_probability(scene, model, plan, flat, engine=engine, statistics=statistics)
@@ -105,13 +106,14 @@ def map_scene(
         flat.unlink()
         area_ha, known_ha = _areas(mask, scene, plan.out_ratio)
         found = parcels(mask, probability=folder / "probability.tif", unit_m=scene.unit_m)
-        _write_for_people(scene, folder, found, statistics=statistics, area_ha=area_ha, known_ha=known_ha)
+        _write_for_people(scene, folder, found, home=out, statistics=statistics, area_ha=area_ha, known_ha=known_ha)
         seconds = time.monotonic() - began
         outcome = {"area_ha": area_ha, "known_ha": known_ha, "parcels": len(found)}
         timings = {"seconds": round(seconds, 3), "seconds_network": round(computed, 3)}
-        said = record(scene, model, statistics=statistics, options=plan.said, found={**outcome, **timings})
+        notes = (*scene.notes, *plan.notes)
+        found_said = {**outcome, **timings}
+        said = record(scene, model, statistics=statistics, options=plan.said, found=found_said, notes=notes)
         (folder / "map.json").write_text(json.dumps(said, indent=1, ensure_ascii=False), encoding="utf-8")
-    notes = (*scene.notes, *plan.notes)
     return MapResult(scene, out, area_ha, known_ha, len(found), seconds, scene.shape[0] * scene.shape[1] / 1e6, notes)
 
 
@@ -172,14 +174,21 @@ def _write_probability(
 
 
 def _write_for_people(
-    scene: Scene, folder: Path, found: GeoDataFrame, *, statistics: Statistics, area_ha: float, known_ha: float
+    scene: Scene,
+    folder: Path,
+    found: GeoDataFrame,
+    *,
+    home: Path,
+    statistics: Statistics,
+    area_ha: float,
+    known_ha: float,
 ) -> None:
     write_geoparquet(found, folder / "parcels.parquet")
     write_geopackage(found, folder / "parcels.gpkg")
     share = area_ha / known_ha if known_ha else 0.0
     rasters = folder / "probability.tif", folder / "mask.tif"
     overview(scene, *rasters, found, folder / "overview.png", area_ha=area_ha, share=share)
-    _write_project(scene, folder, statistics)
+    _write_project(scene, folder, statistics, home=home)
 
 
 def _pixel_note(scene: Scene, pixel: WorkingPixel, ratio: float) -> tuple[str, ...]:
@@ -205,7 +214,7 @@ def _areas(mask: Path, scene: Scene, out_ratio: float) -> tuple[float, float]:
     return cropland / 1e4, known / 1e4
 
 
-def _write_project(scene: Scene, folder: Path, statistics: Statistics) -> None:
+def _write_project(scene: Scene, folder: Path, statistics: Statistics, *, home: Path) -> None:
     numbers = [scene.bands.index(band) + 1 for band in statistics.bands[:3]]
     shown = (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else numbers[0]
     write_qgis(
@@ -217,4 +226,5 @@ def _write_project(scene: Scene, folder: Path, statistics: Statistics) -> None:
         probability=folder / "probability.tif",
         mask=folder / "mask.tif",
         parcels=folder / "parcels.gpkg",
+        home=home,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ def record(
     statistics: Statistics,
     found: Mapping[str, Any],
     options: Mapping[str, Any],
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     """Plain values: inputs, model, statistics (which `--statistics` takes again), options, what was found, notes."""
     return {
@@ -56,7 +57,7 @@ def record(
         "statistics": statistics.to_json(),
         "options": dict(options),
         "found": dict(found),
-        "notes": list(scene.notes),
+        "notes": list(notes),
     }
 
 

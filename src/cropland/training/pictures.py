@@ -66,9 +66,9 @@ def _show(row: Sequence[Axes], chip: Chip, probability: np.ndarray, mask: np.nda
     row[1].imshow(np.ma.masked_equal(chip.target, 255), vmin=0, vmax=1, cmap="YlGn", interpolation="nearest")
     row[2].imshow(np.ma.masked_equal(probability, 255), vmin=0, vmax=254, cmap="magma")
     row[3].imshow(_errors(mask, chip.target), interpolation="nearest")
-    titles = (f"{chip.group} {chip.id}", "label", "probability", f"right {right:.1%}; red: false alarm, blue: missed")
+    titles = (chip.id, "label", "probability", f"right {right:.1%}; red: false alarm, blue: missed")
     for axes, title in zip(row, titles, strict=True):
-        axes.set_title(title, fontsize=8)
+        axes.set_title(title, fontsize=8, loc="left")
         axes.axis("off")
 
 

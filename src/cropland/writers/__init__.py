@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyogrio.errors import DataSourceError
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from rasterio.errors import RasterioError
 
 from cropland.errors import OutputError
@@ -25,5 +25,5 @@ def replacing(out: Path) -> Iterator[Path]:
             hidden.replace(out)
         finally:
             hidden.unlink(missing_ok=True)
-    except (OSError, RasterioError, DataSourceError) as error:
+    except (OSError, RasterioError, DataLayerError, DataSourceError, FeatureError) as error:
         raise OutputError(f"{out} cannot be written ({error}); choose another place or make room") from error
