@@ -11,28 +11,29 @@ import torch
 from jaxtyping import Float32
 from torch import nn
 
-from cropland.data.chips import ChipFolder
+from cropland.data.chips import Chip, ChipFolder
 from cropland.data.statistics import Statistics
 from cropland.evaluation.confusion import best_threshold, count_at, histogram
 from cropland.evaluation.predict import Predict, chip_probability, only_bands
 from cropland.model import WorkingPixel
 from cropland.recipe import Recipe
 
-COARSER = 1.5  # a chip this many times coarser than a working pixel cannot be judged there
+COARSER = 1.5  # a chip this many times coarser than a working pixel cannot be judged there,
+LEAST = 64  # nor one that has fewer working pixels than this along an edge, unless it is judged at its own pixel
 
 
 @dataclass(frozen=True)
 class Score:
-    """Validation at each working pixel: pooled IoU at the best threshold; and a warning if the model says one thing
-    only."""
+    """Validation at each working pixel, and over all of them.
+
+    Threshold and IoU of a working pixel are of the chips that hold both classes: chips of one class, however many there
+    are, say nothing of where a field ends. `iou` is pooled over all chips, the mean over the working pixels: what
+    decides which epoch is best. `share` of the known pixels is called cropland at the first working pixel.
+    """
 
     pixels: tuple[WorkingPixel, ...]
-    share: float  # of known pixels called cropland, at the first working pixel
-
-    @property
-    def iou(self) -> float:
-        """The mean over the working pixels: what decides which epoch is best."""
-        return fmean(pixel.iou for pixel in self.pixels)
+    iou: float
+    share: float
 
     @property
     def warning(self) -> str | None:
@@ -54,10 +55,11 @@ def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: 
     """Predict every validation chip at every working pixel."""
     predict = predictor(network)
     chosen = recipe.validation.working_pixels or (float(chips.index["pixel_m"].median()),)
-    levels = {pixel_m: _levels(predict, chips, recipe.bands, pixel_m, statistics) for pixel_m in chosen}
-    pixels = tuple(_working_pixel(pixel_m, level) for pixel_m, level in levels.items())
-    first = count_at(levels[chosen[0]], pixels[0].threshold)
-    return Score(pixels, (first.tp + first.fp) / max(1, first.total))
+    levels = [_levels(predict, chips, recipe.bands, pixel_m, statistics) for pixel_m in chosen]
+    pixels = tuple(_working_pixel(pixel_m, mixed) for pixel_m, (mixed, _) in zip(chosen, levels, strict=True))
+    counts = [count_at(every, pixel.threshold) for pixel, (_, every) in zip(pixels, levels, strict=True)]
+    first = counts[0]
+    return Score(pixels, fmean(count.iou for count in counts), (first.tp + first.fp) / max(1, first.total))
 
 
 def predictor(network: nn.Module) -> Predict:
@@ -79,12 +81,20 @@ def _working_pixel(pixel_m: float, levels: np.ndarray) -> WorkingPixel:
     return WorkingPixel(pixel_m, count_at(levels, threshold).iou, threshold)
 
 
+def _fits(chip: Chip, pixel_m: float) -> bool:
+    ratio = pixel_m / chip.pixel_m
+    return bool(1 / COARSER <= ratio <= max(COARSER, min(chip.target.shape) / LEAST))
+
+
 def _levels(
     predict: Predict, chips: ChipFolder, bands: tuple[str, ...], pixel_m: float, statistics: Statistics | None
-) -> np.ndarray:
-    total = np.zeros((2, 255), np.int64)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Histograms of probability by class, over the chips that hold both classes (all, if none does) and over all."""
+    mixed, every = np.zeros((2, 2, 255), np.int64)
     for number in range(len(chips)):
         chip = only_bands(chips.read(number), chips.bands, bands)
-        if chip.pixel_m <= COARSER * pixel_m:
-            total += histogram(chip_probability(chip, predict, pixel_m=pixel_m, statistics=statistics), chip.target)
-    return total
+        if _fits(chip, pixel_m):
+            levels = histogram(chip_probability(chip, predict, pixel_m=pixel_m, statistics=statistics), chip.target)
+            every += levels
+            mixed += levels if levels.any(1).all() else 0
+    return (mixed if mixed.any() else every), every
