@@ -3,6 +3,7 @@
 import difflib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Parameter
@@ -47,6 +48,8 @@ def app(verb: str | None = None) -> App:
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command line; errors become one line on stderr and the exit status."""
     tokens = sys.argv[1:] if tokens is None else tokens
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # libraries talk to developers; what a person must know is printed as a note
     os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL's own warnings; what matters comes as an error
     try:
         commands = app(_verb(tokens))

@@ -73,7 +73,7 @@ class MapResult:
         speed = self.megapixels / self.seconds
         return (
             f"{self.scene.name}: {self.area_ha:,.1f} ha of cropland ({self.area_ha * 15:,.0f} mu), {self.share:.1%} of "
-            f"{self.known_ha:,.1f} ha, {self.parcels:,} parcels; {self.seconds:.1f} s, {speed:.2f} Mpx/s"
+            f"{self.known_ha:,.1f} ha, parcels: {self.parcels:,}; {self.seconds:.1f} s, {speed:.2f} Mpx/s"
         )
 
 
