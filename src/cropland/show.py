@@ -186,6 +186,6 @@ def _layers(seen: dict[str, Any]) -> Table:
     for name in ("channels", "stride", "parameters", "multiply-adds"):
         table.add_column(name, justify="right")
     for layer in seen["layers"]:
-        numbers = (layer["channels"], layer["stride"], layer["parameters"], layer["multiply_adds"])
+        numbers = (layer["channels"], layer["stride"], layer["parameters"], round(layer["multiply_adds"]))
         table.add_row(layer["name"], *(f"{number:,.12g}" for number in numbers))
     return table
