@@ -31,6 +31,7 @@ def curves(rows: Sequence[dict[str, Any]], run: Path) -> None:
     right.legend(title="working pixel", frameon=False)
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(run / "curves.png", dpi=110)
 

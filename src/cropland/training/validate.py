@@ -54,7 +54,7 @@ class Score:
 def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: Statistics | None) -> Score:
     """Predict every validation chip at every working pixel."""
     predict = predictor(network)
-    chosen = recipe.validation.working_pixels or (float(chips.index["pixel_m"].median()),)
+    chosen = recipe.validation.working_pixels or (float(f"{chips.index['pixel_m'].median():.3g}"),)
     levels = [_levels(predict, chips, recipe.bands, pixel_m, statistics) for pixel_m in chosen]
     pixels = tuple(_working_pixel(pixel_m, mixed) for pixel_m, (mixed, _) in zip(chosen, levels, strict=True))
     counts = [count_at(every, pixel.threshold) for pixel, (_, every) in zip(pixels, levels, strict=True)]
