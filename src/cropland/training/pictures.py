@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cropland.data.chips import Chip, ChipFolder
+from cropland.data.statistics import Statistics
 from cropland.evaluation.confusion import count
+from cropland.evaluation.pictures import verdict
 from cropland.evaluation.predict import Predict, chip_probability, only_bands
+from cropland.evaluation.score import Picture
 from cropland.model import Model
 
 if TYPE_CHECKING:
@@ -61,25 +64,22 @@ def _judge(predict: Predict, chip: Chip, model: Model) -> tuple[float, Chip, np.
 
 
 def _show(row: Sequence[Axes], chip: Chip, probability: np.ndarray, mask: np.ndarray, right: float) -> None:
-    low, high = np.percentile(chip.image.values[:, chip.image.valid], (2, 98))
-    picture = np.moveaxis(chip.image.values[:3], 0, -1)
-    row[0].imshow(np.clip((picture - low) / max(high - low, 1e-6), 0, 1))
+    rgb = _stretched(chip)
+    row[0].imshow(rgb)
     row[1].imshow(np.ma.masked_equal(chip.target, 255), vmin=0, vmax=1, cmap="YlGn", interpolation="nearest")
     row[2].imshow(np.ma.masked_equal(probability, 255), vmin=0, vmax=254, cmap="magma")
-    row[3].imshow(_errors(mask, chip.target), interpolation="nearest")
-    titles = (chip.id, "label", "probability", f"right {right:.1%}; red: false alarm, blue: missed")
+    row[3].imshow(verdict(Picture(rgb, mask, chip.target)), interpolation="nearest")
+    titles = (chip.id, "label", "probability", f"right {right:.1%}; orange: false alarm, blue: missed")
     for axes, title in zip(row, titles, strict=True):
         axes.set_title(title, fontsize=8, loc="left")
         axes.axis("off")
 
 
-def _errors(mask: np.ndarray, target: np.ndarray) -> np.ndarray:
-    colours = np.full((*mask.shape, 3), 0.85)
-    known = (mask != 255) & (target != 255)
-    colours[known & (mask == 1) & (target == 1)] = (0.55, 0.75, 0.45)
-    colours[known & (mask == 1) & (target == 0)] = (0.85, 0.15, 0.15)
-    colours[known & (mask == 0) & (target == 1)] = (0.15, 0.3, 0.85)
-    return colours
+def _stretched(chip: Chip) -> np.ndarray:
+    """The first three bands (one band three times) as 8-bit, between the percentiles of the chip's scene."""
+    statistics = Statistics((), chip.low, chip.high)
+    shown = np.resize(statistics.normalise(chip.image.values, chip.image.valid)[:3], (3, *chip.target.shape))
+    return np.moveaxis(shown.clip(0, 1) * 255, 0, -1).astype(np.uint8)
 
 
 def _figure(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, Any]:
