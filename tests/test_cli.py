@@ -32,7 +32,8 @@ def test_help_lists_every_verb_in_a_moment():
         assert done.returncode == 0 and all(verb in done.stdout for verb in cli.VERBS)
         return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before.ru_utime
 
-    # Compiled once, as everywhere but where somebody forbids it. The best of a few: other processes slow this one down through caches and memory, never up.
+    # Compiled once, as everywhere but where somebody forbids it. The best of a few: other processes slow this one down
+    # through caches and memory, never up.
     assert min(seconds() for _ in range(5)) < 0.3
 
 
