@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-export PYTHONWARNDEFAULTENCODING := 1
+PYTEST := PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -m pytest -n 2
 # Where this is set every start compiles every import anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -17,10 +17,10 @@ demo: .venv/installed  ## Map the two sample scenes into demo/
 	$(BIN)/cropland demo --out demo
 
 test: .venv/developer  ## The whole suite, in minutes
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
 soak: .venv/developer  ## The suite with the longer forms of its tests
-	$(BIN)/python -m pytest -n 2 -m '' --hypothesis-profile=soak
+	$(PYTEST) -m '' --hypothesis-profile=soak
 
 check: .venv/developer  ## Format, lint, types, layers
 	$(BIN)/ruff format --check
