@@ -29,7 +29,7 @@ class Bar:
 
     def tell(self, sentence: str) -> None:
         """Print a sentence above the bar."""
-        self.progress.console.print(sentence)
+        self.progress.console.print(sentence, soft_wrap=True)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ from cropland.training.memory import micro_batch
 from cropland.training.objective import Objective, make_objective, require_finite
 from cropland.training.optimizer import make_optimizer, set_rate, update_average
 from cropland.training.progress import progress_bar
-from cropland.training.validate import Score, validate
+from cropland.training.validate import Score, says_one_thing, validate
 
 SAVE_EVERY_S = 60.0
 
@@ -115,8 +115,9 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
             tensorboard.show(row, run)
             place = place.after(epoch, score, average)
             journal.save_state(run, _state(network, average, optimizer, place))
-            pictures.curves(journal.read(run), run)
-            bar.tell(_sentence(row, score))
+            rows = journal.read(run)
+            pictures.curves(rows, run)
+            bar.tell(_sentence(rows, score))
     average.load_state_dict(place.best)
     return finish(average, recipe, check, statistics, run)
 
@@ -239,6 +240,8 @@ def _resume(
     return Place(**state["place"])
 
 
-def _sentence(row: Mapping[str, Any], score: Score) -> str:
-    said = f"epoch {row['epoch'] + 1}: loss {row['loss']:.4f}, validation IoU {score.iou:.4f}"
-    return f"{said}\n{score.warning}" if score.warning else said
+def _sentence(rows: Sequence[Mapping[str, Any]], score: Score) -> str:
+    """What is said of the last epoch; a model that says one thing only is called out when it has done so twice."""
+    said = f"epoch {rows[-1]['epoch'] + 1}: loss {rows[-1]['loss']:.4f}, validation IoU {score.iou:.4f}"
+    twice = len(rows) > 1 and all(says_one_thing(row["share"]) for row in rows[-2:])
+    return f"{said}\n{score.warning}" if twice else said

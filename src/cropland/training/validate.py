@@ -38,9 +38,9 @@ class Score:
     @property
     def warning(self) -> str | None:
         """What is said of a model that calls everything or nothing cropland."""
-        if 0.005 < self.share < 0.995:
+        if not says_one_thing(self.share):
             return None
-        said = "nothing" if self.share <= 0.005 else "everything"
+        said = "nothing" if self.share < 0.5 else "everything"
         return (
             f"the model calls {said} cropland: look whether the labels lie on the imagery, whether both classes are "
             f"there (share_cropland in index.parquet), and try a lower training.learning_rate"
@@ -49,6 +49,11 @@ class Score:
     def row(self) -> dict[str, Any]:
         """Plain values for the journal."""
         return {"iou": self.iou, "share": self.share, "pixels": [vars(pixel) for pixel in self.pixels]}
+
+
+def says_one_thing(share: float) -> bool:
+    """Whether a model that calls this share cropland says 'all' or 'nothing'."""
+    return not 0.005 < share < 0.995
 
 
 def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: Statistics | None) -> Score:
