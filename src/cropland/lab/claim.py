@@ -1,0 +1,121 @@
+"""What people say of a network, in words, and the rule by which numbers decide whether it holds: `claims/NAME.toml`.
+
+[KEY]                       a claim; its finding's name is the file's name, a full stop, and KEY
+claim, how, answer, advice  {en = "...", zh = "..."}; `answer` speaks of the numbers: "{speedup} times as fast"
+guess                       optional, {en, zh}: a question that the reader answers before the reveal
+code                        lines of plain PyTorch that reproduce it
+decides, holds, in_part     the number that decides; it holds at or beyond `holds`, in part at or beyond `in_part`
+[labels]                    Chinese for the labels of pictures and notes; # stands for any number
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from cropland.lab.finding import Finding
+from cropland.lab.number import Number
+
+FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+class Verdict(StrEnum):
+    """What the numbers say of a claim."""
+
+    HOLDS = "holds"
+    IN_PART = "holds in part"
+    DOES_NOT = "does not hold"
+    NOT_DECIDED = "not decided"
+    NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Words:
+    """The same in both languages."""
+
+    en: str
+    zh: str
+
+    def filled(self, numbers: Mapping[str, Number]) -> Words:
+        """With numbers in the place of their names."""
+        return Words(self.en.format_map(numbers), self.zh.format_map(numbers))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, how it is measured, what the numbers answer, what to do, and the limits of the verdict."""
+
+    claim: Words
+    how: Words
+    answer: Words
+    advice: Words
+    code: str
+    decides: str
+    holds: float
+    in_part: float
+    guess: Words | None = None
+
+    def verdict(self, finding: Finding) -> Verdict:
+        """What the deciding number says; not measured if it is not there."""
+        number = finding.numbers.get(self.decides)
+        return Verdict.NOT_MEASURED if number is None else decide(number, holds=self.holds, in_part=self.in_part)
+
+
+def decide(number: Number, *, holds: float, in_part: float) -> Verdict:
+    """The verdict where the whole interval lies on one side of each limit; else not decided.
+
+    Where `holds` is the smaller limit, less is better.
+    """
+    sign = 1.0 if holds >= in_part else -1.0
+    low, high = sorted((sign * number.low, sign * number.high))
+    if low >= sign * holds:
+        return Verdict.HOLDS
+    if high < sign * in_part:
+        return Verdict.DOES_NOT
+    if low >= sign * in_part and high < sign * holds:
+        return Verdict.IN_PART
+    return Verdict.NOT_DECIDED
+
+
+def split(finding: str) -> tuple[str, str]:
+    """Experiment and key of a finding's name."""
+    experiment, _, key = finding.partition(".")
+    return experiment, key
+
+
+@cache
+def claims(experiment: str) -> dict[str, Claim]:
+    """The claims of an experiment, by key, in order."""
+    return {key: _claim(its) for key, its in _file(experiment).items() if key != "labels"}
+
+
+@cache
+def chapters() -> dict[str, dict[str, Words]]:
+    """Title and lead of every chapter, in the order of the report."""
+    return {
+        name: {part: Words(**words) for part, words in its.items()} for name, its in _file("labels")["chapters"].items()
+    }
+
+
+def label(english: str, experiment: str) -> Words:
+    """A label of a picture in both languages; one that no file knows stays as it is."""
+    pattern, figures = FIGURE.sub("#", english), FIGURE.findall(english)
+    known = {**_file("labels")["labels"], **_file(experiment).get("labels", {})}
+    chinese = known.get(english, known.get(pattern, english))
+    return Words(english, re.sub("#", lambda _: figures.pop(0) if figures else "#", chinese))
+
+
+@cache
+def _file(name: str) -> dict[str, Any]:
+    return tomllib.loads((files("cropland.lab") / "claims" / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def _claim(values: Mapping[str, Any]) -> Claim:
+    read: dict[str, Any] = {name: Words(**v) if isinstance(v, dict) else v for name, v in values.items()}
+    return Claim(**read)

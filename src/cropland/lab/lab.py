@@ -1,0 +1,125 @@
+"""Run experiments and write what they found; reading starts here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cropland.catalog import find, names, nearest
+from cropland.errors import InputError
+from cropland.lab import report
+from cropland.lab.budget import FULL, QUICK, Budget
+from cropland.lab.claim import chapters, claims, split
+from cropland.lab.finding import Finding
+from cropland.lab.results import Results, this_machine
+from cropland.training.device import choose_device
+
+Step = Callable[[Finding], None]
+SHELF = "lab.experiments"
+OWN_BUDGET = ("tricks",)  # hours, not minutes: only when asked for by name
+
+
+def command(
+    *names_: Annotated[str, Parameter(name="names")],
+    quick: bool = False,
+    device: str | None = None,
+    out: Path = Path("lab"),
+    chips: Path | None = None,
+    network: str | None = None,
+    join: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
+) -> None:
+    """Measure what is said of the network on this machine, and write a report.
+
+    Every experiment states a claim, measures it, and says whether it holds here. The report is one file in English and
+    Chinese that needs no network.
+
+    Example:
+
+        cropland lab --quick
+        cropland lab separable atrous
+        cropland lab network --network file.py:Name
+        cropland lab --join cpu/results.json gpu/results.json
+
+    Parameters
+    ----------
+    names_
+        Experiments or chapters; default: all but `tricks`, which takes hours.
+    quick
+        Under four minutes on two cores: smaller images, fewer repeats, nothing trained.
+    device
+        cpu or cuda; default: cuda where there is one.
+    out
+        The folder for results.json and report.html.
+    chips
+        A chip folder to train on; default: the sample that ships.
+    network
+        The network that the experiment `network` takes apart: `unet`, `file.py:Name`, a recipe or a model.
+    join
+        results.json of several machines, for one report with a column for each.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    if join:
+        console.print(str(report.write([Results.load(path) for path in join], out)))
+        return
+    where = choose_device(device)
+    budget = replace(QUICK if quick else FULL, chips=chips, network=network)
+    chosen = choose(names_)
+    with _progress(sum(len(claims(name)) for name in chosen), console) as step:
+        run(chosen, where, budget, out, step=step)
+    console.print(f"{out / 'results.json'}\n{out / 'report.html'}")
+
+
+def choose(asked: Sequence[str]) -> list[str]:
+    """The experiments of these names or chapters, in the order of the report; `InputError` names the nearest."""
+    order = list(chapters())
+    known = sorted(names(SHELF), key=lambda name: (order.index(chapter(name)), name))
+    wanted = asked or [name for name in order if name not in OWN_BUDGET]
+    for name in wanted:
+        if name not in known and name not in order:
+            raise InputError(f"no experiment '{name}'; {nearest(name, sorted({*known, *order}))}")
+    return [name for name in known if name in wanted or chapter(name) in wanted]
+
+
+def chapter(experiment: str) -> str:
+    """The chapter of an experiment: the word before the first underscore."""
+    return experiment.partition("_")[0]
+
+
+def run(chosen: Sequence[str], device: torch.device, budget: Budget, out: Path, *, step: Step) -> Results:
+    """Run the experiments one after the other; what is finished is on disk, whatever happens to the next."""
+    out.mkdir(parents=True, exist_ok=True)
+    machine, findings = this_machine(device), list[Finding]()
+    try:
+        for name in chosen:
+            for finding in find(SHELF, name)(device, budget):
+                findings.append(finding)
+                step(finding)
+    finally:
+        results = Results(machine, budget.name, tuple(findings))
+        results.save(out)
+        report.write([results], out)
+    return results
+
+
+@contextmanager
+def _progress(total: int, console: Console) -> Iterator[Step]:
+    """A bar over the claims, with their rate and the time left; every verdict is said above it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("measuring", total=total)
+
+        def step(finding: Finding) -> None:
+            experiment, key = split(finding.claim)
+            claim = claims(experiment)[key]
+            bar.console.print(f"[bold]{claim.verdict(finding)}[/]: {claim.claim.en}")
+            bar.update(task, advance=1, description=experiment)
+
+        yield step

@@ -1,0 +1,142 @@
+"""The page that a learner reads: one file, English and Chinese, a column for every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from string import Template
+
+from cropland import __version__
+from cropland.lab.claim import Claim, Verdict, Words, chapters, claims, label, split
+from cropland.lab.draw import draw, spans
+from cropland.lab.finding import Finding
+from cropland.lab.results import Results
+
+GPU = "a GPU"  # the column that says 'not measured' until one has been
+
+
+def write(machines: Sequence[Results], folder: Path) -> Path:
+    """Write report.html, by renaming."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "report.html"
+    path.with_suffix(".new").write_text(page(machines), encoding="utf-8")
+    return path.with_suffix(".new").replace(path)
+
+
+def page(machines: Sequence[Results]) -> str:
+    """The report as HTML, from results alone."""
+    template = Template((files("cropland.lab") / "report.html").read_text(encoding="utf-8"))
+    order = list(dict.fromkeys(finding.claim for each in machines for finding in each.findings))
+    parts = {name: list(keys) for name, keys in groupby(order, _chapter)}
+    return template.substitute(
+        version=__version__,
+        machines="".join(map(_machine, machines)),
+        contents="".join(f'<a href="#{name}">{spans(chapters()[name]["title"])}</a>' for name in parts),
+        summary=_summary(order, machines),
+        chapters="".join(_section(name, keys, machines) for name, keys in parts.items()),
+    )
+
+
+def _chapter(name: str) -> str:
+    return split(name)[0].partition("_")[0]
+
+
+def _say(text: str, experiment: str = "labels") -> Words:
+    return label(text, experiment)
+
+
+def _machine(its: Results) -> str:
+    about = its.machine
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    facts = (
+        *((about["features"], ""), (f"{about['cores']}", "cores"), (f"{about['threads']}", "threads")),
+        *((f"{about['memory_gb']:g} GB", "memory"), (its.budget, "budget")),
+    )
+    said = " · ".join(
+        f"{spans(_say(name))} {escape(value)}".strip() if name else escape(value) for value, name in facts
+    )
+    small = f"{escape(about['system'])}, {escape(versions)}, {escape(about['when'])}"
+    return f"<p class=machine><b>{escape(its.name)}</b> {said}<br><small>{small}</small></p>"
+
+
+def _summary(order: Sequence[str], machines: Sequence[Results]) -> str:
+    columns = [its.name for its in machines] + [GPU] * all(its.machine["kind"] == "cpu" for its in machines)
+    head = "".join(f"<th>{spans(_say(name))}</th>" for name in columns)
+    rows = []
+    for name in order:
+        experiment, key = split(name)
+        claim = claims(experiment)[key]
+        cells = "".join(f"<td>{_chip(_verdict(claim, _of(its, name)))}</td>" for its in machines)
+        cells += f"<td>{_chip(Verdict.NOT_MEASURED)}</td>" * (len(columns) - len(machines))
+        rows.append(f'<tr><td><a href="#{name}">{spans(claim.claim)}</a></td>{cells}</tr>')
+    table = f"<thead><tr><th>{spans(_say('claim'))}</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    return f'<div class="scroll"><table>{table}</table></div>'
+
+
+def _of(its: Results, name: str) -> Finding | None:
+    return next((finding for finding in its.findings if finding.claim == name), None)
+
+
+def _verdict(claim: Claim, finding: Finding | None) -> Verdict:
+    return Verdict.NOT_MEASURED if finding is None else claim.verdict(finding)
+
+
+def _chip(verdict: Verdict) -> str:
+    return f'<b class="verdict {verdict.name.lower().replace("_", "-")}">{spans(_say(verdict.value))}</b>'
+
+
+def _section(name: str, keys: Sequence[str], machines: Sequence[Results]) -> str:
+    words = chapters()[name]
+    title = f'<h2 id="{name}">{spans(words["title"])}</h2><p class="lead">{spans(words["about"])}</p>'
+    return title + "".join(_article(key, machines) for key in keys)
+
+
+def _article(name: str, machines: Sequence[Results]) -> str:
+    experiment, key = split(name)
+    claim = claims(experiment)[key]
+    measured = "".join(_measured(claim, its, name, alone=len(machines) == 1) for its in machines)
+    if claim.guess:
+        measured = f'<details class="guess"><summary>{spans(claim.guess)}</summary>{measured}</details>'
+    parts = (("how it is measured", claim.how), ("the verdict's rule", _rule(claim)), ("in practice", claim.advice))
+    more = "".join(f"<dt>{spans(_say(name))}</dt><dd>{spans(words)}</dd>" for name, words in parts)
+    reproduce = f"<summary>{spans(_say('reproduce it in plain PyTorch'))}</summary>"
+    code = f"<details>{reproduce}<pre>{escape(claim.code.strip())}</pre></details>"
+    return f'<article id="{name}"><h3>{spans(claim.claim)}</h3>{measured}<dl>{more}</dl>{code}</article>'
+
+
+def _measured(claim: Claim, its: Results, name: str, *, alone: bool) -> str:
+    finding = _of(its, name) or Finding(name)
+    experiment = split(name)[0]
+
+    def say(text: str) -> Words:
+        return label(text, experiment)
+
+    where = "" if alone else f"<small>{escape(its.name)}</small>"
+    answer = spans(claim.answer.filled(finding.numbers)) if finding.numbers else spans(say(finding.missing))
+    notes = "".join(f'<p class="soft">{spans(say(note))}</p>' for note in finding.notes)
+    charts = "".join(draw(chart, say) for chart in finding.charts)
+    said = f'<p class="answer">{_chip(claim.verdict(finding))} {where} {answer}</p>'
+    return f'{said}{notes}<div class="charts">{charts}</div>{_table(finding)}'
+
+
+def _rule(claim: Claim) -> Words:
+    """The limits in a sentence."""
+    least = claim.holds >= claim.in_part
+    en, zh = ("at least", "不小于") if least else ("at most", "不大于")
+    part = (claim.holds != claim.in_part) * 1
+    name, holds, half = claim.decides, f"{claim.holds:g}", f"{claim.in_part:g}"
+    return Words(
+        f"Holds where {name} is {en} {holds}{f', in part where it is {en} {half}' * part}, else it does not; "
+        "not decided where the interval crosses a limit.",
+        f"{name} {zh} {holds} 时成立{f'，{zh} {half} 时部分成立' * part}，否则不成立；区间跨越界限时不能判定。",
+    )
+
+
+def _table(finding: Finding) -> str:
+    if not finding.numbers:
+        return ""
+    rows = "".join(f"<tr><td><code>{n}</code></td><td>{escape(f'{v}')}</td></tr>" for n, v in finding.numbers.items())
+    return f"<details><summary>{spans(_say('all numbers'))}</summary><table>{rows}</table></details>"
