@@ -37,7 +37,7 @@ clean:          ## Remove what make made
 .venv/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "cropland needs Python 3.11 or newer with venv (Debian, Ubuntu: apt install python3-venv); or say make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(PIP) install --no-compile -c constraints.txt -e .
+	$(PIP) install --no-compile -c constraints.txt -e '.[fused]'
 	@touch $@
 
 .venv/developer: .venv/installed

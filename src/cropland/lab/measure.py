@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from cropland.lab.number import Number, quartiles
 
 LEAST_S = 2e-3  # a sample shorter than this is made of several calls
 Run = Callable[[], object]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,10 @@ def ratio(slow: Times, fast: Times) -> Number:
     return quartiles(a / b for a, b in zip(slow.samples, fast.samples, strict=True))
 
 
-def on_device(network: nn.Module, device: torch.device) -> nn.Module:
+def on_device(network: Network, device: torch.device) -> Network:
     """The network on a device, in the memory order that convolutions like."""
     # PyTorch's annotations do not know memory_format.
-    moved: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    moved: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved
 
 

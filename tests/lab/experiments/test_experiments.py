@@ -17,7 +17,8 @@ from cropland.lab.finding import Finding
 
 TINY = Budget("tiny", rounds=2, size=32, channels=8, seeds=2, steps=2, every=8)
 EXPERIMENTS = names("lab.experiments")
-CLAIMS = [(name, key) for name in EXPERIMENTS for key in claims(name)]
+WORDS = {path.stem for path in (source_tree.PACKAGE / "lab" / "claims").glob("*.toml")} - {"labels"}
+CLAIMS = [(name, key) for name in sorted(WORDS) for key in claims(name)]
 CPU = torch.device("cpu")
 
 
@@ -72,7 +73,8 @@ def test_the_plain_lines_run(name: str, key: str, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out
 
 
-def test_every_experiment_is_in_a_chapter():
+def test_every_experiment_has_its_claims_and_a_chapter():
+    assert WORDS == {*EXPERIMENTS}
     assert {name.partition("_")[0] for name in EXPERIMENTS} <= set(chapters())
 
 
