@@ -38,6 +38,11 @@ def code_line_count(path: Path) -> int:
     return len(lines)
 
 
+def program_line_count() -> int:
+    """Lines of code without the lab's experiments."""
+    return sum(code_line_count(path) for path in sources() if path.parent != PACKAGE / "lab" / "experiments")
+
+
 def function_lengths() -> list[int]:
     """Lines of every function from `def` to its end, without its docstring."""
     return [length(node) for path in sources() for node in functions(path)]
@@ -63,5 +68,6 @@ def percentiles() -> tuple[float, float]:
 def summary() -> str:
     middle, long = percentiles()
     lines, code = sum(map(line_count, sources())), sum(map(code_line_count, sources()))
-    size = f"src: {lines} lines, {code} of them code, in {len(sources())} files"
+    content = code - program_line_count()
+    size = f"src: {lines} lines, {code} of them code ({content} the lab's experiments), in {len(sources())} files"
     return f"{size}; function median {middle:g}, 90th percentile {long:g} lines"

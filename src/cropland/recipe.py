@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from cropland.errors import RecipeError
 
 Range = tuple[float, float]
+Layout = Literal["channels_last", "channels_first"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class Section(BaseModel):
@@ -79,7 +81,12 @@ class Augmentation(Section):
 
 
 class Training(Section):
-    """The optimizer's batch never changes; memory decides how it is cut. An epoch is `chips_per_epoch` drawn chips."""
+    """The optimizer's batch never changes; memory decides how it is cut. An epoch is `chips_per_epoch` drawn chips.
+
+    The rate rises over the share `warmup`, then follows the `schedule`. `label_smoothing` moves labels towards 1/2 by
+    half of itself. `decay_all`: weight decay on norms and biases too. `layout` is the memory order, `precision` that of
+    forward and backward pass, `auto` what the hardware multiplies fastest. 0 turns off `warmup`, `clip` and `ema`.
+    """
 
     epochs: PositiveInt = 20
     chips_per_epoch: PositiveInt = 512
@@ -87,9 +94,14 @@ class Training(Section):
     learning_rate: PositiveFloat = 1e-3
     encoder_rate: PositiveFloat = 1.0
     weight_decay: float = Field(0.01, ge=0)
+    decay_all: bool = False
     warmup: float = Field(0.05, ge=0, le=1)
-    clip: PositiveFloat = 1.0
+    schedule: Literal["cosine", "constant"] = "cosine"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    clip: float = Field(1.0, ge=0)
     ema: float = Field(0.998, ge=0, lt=1)
+    layout: Layout = "channels_last"
+    precision: Precision = "auto"
     patience: PositiveInt = 1000
     seed: int = 0
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from cropland.blocks.residual import Residual
 from cropland.catalog import find, names
 from cropland.receptive_field import field
 from shaken import shaken
@@ -64,6 +65,16 @@ def test_saved_weights_give_the_same_network(name: str, tmp_path: Path) -> None:
     other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
     x = torch.randn(1, 3, 40, 40)
     assert torch.equal(one(x), other(x))
+
+
+@pytest.mark.parametrize("norm", ["batch_norm", "channel_norm", "group_norm"])
+def test_zero_init_starts_every_residual_unit_as_its_shortcut(norm: str) -> None:
+    units = [part for part in made("resunet", norm=norm, zero_init=True).modules() if isinstance(part, Residual)]
+    assert len(units) == 7  # four on the way down, three on the way up
+    for unit in units:
+        x = torch.randn(1, unit.first.convolution.in_channels, 8, 8)
+        assert torch.equal(unit(x), unit.shortcut(x).relu())
+        assert not torch.equal(shaken(unit)(x), unit.shortcut(x).relu()), "it can learn"
 
 
 @pytest.mark.parametrize("down", ["max_pool", "average_pool", "strided"])

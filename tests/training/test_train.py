@@ -118,7 +118,7 @@ def test_accumulation_gives_the_gradients_of_the_whole_batch(chips: ChipFolder) 
     gradients = []
     for micro in (1, 2, 4):
         network.zero_grad()
-        _step(network, batch, make_objective(small.loss), micro=micro)
+        _step(network, batch, make_objective(small.loss), micro=micro, precision="float32")
         gradients.append(torch.cat([w.grad.flatten() for w in network.parameters() if w.grad is not None]))
     for other in gradients[1:]:
         torch.testing.assert_close(other, gradients[0], rtol=1e-5, atol=1e-7)

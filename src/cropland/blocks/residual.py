@@ -26,5 +26,12 @@ class Residual(nn.Module):
         same = channels_in == channels_out
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1, bias=False)
 
+    def start_as_shortcut(self) -> None:
+        """Let the unit begin as its shortcut alone: the last norm's gamma starts at zero, and is learnt.
+
+        Source: Goyal et al. 2017, arXiv:1706.02677.
+        """
+        nn.init.zeros_(self.norm.weight)
+
     def forward(self, x: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch out height width"]:
         return F.relu(self.norm(self.second(self.first(x))) + self.shortcut(x))

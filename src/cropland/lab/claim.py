@@ -92,15 +92,29 @@ def split(finding: str) -> tuple[str, str]:
 @cache
 def claims(experiment: str) -> dict[str, Claim]:
     """The claims of an experiment, by key, in order."""
-    return {key: _claim(its) for key, its in _file(experiment).items() if key != "labels"}
+    return {key: Claim(**_read(its)) for key, its in _file(experiment).items() if key != "labels"}
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A part of the report: experiments are `NAME`, then `NAME_PART` in the order of `parts`, then the others."""
+
+    title: Words
+    about: Words
+    parts: tuple[str, ...] = ()
 
 
 @cache
-def chapters() -> dict[str, dict[str, Words]]:
-    """Title and lead of every chapter, in the order of the report."""
-    return {
-        name: {part: Words(**words) for part, words in its.items()} for name, its in _file("labels")["chapters"].items()
-    }
+def chapters() -> dict[str, Chapter]:
+    """The chapters by name, in the order of the report."""
+    return {name: Chapter(**_read(its)) for name, its in _file("labels")["chapters"].items()}
+
+
+def place(experiment: str) -> tuple[int, int, str]:
+    """Where an experiment stands in the report; smaller is earlier."""
+    chapter, _, part = experiment.partition("_")
+    parts = ("", *chapters()[chapter].parts)
+    return list(chapters()).index(chapter), parts.index(part) if part in parts else len(parts), part
 
 
 def label(english: str, experiment: str) -> Words:
@@ -116,6 +130,5 @@ def _file(name: str) -> dict[str, Any]:
     return tomllib.loads((files("cropland.lab") / "claims" / f"{name}.toml").read_text(encoding="utf-8"))
 
 
-def _claim(values: Mapping[str, Any]) -> Claim:
-    read: dict[str, Any] = {name: Words(**v) if isinstance(v, dict) else v for name, v in values.items()}
-    return Claim(**read)
+def _read(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: Words(**value) if isinstance(value, dict) else value for name, value in values.items()}

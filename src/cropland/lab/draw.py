@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
@@ -33,10 +34,11 @@ def draw(chart: Chart, say: Say) -> str:
 
 
 def spans(words: Words) -> str:
-    """Both languages, one of which the page shows."""
-    if words.en == words.zh:
-        return escape(words.en)
-    return f'<span class="en">{escape(words.en)}</span><span class="zh" lang="zh">{escape(words.zh)}</span>'
+    """Both languages, one of which the page shows; what stands in backticks is code."""
+    english, chinese = (re.sub("`([^`]+)`", r"<code>\1</code>", escape(said)) for said in (words.en, words.zh))
+    if english == chinese:
+        return english
+    return f'<span class="en">{english}</span><span class="zh" lang="zh">{chinese}</span>'
 
 
 def _lines(chart: Lines, say: Say) -> str:
@@ -83,8 +85,10 @@ def _row_line(y: Scale, at: float) -> str:
 
 
 def _column_line(x: Scale, at: float) -> str:
-    bottom = HEIGHT - BOTTOM
-    return f'<path class="grid" d="M{x(at):.1f} {TOP}V{bottom}"/>' + _figure(at, x(at), bottom + 16, "middle")
+    bottom, place = HEIGHT - BOTTOM, x(at)
+    anchor = "end" if place > WIDTH - RIGHT - 8 else "middle"  # the last one would be cut
+    edge = WIDTH - 2 if anchor == "end" else place
+    return f'<path class="grid" d="M{place:.1f} {TOP}V{bottom}"/>' + _figure(at, edge, bottom + 16, anchor)
 
 
 def _bars(chart: Bars, say: Say) -> str:
@@ -96,7 +100,8 @@ def _bars(chart: Bars, say: Say) -> str:
     rows = "".join(_bar(name, number, x, zero, ROW * row, say) for row, (name, number) in enumerate(chart.bars.items()))
     height = ROW * len(values) + 4
     line = "".join(f'<path class="level" d="M{x(level):.1f} 0V{height}"/>' for level in levels)
-    return _svg(height, rows + line) + f'<p class="axis">{spans(say(chart.unit))}</p>'
+    mark = "".join(f" · {spans(say(f'dashed line at {level:.3g}'))}" for level in levels)
+    return _svg(height, rows + line) + f'<p class="axis">{spans(say(chart.unit))}{mark}</p>'
 
 
 def _bar(name: str, number: Number, x: Scale, zero: float, top: float, say: Say) -> str:

@@ -17,7 +17,7 @@ from cropland.catalog import find, names, nearest
 from cropland.errors import InputError
 from cropland.lab import report
 from cropland.lab.budget import FULL, QUICK, Budget
-from cropland.lab.claim import chapters, claims, split
+from cropland.lab.claim import chapters, claims, place, split
 from cropland.lab.finding import Finding
 from cropland.lab.results import Results, this_machine
 from cropland.training.device import choose_device
@@ -79,18 +79,12 @@ def command(
 
 def choose(asked: Sequence[str]) -> list[str]:
     """The experiments of these names or chapters, in the order of the report; `InputError` names the nearest."""
-    order = list(chapters())
-    known = sorted(names(SHELF), key=lambda name: (order.index(chapter(name)), name))
-    wanted = asked or [name for name in order if name not in OWN_BUDGET]
+    known = sorted(names(SHELF), key=place)
+    wanted = asked or [name for name in chapters() if name not in OWN_BUDGET]
     for name in wanted:
-        if name not in known and name not in order:
-            raise InputError(f"no experiment '{name}'; {nearest(name, sorted({*known, *order}))}")
-    return [name for name in known if name in wanted or chapter(name) in wanted]
-
-
-def chapter(experiment: str) -> str:
-    """The chapter of an experiment: the word before the first underscore."""
-    return experiment.partition("_")[0]
+        if name not in known and name not in chapters():
+            raise InputError(f"no experiment '{name}'; {nearest(name, sorted({*known, *chapters()}))}")
+    return [name for name in known if name in wanted or name.partition("_")[0] in wanted]
 
 
 def run(chosen: Sequence[str], device: torch.device, budget: Budget, out: Path, *, step: Step) -> Results:

@@ -57,7 +57,7 @@ def mean_of_seeds(samples: Sequence[float]) -> Number:
 def _three_digits(value: float) -> str:
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "−∞"}.get(value, "–")
-    if value == 0 or 1e-3 <= abs(value) < 1e6:
+    if value == 0 or 1e-3 <= abs(value) < 1e9:
         digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
         return f"{value:,.{digits}f}".replace("-", "−")
     return f"{value:.1e}".replace("-", "−")

@@ -34,7 +34,7 @@ def page(machines: Sequence[Results]) -> str:
     return template.substitute(
         version=__version__,
         machines="".join(map(_machine, machines)),
-        contents="".join(f'<a href="#{name}">{spans(chapters()[name]["title"])}</a>' for name in parts),
+        contents="".join(f'<a href="#{name}">{spans(chapters()[name].title)}</a>' for name in parts),
         summary=_summary(order, machines),
         chapters="".join(_section(name, keys, machines) for name, keys in parts.items()),
     )
@@ -90,7 +90,7 @@ def _chip(verdict: Verdict) -> str:
 
 def _section(name: str, keys: Sequence[str], machines: Sequence[Results]) -> str:
     words = chapters()[name]
-    title = f'<h2 id="{name}">{spans(words["title"])}</h2><p class="lead">{spans(words["about"])}</p>'
+    title = f'<h2 id="{name}">{spans(words.title)}</h2><p class="lead">{spans(words.about)}</p>'
     return title + "".join(_article(key, machines) for key in keys)
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,18 +20,20 @@ from torch import nn
 
 from cropland.data import cut
 from cropland.data.batches import Batch, Sampler, batches
-from cropland.data.chips import ChipFolder, open_chips
+from cropland.data.chips import INDEX, ChipFolder, open_chips
 from cropland.data.read_labels import LabelOptions
 from cropland.demo import FIELDS, FOLDER, TILE
-from cropland.lab.measure import on_device
+from cropland.lab.measure import synchronise
 from cropland.lab.number import Number, mean_of_seeds
 from cropland.model import build_network
 from cropland.recipe import Recipe, read_recipe
+from cropland.training.device import autocast, place_batch, place_network
 from cropland.training.objective import make_objective
 from cropland.training.optimizer import make_optimizer, set_rate, update_average
 from cropland.training.validate import validate
 
 Change = Callable[[nn.Module], nn.Module]
+ENDLESS = 10**9  # steps that no training takes: its seconds end it
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,8 @@ class Trial:
 
 
 def small_recipe(*settings: str) -> Recipe:
-    """The small recipe that ships, with settings such as `network.options.up=transposed` laid over it."""
-    return read_recipe(FOLDER / "small.toml", settings)
+    """The small recipe that ships in single precision, with settings such as `network.options.up=transposed`."""
+    return read_recipe(FOLDER / "small.toml", ("training.precision=float32", *settings))
 
 
 @cache
@@ -63,27 +70,45 @@ def _sample_chips() -> Path:
 
 
 def trial(
-    recipe: Recipe, chips: ChipFolder, device: torch.device, *, seed: int, steps: int, change: Change | None = None
+    recipe: Recipe,
+    chips: ChipFolder,
+    device: torch.device,
+    *,
+    seed: int,
+    steps: int,
+    limit_s: float = math.inf,
+    change: Change | None = None,
 ) -> Trial:
-    """Train for so many steps; `change` may alter the network before the first."""
-    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"seed": seed})})
+    """Train for so many steps, or until the steps have taken `limit_s` seconds by the clock of the thread that takes
+    them; `change` may alter the network before the first."""
+    training = recipe.training.model_copy(update={"seed": seed})
+    recipe = recipe.model_copy(update={"training": training})
     torch.manual_seed(seed)
     network = build_network(recipe)
-    network = on_device(change(network) if change else network, device)
-    average = copy.deepcopy(network)
-    objective, optimizer = make_objective(recipe.loss), make_optimizer(network.train(), recipe.training)
-    losses, seconds, begun = [], [], time.monotonic()
+    network = place_network(change(network) if change else network, device, layout=training.layout)
+    average = copy.deepcopy(network) if training.ema else network
+    objective = make_objective(recipe.loss, label_smoothing=training.label_smoothing)
+    optimizer = make_optimizer(network.train(), training)
+    losses, seconds, begun, spent = list[float](), list[float](), time.monotonic(), 0.0
     for step, batch in enumerate(_stream(recipe, chips, steps)):
-        set_rate(optimizer, recipe.training, step / steps)
-        here = batch.to(device)
-        loss = objective(network(here.image), here).mean()
+        here = place_batch(batch, device, layout=training.layout)
+        started = _clock(device)
+        set_rate(optimizer, training, max(step / steps, spent / limit_s))
+        with autocast(device, training.precision):
+            logits = network(here.image)
+        loss = objective(logits, here).mean()
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(network.parameters(), recipe.training.clip)
+        if training.clip:
+            nn.utils.clip_grad_norm_(network.parameters(), training.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        update_average(average, network, decay=recipe.training.ema, step=step)
+        if training.ema:
+            update_average(average, network, decay=training.ema, step=step)
         losses.append(float(loss.detach()))
         seconds.append(time.monotonic() - begun)
+        spent += _clock(device) - started
+        if spent >= limit_s:
+            break
     score = validate(average, recipe, chips.where(split="validation"), None)
     return Trial(score.iou, tuple(losses), tuple(seconds), average)
 
@@ -99,9 +124,52 @@ def compare(
     return done
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What is kept of a training that ended by its time: the validation IoU, and the steps that it took."""
+
+    iou: float
+    steps: int
+
+
+def remembered(
+    recipe: Recipe, chips: ChipFolder, device: torch.device, *, seed: int, limit_s: float, kept: Path
+) -> Outcome:
+    """Train for `limit_s` seconds of steps, unless the folder `kept` holds the outcome of the same training."""
+    told = (recipe.model_dump_json(exclude_defaults=True), seed, limit_s, device.type)
+    digest = hashlib.sha256((chips.path / INDEX).read_bytes() + repr(told).encode()).hexdigest()
+    path = kept / f"{digest[:24]}.json"
+    if path.exists():
+        return Outcome(**json.loads(path.read_text(encoding="utf-8")))
+    done = trial(recipe, chips, device, seed=seed, steps=ENDLESS, limit_s=limit_s)
+    outcome = Outcome(done.iou, len(done.losses))
+    kept.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_suffix(f".{os.getpid()}")
+    hidden.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
+    hidden.replace(path)
+    return outcome
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread computes, so that its time is the time of all the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def gain(better: Sequence[Trial], than: Sequence[Trial]) -> Number:
     """The difference in IoU, paired by seed: mean and 95 % interval."""
     return mean_of_seeds([a.iou - b.iou for a, b in zip(better, than, strict=True)])
+
+
+def _clock(device: torch.device) -> float:
+    """Seconds: on a CPU those that the calling thread was given, so that other work on the machine does not count."""
+    synchronise(device)
+    return time.thread_time() if device.type == "cpu" else time.perf_counter()
 
 
 def _stream(recipe: Recipe, chips: ChipFolder, steps: int) -> Iterator[Batch]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from cropland.blocks.residual import Residual
 from cropland.networks.unet import UNet
 
 __all__ = ["resunet"]
@@ -20,15 +21,17 @@ def resunet(
     convolution: str = "convolution",
     up: str = "bilinear",
     norm: str = "batch_norm",
+    zero_init: bool = False,
 ) -> nn.Module:
-    """A U-Net whose units, up and (with the plain encoder) down, are residual.
+    """A U-Net whose units, up and (with the plain encoder) down, are residual; with `zero_init` each begins as its
+    shortcut.
 
     Source: Zhang, Liu and Wang 2018, doi:10.1109/LGRS.2018.2802944.
     """
     options = dict(encoder_options or {})
     if encoder == "plain":
         options.setdefault("unit", "residual")
-    return UNet(
+    network = UNet(
         bands,
         outputs,
         encoder=encoder,
@@ -39,3 +42,7 @@ def resunet(
         up=up,
         norm=norm,
     )
+    for part in network.modules():
+        if zero_init and isinstance(part, Residual):
+            part.start_as_shortcut()
+    return network

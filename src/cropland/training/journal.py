@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from cropland.errors import RecipeError
+from cropland.recipe import parse_recipe
 
 
 def append(run: Path, row: Mapping[str, Any]) -> None:
@@ -56,6 +57,8 @@ def frozen_plan(run: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
         hidden.replace(path)
         return dict(plan)
     first: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    # Keys that recipes have got since then have the values that they had before there was a key.
+    first["recipe"] = parse_recipe(first["recipe"], source=str(path)).model_dump(mode="json")
     for key in ("recipe", "chips"):
         if first[key] != json.loads(json.dumps(plan[key])):
             raise RecipeError(f"{run} was begun with another {key}; go on with the same, or give another --out")

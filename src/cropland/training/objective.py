@@ -15,13 +15,17 @@ from cropland.errors import CroplandError
 Objective = Callable[[Tensor, Batch], Float[Tensor, " batch"]]
 
 
-def make_objective(weights: Mapping[str, float]) -> Objective:
-    """A function of (logits, batch) that returns one loss per chip, from names and weights of the `losses` shelf."""
+def make_objective(weights: Mapping[str, float], *, label_smoothing: float = 0.0) -> Objective:
+    """A function of (logits, batch) that returns one loss per chip, from names and weights of the `losses` shelf.
+
+    Smoothing s makes of the labels 0 and 1 s / 2 and 1 - s / 2 (Szegedy et al. 2016, arXiv:1512.00567).
+    """
     terms = [(find("losses", name), weight) for name, weight in weights.items()]
 
     def objective(logits: Tensor, batch: Batch) -> Tensor:
         cropland = logits[:, 0].float()
-        return torch.stack([weight * loss(cropland, batch.target, batch.valid) for loss, weight in terms]).sum(0)
+        target = batch.target * (1 - label_smoothing) + label_smoothing / 2
+        return torch.stack([weight * loss(cropland, target, batch.valid) for loss, weight in terms]).sum(0)
 
     return objective
 

@@ -11,14 +11,14 @@ from cropland.recipe import Training
 
 
 def make_optimizer(network: nn.Module, training: Training) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices only, the encoder at its own multiple of the rate.
+    """AdamW; weight decay on matrices only, or on norms and biases too; the encoder at its own multiple of the rate.
 
     Source: Loshchilov and Hutter 2019, arXiv:1711.05101.
     """
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, weight in network.named_parameters():
         scale = training.encoder_rate if name.startswith("encoder.") else 1.0
-        decay = training.weight_decay if weight.dim() > 1 else 0.0
+        decay = training.weight_decay if training.decay_all or weight.dim() > 1 else 0.0
         groups.setdefault((scale, decay), []).append(weight)
     return torch.optim.AdamW(
         [{"params": weights, "scale": scale, "weight_decay": decay} for (scale, decay), weights in groups.items()],
@@ -28,9 +28,14 @@ def make_optimizer(network: nn.Module, training: Training) -> torch.optim.AdamW:
 
 def set_rate(optimizer: torch.optim.Optimizer, training: Training, progress: float) -> float:
     """Set and return the learning rate at `progress` 0..1 of the whole training: a linear rise, then half a cosine to
-    zero."""
+    zero, or constant.
+
+    Source: Loshchilov and Hutter 2017, arXiv:1608.03983; the rise Goyal et al. 2017, arXiv:1706.02677.
+    """
     if progress < training.warmup:
         factor = progress / training.warmup
+    elif training.schedule == "constant":
+        factor = 1.0
     else:
         factor = 0.5 * (1 + math.cos(math.pi * (progress - training.warmup) / (1 - training.warmup + 1e-9)))
     rate = training.learning_rate * max(factor, 1e-3)

@@ -19,11 +19,12 @@ from cropland.data.batches import Batch, Sampler, batches
 from cropland.data.chips import ChipFolder, open_chips
 from cropland.errors import ChipError, ModelError
 from cropland.model import Model, build_network
-from cropland.recipe import Recipe, read_recipe
+from cropland.recipe import Precision, Recipe, read_recipe
 from cropland.training import journal, pictures, tensorboard
 from cropland.training.contract import check_network
-from cropland.training.device import autocast, choose_device
+from cropland.training.device import autocast, choose_device, place_batch, place_network
 from cropland.training.finish import finish, fixed_statistics
+from cropland.training.kept_memory import keep_memory
 from cropland.training.memory import micro_batch
 from cropland.training.objective import Objective, make_objective, require_finite
 from cropland.training.optimizer import make_optimizer, set_rate, update_average
@@ -76,13 +77,13 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
     the network breaks its contract, `RecipeError` if the run folder was begun with another recipe or other chips.
     """
     training, where = recipe.training, choose_device(device)
+    keep_memory(where)
     learn, check = _sides(folder, recipe)
     torch.manual_seed(training.seed)
-    # PyTorch's annotations do not know memory_format.
-    network = _fresh_network(recipe).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = place_network(_fresh_network(recipe), where, layout=training.layout)
     plan = _plan(recipe, learn, run, network)
     torch.set_num_threads(plan["threads"])
-    sampler, objective = Sampler(learn, recipe), make_objective(recipe.loss)
+    sampler, objective = Sampler(learn, recipe), make_objective(recipe.loss, label_smoothing=training.label_smoothing)
     statistics = fixed_statistics(learn, recipe)
     average = copy.deepcopy(network)
     optimizer = make_optimizer(network, training)
@@ -96,8 +97,9 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
             begun, saved, total = time.monotonic(), time.monotonic(), place.loss
             for step, batch in enumerate(batches(sampler, epoch, first=place.step), place.step):
                 rate = set_rate(optimizer, training, (epoch * steps + step) / (training.epochs * steps))
-                loss = _step(network, batch.to(where), objective, micro=plan["micro_batch"])
-                norm = nn.utils.clip_grad_norm_(network.parameters(), training.clip)
+                here = place_batch(batch, where, layout=training.layout)
+                loss = _step(network, here, objective, micro=plan["micro_batch"], precision=training.precision)
+                norm = nn.utils.clip_grad_norm_(network.parameters(), training.clip or math.inf)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 update_average(average, network, decay=training.ema, step=epoch * steps + step)
@@ -204,12 +206,12 @@ def _plan(recipe: Recipe, learn: ChipFolder, run: Path, network: nn.Module) -> d
     )
 
 
-def _step(network: nn.Module, batch: Batch, objective: Objective, *, micro: int) -> float:
+def _step(network: nn.Module, batch: Batch, objective: Objective, *, micro: int, precision: Precision) -> float:
     """Gradients of the mean loss over the batch, `micro` chips at a time; returns that loss."""
     size, total = len(batch.image), 0.0
     for start in range(0, size, micro):
         part = batch.part(start, start + micro)
-        with autocast(part.image.device):
+        with autocast(part.image.device, precision):
             logits = network(part.image)
         losses = objective(logits, part)
         require_finite(losses.detach(), part.chips)

@@ -74,7 +74,7 @@ def test_the_plain_lines_run(name: str, key: str, capsys: pytest.CaptureFixture[
 
 
 def test_every_experiment_has_its_claims_and_a_chapter():
-    assert WORDS == {*EXPERIMENTS}
+    assert {*EXPERIMENTS} == WORDS
     assert {name.partition("_")[0] for name in EXPERIMENTS} <= set(chapters())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -132,19 +133,15 @@ def _alternating(layer: nn.Module, *, low: float) -> Number:
 @torch.no_grad()
 def _cost(device: torch.device, budget: Budget) -> Finding:
     channels, edge = budget.channels, budget.size // 2
-    layers = {"transposed": up(channels, channels // 2), "bilinear": bilinear(channels, channels // 2)}
+    turned, plain = (on_device(make(channels, channels // 2), device).eval() for make in (up, bilinear))
     image = torch.randn(1, channels, edge, edge, device=device).contiguous(memory_format=torch.channels_last)
-    ready = {name: on_device(layer, device).eval() for name, layer in layers.items()}
-    runs = {name: (lambda layer=layer: layer(image)) for name, layer in ready.items()}
+    runs = {"transposed convolution": partial(turned, image), "1 x 1 convolution, then bilinear": partial(plain, image)}
     times = interleave(runs, device, rounds=budget.rounds)
     with torch.enable_grad():
-        kept = {name: kept_bytes(layer, image.clone().requires_grad_()) / 1e6 for name, layer in ready.items()}
-    bars = {"transposed convolution": times["transposed"].ms, "1 x 1 convolution, then bilinear": times["bilinear"].ms}
-    numbers = {
-        "speedup": ratio(times["bilinear"], times["transposed"]),
-        "kept": exactly(kept["transposed"]),
-        "kept_bilinear": exactly(kept["bilinear"]),
-    }
+        kept = [exactly(kept_bytes(layer, image.clone().requires_grad_()) / 1e6) for layer in (turned, plain)]
+    fast, slow = times.values()
+    numbers = {"speedup": ratio(slow, fast), "kept": kept[0], "kept_bilinear": kept[1]}
+    bars = {name: its.ms for name, its in times.items()}
     return Finding("transposed.cost", numbers, [Bars("Doubling the size", "milliseconds", bars)])
 
 

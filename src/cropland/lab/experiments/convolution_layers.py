@@ -1,0 +1,145 @@
+"""How near to the machine's best the layers of a network come, and what binds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cropland.blocks.batch_norm import batch_norm
+from cropland.blocks.convolution import Convolution
+from cropland.blocks.max_pool import max_pool
+from cropland.blocks.separable import Separable
+from cropland.blocks.transposed import transposed
+from cropland.lab.budget import Budget
+from cropland.lab.charts import Bars, Lines
+from cropland.lab.finding import Finding
+from cropland.lab.measure import interleave, on_device
+from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.roofline import Roofline, roofline
+
+__all__ = ["convolution_layers"]
+
+ORDINARY, DEPTHWISE = "ordinary 3 x 3", "depthwise"
+BEATEN = 1.1  # a share beyond which the ceiling is in doubt
+DOUBT = "faster than the ceilings: they were disturbed, or fewer operations were done than counted"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A layer's operations, the bytes that it must read and write, and its seconds, round by round."""
+
+    flops: float
+    moved: float
+    seconds: tuple[float, ...]
+
+    @property
+    def intensity(self) -> float:
+        """Operations per byte."""
+        return self.flops / self.moved
+
+    @property
+    def rate(self) -> Number:
+        """Operations per second."""
+        return quartiles(self.flops / s for s in self.seconds)
+
+    def share(self, roof: Roofline) -> Number:
+        """Of the rate that the roofline allows."""
+        return quartiles(roof.seconds(self.flops, self.moved) / s for s in self.seconds)
+
+
+@torch.no_grad()
+def convolution_layers(device: torch.device, budget: Budget) -> Iterator[Finding]:
+    """The ordinary convolution under the roofline, and all layers against each other."""
+    roof, layers = roofline(device, budget.rounds), _layers(device, budget)
+    yield _near(roof, layers)
+    yield _equal(roof, layers)
+
+
+def _layers(device: torch.device, budget: Budget) -> dict[str, Measured]:
+    channels = budget.channels
+    x = torch.randn(1, channels, budget.size, budget.size, device=device).contiguous(memory_format=torch.channels_last)
+    layers: dict[str, nn.Module] = {
+        ORDINARY: Convolution(channels, channels).convolution,
+        "pointwise": Convolution(channels, channels, kernel=1).convolution,
+        DEPTHWISE: Separable(channels, channels).depthwise,
+        "transposed 2 x 2": transposed(channels, channels),
+        "largest of 2 x 2": max_pool(channels),
+        "normalisation": batch_norm(channels),
+    }
+    ready = {name: on_device(layer, device).eval() for name, layer in layers.items()}
+    runs = {name: (lambda layer=layer: layer(x)) for name, layer in ready.items()}
+    times = interleave(runs, device, rounds=budget.rounds)
+    return {name: Measured(*cost(ready[name], x), times[name].samples) for name in layers}
+
+
+def cost(layer: nn.Module, x: Tensor) -> tuple[float, float]:
+    """Operations, and bytes of input, output and weights, each once.
+
+    A multiply-add is two operations; pooling compares, and normalisation multiplies and adds, once per number.
+    """
+    y, weights = layer(x), sum(weight.numel() for weight in layer.parameters())
+    match layer:
+        case nn.ConvTranspose2d():
+            flops = 2 * layer.weight.numel() * x.numel() / x.shape[1]
+        case nn.Conv2d():
+            flops = 2 * layer.weight.numel() * y.numel() / y.shape[1]
+        case nn.MaxPool2d():
+            flops = 3 * y.numel()
+        case _:
+            flops = 2 * y.numel()
+    return float(flops), float(x.element_size() * (x.numel() + y.numel() + weights))
+
+
+def _near(roof: Roofline, layers: Mapping[str, Measured]) -> Finding:
+    share, moved = layers[ORDINARY].share(roof), layers[ORDINARY].moved
+    if share.low > BEATEN:
+        return Finding("convolution_layers.near", {}, [_roofline(roof, layers)], missing=DOUBT)
+    numbers = {
+        "ordinary": share,
+        "rate": layers[ORDINARY].rate.times(1e-9),
+        "peak": exactly(roof.peak() / 1e9),
+        "intensity": exactly(layers[ORDINARY].intensity),
+        "ridge": exactly(roof.peak() / roof.bandwidth_of(moved)),
+    }
+    return Finding("convolution_layers.near", numbers, [_roofline(roof, layers)])
+
+
+def _roofline(roof: Roofline, layers: Mapping[str, Measured]) -> Lines:
+    """Each layer a dot, under a roof for the slowest and one for the fastest memory."""
+    widths = {"roof: data in the main memory": roof.bandwidth, "roof: data in the fastest cache": roof.bandwidth_of(0)}
+    at = sorted(
+        {layer.intensity for layer in layers.values()} | {roof.peak() / w for w in widths.values()} | {0.1, 1e3}
+    )
+    ceilings = {name: [exactly(min(roof.peak(), a * w) / 1e9) for a in at] for name, w in widths.items()}
+    placed = {
+        name: [layer.rate.times(1e-9) if a == layer.intensity else None for a in at] for name, layer in layers.items()
+    }
+    axes = "operations per byte", "GFLOP per second"
+    return Lines("The roofline", *axes, at, {**ceilings, **placed}, log_x=True, log_y=True)
+
+
+def _equal(roof: Roofline, layers: Mapping[str, Measured]) -> Finding:
+    kinds = {name: layer for name, layer in layers.items() if name in (ORDINARY, "pointwise", DEPTHWISE)}
+    rates = {name: layer.rate.times(1e-9) for name, layer in layers.items()}
+    shares = {name: layer.share(roof) for name, layer in layers.items()}
+    below = [name for name, layer in layers.items() if layer.intensity < roof.peak() / roof.bandwidth_of(layer.moved)]
+    apart = [max(rates) / min(rates) for rates in zip(*(_rates(layer) for layer in kinds.values()), strict=True)]
+    numbers = {
+        "apart": quartiles(apart),
+        "by_memory": exactly(len(below)),
+        "layers": exactly(len(layers)),
+        "depthwise_share": shares[DEPTHWISE],
+    }
+    pictures = (
+        Bars("Arithmetic per second", "GFLOP per second", rates),
+        Bars("Share of what the roofline allows", "share", shares, level=1.0),
+    )
+    notes = [DOUBT] * any(share.low > BEATEN for share in shares.values())
+    return Finding("convolution_layers.equal", numbers, pictures, notes)
+
+
+def _rates(layer: Measured) -> list[float]:
+    return [layer.flops / seconds for seconds in layer.seconds]

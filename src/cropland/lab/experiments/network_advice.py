@@ -1,0 +1,144 @@
+"""What to change in a network: how far it is from the roofline, and what changes promise by a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from statistics import median
+
+import torch
+from torch import nn
+
+from cropland.lab.budget import Budget
+from cropland.lab.charts import Bars
+from cropland.lab.experiments.network import shown
+from cropland.lab.finding import Finding
+from cropland.lab.number import exactly, quartiles
+from cropland.lab.parts import FLOAT, REST, Body, Seconds, Step, forward_times, open_body, steps
+from cropland.lab.roofline import Roofline, roofline
+
+__all__ = ["network_advice"]
+
+BEST = 3
+HALF, BF16 = "half the resolution", "bfloat16"
+
+
+@dataclass(frozen=True)
+class Bill:
+    """A network's steps, its timed rounds, per part the middle seconds and the roofline's least, and the machine."""
+
+    body: Body
+    work: Sequence[Step]
+    rounds: Sequence[Seconds]
+    seconds: Seconds
+    least: Seconds
+    roof: Roofline
+
+    def lost(self, part: str) -> float:
+        """Seconds of a part above the roofline's least."""
+        return self.seconds[part] - self.least[part]
+
+
+def network_advice(device: torch.device, budget: Budget) -> Iterator[Finding]:
+    """The share of the roofline that is reached, and the three changes that promise most."""
+    bill = open_bill(device, budget)
+    yield _roofline(bill)
+    yield _three(bill)
+
+
+def open_bill(device: torch.device, budget: Budget) -> Bill:
+    """Follow the budget's network and time it."""
+    body, roof = open_body(device, budget), roofline(device, budget.rounds)
+    rounds = forward_times(body.network, body.names, body.image, device, rounds=budget.rounds)
+    work = steps(body.network, body.names, body.image)
+    middle = {name: median(each[name] for each in rounds) for name in (*body.names, REST)}
+    return Bill(body, work, rounds, middle, bounds(work, body.names, roof), roof)
+
+
+def bounds(work: Sequence[Step], names: Sequence[str], roof: Roofline, dtype: str = "float32") -> Seconds:
+    """The least seconds of every part, step by step; 16 bits move half of the bytes."""
+    found = dict.fromkeys(names, 0.0)
+    for step in work:
+        found[step.part] += roof.seconds(2.0 * step.multiply_adds, step.moved / (1 + (dtype != "float32")), dtype)
+    return found
+
+
+def _roofline(bill: Bill) -> Finding:
+    least, total = bill.least, sum(bill.least.values())
+    numbers = {
+        "reached": quartiles(total / sum(each.values()) for each in bill.rounds),
+        "peak": exactly(bill.roof.peak() / 1e9),
+        "bandwidth": exactly(bill.roof.bandwidth / 1e9),
+    }
+    bound = [name for name in bill.body.names if least[name]]
+    shares = {name: quartiles(least[name] / each[name] for each in bill.rounds) for name in bound}
+    lost = {name: quartiles(1e3 * (each[name] - least[name]) for each in bill.rounds) for name in bound}
+    charts = (
+        Bars("Share of the roofline that each part reaches", "share", shown(bill.body, shares), level=1.0),
+        Bars("Time above the roofline's least", "milliseconds", shown(bill.body, lost)),
+    )
+    return Finding("network_advice.roofline", numbers, charts)
+
+
+def separable_savings(bill: Bill) -> Seconds:
+    """Per part the seconds saved if its ordinary convolutions were separable, at its present share of the roofline."""
+    found: Seconds = {}
+    for step in bill.work:
+        if is_ordinary(step.module):
+            less = bill.roof.seconds(2.0 * step.multiply_adds, step.moved) - _separable_seconds(step, bill.roof)
+            slowness = bill.seconds[step.part] / bill.least[step.part]
+            found[step.part] = found.get(step.part, 0.0) + less * slowness
+    return found
+
+
+def is_ordinary(module: nn.Module) -> bool:
+    """Whether it is a convolution over places and channels at once."""
+    return isinstance(module, nn.Conv2d) and module.groups == 1 and max(module.kernel_size) > 1
+
+
+def _separable_seconds(step: Step, roof: Roofline) -> float:
+    assert isinstance(step.module, nn.Conv2d)
+    inside, outside, places = step.takes[1], step.gives[1], step.gives[0] * step.gives[2:].numel()
+    window = prod(step.module.kernel_size)
+    depthwise = roof.seconds(2.0 * window * inside * places, FLOAT * (step.takes.numel() + inside * (places + window)))
+    moved = FLOAT * ((inside + outside) * places + inside * outside)
+    return depthwise + roof.seconds(2.0 * inside * outside * places, moved)
+
+
+def promises(bill: Bill) -> dict[str, float]:
+    """Seconds that every change saves if the share of the roofline stays, or for one part becomes all of it."""
+    body, swaps, total = bill.body, separable_savings(bill), sum(bill.seconds.values())
+    half = body.image[..., ::2, ::2].contiguous(memory_format=torch.channels_last)
+    smaller = bounds(steps(body.network, body.names, half), body.names, bill.roof)
+    shorter = bounds(bill.work, body.names, bill.roof, "bfloat16")
+    left = {name: sum(each.values()) / sum(bill.least.values()) for name, each in ((HALF, smaller), (BF16, shorter))}
+    slow = sorted(body.names, key=bill.lost, reverse=True)[:BEST]
+    return {
+        **{f"at the roofline: {body.title(name)}": bill.lost(name) for name in slow},
+        **{swap_title(body, name): swaps[name] for name in sorted(swaps, key=swaps.__getitem__, reverse=True)[:BEST]},
+        **{name: total * (1 - share) for name, share in left.items()},
+    }
+
+
+def swap_title(body: Body, part: str) -> str:
+    """What a picture calls the change of a part to separable convolutions."""
+    return f"separable: {body.title(part)}"
+
+
+def speedup(saved: Sequence[float], total: float) -> float:
+    """How many times as fast if every saving took its share of what the others leave."""
+    return 1 / prod(1 - each / total for each in saved)
+
+
+def _three(bill: Bill) -> Finding:
+    promised, total = promises(bill), sum(bill.seconds.values())
+    order = sorted(promised, key=promised.__getitem__, reverse=True)
+    times = speedup([promised[change] for change in order[:BEST] if promised[change] > 0], total)
+    numbers = {
+        "speedup": exactly(times),
+        "total": exactly(1e3 * total),
+        "left": exactly(1e3 * total / times),
+    }
+    bars = {change: exactly(1e3 * promised[change]) for change in order}
+    return Finding("network_advice.three", numbers, [Bars("Milliseconds saved, by the rule", "milliseconds", bars)])

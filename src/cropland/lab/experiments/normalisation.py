@@ -1,0 +1,144 @@
+"""What a batch normalisation learns, what it tracks, and what eval() freezes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from statistics import fmean
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cropland.data.statistics import scene_statistics
+from cropland.demo import TILE
+from cropland.geo.scene import open_scene
+from cropland.geo.tiles import Window
+from cropland.lab.budget import Budget
+from cropland.lab.charts import Bars, Chart, Lines, Panel, Panels, Stack, heat
+from cropland.lab.finding import Finding
+from cropland.lab.number import exactly
+from cropland.model import Model, default_model
+
+__all__ = ["normalisation"]
+
+WINDOW = 64  # pixels; at stride 32 four values per channel are left, and train() needs more than one
+STEPS = 3
+BINS = np.linspace(-4, 4, 33)
+
+
+def normalisation(device: torch.device, budget: Budget) -> Iterator[Finding]:
+    """What is learnt and what tracked; what eval() freezes."""
+    network = Model.load(default_model()).network().to(device)
+    image = tile_image(2 * budget.size).to(device)
+    yield _learnt(network, image)
+    yield _frozen(network, image[..., :WINDOW, :WINDOW])
+
+
+@cache
+def tile_image(edge: int) -> Tensor:
+    """The upper left of the sample tile at 2 m, normalised as a map's: (1, 3, edge, edge)."""
+    scene = open_scene(TILE)
+    statistics = scene_statistics(scene, scene.bands[:3])
+    image = scene.read(Window(0, 0, edge, edge), bands=scene.bands[:3], ratio=2.0)
+    return torch.from_numpy(statistics.normalise(image.values, image.valid))[None]
+
+
+def moved(network: nn.Module, act: Callable[[], object]) -> tuple[float, float]:
+    """The shares of the network's parameter tensors and of its tensors of running statistics that `act` changes."""
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    act()
+    learnt = {name for name, _ in network.named_parameters()}
+    shares = []
+    for names in (learnt, {name for name in before if name.endswith(("running_mean", "running_var"))}):
+        shares.append(fmean(not torch.equal(network.state_dict()[name], before[name]) for name in names))
+    return shares[0], shares[1]
+
+
+def _learnt(network: nn.Module, image: Tensor) -> Finding:
+    trained = copy.deepcopy(network).train()
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-3, weight_decay=0.0)
+    passed = moved(trained, lambda: torch.autograd.backward(trained(image[..., :WINDOW, :WINDOW]).square().mean()))
+    stepped = moved(trained, optimizer.step)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    each = sum(norm.num_features for norm in norms)
+    rest = sum(weight.numel() for weight in network.parameters()) - 2 * each
+    numbers = {"norms": len(norms), "gamma": each, "learnt": 2 * each, "tracked": 2 * each, "rest": rest}
+    shares = {"moved_by_forward": passed[1], "moved_by_optimizer": stepped[1], "learnt_by_optimizer": stepped[0]}
+    kinds = {
+        "learnt, by gradients": {"gamma": each / 1e3, "beta": each / 1e3},
+        "tracked, in the forward pass": {"running means": each / 1e3, "running variances": each / 1e3},
+    }
+    who = {
+        "forward and backward: weights, gamma, beta": passed[0],
+        "forward and backward: running statistics": passed[1],
+        "optimizer step: weights, gamma, beta": stepped[0],
+        "optimizer step: running statistics": stepped[1],
+    }
+    charts = (
+        Stack("What the norms of the network that ships keep", "thousand numbers", kinds),
+        Bars("Who changes what, in train()", "share that changes", {n: exactly(v) for n, v in who.items()}),
+        *_one_channel(network, image),
+    )
+    return Finding("normalisation.learnt", {n: exactly(v) for n, v in (numbers | shares).items()}, charts)
+
+
+@torch.no_grad()
+def _one_channel(network: nn.Module, image: Tensor) -> tuple[Chart, ...]:
+    """The channel of middling gamma in the first norm: as it comes, standardised, with gamma and beta."""
+    norm = next(module for module in network.modules() if isinstance(module, nn.BatchNorm2d))
+    seen: list[Tensor] = []
+    with norm.register_forward_hook(lambda _, given, made: seen.extend((given[0].clone(), made.clone()))):
+        network(image)
+    channel = int(norm.weight.abs().argsort()[norm.num_features // 2])
+    given, made = (values[0, channel] for values in seen)
+    plain = (made - norm.bias[channel]) / norm.weight[channel]
+    stages = {"from the convolution": given, "less mean, over deviation": plain, "times gamma, plus beta": made}
+    arrays = {name: values.cpu().numpy() for name, values in stages.items()}
+    panels = [Panel(n, heat(v, low=-3, high=3, colours="RdBu")) for n, v in arrays.items()]
+    panels.append(
+        Panel("after the rectifier", heat(arrays["times gamma, plus beta"].clip(0), low=-3, high=3, colours="RdBu"))
+    )
+    shares = {n: [exactly(c / v.size) for c in np.histogram(v, BINS)[0]] for n, v in arrays.items()}
+    middles = [float(edge) for edge in (BINS[1:] + BINS[:-1]) / 2]
+    return (
+        Panels("One channel on its way through the first norm, -3 red to 3 blue", panels),
+        Lines("The same channel's values", "value", "share of the pixels", middles, shares),
+    )
+
+
+def _frozen(network: nn.Module, image: Tensor) -> Finding:
+    found = {}
+    for mode in ("train()", "eval()"):
+        for learns in (True, False):
+            other = copy.deepcopy(network).train(mode == "train()").requires_grad_(learns)
+            name = f"{mode}" if learns else f"{mode}, requires_grad_(False)"
+            found[name] = moved(other, partial(_steps, other, image))
+    evaluated = copy.deepcopy(network).eval()
+    torch.autograd.backward(evaluated(image).square().mean())
+    gradients = [weight.grad for weight in evaluated.parameters()]
+    numbers = {
+        "frozen": 1 - found["eval()"][0],
+        "with_gradient": fmean(gradient is not None and bool(gradient.any()) for gradient in gradients),
+        "statistics": found["eval()"][1],
+        "learning": found["train()"][0],
+        "converse": found["train(), requires_grad_(False)"][1],
+    }
+    charts = [
+        Bars(f"{what} moved by # steps".replace("#", str(STEPS)), "share", {n: exactly(v[i]) for n, v in found.items()})
+        for i, what in enumerate(("Weights", "Running statistics"))
+    ]
+    return Finding("normalisation.frozen", {n: exactly(v) for n, v in numbers.items()}, charts)
+
+
+def _steps(network: nn.Module, image: Tensor) -> None:
+    """A few steps of AdamW on any loss; where no parameter takes gradients, forward passes alone."""
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=1e-3, weight_decay=0.0) if weights else None
+    for _ in range(STEPS):
+        loss = network(image).square().mean()
+        if optimizer:
+            torch.autograd.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()

@@ -1,0 +1,92 @@
+"""The report in a real browser: `apt install chromium`, or name one in CROPLAND_CHROMIUM."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from cropland.lab import report
+from cropland.lab.charts import Bars, Box, Lines, Panel, Panels, Stack, png
+from cropland.lab.finding import Finding
+from cropland.lab.number import Number, exactly
+from cropland.lab.results import Results, this_machine
+
+CHROMIUM = os.environ.get("CROPLAND_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt install chromium, or set CROPLAND_CHROMIUM")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import numpy as np
+
+    curve = [Number(1.0, 0.9, 1.1), None, Number(4.0, 3.5, 4.5)]
+    picture = png(np.zeros((8, 8, 3), np.uint8))
+    charts = [
+        Lines(
+            "milliseconds", "channels", "milliseconds", [16, 32, 64], {"ordinary": curve}, {"times": 2.0}, log_x=True
+        ),
+        Bars("times", "times", {"ordinary": Number(2, 1, 3), "depthwise": exactly(-1)}, level=1.5),
+        Stack("seconds", "seconds", {"ordinary": {"loss": 1.0, "share": 2.0}}),
+        Panels("memory", [Panel("ordinary", picture, "x = relu(x)", "1 x 8", [Box("depthwise", 0.5, 0.5, 0.25)])]),
+    ]
+    numbers = {"error": exactly(1e-16), "filled": exactly(0.05)}
+    findings = (Finding("transposed.transpose", numbers, charts, ["image reduced from 256 to 128 pixels: memory"]),)
+    shown = Results(this_machine(torch.device("cpu")), "quick", findings)
+    return report.write([shown], tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(params=[(1200, 900), (360, 740)], ids=["wide", "phone"])
+def page(request: pytest.FixtureRequest, browser: Browser, path: Path) -> Iterator[Page]:
+    width, height = request.param
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.faults = []
+    page.on("console", lambda message: page.faults.append(message.text))
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or page.faults.append(asked.url))
+    page.goto(path.as_uri())
+    yield page
+    assert page.faults == []
+    page.close()
+
+
+def test_one_language_at_a_time(page: Page):
+    assert page.get_by_role("heading", name="The lab").is_visible()
+    assert not page.get_by_text("实验室").is_visible()
+    page.get_by_role("button", name="中文").click()
+    assert page.get_by_role("heading", name="实验室").is_visible()
+    assert page.get_by_text("影像由 256 缩小到 128 像素").is_visible()
+    assert page.locator(".en:visible").count() == 0
+
+
+def test_charts_are_drawn_and_can_be_read_off(page: Page):
+    figures = page.locator("figure")
+    assert figures.count() == 4
+    for number in range(4):
+        box = figures.nth(number).locator("svg").first.bounding_box()
+        assert box and box["width"] > 80 and box["height"] > 25
+    assert page.locator("circle title").first.text_content() == "1.00 (0.900 – 1.10)"
+    assert page.locator("svg .level").count() == 2
+    assert page.locator("rect.box").count() == 1
+
+
+def test_nothing_is_wider_than_the_screen(page: Page):
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_words_in_pictures_do_not_leave_them(page: Page):
+    outside = page.evaluate("""() => [...document.querySelectorAll("svg text")].filter(text => {
+        const box = text.getBoundingClientRect(), svg = text.closest("svg").getBoundingClientRect();
+        return box.width && (box.left < svg.left - 1 || box.right > svg.right + 1);
+    }).map(text => text.textContent)""")
+    assert outside == []

@@ -1,0 +1,34 @@
+"""Precision and memory order of training."""
+
+import pytest
+import torch
+from torch import nn
+
+from cropland.data.batches import Batch
+from cropland.recipe import Layout, Precision
+from cropland.training.device import autocast, place_batch, place_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_the_recipe_decides_the_precision(precision: Precision, dtype: torch.dtype) -> None:
+    with autocast(CPU, precision):
+        assert nn.Conv2d(1, 1, 1)(torch.ones(1, 1, 2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize(("fast", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_auto_is_what_the_hardware_multiplies(fast: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: fast)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
+    with autocast(CPU):
+        assert nn.Conv2d(1, 1, 1)(torch.ones(1, 1, 2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize(("layout", "strides"), [("channels_last", (12, 1, 6, 3)), ("channels_first", (12, 4, 2, 1))])
+def test_the_recipe_decides_the_memory_order(layout: Layout, strides: tuple[int, ...]) -> None:
+    blank = torch.zeros(2, 2, 2)
+    placed = place_batch(Batch(torch.randn(2, 3, 2, 2), blank, blank > 0, ("a", "b")), CPU, layout=layout)
+    network = place_network(nn.Conv2d(3, 5, 2), CPU, layout=layout)
+    assert placed.image.stride() == network.weight.stride() == strides
+    assert placed.part(1, 2).image.stride() == strides
