@@ -10,7 +10,7 @@ import torch
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from cropland.lab import report
-from cropland.lab.charts import Bars, Box, Lines, Panel, Panels, Stack, png
+from cropland.lab.charts import Bars, Box, Lines, Panel, Panels, Stack, raster
 from cropland.lab.finding import Finding
 from cropland.lab.number import Number, exactly
 from cropland.lab.results import Results, this_machine
@@ -31,7 +31,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import numpy as np
 
     curve = [Number(1.0, 0.9, 1.1), None, Number(4.0, 3.5, 4.5)]
-    picture = png(np.zeros((8, 8, 3), np.uint8))
+    picture = raster(np.zeros((8, 8, 3), np.uint8))
     charts = [
         Lines(
             "milliseconds", "channels", "milliseconds", [16, 32, 64], {"ordinary": curve}, {"times": 2.0}, log_x=True

@@ -13,6 +13,8 @@ from jaxtyping import UInt8
 
 from cropland.lab.number import Number
 
+EXACT, EDGE = 128, 448  # pixels along the longer edge
+
 
 @dataclass(frozen=True)
 class Lines:
@@ -60,10 +62,10 @@ class Box:
 
 @dataclass(frozen=True)
 class Panel:
-    """A raster picture (PNG, base64) with its caption; `code` is the line that made it, `shape` what came out."""
+    """A raster picture (WebP, base64) with its caption; `code` is the line that made it, `shape` what came out."""
 
     caption: str
-    png: str
+    image: str
     code: str = ""
     shape: str = ""
     boxes: Sequence[Box] = ()
@@ -103,19 +105,22 @@ def _panel(plain: Mapping[str, Any]) -> Panel:
     return Panel(**{**plain, "boxes": [Box(**box) for box in plain["boxes"]]})
 
 
-def png(rgb: UInt8[np.ndarray, "height width 3"]) -> str:
-    """An RGB picture as base64 PNG."""
+def raster(rgb: UInt8[np.ndarray, "height width 3"]) -> str:
+    """An RGB picture as base64 WebP: a small one pixel by pixel, a large one as a photograph of at most `EDGE`."""
     from PIL import Image as Picture  # matplotlib needs it, so it is there
 
-    buffer = BytesIO()
-    Picture.fromarray(rgb).save(buffer, "png", optimize=True)
+    picture, buffer = Picture.fromarray(rgb), BytesIO()
+    small = max(picture.size) <= EXACT
+    if not small:
+        picture.thumbnail((EDGE, EDGE))
+    picture.save(buffer, "webp", lossless=small, quality=80)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
 def heat(values: np.ndarray, *, low: float | None = None, high: float | None = None, colours: str = "viridis") -> str:
-    """A map of numbers (height, width) as base64 PNG, `low` to `high` from dark to light."""
+    """A map of numbers (height, width) as a raster picture, `low` to `high` from dark to light."""
     import matplotlib
 
     low, high = float(np.min(values)) if low is None else low, float(np.max(values)) if high is None else high
     scaled = (np.asarray(values, float) - low) / (high - low or 1.0)
-    return png((matplotlib.colormaps[colours](scaled.clip(0, 1))[..., :3] * 255).astype(np.uint8))
+    return raster((matplotlib.colormaps[colours](scaled.clip(0, 1))[..., :3] * 255).astype(np.uint8))

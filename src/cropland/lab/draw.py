@@ -144,7 +144,7 @@ def _panel(panel: Panel, say: Say) -> str:
         f'y="{100 * (box.y - box.edge / 2):.2f}" width="{100 * box.edge:.2f}" height="{100 * box.edge:.2f}"/>'
         for number, box in enumerate(panel.boxes)
     )
-    image = f'<image href="data:image/png;base64,{panel.png}" width="100" height="100" preserveAspectRatio="none"/>'
+    image = f'<image href="data:image/webp;base64,{panel.image}" width="100" height="100" preserveAspectRatio="none"/>'
     picture = f'<svg viewBox="0 0 100 100" role="img">{image}{boxes}</svg>'
     about = f"<code>{escape(panel.code)}</code>" * bool(panel.code) + f"<small>{escape(panel.shape)}</small>"
     key = _legend([box.label for box in panel.boxes], say, first=1) if panel.boxes else ""

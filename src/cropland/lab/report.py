@@ -65,9 +65,11 @@ def _machine(its: Results) -> str:
 def _summary(order: Sequence[str], machines: Sequence[Results]) -> str:
     columns = [its.name for its in machines] + [GPU] * all(its.machine["kind"] == "cpu" for its in machines)
     head = "".join(f"<th>{spans(_say(name))}</th>" for name in columns)
-    rows = []
+    rows, before = [], ""
     for name in order:
         experiment, key = split(name)
+        if before != (before := _chapter(name)):
+            rows.append(f'<tr><th colspan="{1 + len(columns)}">{spans(chapters()[before].title)}</th></tr>')
         claim = claims(experiment)[key]
         cells = "".join(f"<td>{_chip(_verdict(claim, _of(its, name)))}</td>" for its in machines)
         cells += f"<td>{_chip(Verdict.NOT_MEASURED)}</td>" * (len(columns) - len(machines))
@@ -100,11 +102,11 @@ def _article(name: str, machines: Sequence[Results]) -> str:
     measured = "".join(_measured(claim, its, name, alone=len(machines) == 1) for its in machines)
     if claim.guess:
         measured = f'<details class="guess"><summary>{spans(claim.guess)}</summary>{measured}</details>'
-    parts = (("how it is measured", claim.how), ("the verdict's rule", _rule(claim)), ("in practice", claim.advice))
-    more = "".join(f"<dt>{spans(_say(name))}</dt><dd>{spans(words)}</dd>" for name, words in parts)
+    practice = f"<dt>{spans(_say('in practice'))}</dt><dd>{spans(claim.advice)}</dd>"
+    how = f"<dt>{spans(_say('how it is measured'))}</dt><dd>{spans(claim.how)} {spans(_rule(claim))}</dd>"
     reproduce = f"<summary>{spans(_say('reproduce it in plain PyTorch'))}</summary>"
     code = f"<details>{reproduce}<pre>{escape(claim.code.strip())}</pre></details>"
-    return f'<article id="{name}"><h3>{spans(claim.claim)}</h3>{measured}<dl>{more}</dl>{code}</article>'
+    return f'<article id="{name}"><h3>{spans(claim.claim)}</h3>{measured}<dl>{practice}{how}</dl>{code}</article>'
 
 
 def _measured(claim: Claim, its: Results, name: str, *, alone: bool) -> str:
@@ -129,9 +131,9 @@ def _rule(claim: Claim) -> Words:
     part = (claim.holds != claim.in_part) * 1
     name, holds, half = claim.decides, f"{claim.holds:g}", f"{claim.in_part:g}"
     return Words(
-        f"Holds where {name} is {en} {holds}{f', in part where it is {en} {half}' * part}, else it does not; "
+        f"Holds where `{name}` is {en} {holds}{f', in part where it is {en} {half}' * part}, else it does not; "
         "not decided where the interval crosses a limit.",
-        f"{name} {zh} {holds} 时成立{f'，{zh} {half} 时部分成立' * part}，否则不成立；区间跨越界限时不能判定。",
+        f"`{name}` {zh} {holds} 时成立{f'，{zh} {half} 时部分成立' * part}，否则不成立；区间跨越界限时不能判定。",
     )
 
 

@@ -51,6 +51,6 @@ def _round_step(span: float, *, parts: int = 5) -> float:
 def _log_ticks(low: float, high: float) -> tuple[float, ...]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     decades = math.log10(high / low)
-    factors = (1, 2, 5) if decades <= 2.5 else (1,)
+    factors = (1, 1.5, 2, 3, 4, 6, 8) if decades < 0.8 else (1, 2, 5) if decades <= 2.5 else (1,)
     ticks = tuple(f * 10.0**p for p in powers for f in factors if low * 0.999 <= f * 10.0**p <= high * 1.001)
     return ticks if len(ticks) > 1 else (low, high)

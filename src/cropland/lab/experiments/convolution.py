@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from cropland.blocks.convolution import Convolution
 from cropland.demo import TILE
 from cropland.lab.budget import Budget
-from cropland.lab.charts import Bars, Panel, Panels, heat, png
+from cropland.lab.charts import Bars, Panel, Panels, heat, raster
 from cropland.lab.finding import Finding
 from cropland.lab.measure import Run, interleave, on_device, ratio
 from cropland.lab.number import exactly
@@ -78,7 +78,7 @@ def _pictures() -> Panels:
     return Panels(
         "A convolution as a matrix product",
         [
-            Panel("an image of three bands", png(rgb.transpose(1, 2, 0)), "x", _shape(image[0])),
+            Panel("an image of three bands", raster(rgb.transpose(1, 2, 0)), "x", _shape(image[0])),
             Panel("under the kernel, a column per pixel", heat(under.numpy()), "u = unfold(x, 3)", _shape(under)),
             Panel("the weights, a row per kernel", heat(weight.numpy()), "w.flatten(1)", _shape(weight)),
             Panel("the product, a row per kernel", heat(even.numpy()), "w.flatten(1) @ u", _shape(product)),

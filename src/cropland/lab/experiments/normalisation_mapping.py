@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from cropland.blocks.convolution import Convolution
 from cropland.geo.tiles import tiles
 from cropland.lab.budget import Budget
-from cropland.lab.charts import Bars, Panel, Panels, heat, png
+from cropland.lab.charts import Bars, Panel, Panels, heat, raster
 from cropland.lab.experiments.normalisation import tile_image
 from cropland.lab.finding import Finding
 from cropland.lab.measure import interleave, on_device, ratio
@@ -78,7 +78,7 @@ def _tiles(image: Tensor) -> Finding:
 
 def _picture(image: Tensor) -> Panel:
     rgb = (image[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy() * 255).astype(np.uint8)
-    return Panel("the image", png(rgb))
+    return Panel("the image", raster(rgb))
 
 
 def _prepared(norm: str, image: Tensor) -> nn.Module:

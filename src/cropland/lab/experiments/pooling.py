@@ -15,7 +15,7 @@ from cropland.demo import TILE
 from cropland.geo.scene import open_scene
 from cropland.geo.tiles import Window
 from cropland.lab.budget import Budget
-from cropland.lab.charts import Bars, Box, Lines, Panel, Panels, png
+from cropland.lab.charts import Bars, Box, Lines, Panel, Panels, raster
 from cropland.lab.finding import Finding
 from cropland.lab.measure import interleave, on_device, ratio
 from cropland.lab.number import Number, exactly
@@ -133,7 +133,7 @@ def _field(networks: Networks) -> Finding:
     charts = (
         Panels(
             "What decides the pixel in the middle",
-            [Panel("the sample tile", png(np.ascontiguousarray(rgb)), boxes=boxes)],
+            [Panel("the sample tile", raster(np.ascontiguousarray(rgb)), boxes=boxes)],
         ),
         Bars("Edge of the field", "metres, at pixels of 2 m", {_named(c): exactly(edge) for c, edge in edges.items()}),
     )

@@ -15,7 +15,7 @@ from cropland.blocks.max_pool import max_pool
 from cropland.blocks.strided import strided
 from cropland.encoders.plain import Plain
 from cropland.lab.budget import Budget
-from cropland.lab.charts import Lines, Panel, Panels, heat, png
+from cropland.lab.charts import Lines, Panel, Panels, heat, raster
 from cropland.lab.experiments.pooling_boundary import antialiased
 from cropland.lab.experiments.pooling_shipped import picture, shifted
 from cropland.lab.finding import Finding
@@ -117,7 +117,7 @@ def _where(maps: Mapping[str, Tensor], image: Tensor) -> Panels:
     found = {name: (_inside(its[4], 4) - _inside(its[0], 0)).abs().mean(0).cpu().numpy() for name, its in maps.items()}
     high = float(np.quantile(found[MAX], 0.99))
     errors = [Panel(name, heat(values, low=0, high=high)) for name, values in found.items()]
-    return Panels("Where the maps do not follow a shift by 4 pixels", [Panel("the image", png(shown)), *errors])
+    return Panels("Where the maps do not follow a shift by 4 pixels", [Panel("the image", raster(shown)), *errors])
 
 
 def _invariance(still: Errors) -> Finding:

@@ -16,7 +16,7 @@ from cropland.evaluation.boundary import boundary, distance_m
 from cropland.geo.scene import open_scene
 from cropland.geo.tiles import Window
 from cropland.lab.budget import Budget
-from cropland.lab.charts import Lines, Panel, Panels, heat, png
+from cropland.lab.charts import Lines, Panel, Panels, heat, raster
 from cropland.lab.finding import Finding
 from cropland.lab.measure import on_device
 from cropland.lab.number import exactly
@@ -55,7 +55,7 @@ def _mask(device: torch.device, budget: Budget) -> Finding:
     panels = Panels(
         "Where the decision depends on where the window begins",
         [
-            Panel("the image", png(np.ascontiguousarray(shown))),
+            Panel("the image", raster(np.ascontiguousarray(shown))),
             Panel("the mask", heat(first, low=0, high=1)),
             Panel("in how many of 8 shifts it differs", heat(changed[:-1].sum(0), low=0, high=8)),
         ],

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cropland.data.chips import Chip, ChipFolder
 from cropland.evaluation.predict import chip_probability, only_bands
 from cropland.lab.budget import Budget
-from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, png
+from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, raster
 from cropland.lab.finding import Finding
 from cropland.lab.number import Number, exactly, mean_of_seeds
 from cropland.lab.trials import Trial, chip_folder, compare, gain, small_recipe
@@ -87,7 +87,7 @@ def _maps(trials: Trials, recipe: Recipe, chips: ChipFolder) -> Panels:
     pixel_m = recipe.validation.working_pixels[0]
     seen = {name: chip_probability(chip, predictor(its[0].network), pixel_m=pixel_m) for name, its in trials.items()}
     panels = [Panel(name, heat(levels, low=0, high=254)) for name, levels in seen.items()]
-    given = (Panel("image", png(_visible(chip))), Panel("cropland by hand", heat(chip.target == 1, low=0, high=1)))
+    given = (Panel("image", raster(_visible(chip))), Panel("cropland by hand", heat(chip.target == 1, low=0, high=1)))
     return Panels("Probability of cropland on a validation chip, first seed", [*given, *panels])
 
 

@@ -18,7 +18,7 @@ from cropland.demo import FIELDS, TILE
 from cropland.geo.scene import open_scene
 from cropland.geo.tiles import Window
 from cropland.lab.budget import Budget
-from cropland.lab.charts import Bars, Box, Panel, Panels, heat, png
+from cropland.lab.charts import Bars, Box, Panel, Panels, heat, raster
 from cropland.lab.finding import Finding
 from cropland.lab.number import exactly
 from cropland.model import Model, default_model
@@ -114,7 +114,7 @@ def _stages(chip: Ground) -> Finding:
     found = stages(chip.network, chip.image)
     probability = found["head"][1].sigmoid()[0, 0].cpu().numpy()
     boxes = [Box(name, 0.5, 0.5, pixels / EDGE) for name, pixels in LIKE]
-    panels = [Panel("the chip", png(chip.picture), "x", _size(chip.image), boxes)]
+    panels = [Panel("the chip", raster(chip.picture), "x", _size(chip.image), boxes)]
     panels += [Panel(_caption(name, y), channels(y), code, _size(y)) for name, (code, y) in found.items()]
     rest = (
         ("probability", probability, "p = sigmoid(y[:, 0])"),

@@ -11,7 +11,7 @@ from scipy.ndimage import label as label_parts
 from torch import Tensor
 
 from cropland.lab.budget import Budget
-from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, png
+from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, raster
 from cropland.lab.experiments.walk import EDGE, LIKE, Ground, between_fields, chip_of, ground_of
 from cropland.lab.finding import Finding
 from cropland.lab.number import Number, exactly, mean_of_seeds, quartiles
@@ -122,7 +122,7 @@ def _opened(ground: Ground) -> Finding:
     chip = chip_of(ground)
     strips = widths_between(chip.label, STRIPS[-1]) > 0
     panels = [
-        Panel("the chip", png(chip.picture)),
+        Panel("the chip", raster(chip.picture)),
         Panel("land between fields, at most 24 m wide", heat(strips)),
         Panel("the mask", heat(probability(chip) >= chip.threshold)),
     ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cropland.demo import FIELDS
 from cropland.lab.budget import Budget
-from cropland.lab.charts import Box, Lines, Panel, Panels, png
+from cropland.lab.charts import Box, Lines, Panel, Panels, raster
 from cropland.lab.experiments.walk import Ground, ground_of, stages
 from cropland.lab.finding import Finding
 from cropland.lab.number import Number, exactly, quartiles
@@ -70,7 +70,7 @@ def _panel(ground: Ground, name: str, its: Reach, effect_m: float) -> Panel:
         f"a pixel of the map: {its.stride * ground.pixel_m:.0f} m": its.stride * ground.pixel_m,
     }
     boxes = [Box(label, 0.5, 0.5, size / edge_m) for label, size in sizes.items()]
-    return Panel(f"{name}, stride {its.stride:.0f}", png(ground.picture), boxes=boxes)
+    return Panel(f"{name}, stride {its.stride:.0f}", raster(ground.picture), boxes=boxes)
 
 
 def effective(y: Tensor, image: Tensor, draws: int) -> list[int]:

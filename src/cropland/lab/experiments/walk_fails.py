@@ -13,7 +13,7 @@ from cropland.evaluation.confusion import count
 from cropland.evaluation.pictures import verdict
 from cropland.evaluation.score import Picture
 from cropland.lab.budget import Budget
-from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, png
+from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, raster
 from cropland.lab.experiments.walk import Ground, ground_of
 from cropland.lab.experiments.walk_detail import probability
 from cropland.lab.finding import Finding
@@ -59,10 +59,10 @@ def _edges(ground: Ground, p: np.ndarray) -> Finding:
     line = Lines("Share that is nearer to a field's edge than this", "metres", "share", distances, curves, log_x=True)
     shown = ground.cut(*worst)
     panels = [
-        Panel("the chip with the worst IoU", png(shown.picture), shape=f"IoU {min(scores.values()):.2f}"),
+        Panel("the chip with the worst IoU", raster(shown.picture), shape=f"IoU {min(scores.values()):.2f}"),
         Panel("fields as people drew them", heat(true[worst], low=0, high=1)),
         Panel("probability", heat(p[worst], low=0, high=1)),
-        Panel("green found, orange false, blue missed", png(_verdict(shown.picture, said[worst], true[worst]))),
+        Panel("green found, orange false, blue missed", raster(_verdict(shown.picture, said[worst], true[worst]))),
     ]
     return Finding("walk_fails.edges", numbers, [Panels("Where it fails", panels), line])
 
