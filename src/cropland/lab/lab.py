@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -14,12 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cropland.catalog import find, names, nearest
+from cropland.data.chips import open_chips
 from cropland.errors import InputError
 from cropland.lab import report
 from cropland.lab.budget import FULL, QUICK, Budget
 from cropland.lab.claim import chapters, claims, place, split
 from cropland.lab.finding import Finding
-from cropland.lab.results import Results, this_machine
+from cropland.lab.parts import recipe_and_network
+from cropland.lab.results import Results, merged, this_machine
 from cropland.training.device import choose_device
 
 Step = Callable[[Finding], None]
@@ -63,15 +66,17 @@ def command(
     network
         The network that the experiment `network` takes apart: `unet`, `file.py:Name`, a recipe or a model.
     join
-        results.json of several machines, for one report with a column for each.
+        results.json of several machines, for one report with a column for each; those of one machine share one.
     """
     console = Console(highlight=False, soft_wrap=True)
     if join:
-        console.print(str(report.write([Results.load(path) for path in join], out)))
+        console.print(str(report.write(merged(map(Results.load, join)), out)))
         return
-    where = choose_device(device)
+    where, chosen = choose_device(device), choose(names_)
     budget = replace(QUICK if quick else FULL, chips=chips, network=network)
-    chosen = choose(names_)
+    if chips:
+        open_chips(chips)
+    recipe_and_network(network)  # what is wrong with either is said before anything is measured
     with _progress(sum(len(claims(name)) for name in chosen), console) as step:
         run(chosen, where, budget, out, step=step)
     console.print(f"{out / 'results.json'}\n{out / 'report.html'}")
@@ -90,15 +95,13 @@ def choose(asked: Sequence[str]) -> list[str]:
 def run(chosen: Sequence[str], device: torch.device, budget: Budget, out: Path, *, step: Step) -> Results:
     """Run the experiments one after the other; what is finished is on disk, whatever happens to the next."""
     out.mkdir(parents=True, exist_ok=True)
-    machine, findings = this_machine(device), list[Finding]()
+    results = Results(this_machine(device), budget.name, ())
     try:
-        for name in chosen:
-            for finding in find(SHELF, name)(device, budget):
-                findings.append(finding)
-                step(finding)
+        for finding in chain.from_iterable(find(SHELF, name)(device, budget) for name in chosen):
+            results = replace(results, findings=(*results.findings, finding))
+            results.save(out)
+            step(finding)
     finally:
-        results = Results(machine, budget.name, tuple(findings))
-        results.save(out)
         report.write([results], out)
     return results
 

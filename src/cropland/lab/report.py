@@ -10,11 +10,12 @@ from pathlib import Path
 from string import Template
 
 from cropland import __version__
-from cropland.lab.claim import Claim, Verdict, Words, chapters, claims, label, split
+from cropland.lab.claim import Claim, Verdict, Words, chapters, claims, label, place, split
 from cropland.lab.draw import draw, spans
 from cropland.lab.finding import Finding
 from cropland.lab.results import Results
 
+OTHER = "measured by another version of cropland, or not at all: run it again"
 GPU = "a GPU"  # the column that says 'not measured' until one has been
 
 
@@ -29,7 +30,8 @@ def write(machines: Sequence[Results], folder: Path) -> Path:
 def page(machines: Sequence[Results]) -> str:
     """The report as HTML, from results alone."""
     template = Template((files("cropland.lab") / "report.html").read_text(encoding="utf-8"))
-    order = list(dict.fromkeys(finding.claim for each in machines for finding in each.findings))
+    known = dict.fromkeys(finding.claim for each in machines for finding in each.findings)
+    order = sorted(known, key=lambda name: place(split(name)[0]))
     parts = {name: list(keys) for name, keys in groupby(order, _chapter)}
     return template.substitute(
         version=__version__,
@@ -117,11 +119,19 @@ def _measured(claim: Claim, its: Results, name: str, *, alone: bool) -> str:
         return label(text, experiment)
 
     where = "" if alone else f"<small>{escape(its.name)}</small>"
-    answer = spans(claim.answer.filled(finding.numbers)) if finding.numbers else spans(say(finding.missing))
+    answer = spans(_answer(claim, finding) or say(finding.missing or OTHER))
     notes = "".join(f'<p class="soft">{spans(say(note))}</p>' for note in finding.notes)
     charts = "".join(draw(chart, say) for chart in finding.charts)
     said = f'<p class="answer">{_chip(claim.verdict(finding))} {where} {answer}</p>'
     return f'{said}{notes}<div class="charts">{charts}</div>{_table(finding)}'
+
+
+def _answer(claim: Claim, finding: Finding) -> Words | None:
+    """The claim's sentences with the numbers; None where one of them was not measured."""
+    try:
+        return claim.answer.filled(finding.numbers)
+    except KeyError:
+        return None
 
 
 def _rule(claim: Claim) -> Words:

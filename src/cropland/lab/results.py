@@ -6,8 +6,8 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -62,6 +62,16 @@ class Results:
             raise InputError(f"no file {path}; name results.json of a folder that `cropland lab` wrote") from error
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is not what `cropland lab` writes; name its results.json") from error
+
+
+def merged(runs: Iterable[Results]) -> list[Results]:
+    """One per machine, with the findings of all its runs; of two of the same claim the later one."""
+    known: dict[str, Results] = {}
+    for each in runs:
+        before = known.get(each.name)
+        found = {finding.claim: finding for finding in (*(before.findings if before else ()), *each.findings)}
+        known[each.name] = replace(before or each, findings=tuple(found.values()))
+    return list(known.values())
 
 
 def this_machine(device: torch.device) -> dict[str, Any]:

@@ -18,11 +18,13 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from cropland.data import cut
 from cropland.data.batches import Batch, Sampler, batches
 from cropland.data.chips import INDEX, ChipFolder, open_chips
-from cropland.data.read_labels import LabelOptions
+from cropland.data.cut import cut_chips
+from cropland.data.cut_scene import Cutter
+from cropland.data.read_labels import LabelOptions, read_labels
 from cropland.demo import FIELDS, FOLDER, TILE
+from cropland.geo.scene import open_scene
 from cropland.lab.measure import synchronise
 from cropland.lab.number import Number, mean_of_seeds
 from cropland.model import build_network
@@ -64,8 +66,8 @@ def _kept() -> TemporaryDirectory[str]:
 
 def _sample_chips() -> Path:
     out = Path(_kept().name) / "chips"
-    labels = LabelOptions(labels=FIELDS, background="known")
-    cut.command(TILE, labels=labels, size=128, side="validation=0.25", out=out)
+    labels = read_labels(LabelOptions(labels=FIELDS, background="known"))
+    cut_chips([TILE], out, cutter=Cutter(open_scene, labels, 128, lambda path: path.stem), validation=0.25)
     return out
 
 

@@ -11,7 +11,7 @@ IMAGES = shifted(WHOLE, 128, SHIFTS)
 
 def test_windows_begin_further_right():
     assert IMAGES.shape == (9, 3, 128, 128)
-    assert all(torch.equal(IMAGES[shift], WHOLE[:, :128, shift : shift + 128]) for shift in SHIFTS)
+    assert all(torch.equal(IMAGES[shift], WHOLE[:, 6:134, 2 + shift : 130 + shift]) for shift in SHIFTS)
 
 
 def test_a_window_too_large_for_the_picture_is_cut():

@@ -1,10 +1,9 @@
-import numpy as np
 import pytest
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cropland.lab.experiments.pooling_trained import edge_f1, resunet
+from cropland.lab.experiments.pooling_trained import judge, resunet
 from cropland.lab.trials import Trial, chip_folder
 from cropland.model import build_network
 
@@ -32,11 +31,11 @@ def test_the_residual_network_halves_by_the_block(down: str):
 
 
 def test_a_map_of_one_class_has_no_boundary():
-    assert edge_f1(Trial(0.0, (), (), Constant()), RECIPE, CHIPS) == 0
+    assert judge(Trial(0.0, (), (), Constant()), RECIPE, CHIPS).f1 == 0
 
 
 def test_boundaries_count_between_none_and_all():
     torch.manual_seed(0)
-    found = edge_f1(Trial(0.0, (), (), build_network(RECIPE)), RECIPE, CHIPS)
-    assert 0 <= found <= 1
-    assert np.isfinite(found)
+    found = judge(Trial(0.0, (), (), build_network(RECIPE)), RECIPE, CHIPS)
+    assert 0 <= found.f1 <= 1
+    assert 0 < found.threshold < 1

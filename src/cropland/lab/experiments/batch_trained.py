@@ -14,6 +14,7 @@ from cropland.data.batches import Batch
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
 from cropland.lab.experiments.normalisation_trained import batches_of, short_recipe, steps_to, train
+from cropland.lab.experiments.normalisation_trained_micro import retaken
 from cropland.lab.finding import Finding
 from cropland.lab.number import Number, mean_of_seeds
 from cropland.lab.trials import chip_folder
@@ -53,9 +54,10 @@ def run(
     size: int, seed: int, device: torch.device, budget: Budget, *, micro: int = 64, norm: str = "batch_norm"
 ) -> Run:
     data = regrouped(batches_of(budget.chips, seed, max(2, budget.steps // 2)), size)
-    recipe, begun = short_recipe(norm, RATE * size / MIDDLE, seed), time.monotonic()
+    recipe, begun = short_recipe(norm, RATE * (size / MIDDLE) ** 0.5, seed), time.monotonic()
     network, losses = train(recipe, data, device, micro=micro)
     seconds = time.monotonic() - begun
+    network = retaken(network, data, device)
     iou = validate(network, recipe, chip_folder(budget.chips).where(split="validation"), None).iou
     return Run(iou, losses, seconds, size * steps_to(losses, TARGET))
 

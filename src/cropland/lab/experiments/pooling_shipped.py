@@ -96,6 +96,7 @@ def picture() -> Tensor:
 
 
 def shifted(whole: Tensor, edge: int, shifts: Sequence[int]) -> Tensor:
-    """Windows of `edge` pixels, each as many columns further right as the shifts say: (shift, band, edge, edge)."""
+    """Windows in the middle, each as many columns further right as the shifts say: (shift, band, edge, edge)."""
     edge = min(edge, whole.shape[-1] - max(shifts))
-    return torch.stack([whole[:, :edge, shift : shift + edge] for shift in shifts])
+    top, left = ((length - edge - more) // 2 for length, more in zip(whole.shape[-2:], (0, max(shifts)), strict=True))
+    return torch.stack([whole[:, top : top + edge, left + shift : left + shift + edge] for shift in shifts])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import logit
 from torch import Tensor
 
 from cropland.data.chips import ChipFolder
@@ -30,6 +32,13 @@ SHIFTS = range(9)
 WORKING_PIXELS = 2  # a boundary within so many of them is found
 
 
+class Edges(NamedTuple):
+    """Boundary F1 of a trained network on the validation chips, at the threshold that is best there."""
+
+    f1: float
+    threshold: float
+
+
 def pooling_trained(device: torch.device, budget: Budget) -> Iterator[Finding]:
     """Map, boundaries and steadiness of three ways to halve."""
     if not budget.seeds:
@@ -40,8 +49,10 @@ def pooling_trained(device: torch.device, budget: Budget) -> Iterator[Finding]:
     chips = chip_folder(budget.chips)
     trials = compare(recipes, chips, device, seeds=budget.seeds, steps=budget.steps)
     yield _dispensable(trials)
-    yield _boundaries(trials, recipes, chips.where(split="validation"))
-    yield _shift(trials, budget)
+    checked = chips.where(split="validation")
+    edges = {name: [judge(trial, recipes[name], checked) for trial in its] for name, its in trials.items()}
+    yield _boundaries(edges, tolerance_m=_tolerance_m(recipes[MAX], checked))
+    yield _shift(trials, edges, budget)
 
 
 def resunet(down: str) -> Recipe:
@@ -77,13 +88,13 @@ def _loss(trials: Sequence[Trial], first: int, end: int) -> Number | None:
     return mean_of_seeds([fmean(trial.losses[first:end]) for trial in trials])
 
 
-def _boundaries(trials: dict[str, list[Trial]], recipes: dict[str, Recipe], chips: ChipFolder) -> Finding:
-    found = {name: [edge_f1(trial, recipes[name], chips) for trial in its] for name, its in trials.items()}
+def _boundaries(edges: Mapping[str, Sequence[Edges]], *, tolerance_m: float) -> Finding:
+    found = {name: [each.f1 for each in its] for name, its in edges.items()}
     numbers = {
         "gain_strided": _paired(found[STRIDED], found[MAX]),
         "gain_average": _paired(found[AVERAGE], found[MAX]),
         "f1": mean_of_seeds(found[MAX]),
-        "metres": exactly(_tolerance_m(recipes[MAX], chips)),
+        "metres": exactly(tolerance_m),
     }
     bars = {name: mean_of_seeds(its) for name, its in found.items()}
     chart = Bars("Boundary F1 on the validation chips, mean over the seeds", "boundary F1", bars)
@@ -94,8 +105,8 @@ def _paired(better: Sequence[float], than: Sequence[float]) -> Number:
     return mean_of_seeds([a - b for a, b in zip(better, than, strict=True)])
 
 
-def edge_f1(trial: Trial, recipe: Recipe, chips: ChipFolder) -> float:
-    """Boundary F1 over the chips, pooled, at the threshold that is best for the IoU there."""
+def judge(trial: Trial, recipe: Recipe, chips: ChipFolder) -> Edges:
+    """The threshold that is best for the IoU over the chips, and the boundary F1 there, pooled."""
     pixel_m, predict = recipe.validation.working_pixels[0], predictor(trial.network)
     read = [only_bands(chips.read(number), chips.bands, recipe.bands) for number in range(len(chips))]
     levels = [chip_probability(chip, predict, pixel_m=pixel_m) for chip in read]
@@ -107,28 +118,30 @@ def edge_f1(trial: Trial, recipe: Recipe, chips: ChipFolder) -> float:
         said = np.where(level == UNKNOWN, UNKNOWN, level / 254 >= threshold).astype(np.uint8)
         size = (chip.pixel_m, chip.pixel_m)
         counts += boundary_counts(said, chip.target, pixel_m=size, tolerances_m=tolerances_m)
-    return float(boundary_f1(counts)[0])
+    return Edges(float(boundary_f1(counts)[0]), threshold)
 
 
-def _shift(trials: dict[str, list[Trial]], budget: Budget) -> Finding:
+def _shift(trials: dict[str, list[Trial]], edges: Mapping[str, Sequence[Edges]], budget: Budget) -> Finding:
     images = shifted(picture(), budget.size + 2 * MARGIN, SHIFTS)
-    shares = {name: [_changed(trial, images) for trial in its] for name, its in trials.items()}
+    shares = {
+        name: [_changed(trial, images, edge.threshold) for trial, edge in zip(its, edges[name], strict=True)]
+        for name, its in trials.items()
+    }
     worst = {name: [float(each.max()) for each in its] for name, its in shares.items()}
     numbers = {
         key: mean_of_seeds(worst[name])
         for key, name in zip(("changed_max", "changed_average", "changed_strided"), DOWNS, strict=True)
     }
-    both = zip(worst[MAX], worst[STRIDED], strict=True)
-    numbers["max_to_strided"] = mean_of_seeds([a / b for a, b in both])
+    numbers["max_less_strided"] = _paired(worst[MAX], worst[STRIDED])
     curves = {name: [mean_of_seeds(list(column)) for column in np.transpose(its)] for name, its in shares.items()}
     chart = Lines("Pixels of the trained map that change sides", "shift in pixels", "share", list(SHIFTS[1:]), curves)
     return Finding("pooling_trained.shift", numbers, [chart])
 
 
-def _changed(trial: Trial, images: Tensor) -> np.ndarray:
+def _changed(trial: Trial, images: Tensor, threshold: float) -> np.ndarray:
     """The share of pixels that are decided otherwise when the window begins 1 to 8 pixels further right."""
-    masks = moved_masks(trial.network, images, SHIFTS, limit=0.0)
-    shares: np.ndarray = (masks[1:] != masks[0]).mean((1, 2)).clip(1e-6)
+    masks = moved_masks(trial.network, images, SHIFTS, limit=float(logit(threshold)))
+    shares: np.ndarray = (masks[1:] != masks[0]).mean((1, 2))
     return shares
 
 

@@ -57,6 +57,8 @@ def _checkerboard(trials: dict[str, list[Trial]], recipe: Recipe, chips: ChipFol
         "stronger": mean_of_seeds([a / b for a, b in both]),
         "transposed": mean_of_seeds(peaks[TRANSPOSED]),
         "bilinear": mean_of_seeds(peaks[BILINEAR]),
+        "transposed_at_2": mean_of_seeds([float(power[-1] / power[-3]) for power in spectra[TRANSPOSED]]),
+        "bilinear_at_2": mean_of_seeds([float(power[-1] / power[-3]) for power in spectra[BILINEAR]]),
     }
     at = np.arange(1, len(spectra[BILINEAR][0])) / (2 * (len(spectra[BILINEAR][0]) - 1))
     curves = {name: [exactly(power) for power in np.mean(its, 0)[1:]] for name, its in spectra.items()}
@@ -103,10 +105,17 @@ def _shown(maps: dict[str, list[list[np.ndarray]]], chips: ChipFolder) -> Panels
     logits = {name: its[0][chosen] for name, its in maps.items()}
     fine = {name: one - gaussian_filter(one, 1.5) for name, one in logits.items()}
     high = float(np.quantile(np.abs(list(fine.values())), 0.99))
+    least, most = (float(end) for end in np.quantile(list(logits.values()), (0.01, 0.99)))
+    height, width = (slice(size // 4, size - size // 4) for size in logits[BILINEAR].shape)
     panels = []
     for name, one in logits.items():
-        panels.append(Panel(f"{name}: logits", _large(one, low=-6, high=6)))
-        panels.append(Panel(f"{name}: what is finer than 3 pixels", _large(fine[name], low=-high, high=high)))
+        panels.append(Panel(f"{name}: logits", _large(one, low=least, high=most)))
+        panels.append(
+            Panel(
+                f"{name}: the middle, what is finer than 3 pixels",
+                _large(fine[name][height, width], low=-high, high=high),
+            )
+        )
     return Panels("Logits of a validation chip", panels)
 
 

@@ -19,7 +19,7 @@ from cropland.training.optimizer import make_optimizer, set_rate
 
 __all__ = ["tricks"]
 
-SEEDS, SECONDS = 8, 30.0  # of its own budget: of every contender, and of the steps of one training
+SEEDS, SECONDS = 6, 30.0  # of its own budget: of every contender, and of the steps of one training
 CROP, COARSER = 96, 2.0  # pixels of a crop, each of them about twice as large as the chips'
 NONE, ALL = "none of them", "all_ten"
 BASE = (
