@@ -35,10 +35,13 @@ class Times:
         return self.number.times(1e3)
 
 
-def interleave(runs: Mapping[str, Run], device: torch.device, *, rounds: int, warm: int = 2) -> dict[str, Times]:
+def interleave(
+    runs: Mapping[str, Run], device: torch.device, *, rounds: int, warm: int = 2, settle_s: float = 0.0
+) -> dict[str, Times]:
     """Time contenders in turn, round after round, so that what disturbs the machine disturbs all of them.
 
-    Every call is waited for. A call that is too short for the clock is repeated within its sample.
+    Every call is waited for. A call that is too short for the clock is repeated within its sample. Where contenders
+    have threads of their own, which wait in a loop for more work, `settle_s` lets them go to sleep before the next.
     """
     first = {name: _seconds(run, device, 1) for name, run in runs.items()}
     settled = {name: min(_seconds(run, device, 1) for _ in range(warm)) for name, run in runs.items()}
@@ -46,6 +49,7 @@ def interleave(runs: Mapping[str, Run], device: torch.device, *, rounds: int, wa
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
+            time.sleep(settle_s)
             samples[name].append(_seconds(run, device, calls[name]))
     return {name: Times(first[name], tuple(values)) for name, values in samples.items()}
 

@@ -5,6 +5,7 @@ Source: Williams, Waterman and Patterson 2009, doi:10.1145/1498765.1498785.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isqrt
@@ -23,6 +24,7 @@ LEAST_EDGE, MOST_EDGE = 128, {"cpu": 4096, "cuda": 8192}
 LONGEST_S = 0.05  # one product; a type that the device multiplies slowly gets smaller matrices
 MOVED = 2**24  # bytes that one call copies at least, so that calling it does not count
 STEP = 16  # numbers, one cache line
+SETTLE_S = 0.2  # until threads that wait for work have gone to sleep
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,13 @@ def _better(before: dict[str, Number], after: dict[str, Number]) -> dict[str, Nu
 
 
 def _rates(device: torch.device, dtype: torch.dtype, rounds: int) -> dict[str, Number]:
-    work = _multiplications(device, dtype, _edge(device, dtype))
-    times = interleave({name: run for name, (run, _) in work.items()}, device, rounds=rounds)
-    return {name: quartiles(work[name][1] / s for s in its.samples) for name, its in times.items()}
+    """One library after the other, not in turn: the threads of one wait in a loop for more work, and while they do
+    the next one has half of the machine."""
+    found = {}
+    for name, (run, work) in _multiplications(device, dtype, _edge(device, dtype)).items():
+        time.sleep(SETTLE_S)
+        found[name] = quartiles(work / s for s in interleave({name: run}, device, rounds=rounds)[name].samples)
+    return found
 
 
 def _edge(device: torch.device, dtype: torch.dtype) -> int:

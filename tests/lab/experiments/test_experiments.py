@@ -19,6 +19,8 @@ TINY = Budget("tiny", rounds=2, size=32, channels=8, seeds=2, steps=2, every=8)
 EXPERIMENTS = names("lab.experiments")
 WORDS = {path.stem for path in (source_tree.PACKAGE / "lab" / "claims").glob("*.toml")} - {"labels"}
 CLAIMS = [(name, key) for name in sorted(WORDS) for key in claims(name)]
+# Findings are kept per process: what asks for the same ones runs in the same worker.
+EACH = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in EXPERIMENTS]
 CPU = torch.device("cpu")
 
 
@@ -27,12 +29,12 @@ def findings(name: str) -> tuple[Finding, ...]:
     return tuple(find("lab.experiments", name)(CPU, TINY))
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", EACH)
 def test_one_finding_per_claim_in_order(name: str):
     assert [split(finding.claim) for finding in findings(name)] == [(name, key) for key in claims(name)]
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", EACH)
 def test_numbers_are_what_the_words_speak_of(name: str):
     for finding in findings(name):
         claim = claims(name)[split(finding.claim)[1]]
@@ -43,14 +45,14 @@ def test_numbers_are_what_the_words_speak_of(name: str):
             claim.answer.filled(finding.numbers)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", EACH)
 def test_pictures_speak_both_languages(name: str):
     for finding in findings(name):
         for text in [*finding.notes, *(text for chart in finding.charts for text in labels(chart))]:
             assert not is_english(text) or is_chinese(label(text, name).zh), f"'{text}' is not among the labels"
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", EACH)
 def test_findings_travel_as_json(name: str):
     for finding in findings(name):
         text = json.dumps(finding.plain())
@@ -78,7 +80,7 @@ def test_every_experiment_has_its_claims_and_a_chapter():
     assert {name.partition("_")[0] for name in EXPERIMENTS} <= set(chapters())
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", EACH)
 def test_an_experiment_is_short(name: str):
     assert source_tree.line_count(source_tree.PACKAGE / "lab" / "experiments" / f"{name}.py") <= 150
 

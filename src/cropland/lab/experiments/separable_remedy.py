@@ -23,6 +23,7 @@ __all__ = ["separable_remedy"]
 
 LAYERS = 6
 BAND = 16  # rows
+SETTLE_S = 0.2  # three libraries, each with its own threads
 NO_KERNEL = "no kernel for this device, or LLVM is not installed: pip install 'cropland[fused]'"
 
 
@@ -72,7 +73,7 @@ class _Stack:
 
 @torch.no_grad()
 def _time(stack: _Stack, device: torch.device, *, rounds: int) -> dict[str, Times]:
-    return interleave(stack.runs(), device, rounds=rounds)
+    return interleave(stack.runs(), device, rounds=rounds, settle_s=SETTLE_S)
 
 
 def _ratio(stacks: Mapping[int, _Stack], times: Mapping[int, Mapping[str, Times]]) -> Finding:
