@@ -32,7 +32,7 @@ print(json.dumps([sorted(times[2:])[{STEPS} // 2], (used.ru_minflt - before) / {
 
 
 def measure(way: str) -> list[float]:
-    done = subprocess.run([sys.executable, "-c", CHILD, way], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", CHILD, way], capture_output=True, encoding="utf-8", check=True)
     return json.loads(done.stdout)
 
 

@@ -19,7 +19,7 @@ print(json.dumps([kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - bef
 
 
 def pages(way: str) -> tuple[bool | None, int]:
-    done = subprocess.run([sys.executable, "-c", CHILD, way], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", CHILD, way], capture_output=True, encoding="utf-8", check=True)
     kept, count = json.loads(done.stdout)
     return kept, count
 

@@ -18,7 +18,7 @@ def test_new_memory_is_handed_out_in_pages():
         "import torch; from cropland.lab.experiments.separable_allocation import pages_of\n"
         "print(pages_of(lambda: torch.empty(2**26, dtype=torch.uint8).fill_(1)))"
     )
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True).stdout
     assert float(told) >= 2**26 / 2**21  # a huge page holds 2 MiB
 
 

@@ -94,7 +94,7 @@ def _primitives(budget: Budget) -> dict[str, str]:
         (sys.executable, "-c", TELL, str(budget.channels), str(budget.size)),
         env={**os.environ, "ONEDNN_VERBOSE": "1"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     return algorithms(told.stdout)

@@ -114,6 +114,6 @@ def _compare(budget: Budget, settings: Mapping[str, str]) -> dict[str, tuple[lis
     """Seconds and new pages per call of each layer, in a process of its own with these settings."""
     sizes = (str(number) for number in (budget.channels, budget.size, budget.rounds))
     command = (sys.executable, "-c", COMPARE, *sizes)
-    told = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=True)
+    told = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, encoding="utf-8", check=True)
     found: dict[str, tuple[list[float], float]] = json.loads(told.stdout)
     return found

@@ -88,7 +88,7 @@ def naive(device: torch.device, budget: Budget, *, order: Sequence[str]) -> Seco
     sizes = (str(device), str(budget.channels), str(budget.size))
     for _ in range(max(1, budget.rounds // 3)):
         command = (sys.executable, "-c", NAIVE, *sizes, *order)
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+        lines = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.split("\n")
         for layer, seconds in (line.split() for line in lines if line):
             told[layer].append(float(seconds))
     return told
