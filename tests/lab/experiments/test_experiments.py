@@ -12,7 +12,7 @@ import source_tree
 from cropland.catalog import find, names
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Chart, Lines, Panels, Stack
-from cropland.lab.claim import Claim, chapters, claims, label, split
+from cropland.lab.claim import chapters, claims, label, split
 from cropland.lab.finding import Finding
 
 TINY = Budget("tiny", rounds=2, size=32, channels=8, seeds=2, steps=2, every=8)
@@ -63,7 +63,6 @@ def test_findings_travel_as_json(name: str):
 def test_both_languages_speak_of_the_same_numbers(name: str, key: str):
     claim = claims(name)[key]
     assert fields(claim.answer.en) == fields(claim.answer.zh)
-    assert claim.holds != claim.in_part or claim.decides
     for words in (claim.claim, claim.how, claim.answer, claim.advice):
         assert is_english(words.en) and is_chinese(words.zh)
 
@@ -112,7 +111,3 @@ def labels(chart: Chart) -> list[str]:
         case Panels():
             captions = [text for panel in chart.panels for text in (panel.caption, *(box.label for box in panel.boxes))]
             return [chart.title, *captions]
-
-
-def test_claims_are_read_whole():
-    assert all(isinstance(claim, Claim) for name in EXPERIMENTS for claim in claims(name).values())
