@@ -36,4 +36,4 @@ class Budget:
 
 
 QUICK = Budget("quick", rounds=5, size=128, channels=64, seeds=0, steps=0, every=2)
-FULL = Budget("full", rounds=11, size=256, channels=128, seeds=5, steps=120, every=1)
+FULL = Budget("full", rounds=11, size=256, channels=128, seeds=5, steps=240, every=1)

@@ -53,7 +53,7 @@ def batch_trained(device: torch.device, budget: Budget) -> Iterator[Finding]:
 def run(
     size: int, seed: int, device: torch.device, budget: Budget, *, micro: int = 64, norm: str = "batch_norm"
 ) -> Run:
-    data = regrouped(batches_of(budget.chips, seed, max(2, budget.steps // 2)), size)
+    data = regrouped(batches_of(budget.chips, seed, max(2, budget.steps // 4)), size)
     recipe, begun = short_recipe(norm, RATE * (size / MIDDLE) ** 0.5, seed), time.monotonic()
     network, losses = train(recipe, data, device, micro=micro)
     seconds = time.monotonic() - begun

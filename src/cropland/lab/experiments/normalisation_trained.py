@@ -49,7 +49,7 @@ def normalisation_trained(device: torch.device, budget: Budget) -> Iterator[Find
 
 
 def _runs(norm: str, rate: float, device: torch.device, budget: Budget) -> list[Losses]:
-    data = (batches_of(budget.chips, seed, max(1, budget.steps // 2)) for seed in range(budget.seeds))
+    data = (batches_of(budget.chips, seed, max(1, budget.steps // 4)) for seed in range(budget.seeds))
     return [train(short_recipe(norm, rate, seed), each, device)[1] for seed, each in enumerate(data)]
 
 

@@ -37,7 +37,7 @@ def normalisation_trained_micro(device: torch.device, budget: Budget) -> Iterato
     kept: dict[str, dict[int, list[float]]] = {name: {size: [] for size in sizes} for name, sizes in tried.items()}
     again: dict[int, list[float]] = {size: [] for size in micro}
     for seed in range(budget.seeds):
-        data = batches_of(budget.chips, seed, max(1, budget.steps // 2))
+        data = batches_of(budget.chips, seed, max(1, budget.steps // 4))
         for name, sizes in tried.items():
             recipe = short_recipe(name.replace(" ", "_"), RATE, seed)
             for size in sizes:
