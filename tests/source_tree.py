@@ -38,9 +38,12 @@ def code_line_count(path: Path) -> int:
     return len(lines)
 
 
-def program_line_count() -> int:
-    """Lines of code without the lab's experiments."""
-    return sum(code_line_count(path) for path in sources() if path.parent != PACKAGE / "lab" / "experiments")
+def program_line_count(part: str | None = None) -> int:
+    """Lines of code of the lab without its experiments, or of everything else."""
+    lab = PACKAGE / "lab"
+    if part == "lab":
+        return sum(code_line_count(path) for path in lab.glob("*.py"))
+    return sum(code_line_count(path) for path in sources() if lab not in path.parents)
 
 
 def function_lengths() -> list[int]:
@@ -68,6 +71,8 @@ def percentiles() -> tuple[float, float]:
 def summary() -> str:
     middle, long = percentiles()
     lines, code = sum(map(line_count, sources())), sum(map(code_line_count, sources()))
-    content = code - program_line_count()
-    size = f"src: {lines} lines, {code} of them code ({content} the lab's experiments), in {len(sources())} files"
+    lab = program_line_count("lab")
+    content = code - program_line_count() - lab
+    parts = f"{lab} the lab, {content} its experiments"
+    size = f"src: {lines} lines, {code} of them code ({parts}), in {len(sources())} files"
     return f"{size}; function median {middle:g}, 90th percentile {long:g} lines"

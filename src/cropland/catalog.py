@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from cropland import code
+from cropland.code.names import IN_FILE, is_foreign
 from cropland.errors import RecipeError
 
 
@@ -19,18 +20,14 @@ def names(shelf: str) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
 
 
-def is_foreign(name: str) -> bool:
-    """Whether the name points at code outside the shelves (`file.py:Name` or `package.module:Name`)."""
-    return ":" in name
-
-
-def find(shelf: str, name: str) -> Any:
-    """The one public name of `cropland/<shelf>/<name>.py`, or the user's own `file.py:Name` or `package.module:Name`.
+def find(shelf: str, name: str, *, whole: bool = False) -> Any:
+    """The one public name of `cropland/<shelf>/<name>.py`, or the user's own `file.py:Name`, `notebook.ipynb:Name` or
+    `package.module:Name`; of a file runs what the name needs, or the `whole`.
 
     Raises `RecipeError` naming the nearest name on the shelf.
     """
     if is_foreign(name):
-        return _foreign(name)
+        return _foreign(name, whole)
     known = names(shelf)
     if name not in known:
         raise RecipeError(f"no '{name}' among the {shelf}; {nearest(name, known)}")
@@ -45,9 +42,11 @@ def nearest(name: str, known: list[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
 
 
-def _foreign(name: str) -> Any:
+def _foreign(name: str, whole: bool) -> Any:
+    if found := IN_FILE.fullmatch(name):
+        return code.get(Path(found["path"]), found["name"], whole=whole)
     place, _, attribute = name.rpartition(":")
-    module = _load_file(Path(place)) if place.endswith(".py") else _import(place)
+    module = _import(place)
     if not hasattr(module, attribute):
         raise RecipeError(f"{place} has no '{attribute}'; name something that it defines, as in '{place}:Name'")
     return getattr(module, attribute)
@@ -60,14 +59,3 @@ def _import(name: str) -> ModuleType:
         raise RecipeError(
             f"cannot import '{name}' ({error}); install it, or name a file as in 'file.py:Name'"
         ) from error
-
-
-def _load_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise RecipeError(f"no file {path} (looked in {Path.cwd()}); name it relative to where the command runs")
-    module = ModuleType(f"_cropland_file_{path.stem}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module
-    # From the source, not from bytecode beside it: that is told old by its second, and people edit faster.
-    exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
-    return module

@@ -4,7 +4,6 @@ torch."""
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -13,19 +12,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
-
 from cropland import __version__
-from cropland.catalog import find, is_foreign, names
+from cropland.catalog import find, names
+from cropland.code.bundle import bundle, unpack
+from cropland.code.names import anchored, files_of, foreign_names, is_foreign, with_paths
 from cropland.data.statistics import Statistics
+from cropland.engines import cache_folder
 from cropland.errors import ModelError
+from cropland.fact_sheet import fact_sheet
+from cropland.model_file import FORMAT, first_line, read_header, read_weights, write
 from cropland.recipe import Recipe, parse_recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-FORMAT = 1
-KEY = "cropland"
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Model:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     version: str = __version__
     source_hash: str = ""
+    code: Mapping[str, Any] | None = None  # of the user's own, see `cropland.code.bundle`
     path: Path | None = None
 
     @property
@@ -81,6 +81,18 @@ class Model:
         """The working pixel nearest to a scene's, by ratio; of two equally near the finer."""
         return min(self.working_pixels, key=lambda known: (abs(math.log(known.pixel_m / pixel_m)), known.pixel_m))
 
+    def _repr_html_(self) -> str:
+        pixels = (f"{each.pixel_m:g} m (IoU {each.iou:.3f})" for each in self.working_pixels)
+        facts = {
+            "network": self.recipe.network.name,
+            "bands": ", ".join(self.bands),
+            "outputs": ", ".join(self.outputs),
+            "working pixels": ", ".join(pixels),
+            "receptive field": "the whole image" if self.radius is None else f"{self.radius} pixels to every side",
+            "made by": f"cropland {self.version}",
+        }
+        return fact_sheet(self.name, facts)
+
     @staticmethod
     def load(path: Path, *, trust: bool = False) -> Model:
         """Read a model's header.
@@ -88,42 +100,50 @@ class Model:
         Raises `ModelError` for a file that is missing, corrupt, foreign, of a newer version, or that names code
         outside the shelves without `trust`.
         """
-        model = _from_header(_header(path), path)
-        if is_foreign(model.recipe.network.name) and not trust:
+        model = Model.read(path)
+        own = list(foreign_names(model.recipe.network.model_dump()))
+        if own and not trust:
             raise ModelError(
-                f"{path} names code of its own ({model.recipe.network.name}); look at it, then allow it with --trust"
+                f"{path} names code of its own ({', '.join(own)}); look at it with `cropland show`, then allow it with "
+                f"--trust"
             )
-        return model
+        return replace(model, recipe=_with_code(model.recipe, model.code)) if model.code else model
+
+    @staticmethod
+    def read(path: Path) -> Model:
+        """What a model's header says; the network of one that names code of its own cannot be had from it."""
+        return _from_header(read_header(path), path)
 
     def network(self) -> nn.Module:
         """The network with its weights, in evaluation mode, float32."""
         assert self.path is not None, "a model has weights once it is saved"
         network = build_network(self.recipe)
-        weights = _weights(self.path)
+        weights = read_weights(self.path)
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise ModelError(
-                f"{self.path} does not fit its network {self.recipe.network.name}: {_first_line(error)}"
+                f"{self.path} does not fit its network {self.recipe.network.name}: {first_line(error)}"
             ) from error
         return network.eval()
 
     def save(self, path: Path, weights: Mapping[str, Tensor]) -> Model:
         """Write the model with its weights in half precision (vectors, such as those of norms, stay single); returns
         it with its path."""
-        import torch
-        from safetensors.torch import save
-
-        halves = {
-            name: (value.half() if value.dim() > 1 and value.is_floating_point() else value).contiguous().cpu()
-            for name, value in weights.items()
-            if torch.is_tensor(value)
-        }
-        hidden = path.with_name(f".{path.name}.part")
-        header = json.dumps(self.header(), ensure_ascii=False, sort_keys=True)
-        hidden.write_bytes(save(halves, metadata={KEY: header}))  # save_file would make it readable to its owner only
-        hidden.replace(path)
+        write(path, weights, self._packed().header())
         return replace(self, path=path)
+
+    def _packed(self) -> Model:
+        """With the user's own code, which its recipe then names by paths within that."""
+        values = self.recipe.model_dump(mode="json")
+        files = files_of([values["network"], values["loss"]])
+        if self.code or not files:
+            return self
+        code = bundle(files)
+        renamed = code.pop("renamed")
+        for section in ("network", "loss"):
+            values[section] = with_paths(values[section], renamed.__getitem__)
+        return replace(self, recipe=parse_recipe(values), code=code)
 
     def header(self) -> dict[str, Any]:
         """What the file says of itself, as plain values."""
@@ -137,6 +157,7 @@ class Model:
             "statistics": self.statistics.to_json() if self.statistics else None,
             "metrics": dict(self.metrics),
             "source_hash": self.source_hash,
+            **({"code": dict(self.code)} if self.code else {}),
         }
 
 
@@ -146,13 +167,18 @@ def default_model() -> Path:
 
 
 def build_network(recipe: Recipe) -> nn.Module:
-    """The recipe's network with fresh weights; a name on the shelf is also told the numbers of bands and outputs."""
-    network = find("networks", recipe.network.name)
-    counts = {} if is_foreign(recipe.network.name) else {"bands": len(recipe.bands), "outputs": len(recipe.outputs)}
+    """The recipe's network with fresh weights; a name on the shelf is also told the numbers of bands and outputs, one
+    of the user's own is fitted to them."""
+    name, options, bands, outputs = recipe.network.name, recipe.network.options, len(recipe.bands), len(recipe.outputs)
+    network = find("networks", name, whole=recipe.network.trust_all)
+    if is_foreign(name):
+        from cropland.adapt import build_own
+
+        return build_own(network, name, options, bands=bands, outputs=outputs)
     try:
-        built: nn.Module = network(**counts, **recipe.network.options)
+        built: nn.Module = network(bands=bands, outputs=outputs, **options)
     except TypeError as error:
-        raise ModelError(f"network {recipe.network.name} does not take these options: {error}") from error
+        raise ModelError(f"network {name} does not take these options: {error}") from error
     return built
 
 
@@ -163,30 +189,6 @@ def source_hash(recipe: Recipe) -> str:
         for name in names(shelf):
             digest.update((files("cropland") / shelf / f"{name}.py").read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _header(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ModelError(f"no model {path}; give the path of a .safetensors file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is not a safetensors file, or a damaged one: {_first_line(error)}") from error
-    if KEY not in metadata:
-        raise ModelError(f"{path} is a safetensors file of another program; expected one made by 'cropland train'")
-    return _read_header(metadata[KEY], path)
-
-
-def _read_header(text: str, path: Path) -> dict[str, Any]:
-    try:
-        header: dict[str, Any] = json.loads(text)
-        newest = int(header["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} has a damaged header ({_first_line(error)}); get the file again") from error
-    if newest > FORMAT:
-        raise ModelError(f"{path} is of format {newest}, this program reads up to {FORMAT}; upgrade cropland")
-    return header
 
 
 def _from_header(header: dict[str, Any], path: Path) -> Model:
@@ -200,20 +202,15 @@ def _from_header(header: dict[str, Any], path: Path) -> Model:
             metrics=header["metrics"],
             version=header["version"],
             source_hash=header["source_hash"],
+            code=header.get("code"),
             path=path,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} has a damaged header ({_first_line(error)}); get the file again") from error
+        raise ModelError(f"{path} has a damaged header ({first_line(error)}); get the file again") from error
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    try:
-        return {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is damaged: {_first_line(error)}; get the file again") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _with_code(recipe: Recipe, code: Mapping[str, Any]) -> Recipe:
+    """The recipe with its code written out, named by where that is."""
+    folder = unpack(code, cache_folder() / "code")
+    values = recipe.model_dump(mode="json")
+    return parse_recipe({**values, **{key: anchored(values[key], folder) for key in ("network", "loss")}})

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
+from cropland.code.names import anchored
 from cropland.errors import RecipeError
 
 Range = tuple[float, float]
@@ -24,7 +25,8 @@ class Section(BaseModel):
 
 
 class Network(Section):
-    """Which network: a name on the shelf or `file.py:Name`, and its options.
+    """Which network: a name on the shelf, `file.py:Name` or `notebook.ipynb:Name` (relative to the recipe), and its
+    options. Of a file only what the name needs runs, with `trust_all` all of it.
 
     It starts from random weights, from `imagenet` (an encoder's), or from a model's file (`teacher.safetensors`).
     """
@@ -32,6 +34,7 @@ class Network(Section):
     name: str = "unet"
     options: dict[str, Any] = {}
     start: str | None = None
+    trust_all: bool = False
 
 
 class Radiometry(Section):
@@ -139,8 +142,10 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"no recipe {path}; give the path of a .toml file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not TOML: {error}") from error
+    values = _anchored(values, path.parent)
     for setting in settings:
         _lay_over(values, setting)
+    values = _anchored(values, Path())
     return parse_recipe(values, source=str(path))
 
 
@@ -150,6 +155,11 @@ def parse_recipe(values: dict[str, Any], *, source: str = "recipe") -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError(f"{source}: {_first_fault(error)}") from error
+
+
+def _anchored(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Files with code by their full path."""
+    return {key: anchored(value, folder) if key in ("network", "loss") else value for key, value in values.items()}
 
 
 def _lay_over(values: dict[str, Any], setting: str) -> None:

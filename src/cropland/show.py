@@ -10,17 +10,19 @@ from typing import Annotated, Any
 
 import torch
 from cyclopts import Parameter
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cropland.catalog import is_foreign, names, nearest
+from cropland.catalog import names, nearest
+from cropland.code.cells import SUFFIXES as CODE
+from cropland.code.listing import listing
+from cropland.code.names import is_foreign
 from cropland.errors import InputError
 from cropland.model import Model, build_network
 from cropland.receptive_field import Field, field
 from cropland.recipe import Network, Recipe, read_recipe
+from cropland.show_tables import show
 
 SIZE = 512  # pixels along an edge of the image that is followed through the network
 DEPTH = 2  # a module within more than one other is counted with it
@@ -66,38 +68,53 @@ def anatomy(network: nn.Module, bands: int, *, known: Field | None = None) -> An
     return Anatomy(_parameters(network), total, seen.radius, seen.stride, seen.reason, layers)
 
 
-def describe(what: str, *, trust: bool = False) -> dict[str, Any]:
+def describe(what: str, *, trust: bool = False, trust_all: bool = False) -> dict[str, Any]:
     """What `command` shows, as plain values: a model's or recipe's header and the anatomy of its network."""
     path = Path(what)
+    if path.suffix in CODE:
+        return {"file": str(path), **asdict(listing(path))}
     if path.suffix == ".safetensors":
+        if (told := Model.read(path)).code and not trust:
+            return {"model": str(path), **told.header()}
         model = Model.load(path, trust=trust)
         known = Field(model.radius, model.stride, None if model.radius is not None else "measured when it was trained")
         seen = anatomy(model.network(), len(model.bands), known=known)
         return {"model": str(path), **model.header(), "anatomy": asdict(seen)}
-    recipe = read_recipe(path) if path.suffix == ".toml" else _recipe_of(what)
+    recipe = read_recipe(path) if path.suffix == ".toml" else recipe_of(what, trust_all=trust_all)
     seen = anatomy(build_network(recipe), len(recipe.bands))
     return {"recipe": recipe.model_dump(mode="json"), "anatomy": asdict(seen)}
 
 
-def command(what: str, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False, trust: bool = False) -> None:
+def command(
+    what: str,
+    /,
+    *,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    trust: bool = False,
+    trust_all: bool = False,
+) -> None:
     """Show what a model file, a network or a recipe is made of.
 
     Example:
 
         cropland show model.safetensors
         cropland show unet --json
+        cropland show notebook.ipynb
 
     Parameters
     ----------
     what
-        A model (.safetensors), a recipe (.toml), or a network: `unet`, `file.py:Name`, `package.module:Name`.
+        A model (.safetensors), a recipe (.toml), a notebook or script, or a network: `unet`, `notebook.ipynb:Name`,
+        `package.module:Name`.
     as_json
         Print JSON for programs instead of tables for people.
     trust
         Run the code that a model file names.
+    trust_all
+        Of a notebook or script run the whole, not only what the network needs.
     """
-    found = describe(what, trust=trust)
-    print(json.dumps(found, indent=2, ensure_ascii=False)) if as_json else _print(found, Console())
+    found = describe(what, trust=trust, trust_all=trust_all)
+    print(json.dumps(found, indent=2, ensure_ascii=False)) if as_json else show(found, Console())
 
 
 def _follow(network: nn.Module, bands: int) -> tuple[FlopCounterMode, dict[str, torch.Size]]:
@@ -145,47 +162,9 @@ def _parameters(module: nn.Module) -> int:
     return sum(value.numel() for value in module.parameters())
 
 
-def _recipe_of(name: str) -> Recipe:
+def recipe_of(name: str, *, trust_all: bool = False) -> Recipe:
     """The recipe of a bare network with the options it has by itself."""
     known = names("networks")
     if not is_foreign(name) and name not in known:
         raise InputError(f"'{name}' is no .safetensors, no .toml and no network; {nearest(name, known)}")
-    return Recipe(name=name, network=Network(name=name))
-
-
-def _print(found: dict[str, Any], console: Console) -> None:
-    for table in (_facts(found), _layers(found["anatomy"])):
-        console.print(table)
-
-
-def _facts(found: dict[str, Any]) -> Table:
-    recipe, seen = found["recipe"], found["anatomy"]
-    table = Table(title=found.get("model", recipe["name"]), show_header=False, box=box.SIMPLE, title_justify="left")
-    table.add_row("network", f"{recipe['network']['name']} {recipe['network']['options'] or ''}")
-    table.add_row("bands", ", ".join(recipe["bands"]))
-    table.add_row("outputs", ", ".join(recipe["outputs"]))
-    table.add_row("parameters", f"{seen['parameters']:,}")
-    table.add_row("multiply-adds", f"{seen['multiply_adds']:,.0f} per pixel of the image, as below")
-    table.add_row("receptive field", _field(seen))
-    table.add_row("stride", f"{seen['stride']} pixels")
-    for pixel in found.get("working_pixels", ()):
-        table.add_row(f"at {pixel['pixel_m']:g} m", f"IoU {pixel['iou']:.4f}, threshold {pixel['threshold']:.3f}")
-    if "version" in found:
-        table.add_row("made by", f"cropland {found['version']}, sources {found['source_hash']}")
-    return table
-
-
-def _field(seen: dict[str, Any]) -> str:
-    if seen["radius"] is None:
-        return f"no bound: {seen['reason']}"
-    return f"{seen['radius']} pixels to every side"
-
-
-def _layers(seen: dict[str, Any]) -> Table:
-    table = Table("layer", box=box.SIMPLE)
-    for name in ("channels", "stride", "parameters", "multiply-adds"):
-        table.add_column(name, justify="right")
-    for layer in seen["layers"]:
-        numbers = (layer["channels"], layer["stride"], layer["parameters"], round(layer["multiply_adds"]))
-        table.add_row(layer["name"], *(f"{number:,.12g}" for number in numbers))
-    return table
+    return Recipe(name=name, network=Network(name=name, trust_all=trust_all))

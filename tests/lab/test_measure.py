@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from cropland.lab.measure import interleave, on_device, ratio
+from cropland.lab.measure import interleave, ratio
+from cropland.training.device import place_network
 
 CPU = torch.device("cpu")
 
@@ -43,4 +44,4 @@ def test_a_ratio_is_taken_round_by_round():
 
 
 def test_networks_lie_channels_last():
-    assert on_device(nn.Conv2d(4, 8, 3), CPU).weight.is_contiguous(memory_format=torch.channels_last)
+    assert place_network(nn.Conv2d(4, 8, 3), CPU).weight.is_contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,9 @@
 """Training: it learns, it survives kill -9 bit by bit, and it says what is wrong."""
 
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,13 +16,15 @@ from safetensors.numpy import load_file
 from chip_folder import write_chips
 from cropland.data.batches import Sampler, batches, group_probabilities
 from cropland.data.chips import ChipFolder
+from cropland.demo import TILE
 from cropland.errors import ChipError, CroplandError, ModelError, RecipeError
 from cropland.model import Model, build_network
-from cropland.recipe import Recipe, parse_recipe
+from cropland.recipe import Recipe, parse_recipe, read_recipe
 from cropland.training.memory import kept_bytes, micro_batch
 from cropland.training.objective import make_objective
 from cropland.training.train import _sentence, _step, train
 from cropland.training.validate import Score
+from notebooks import write_notebook
 
 SMALL = {
     "name": "tiny",
@@ -170,30 +174,63 @@ def test_what_is_wrong_is_said(chips: ChipFolder, tmp_path: Path) -> None:
         train(parse_recipe({**SMALL, "bands": ["nir"]}), chips, tmp_path / "a")
     with pytest.raises(ChipError, match="0 validation chips"):
         train(recipe(), write_chips(tmp_path / "one_side", validation=0), tmp_path / "b")
-    with pytest.raises(ModelError, match=r"gave \(1, 64, 64\)"):
+    with pytest.raises(ModelError, match=r"gave \(2, 3, 32, 64\)"):
         flat = tmp_path / "flat.py"
         flat.write_text(
-            "import torch\nclass Net(torch.nn.Module):\n    forward = lambda self, x: x[:, 0]\n", encoding="utf-8"
+            "import torch\nclass Net(torch.nn.Module):\n    forward = lambda self, x: x[:, :, ::2]\n", encoding="utf-8"
         )
         train(parse_recipe({**SMALL, "network": {"name": f"{flat}:Net"}}), chips, tmp_path / "c")
     with pytest.raises(CroplandError, match=r"not finite on chip c\d.*learning_rate"):
         train(recipe(learning_rate=1e30), chips, tmp_path / "d")
 
 
-def test_a_network_of_ones_own_is_trained_and_loaded_only_when_trusted(chips: ChipFolder, tmp_path: Path) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text(
-        "from torch import nn\ndef net(width):\n    first = nn.Conv2d(3, width, 3, padding=1)\n"
-        "    return nn.Sequential(first, nn.ReLU(), nn.Conv2d(width, 1, 1))\n",
-        encoding="utf-8",
+def test_a_network_of_a_notebook_with_traps_trains_and_maps_elsewhere(chips: ChipFolder, tmp_path: Path) -> None:
+    home, away = tmp_path / "其他 folder", tmp_path / "away"
+    write_notebook(home / "零件.ipynb", "raise SystemExit", "from torch import nn\nActivation = nn.ReLU")
+    notebook = write_notebook(
+        home / "实 验.ipynb",
+        "%matplotlib inline\n!pip install nothing\nfrom torch import nn",
+        "from 零件 import Activation\nwidth = 3",
+        "class Net(nn.Module): pass",
+        "1 / 0",
+        "width = 6\ndef block(a, b):\n    return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), Activation())",
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.net = nn.Sequential(nn.MaxPool2d(2), block(3, width), nn.Conv2d(width, 2, 1))\n"
+        "        self.up = nn.Upsample(scale_factor=2)\n    def forward(self, x):\n        return self.up(self.net(x))",
+        "net = Net()\nfor epoch in range(10**9): print(epoch)\nplt.plot(losses)",
     )
-    mine = {**SMALL, "network": {"name": f"{path}:net", "options": {"width": 6}}}
-    mine["training"] = {**SMALL["training"], "epochs": 1}
-    model = train(parse_recipe(mine), chips, tmp_path / "run")
-    assert model.path is not None and model.radius == 1
-    with pytest.raises(ModelError, match="--trust"):
-        Model.load(model.path)
-    assert Model.load(model.path, trust=True).network()(torch.zeros(1, 3, 9, 9)).shape == (1, 1, 9, 9)
+    written = tmp_path / "recipes" / "mine.toml"
+    written.parent.mkdir()
+    text = (
+        '[network]\nname = "../其他 folder/实 验.ipynb:Net"\n[training]\nepochs = 1\nchips_per_epoch = 8\nbatch = 4\n'
+    )
+    written.write_text(text + "[sampling]\ncrop = 32\n", encoding="utf-8")
+    model = train(read_recipe(written), chips, tmp_path / "run")
+    assert model.path is not None and model.radius is not None
+    shutil.rmtree(home)
+    away.mkdir()
+    command = [sys.executable, "-m", "cropland", "map", TILE, "--model", model.path, "--out", away / "map"]
+    environment = {**os.environ, "CROPLAND_CACHE": str(away / "cache")}
+    refused = subprocess.run(command, cwd=away, env=environment, capture_output=True, text=True, encoding="utf-8")
+    assert refused.returncode == 2 and "实 验.py:Net" in refused.stderr and "--trust" in refused.stderr
+    shown = subprocess.run(
+        [*command[:3], "show", model.path], cwd=away, env=environment, capture_output=True, text=True, encoding="utf-8"
+    )
+    assert "class Net(nn.Module):" in shown.stdout and "SystemExit" not in shown.stdout
+    mapped = subprocess.run(
+        [*command, "--trust"], cwd=away, env=environment, capture_output=True, text=True, encoding="utf-8"
+    )
+    assert mapped.returncode == 0, mapped.stderr
+    assert (away / "map" / "mask.tif").exists() and not notebook.exists()
+
+
+def test_names_of_code_in_options_are_not_run_either(trained: Model, tmp_path: Path) -> None:
+    options = {**SMALL["network"]["options"], "norm": "torch.nn:Identity"}
+    mine = trained.recipe.network.model_copy(update={"options": options})
+    other = dataclasses.replace(trained, recipe=trained.recipe.model_copy(update={"network": mine}))
+    saved = other.save(tmp_path / "model.safetensors", {})
+    with pytest.raises(ModelError, match=r"torch\.nn:Identity.*--trust"):
+        Model.load(saved.path)
 
 
 @pytest.mark.parametrize(("share", "said"), [(1.0, "everything"), (0.0, "nothing")])

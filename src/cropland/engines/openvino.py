@@ -19,7 +19,7 @@ import openvino
 from jaxtyping import Float
 
 from cropland import __version__
-from cropland.catalog import is_foreign
+from cropland.code.names import is_foreign
 from cropland.engines import Engine, Precision, Trained, cache_folder
 from cropland.errors import ModelError
 

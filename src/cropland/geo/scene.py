@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32
 from odc.geo.geobox import GeoBox
 
 from cropland.errors import BandError
+from cropland.fact_sheet import fact_sheet
 from cropland.geo.band_names import NamedBands, name_bands, of_one_size, parse_bands
 from cropland.geo.baseline import added_to
 from cropland.geo.files import is_folder, scene_files, scene_name
@@ -21,6 +22,7 @@ from cropland.geo.placement import place
 from cropland.geo.resample import resample, resampled_length, taps
 from cropland.geo.sources import sources
 from cropland.geo.tiles import Window
+from cropland.geo.visible import thumbnail
 
 __all__ = ["Image", "Scene", "open_scene", "parse_bands"]
 
@@ -97,6 +99,16 @@ class Scene:
         scale = min(1.0, sqrt(max_pixels / (height * width)))
         shape = (max(1, int(height * scale)), max(1, int(width * scale)))
         return _image(*self.no_data.read(layers, Window(0, 0, height, width), shape=shape), layers)
+
+    def _repr_html_(self) -> str:
+        height, width = self.shape
+        facts = {
+            "bands": ", ".join(self.bands),
+            "size": f"{width:,} x {height:,} pixels of {self.pixel_m:.3g} m",
+            "coordinates": str(self.grid.crs or "none"),
+            "notes": " ".join(self.notes) or "none",
+        }
+        return fact_sheet(self.name, facts, thumbnail(self))
 
     def _layers(self, bands: Sequence[str]) -> list[Layer]:
         missing = [band for band in bands if band not in self.bands]

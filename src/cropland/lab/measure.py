@@ -5,16 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
-from torch import nn
 
 from cropland.lab.number import Number, quartiles
 
 LEAST_S = 2e-3  # a sample shorter than this is made of several calls
 Run = Callable[[], object]
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,6 @@ def interleave(
 def ratio(slow: Times, fast: Times) -> Number:
     """How many times as long `slow` takes, round by round: median and quartiles."""
     return quartiles(a / b for a, b in zip(slow.samples, fast.samples, strict=True))
-
-
-def on_device(network: Network, device: torch.device) -> Network:
-    """The network on a device, in the memory order that convolutions like."""
-    # PyTorch's annotations do not know memory_format.
-    moved: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return moved
 
 
 def synchronise(device: torch.device) -> None:

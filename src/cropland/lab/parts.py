@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from cropland.lab.budget import Budget
-from cropland.lab.measure import on_device, synchronise
+from cropland.lab.measure import synchronise
 from cropland.lab.reach import last
 from cropland.model import Model, build_network, default_model
 from cropland.receptive_field import Field
 from cropland.recipe import Recipe, read_recipe
-from cropland.show import Layer, _recipe_of, anatomy
+from cropland.show import Layer, anatomy, recipe_of
+from cropland.training.device import place_network
 
 FLOAT = 4  # bytes
 LEAST = 64  # pixels: batch normalisation in training wants more than one value on a map of stride 32
@@ -66,7 +67,7 @@ def open_body(device: torch.device, budget: Budget) -> Body:
     edge, bands = max(budget.size, LEAST), len(recipe.bands)
     image = torch.rand(1, bands, edge, edge, device=device).contiguous(memory_format=torch.channels_last)
     layers = anatomy(copy.deepcopy(network), bands, known=Field(None, 1)).layers
-    return Body(on_device(network, device), layers, image)
+    return Body(place_network(network, device), layers, image)
 
 
 def recipe_and_network(what: str | None) -> tuple[Recipe, nn.Module]:
@@ -75,7 +76,7 @@ def recipe_and_network(what: str | None) -> tuple[Recipe, nn.Module]:
     if path.suffix == ".safetensors":
         model = Model.load(path)
         return model.recipe, model.network()
-    recipe = read_recipe(path) if path.suffix == ".toml" else _recipe_of(str(what))
+    recipe = read_recipe(path) if path.suffix == ".toml" else recipe_of(str(what))
     return recipe, build_network(recipe).eval()
 
 
@@ -134,7 +135,7 @@ def training_times(
     network: nn.Module, names: Sequence[str], image: Tensor, device: torch.device, *, rounds: int
 ) -> list[tuple[float, Seconds]]:
     """Seconds forward, and seconds backward per part, of a copy in training mode."""
-    learner = on_device(copy.deepcopy(network), device).train()
+    learner = place_network(copy.deepcopy(network), device).train()
     with torch.enable_grad():
         return [_training(learner, names, image, device) for _ in range(rounds + 2)][2:]
 

@@ -9,10 +9,11 @@ import numpy as np
 import rasterio
 import shapely
 from geopandas import GeoDataFrame
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 from rasterio.enums import Resampling
 
 from cropland.geo.scene import Scene
+from cropland.geo.visible import visible
 from cropland.writers import replacing
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def overview(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 
-    shown, grid_shape = _colours(scene), _shape(mask)
+    shown, grid_shape = visible(scene, max_pixels=PANEL**2), _shape(mask)
     figure, axes = _panels(grid_shape)
     FigureCanvasAgg(figure)
     ramp = LinearSegmentedColormap.from_list("probability", RAMP)
@@ -65,17 +66,6 @@ def overview(
     with replacing(out) as hidden, catch_warnings():
         simplefilter("ignore", UserWarning)  # a letter of the name that no font of this machine has
         figure.savefig(hidden, dpi=150, facecolor="white", format="png")
-
-
-def _colours(scene: Scene) -> Float32[np.ndarray, "height width 4"]:
-    """The scene for the eye: red, green and blue where it has them, stretched from its 2nd to its 98th percentile."""
-    names = ("red", "green", "blue")
-    bands = names if all(name in scene.bands for name in names) else scene.bands[:1] * 3
-    image = scene.read_decimated(bands=bands, max_pixels=PANEL**2)
-    seen = image.values[:, image.valid]
-    low, high = np.percentile(seen, (2, 98), axis=1)[:, :, None, None] if seen.size else np.zeros((2, 3, 1, 1))
-    stretched = np.clip((image.values - low) / np.maximum(high - low, 1e-6), 0, 1)
-    return np.concatenate([stretched, image.valid[None]]).transpose(1, 2, 0).astype(np.float32)
 
 
 def _shape(raster: Path) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from cropland.data.batches import Batch
 from cropland.errors import InputError
 from cropland.recipe import Layout, Precision
 
+Network = TypeVar("Network", bound=nn.Module)
 # The order of a map's numbers in memory: all channels of a pixel together, or all pixels of a channel.
 ORDERS = {"channels_last": torch.channels_last, "channels_first": torch.contiguous_format}
 
@@ -28,10 +30,10 @@ def choose_device(name: str | None) -> torch.device:
     return device
 
 
-def place_network(network: nn.Module, device: torch.device, *, layout: Layout) -> nn.Module:
+def place_network(network: Network, device: torch.device, *, layout: Layout = "channels_last") -> Network:
     """The network on a device, its weights in the memory order."""
     # PyTorch's annotations do not know memory_format.
-    placed: nn.Module = network.to(device, memory_format=ORDERS[layout])  # type: ignore[call-overload]
+    placed: Network = network.to(device, memory_format=ORDERS[layout])  # type: ignore[call-overload]
     return placed
 
 

@@ -41,6 +41,7 @@ def command(
     out: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
     device: str | None = None,
+    trust_all: bool = False,
 ) -> None:
     """Train a model from a folder of chips.
 
@@ -60,8 +61,10 @@ def command(
         A value laid over the recipe, as in --set training.epochs=3.
     device
         cpu or cuda; default: cuda where there is one.
+    trust_all
+        Of a notebook or script that the recipe names run the whole, not only what the network needs.
     """
-    read = read_recipe(recipe, set_ or [])
+    read = read_recipe(recipe, [*(set_ or []), *(["network.trust_all=true"] if trust_all else [])])
     run = out or Path("runs") / read.name
     model = train(read, open_chips(chips), run, device=device)
     console = Console()

@@ -8,8 +8,9 @@ from torch import nn
 
 from cropland.data.batches import Batch
 from cropland.lab.budget import QUICK
-from cropland.lab.experiments.normalisation_trained import highest, latest, short_recipe, steps_to, train
-from cropland.lab.experiments.normalisation_trained_micro import normalisation_trained_micro, retaken
+from cropland.lab.experiments.normalisation_trained import highest
+from cropland.lab.experiments.normalisation_trained_micro import normalisation_trained_micro
+from cropland.lab.short_training import latest, retaken, short_recipe, steps_to, train
 
 CPU = torch.device("cpu")
 

@@ -13,9 +13,9 @@ from cropland.blocks.atrous import Atrous
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Box, Lines, Panel, Panels, heat
 from cropland.lab.finding import Finding
-from cropland.lab.measure import on_device
 from cropland.lab.number import Number, exactly, quartiles
 from cropland.receptive_field import field
+from cropland.training.device import place_network
 
 __all__ = ["atrous"]
 
@@ -92,7 +92,7 @@ def _gradients(rates: tuple[int, ...], device: torch.device, channels: int) -> T
     length, found = exact_edge(rates), []
     for _ in range(DRAWS):
         image = torch.randn(1, 1, length, length, device=device, requires_grad=True)
-        output = on_device(stack(rates, channels), device)(image)[0, :, length // 2, length // 2]
+        output = place_network(stack(rates, channels), device)(image)[0, :, length // 2, length // 2]
         (gradient,) = torch.autograd.grad(output @ torch.randn_like(output), image)
         found.append(gradient[0, 0].double().cpu().square())
     return torch.stack([one / one.sum() for one in found])

@@ -18,8 +18,9 @@ from cropland.geo.tiles import Window
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines, Panel, Panels, heat
 from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave, on_device, ratio
+from cropland.lab.measure import interleave, ratio
 from cropland.lab.number import exactly
+from cropland.training.device import place_network
 
 __all__ = ["atrous_cost"]
 
@@ -40,7 +41,7 @@ def _shape(device: torch.device) -> Finding:
     whole = F.conv2d(image, kernel, padding=RATE, dilation=RATE)
     coarse = F.conv2d(phases(image, RATE), kernel, padding=1)
     layers = {"atrous": Atrous(1, 1, rate=RATE), "strided": strided(1)}
-    outputs = {name: on_device(layer, device).eval()(image.to(device)) for name, layer in layers.items()}
+    outputs = {name: place_network(layer, device).eval()(image.to(device)) for name, layer in layers.items()}
     numbers = {
         **{name: exactly(1 - output.numel() / image.numel()) for name, output in outputs.items()},
         "error": exactly(float((together(coarse, RATE) - whole).abs().max())),
@@ -86,8 +87,8 @@ def _time(device: torch.device, budget: Budget) -> Finding:
     rates, channels = (1, *budget.sweep((2, 4, 6, 8, 12, 18))), budget.channels
     image = torch.randn(1, channels, budget.size, budget.size, device=device)
     image = image.contiguous(memory_format=torch.channels_last)
-    layers = {f"{rate}": on_device(Atrous(channels, channels, rate=rate), device).eval() for rate in rates}
-    light = {f"depthwise {r}": on_device(Separable(channels, channels, rate=r), device).eval() for r in rates}
+    layers = {f"{rate}": place_network(Atrous(channels, channels, rate=rate), device).eval() for rate in rates}
+    light = {f"depthwise {r}": place_network(Separable(channels, channels, rate=r), device).eval() for r in rates}
     runs = {name: (lambda layer=layer: layer(image)) for name, layer in (layers | light).items()}
     times = interleave(runs, device, rounds=budget.rounds)
     curves = {

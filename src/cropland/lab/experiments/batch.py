@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines
 from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave, on_device
+from cropland.lab.measure import interleave
 from cropland.lab.number import Number, exactly
 from cropland.lab.roofline import roofline
 from cropland.lab.trials import small_recipe
 from cropland.model import build_network
 from cropland.show import anatomy
+from cropland.training.device import place_network
 from cropland.training.memory import SHARE, free_bytes, kept_bytes
 
 __all__ = ["batch"]
@@ -135,7 +136,7 @@ def _over(a: Number, b: Number) -> Number:
 
 def _network(norm: str, device: torch.device) -> nn.Module:
     torch.manual_seed(0)
-    return on_device(build_network(small_recipe(f"network.options.norm={norm}")), device).train()
+    return place_network(build_network(small_recipe(f"network.options.norm={norm}")), device).train()
 
 
 def _loss(network: nn.Module, image: Tensor) -> Tensor:

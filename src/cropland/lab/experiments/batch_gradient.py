@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from cropland.data.batches import Batch
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
-from cropland.lab.experiments.normalisation_trained import batches_of, short_recipe
 from cropland.lab.finding import Finding
-from cropland.lab.measure import on_device
 from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.short_training import batches_of, short_recipe
 from cropland.model import build_network
+from cropland.training.device import place_network
 from cropland.training.objective import make_objective
 
 __all__ = ["batch_gradient"]
@@ -54,7 +54,7 @@ def _gradients(device: torch.device, budget: Budget) -> Tensor:
     """The gradient of every chip (chip, weight), at the weights that training starts from."""
     torch.manual_seed(0)
     recipe = short_recipe(NORM, 0.01, 0)
-    network, objective = on_device(build_network(recipe), device), make_objective(recipe.loss)
+    network, objective = place_network(build_network(recipe), device), make_objective(recipe.loss)
     count = BATCHES if budget.steps == 0 or budget.steps > BATCHES else budget.steps
     chips = (part for batch in batches_of(budget.chips, 0, count) for part in _chips(batch.to(device)))
     return torch.stack([_gradient(network, objective(network(chip.image), chip).sum()) for chip in chips])

@@ -13,10 +13,9 @@ import torch
 from cropland.data.batches import Batch
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
-from cropland.lab.experiments.normalisation_trained import batches_of, short_recipe, steps_to, train
-from cropland.lab.experiments.normalisation_trained_micro import retaken
 from cropland.lab.finding import Finding
 from cropland.lab.number import Number, mean_of_seeds
+from cropland.lab.short_training import batches_of, retaken, short_recipe, steps_to, train
 from cropland.lab.trials import chip_folder
 from cropland.training.validate import validate
 

@@ -16,8 +16,9 @@ from cropland.demo import TILE
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Panel, Panels, heat, raster
 from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, interleave, on_device, ratio
+from cropland.lab.measure import Run, interleave, ratio
 from cropland.lab.number import exactly
+from cropland.training.device import place_network
 
 __all__ = ["convolution"]
 
@@ -46,7 +47,7 @@ def _product(device: torch.device, budget: Budget) -> Finding:
     layer, edge = Convolution(budget.channels, budget.channels).convolution, budget.size // 2
     x, weight = torch.randn(1, budget.channels, edge, edge), layer.weight.flatten(1).clone()
     error = difference(layer(x).flatten(2)[0], weight @ columns(x, 3, padding=1))
-    on_device(layer, device)
+    place_network(layer, device)
     x, weight = x.to(device), weight.to(device)
     last = x.contiguous(memory_format=torch.channels_last)
     runs: dict[str, Run] = {"written": lambda: weight @ columns(x, 3, padding=1), "library": lambda: layer(last)}

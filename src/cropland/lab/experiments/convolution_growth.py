@@ -11,9 +11,10 @@ from cropland.blocks.convolution import Convolution
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
 from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, Times, interleave, on_device
+from cropland.lab.measure import Run, Times, interleave
 from cropland.lab.number import Number, exactly, quartiles
 from cropland.lab.roofline import Roofline, roofline
+from cropland.training.device import place_network
 
 __all__ = ["convolution_growth"]
 
@@ -41,7 +42,7 @@ class Layer:
 
     def run(self, device: torch.device) -> Run:
         """One forward pass."""
-        layer = on_device(Convolution(self.channels, self.channels, kernel=self.kernel).convolution, device)
+        layer = place_network(Convolution(self.channels, self.channels, kernel=self.kernel).convolution, device)
         x = torch.randn(1, self.channels, self.edge, self.edge, device=device)
         x = x.contiguous(memory_format=torch.channels_last)
         return lambda: layer(x)

@@ -16,9 +16,10 @@ from cropland.blocks.transposed import transposed
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines
 from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave, on_device
+from cropland.lab.measure import interleave
 from cropland.lab.number import Number, exactly, quartiles
 from cropland.lab.roofline import Roofline, roofline
+from cropland.training.device import place_network
 
 __all__ = ["convolution_layers"]
 
@@ -69,7 +70,7 @@ def _layers(device: torch.device, budget: Budget) -> dict[str, Measured]:
         "largest of 2 x 2": max_pool(channels),
         "normalisation": batch_norm(channels),
     }
-    ready = {name: on_device(layer, device).eval() for name, layer in layers.items()}
+    ready = {name: place_network(layer, device).eval() for name, layer in layers.items()}
     runs = {name: (lambda layer=layer: layer(x)) for name, layer in ready.items()}
     times = interleave(runs, device, rounds=budget.rounds)
     return {name: Measured(*cost(ready[name], x), times[name].samples) for name in layers}

@@ -20,9 +20,10 @@ from cropland.lab.experiments.network_advice import (
     swap_title,
 )
 from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, Times, interleave, on_device
+from cropland.lab.measure import Run, Times, interleave
 from cropland.lab.number import exactly, quartiles
 from cropland.lab.parts import Body
+from cropland.training.device import place_network
 
 __all__ = ["network_advice_tried"]
 
@@ -54,7 +55,7 @@ def _try(body: Body, part: str, device: torch.device, rounds: int) -> dict[str, 
     runs: dict[str, Run] = {AS_IS: lambda: network(image), HALF: lambda: network(half), BF16: short}
     runs[FIRST] = lambda: plain(first)
     if part:
-        other = on_device(with_separable(copy.deepcopy(network), part), device).eval()
+        other = place_network(with_separable(copy.deepcopy(network), part), device).eval()
         runs[swap_title(body, part)] = lambda: other(image)
     return interleave(runs, device, rounds=rounds)
 

@@ -18,11 +18,12 @@ from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Panel, Panels, heat, raster
 from cropland.lab.experiments.normalisation import tile_image
 from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave, on_device, ratio
+from cropland.lab.measure import interleave, ratio
 from cropland.lab.number import exactly
 from cropland.model import Model, default_model
 from cropland.networks.unet import UNet
 from cropland.receptive_field import field
+from cropland.training.device import place_network
 
 __all__ = ["normalisation_mapping"]
 
@@ -104,7 +105,7 @@ def in_tiles(network: nn.Module, image: Tensor, *, size: int) -> Tensor:
 
 
 def _fold(network: nn.Module, image: Tensor, budget: Budget) -> Finding:
-    device, network = image.device, on_device(network, image.device)
+    device, network = image.device, place_network(network, image.device)
     values = image.contiguous(memory_format=torch.channels_last)
     lighter = fold(network)
     error = (lighter(values).sigmoid() - network(values).sigmoid()).abs().max()
@@ -116,7 +117,7 @@ def _fold(network: nn.Module, image: Tensor, budget: Budget) -> Finding:
     kinds: dict[str, nn.Module] = {
         norm: Convolution(budget.channels, budget.channels, norm=norm) for norm in (*NORMS, NONE)
     }
-    blocks = {name: on_device(block, device).eval() for name, block in kinds.items()}
+    blocks = {name: place_network(block, device).eval() for name, block in kinds.items()}
     blocks = {"batch_norm": blocks["batch_norm"], "folded": fold(blocks["batch_norm"]), **blocks}
     layer = interleave({name: partial(block, x) for name, block in blocks.items()}, device, rounds=budget.rounds)
     numbers = {

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import nn
 
-from cropland.data.batches import Batch
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
-from cropland.lab.experiments.normalisation_trained import batches_of, short_recipe, train
 from cropland.lab.finding import Finding
 from cropland.lab.number import Number, mean_of_seeds
+from cropland.lab.short_training import batches_of, retaken, short_recipe, train
 from cropland.lab.trials import chip_folder
 from cropland.training.validate import validate
 
@@ -21,7 +18,6 @@ __all__ = ["normalisation_trained_micro"]
 
 MICRO = (1, 2, 4, 8)
 RATE = 0.003  # that of the small recipe
-LATEST = 8  # batches that the statistics are taken from again
 
 
 def normalisation_trained_micro(device: torch.device, budget: Budget) -> Iterator[Finding]:
@@ -58,16 +54,3 @@ def normalisation_trained_micro(device: torch.device, budget: Budget) -> Iterato
 
 def _difference(better: Sequence[float], than: Sequence[float]) -> Number:
     return mean_of_seeds([a - b for a, b in zip(better, than, strict=True)])
-
-
-@torch.no_grad()
-def retaken(network: nn.Module, data: Sequence[Batch], device: torch.device) -> nn.Module:
-    """A copy whose running statistics are the plain mean over the latest batches, whole."""
-    other = copy.deepcopy(network).train()
-    for module in other.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None
-    for batch in data[-LATEST:]:
-        other(batch.to(device).image)
-    return other

@@ -17,12 +17,13 @@ from cropland.geo.tiles import Window
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Box, Lines, Panel, Panels, raster
 from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave, on_device, ratio
+from cropland.lab.measure import interleave, ratio
 from cropland.lab.number import Number, exactly
 from cropland.lab.trials import small_recipe
 from cropland.model import build_network
 from cropland.networks.unet import UNet
 from cropland.receptive_field import field
+from cropland.training.device import place_network
 from cropland.training.memory import SHARE, free_bytes, kept_bytes
 
 __all__ = ["pooling"]
@@ -35,7 +36,7 @@ Networks = Mapping[int, nn.Module]  # by the number of halvings left
 def pooling(device: torch.device, budget: Budget) -> Iterator[Finding]:
     """Work, memory and field of one network with four halvings, and with fewer."""
     counts = sorted({0, *budget.sweep(range(DEPTH + 1))})
-    networks = {count: on_device(with_halvings(count), device) for count in counts}
+    networks = {count: place_network(with_halvings(count), device) for count in counts}
     image, notes = _image(device, budget, networks[0])
     yield _work(networks, image, budget=budget, notes=notes)
     yield _memory(networks, image, notes=notes)

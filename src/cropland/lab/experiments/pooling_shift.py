@@ -19,8 +19,9 @@ from cropland.lab.charts import Lines, Panel, Panels, heat, raster
 from cropland.lab.experiments.pooling_boundary import antialiased
 from cropland.lab.experiments.pooling_shipped import picture, shifted
 from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave, on_device, ratio
+from cropland.lab.measure import interleave, ratio
 from cropland.lab.number import Number, quartiles
+from cropland.training.device import place_network
 
 __all__ = ["pooling_shift"]
 
@@ -63,7 +64,7 @@ def _maps(images: Tensor, seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)  # the same weights for every way to halve
         encoder = Plain(3, width=WIDTH, depth=DEPTH)
         encoder.downs = nn.ModuleList(down(channels) for channels in encoder.channels[:-1])
-        ready = on_device(encoder, images.device)
+        ready = place_network(encoder, images.device)
         settle(ready, images[:1])
         found[name] = F.interpolate(ready(images)[-1], images.shape[-2:], mode="bilinear")
     return found
@@ -130,7 +131,7 @@ def _invariance(still: Errors) -> Finding:
 def _antialiased(along: Errors, device: torch.device, budget: Budget) -> Finding:
     image = torch.rand(1, budget.channels, budget.size, budget.size, device=device)
     image = image.contiguous(memory_format=torch.channels_last)
-    layers = {name: on_device(DOWNS[name](budget.channels), device).eval() for name in (MAX, BLURRED)}
+    layers = {name: place_network(DOWNS[name](budget.channels), device).eval() for name in (MAX, BLURRED)}
     runs = {name: partial(layer, image) for name, layer in layers.items()}
     times = interleave(runs, device, rounds=budget.rounds)
     numbers = {

@@ -18,9 +18,9 @@ from cropland.geo.tiles import Window
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines, Panel, Panels, heat, raster
 from cropland.lab.finding import Finding
-from cropland.lab.measure import on_device
 from cropland.lab.number import exactly
 from cropland.model import Model, default_model
+from cropland.training.device import place_network
 
 __all__ = ["pooling_shipped"]
 
@@ -38,7 +38,9 @@ def _mask(device: torch.device, budget: Budget) -> Finding:
     shifts = [*range(9), model.stride]
     images = shifted(picture(), budget.size + 2 * MARGIN, shifts)
     threshold = model.nearest_pixel(PIXEL_M).threshold
-    masks = moved_masks(on_device(model.network(), device), images, shifts, limit=math.log(threshold / (1 - threshold)))
+    masks = moved_masks(
+        place_network(model.network(), device), images, shifts, limit=math.log(threshold / (1 - threshold))
+    )
     changed, first = masks[1:] != masks[0], masks[0].astype(np.uint8)
     shares = changed.mean((1, 2))
     close = distance_m(boundary(first, np.ones_like(first, bool)), (PIXEL_M, PIXEL_M)) <= NEAR_M

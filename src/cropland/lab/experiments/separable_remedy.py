@@ -15,9 +15,10 @@ from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars
 from cropland.lab.executions import by_openvino, folded, fused, in_bands
 from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, Times, interleave, on_device, ratio
+from cropland.lab.measure import Run, Times, interleave, ratio
 from cropland.lab.number import Number, exactly
 from cropland.lab.roofline import roofline
+from cropland.training.device import place_network
 
 __all__ = ["separable_remedy"]
 
@@ -49,9 +50,9 @@ class _Stack:
         self.blocks = [Separable(channels, channels).eval() for _ in range(LAYERS)]
         ordinary = [layer for _ in range(LAYERS) for layer in folded(Convolution(channels, channels))]
         separable = [layer for block in self.blocks for layer in folded(block)]
-        self.ordinary = on_device(nn.Sequential(*ordinary), cpu)
-        self.separable = on_device(nn.Sequential(*separable), cpu)
-        self.fused = on_device(nn.Sequential(*[fused(block) for block in self.blocks]), cpu)
+        self.ordinary = place_network(nn.Sequential(*ordinary), cpu)
+        self.separable = place_network(nn.Sequential(*separable), cpu)
+        self.fused = place_network(nn.Sequential(*[fused(block) for block in self.blocks]), cpu)
         self.image = torch.randn(1, channels, size, size).contiguous(memory_format=torch.channels_last)
 
     def runs(self) -> dict[str, Run]:

@@ -16,8 +16,9 @@ from cropland.blocks.transposed import transposed as up
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Panel, Panels, heat
 from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave, on_device, ratio
+from cropland.lab.measure import interleave, ratio
 from cropland.lab.number import Number, exactly, quartiles
+from cropland.training.device import place_network
 from cropland.training.memory import kept_bytes
 
 __all__ = ["transposed"]
@@ -133,7 +134,7 @@ def _alternating(layer: nn.Module, *, low: float) -> Number:
 @torch.no_grad()
 def _cost(device: torch.device, budget: Budget) -> Finding:
     channels, edge = budget.channels, budget.size // 2
-    turned, plain = (on_device(make(channels, channels // 2), device).eval() for make in (up, bilinear))
+    turned, plain = (place_network(make(channels, channels // 2), device).eval() for make in (up, bilinear))
     image = torch.randn(1, channels, edge, edge, device=device).contiguous(memory_format=torch.channels_last)
     runs = {"transposed convolution": partial(turned, image), "1 x 1 convolution, then bilinear": partial(plain, image)}
     times = interleave(runs, device, rounds=budget.rounds)

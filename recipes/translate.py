@@ -1,0 +1,102 @@
+"""Bring the catalogue of translations up to date with the source: new messages in, old ones out, compiled.
+
+python recipes/translate.py [PART.po...]    (translations from other files are taken over)
+
+Messages are what stands in `_("...")` and `said("...")`, the first line and the docstring of every command, and the
+docstrings of the classes that hold options of several commands. Untranslated ones are listed, and the exit status is
+then 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+from babel.messages import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+
+from cropland.cli import VERBS
+from cropland.language import FOLDER
+
+PACKAGE = FOLDER.parent
+PO = FOLDER / "zh" / "LC_MESSAGES" / "cropland.po"
+MO = PO.with_suffix(".mo")
+
+
+def main(parts: list[str]) -> int:
+    """Update, compile, and say what is missing."""
+    known = {message.id: message.string for path in [PO, *map(Path, parts)] for message in read(path)}
+    catalog = Catalog(locale="zh", project="cropland", fuzzy=False, charset="utf-8")
+    for text, places in sorted(messages().items()):
+        catalog.add(text, known.get(text, ""), locations=[(place, None) for place in places])
+    PO.parent.mkdir(parents=True, exist_ok=True)
+    PO.write_bytes(as_po(catalog))
+    MO.write_bytes(compiled(catalog))
+    missing = [message.id for message in catalog if message.id and not message.string]
+    print(f"{len(messages())} messages, {len(missing)} without a translation")
+    print("\n".join(f"  {text.splitlines()[0]}" for text in missing))
+    return 1 if missing else 0
+
+
+def messages() -> dict[str, list[str]]:
+    """Every message of the source, with the files that hold it."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for text in (*_called(tree), *_documented(tree, is_cli=path.name == "cli.py")):
+            places = found.setdefault(text, [])
+            if (place := path.relative_to(PACKAGE.parent).as_posix()) not in places:
+                places.append(place)
+    return found
+
+
+def read(path: Path) -> Catalog:
+    """A catalogue; an empty one where there is no file."""
+    return read_po(BytesIO(path.read_bytes()), locale="zh") if path.exists() else Catalog(locale="zh")
+
+
+def as_po(catalog: Catalog) -> bytes:
+    """As text, without times and line numbers that would change with every commit."""
+    out = BytesIO()
+    write_po(out, catalog, width=100, omit_header=True, include_lineno=False)
+    header = 'msgid ""\nmsgstr ""\n"Language: zh\\n"\n"Content-Type: text/plain; charset=UTF-8\\n"\n\n'
+    return header.encode() + out.getvalue()
+
+
+def compiled(catalog: Catalog) -> bytes:
+    """As gettext reads it, without the times that Babel writes."""
+    plain = Catalog(locale="zh", fuzzy=False, charset="utf-8")
+    plain.mime_headers = [("Language", "zh"), ("Content-Type", "text/plain; charset=utf-8")]
+    for message in catalog:
+        if message.id and message.string:
+            plain.add(message.id, message.string)
+    out = BytesIO()
+    write_mo(out, plain)
+    return out.getvalue()
+
+
+def _called(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("_", "said"):
+            if not isinstance(node.args[0], ast.Constant):
+                raise SystemExit(f"_() at line {node.lineno} wants a literal: {ast.unparse(node)}")
+            yield str(node.args[0].value)
+
+
+def _documented(tree: ast.Module, *, is_cli: bool) -> Iterator[str]:
+    if is_cli:
+        yield from (summary for _, summary in VERBS.values())
+    for node in tree.body:
+        is_command = isinstance(node, ast.FunctionDef) and node.name == "command"
+        is_options = isinstance(node, ast.ClassDef) and node.name.endswith("Options")
+        if (is_command or is_options) and (text := ast.get_docstring(node)):
+            yield inspect.cleandoc(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,167 @@
+"""One notebook or script as a module whose names come to be when they are asked for."""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import builtins
+import copy
+import hashlib
+import linecache
+from collections.abc import Callable, Iterable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cropland.code.cells import Cell, read_cells
+from cropland.code.needs import END, Statement, constants, defined, needed, statements
+from cropland.errors import RecipeError
+
+_NOTHING = object()
+_running: list[tuple[CodeFile, Statement]] = []  # over all files: one that comes up twice is a cycle
+
+
+class MissingNameError(AttributeError):
+    """A name that a file does not define."""
+
+
+class CodeFile:
+    """A file's statements, those that have run, and what each of them made.
+
+    Names are asked for in any order, statements depend on the order of the file. So every statement runs in the state
+    that those before it in the file have made, and afterwards the state is that of the end of the file.
+    """
+
+    def __init__(self, path: Path, name: str, cells: tuple[Cell, ...], digest: str) -> None:
+        self.path, self.cells, self.digest = path, cells, digest
+        self.statements = statements(cells)
+        self.used: set[ModuleType] = set()  # modules beside it that it imported
+        self.module = ModuleType(name, f"{path}, as far as it was asked for.")
+        self.module.__spec__ = ModuleSpec(name, None, origin=str(path))
+        self._names: dict[str, Any] = vars(self.module)
+        self._names.update(__file__=str(path), __getattr__=self.get, __dir__=self.names)
+        self._own = frozenset(self._names) | {"__builtins__"}
+        self._made: dict[int, dict[str, Any]] = {}
+        self._moment = END
+        self._futures = [each for each in self.statements if each.modules == ["__future__"]]
+
+    @staticmethod
+    def open(path: Path, name: str, importer: Callable[[CodeFile], Callable[..., Any]]) -> CodeFile:
+        """Read a file; nothing of it runs. `importer` makes what its import statements call."""
+        file = CodeFile(path, name, read_cells(path), _digest(path))
+        file._names["__builtins__"] = {**vars(builtins), "__import__": importer(file)}
+        _show_lines(path, file.cells)
+        return file
+
+    @property
+    def ran(self) -> list[Statement]:
+        """The statements that have run, in the order of the file."""
+        return [each for each in self.statements if each.index in self._made]
+
+    @property
+    def faults(self) -> list[str]:
+        """Why some cells are no Python."""
+        return [cell.fault for cell in self.cells if cell.fault]
+
+    def has_changed(self) -> bool:
+        """Whether the file is another one than was read."""
+        return not self.path.is_file() or _digest(self.path) != self.digest
+
+    def names(self) -> list[str]:
+        """All that the file binds, whether it has run or not."""
+        return sorted({name for each in self.statements for name in each.binds})
+
+    def public(self) -> list[str]:
+        """What `import *` brings: functions, classes and literals, unless the file says otherwise."""
+        return sorted(n for n in {*defined(self.statements), *constants(self.statements)} if not n.startswith("_"))
+
+    def get(self, name: str) -> Any:
+        """What a name is at the end of the file; runs what it needs. Raises `MissingNameError` if nothing binds it."""
+        if plan := needed(name, self.statements):
+            self.run([*self._futures, *plan])
+        elif name == "__all__":
+            return self.public()
+        state = self._state(END)
+        if name not in state:
+            faults = f"; cells that are no Python: {'; '.join(self.faults)}" if self.faults else ""
+            raise MissingNameError(f"{self.path} defines no '{name}'; it defines {_list(self.public())}{faults}")
+        return state[name]
+
+    def run(self, plan: Iterable[Statement]) -> None:
+        """Run statements that have not run yet, each in the state of its place in the file."""
+        before = self._moment
+        try:
+            for statement in plan:
+                self._check_cycle(statement)
+                if statement.index not in self._made:
+                    self._stand_at(statement.index)
+                    self._run(statement)
+        finally:
+            self._stand_at(before)
+
+    def _check_cycle(self, statement: Statement) -> None:
+        if (self, statement) in _running:
+            ring = [*_running[_running.index((self, statement)) :], (self, statement)]
+            steps = " needs ".join(f"{file.path.name} {each.where}" for file, each in ring)
+            raise RecipeError(f"{steps}: a circle; move what both need to a third file")
+
+    def _run(self, statement: Statement) -> None:
+        names = (alias.name for each in self._futures for alias in each.node.names)  # type: ignore[attr-defined]
+        flags = sum(getattr(__future__, name).compiler_flag for name in names)
+        node = ast.increment_lineno(copy.deepcopy(statement.node), statement.cell.line - 1)
+        code = compile(ast.Module([node], []), statement.cell.place, "exec", flags, dont_inherit=True)
+        before = dict(self._names)
+        _running.append((self, statement))
+        try:
+            exec(code, self._names)
+        finally:
+            _running.pop()
+        if isinstance(node, ast.ClassDef):
+            _tell_line(self._names[node.name], statement.cell)
+        made = {name: value for name, value in self._names.items() if value is not before.get(name, _NOTHING)}
+        self._made[statement.index] = made | {
+            name: self._names[name] for name in statement.binds if name in self._names
+        }
+
+    def _stand_at(self, moment: float) -> None:
+        """Let every name be what the statements before a place in the file have made of it."""
+        state = self._state(moment)
+        for name in [name for name in self._names if name not in self._own and name not in state]:
+            del self._names[name]
+        self._names.update(state)
+        self._moment = moment
+
+    def _state(self, moment: float) -> dict[str, Any]:
+        state: dict[str, Any] = {}
+        for index in sorted(index for index in self._made if index < moment):
+            state |= self._made[index]
+        return state
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _show_lines(path: Path, cells: tuple[Cell, ...]) -> None:
+    """Give tracebacks and `inspect.getsource` the lines: a function's by its cell, a class's by its module's file."""
+    if path.suffix == ".py":
+        return
+    places: dict[str, list[str]] = {str(path): []}
+    for cell in cells:
+        whole, own = places[str(path)], places.setdefault(cell.place, [])
+        whole += ["\n"] * (cell.before + cell.line - 1 - len(whole)) + cell.lines
+        if own is not whole:
+            own += cell.lines
+    for place, lines in places.items():
+        linecache.cache[place] = (sum(map(len, lines)), None, lines, place)
+
+
+def _tell_line(made: Any, cell: Cell) -> None:
+    """Since Python 3.13 a class knows its line, which `inspect` looks for in the module's file."""
+    if isinstance(made, type) and "__firstlineno__" in vars(made):
+        made.__firstlineno__ += cell.before  # type: ignore[attr-defined]
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names) or "nothing"
