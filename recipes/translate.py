@@ -46,7 +46,7 @@ def main(parts: list[str]) -> int:
 def messages() -> dict[str, list[str]]:
     """Every message of the source, with the files that hold it."""
     found: dict[str, list[str]] = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted(set(PACKAGE.rglob("*.py")) - {PACKAGE / "language.py"}):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for text in (*_called(tree), *_documented(tree, is_cli=path.name == "cli.py")):
             places = found.setdefault(text, [])

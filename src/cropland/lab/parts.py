@@ -98,8 +98,7 @@ def steps(network: nn.Module, names: Sequence[str], image: Tensor) -> list[Step]
 def _noted(name: str, found: list[Step]) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         x, y = inputs[0], last(output)
-        weights = sum(value.numel() for value in module.parameters())
-        moved = FLOAT * (x.numel() + y.numel() + weights)
+        moved = FLOAT * sum(value.numel() for value in (x, y, *module.parameters()))
         found.append(Step(name, module, x.shape, y.shape, multiply_adds(module, x, y), moved))
 
     return hook
@@ -241,9 +240,9 @@ def _marked(network: nn.Module, names: Sequence[str], clock: _Clock) -> Iterator
 def _hooked(
     network: nn.Module, names: Sequence[str], *, before: Callable[[str], Any], after: Callable[[str], Any]
 ) -> Iterator[None]:
-    modules = [(name, network.get_submodule(name)) for name in names]
-    hooks = [module.register_forward_pre_hook(before(name)) for name, module in modules]
-    hooks += [module.register_forward_hook(after(name)) for name, module in modules]
+    modules = {name: network.get_submodule(name) for name in names}
+    hooks = [module.register_forward_pre_hook(before(name)) for name, module in modules.items()]
+    hooks += [module.register_forward_hook(after(name)) for name, module in modules.items()]
     try:
         yield
     finally:

@@ -64,7 +64,7 @@ def command(
     trust_all
         Of a notebook or script that the recipe names run the whole, not only what the network needs.
     """
-    read = read_recipe(recipe, [*(set_ or []), *(["network.trust_all=true"] if trust_all else [])])
+    read = read_recipe(recipe, (set_ or []) + ["network.trust_all=true"] * trust_all)
     run = out or Path("runs") / read.name
     model = train(read, open_chips(chips), run, device=device)
     console = Console()
@@ -107,9 +107,8 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
                 optimizer.zero_grad(set_to_none=True)
                 update_average(average, network, decay=training.ema, step=epoch * steps + step)
                 total += loss
-                bar.show(
-                    epoch=epoch, epochs=training.epochs, step=step + 1, steps=steps, chips=training.batch, loss=loss
-                )
+                at = {"epoch": epoch, "epochs": training.epochs, "step": step + 1, "steps": steps}
+                bar.show(**at, chips=training.batch, loss=loss)
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     place = place.at(epoch=epoch, step=step + 1, loss=total)
                     journal.save_state(run, _state(network, average, optimizer, place))
@@ -129,8 +128,7 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
 
 @dataclass(frozen=True)
 class Place:
-    """How far a run has come: the next epoch and step, the loss summed within the epoch, and the best weights so
-    far."""
+    """How far a run has come: the next epoch and step, the loss summed within the epoch, the best weights so far."""
 
     epoch: int
     step: int
