@@ -58,7 +58,7 @@ def _lines(chart: Lines, say: Say) -> str:
     )
     names = _text(say(chart.x), (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "middle")
     title = f'<p class="axis">{spans(say(chart.y))}</p>'
-    return title + _svg(HEIGHT, grid + levels + curves + names) + _legend(chart.curves, say)
+    return title + _svg(HEIGHT, grid + curves + levels + names) + _legend(chart.curves, say)
 
 
 def _marks(chart: Lines, x: Scale) -> Sequence[float]:
@@ -101,7 +101,7 @@ def _bars(chart: Bars, say: Say) -> str:
     height = ROW * len(values) + 4
     line = "".join(f'<path class="level" d="M{x(level):.1f} 0V{height}"/>' for level in levels)
     mark = "".join(f" · {spans(say(f'dashed line at {level:.3g}'))}" for level in levels)
-    return _svg(height, rows + line) + f'<p class="axis">{spans(say(chart.unit))}{mark}</p>'
+    return _svg(height, line + rows) + f'<p class="axis">{spans(say(chart.unit))}{mark}</p>'
 
 
 def _bar(name: str, number: Number, x: Scale, zero: float, top: float, say: Say) -> str:
