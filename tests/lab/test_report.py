@@ -90,3 +90,12 @@ def test_words_in_pictures_do_not_leave_them(page: Page):
         return box.width && (box.left < svg.left - 1 || box.right > svg.right + 1);
     }).map(text => text.textContent)""")
     assert outside == []
+
+
+@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+def test_the_report_that_is_kept_fits_a_phone(browser: Browser, language: str):
+    kept = Path(__file__).parents[2] / "docs" / "lab" / "report.html"
+    page = browser.new_page(viewport={"width": 390, "height": 800}, locale=language)
+    page.goto(kept.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.close()

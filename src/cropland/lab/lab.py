@@ -23,6 +23,7 @@ from cropland.lab.claim import chapters, claims, place, split
 from cropland.lab.finding import Finding
 from cropland.lab.parts import recipe_and_network
 from cropland.lab.results import Results, merged, this_machine
+from cropland.lab.trials import sides
 from cropland.training.device import choose_device
 
 Step = Callable[[Finding], None]
@@ -95,7 +96,8 @@ def choose(asked: Sequence[str]) -> list[str]:
 def run(chosen: Sequence[str], device: torch.device, budget: Budget, out: Path, *, step: Step) -> Results:
     """Run the experiments one after the other; what is finished is on disk, whatever happens to the next."""
     out.mkdir(parents=True, exist_ok=True)
-    results = Results(this_machine(device), budget.name, ())
+    trained = {"chips": sides(budget.chips)} if budget.seeds else {}
+    results = Results(this_machine(device) | trained, budget.name, ())
     try:
         for finding in chain.from_iterable(find(SHELF, name)(device, budget) for name in chosen):
             results = replace(results, findings=(*results.findings, finding))

@@ -56,6 +56,7 @@ def _machine(its: Results) -> str:
     facts = (
         *((about["features"], ""), (f"{about['cores']}", "cores"), (f"{about['threads']}", "threads")),
         *((f"{about['memory_gb']:g} GB", "memory"), (its.budget, "budget")),
+        *((f"{number}", f"chips: {side}") for side, number in about.get("chips", {}).items()),
     )
     said = " · ".join(
         f"{spans(_say(name))} {escape(value)}".strip() if name else escape(value) for value, name in facts

@@ -60,6 +60,11 @@ def chip_folder(given: Path | None) -> ChipFolder:
     return open_chips(given) if given else open_chips(_sample_chips())
 
 
+def sides(given: Path | None) -> dict[str, int]:
+    """How many chips there are to train on and to validate on."""
+    return {side: len(chip_folder(given).where(split=side)) for side in ("train", "validation")}
+
+
 @cache
 def _kept() -> TemporaryDirectory[str]:
     return TemporaryDirectory()  # removed when the interpreter ends
