@@ -96,8 +96,7 @@ def _work(networks: Networks, image: Tensor, *, budget: Budget, notes: list[str]
 
 def multiply_adds(network: nn.Module, image: Tensor) -> float:
     """Multiply-adds of one forward pass: half the operations that PyTorch counts."""
-    counter = FlopCounterMode(display=False)
-    with counter:
+    with FlopCounterMode(display=False) as counter:
         network(image)
     return counter.get_total_flops() / 2
 
