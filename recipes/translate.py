@@ -2,9 +2,9 @@
 
 python recipes/translate.py [PART.po...]    (translations from other files are taken over)
 
-Messages are what stands in `_("...")` and `said("...")`, the first line and the docstring of every command, and the
-docstrings of the classes that hold options of several commands. Untranslated ones are listed, and the exit status is
-then 1.
+Messages are what stands in `_("...")` and `said("...")`, the first line and the docstring of every
+command, and the docstrings of the classes that hold options of several commands. Untranslated ones are listed, and the
+exit status is then 1.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _documented(tree: ast.Module, *, is_cli: bool) -> Iterator[str]:
         yield from (summary for _, summary in VERBS.values())
     for node in tree.body:
         is_command = isinstance(node, ast.FunctionDef) and node.name == "command"
-        is_options = isinstance(node, ast.ClassDef) and node.name.endswith("Options")
+        is_options = isinstance(node, ast.ClassDef) and "Parameter" in "".join(map(ast.unparse, node.decorator_list))
         if (is_command or is_options) and (text := ast.get_docstring(node)):
             yield inspect.cleandoc(text)
 

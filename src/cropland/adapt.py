@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cropland.errors import ModelError
+from cropland.language import _
 
 BASE = 64  # pixels; what divides it is no longer needed to divide an image
 DIVISORS = (1, 2, 4, 8, 16, 32, 64)
@@ -27,9 +28,9 @@ def build_own(found: Any, name: str, options: Mapping[str, Any], *, bands: int, 
     try:
         built = copy.deepcopy(found) if isinstance(found, nn.Module) and not options else found(**options)
     except TypeError as error:
-        raise ModelError(f"network {name} does not take these options: {error}") from error
+        raise ModelError(_("network {name} does not take these options: {error}", name=name, error=error)) from error
     if not isinstance(built, nn.Module):
-        raise ModelError(f"{name} makes a {type(built).__name__}, expected a torch.nn.Module")
+        raise ModelError(_("{name} makes a {kind}, expected a torch.nn.Module", name=name, kind=type(built).__name__))
     return adapt(built, name, bands=bands, outputs=outputs)
 
 
@@ -112,7 +113,9 @@ def _divisor(network: nn.Module, bands: int, name: str) -> int:
                 return divisor
         except ModelError:
             continue
-    raise ModelError(f"network {name} takes images of {BASE} x {BASE} pixels, but not of other sizes")
+    raise ModelError(
+        _("network {name} takes images of {size} x {size} pixels, but not of other sizes", name=name, size=BASE)
+    )
 
 
 @torch.no_grad()
@@ -124,10 +127,14 @@ def _probe(network: nn.Module, shape: tuple[int, ...], name: str, scale: float =
     try:
         y = _tensor(_output(network, shape, scale))
     except Exception as error:  # somebody else's code may raise anything
-        first = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"network {name} fails on an image of {shape} (batch, bands, height, width): "
-            f"{type(error).__name__}: {first}"
+            _(
+                "network {name} fails on an image of {shape} (batch, bands, height, width): {kind}: {error}",
+                name=name,
+                shape=shape,
+                kind=type(error).__name__,
+                error=(str(error).splitlines() or [""])[0],
+            )
         ) from error
     return y
 
@@ -139,12 +146,17 @@ def _tensor(y: Any) -> Tensor:
     if isinstance(y, list | tuple) and len(y) == 1:
         (y,) = y
     if not isinstance(y, Tensor):
-        raise TypeError(f"its output is a {type(y).__name__}, expected a tensor of one logit per pixel")
+        raise TypeError(_("its output is a {kind}, expected a tensor of one logit per pixel", kind=type(y).__name__))
     return y
 
 
 def _unfit(name: str, given: tuple[int, ...], y: Tensor) -> ModelError:
     return ModelError(
-        f"network {name}: an image of {given} gave {tuple(y.shape)}, expected (batch, 1, height, width) logits, "
-        f"(batch, height, width), or two classes"
+        _(
+            "network {name}: an image of {given} gave {came}, expected (batch, 1, height, width) logits, "
+            "(batch, height, width), or two classes",
+            name=name,
+            given=given,
+            came=tuple(y.shape),
+        )
     )

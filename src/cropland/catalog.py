@@ -12,6 +12,7 @@ from typing import Any
 from cropland import code
 from cropland.code.names import IN_FILE, is_foreign
 from cropland.errors import RecipeError
+from cropland.language import _
 
 
 def names(shelf: str) -> list[str]:
@@ -30,7 +31,9 @@ def find(shelf: str, name: str, *, whole: bool = False) -> Any:
         return _foreign(name, whole)
     known = names(shelf)
     if name not in known:
-        raise RecipeError(f"no '{name}' among the {shelf}; {nearest(name, known)}")
+        raise RecipeError(
+            _("no '{name}' among the {shelf}; {advice}", name=name, shelf=shelf, advice=nearest(name, known))
+        )
     module = importlib.import_module(f"cropland.{shelf}.{name}")
     (public,) = module.__all__
     return getattr(module, public)
@@ -39,16 +42,22 @@ def find(shelf: str, name: str, *, whole: bool = False) -> Any:
 def nearest(name: str, known: list[str]) -> str:
     """A short piece of advice: the nearest known name, or all of them."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
+    return _("did you mean '{name}'?", name=close[0]) if close else _("there are: {names}", names=", ".join(known))
 
 
 def _foreign(name: str, whole: bool) -> Any:
     if found := IN_FILE.fullmatch(name):
         return code.get(Path(found["path"]), found["name"], whole=whole)
-    place, _, attribute = name.rpartition(":")
+    place, attribute = name.rsplit(":", 1)
     module = _import(place)
     if not hasattr(module, attribute):
-        raise RecipeError(f"{place} has no '{attribute}'; name something that it defines, as in '{place}:Name'")
+        raise RecipeError(
+            _(
+                "{place} has no '{name}'; name something that it defines, as in '{place}:Name'",
+                place=place,
+                name=attribute,
+            )
+        )
     return getattr(module, attribute)
 
 
@@ -57,5 +66,9 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise RecipeError(
-            f"cannot import '{name}' ({error}); install it, or name a file as in 'file.py:Name'"
+            _(
+                "cannot import '{name}' ({error}); install it, or name a file as in 'file.py:Name'",
+                name=name,
+                error=error,
+            )
         ) from error

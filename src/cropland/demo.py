@@ -14,6 +14,7 @@ from cropland.mapping import map_scenes
 __all__ = ["FIELDS", "TILE", "command", "samples"]
 
 FOLDER = Path(str(files("cropland") / "sample"))
+PROGRAM = "cropland"
 TILE, FIELDS = FOLDER / "naip_minnesota.tif", FOLDER / "naip_minnesota_fields.geojson"
 
 
@@ -63,4 +64,4 @@ def _train_on_the_tile(out: Path) -> Path:
 
 def _say(words: str) -> None:
     """Show the command that would do the same."""
-    Console(soft_wrap=True, highlight=False, markup=False).print(f"\ncropland {words}", style="bold")
+    Console(soft_wrap=True, highlight=False, markup=False).print("\n" + PROGRAM, words, style="bold")

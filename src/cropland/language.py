@@ -11,6 +11,7 @@ import locale
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cropland.errors import InputError
 
@@ -22,7 +23,7 @@ _spoken: gettext.NullTranslations = gettext.NullTranslations()
 def _(message: str, /, **values: object) -> str:
     """A message in the language of the person, with values in its `{places}`; always a literal, so that it is found."""
     text = _spoken.gettext(message)
-    return text.format(**values) if values else text
+    return text.format(**{name: spoken(value) for name, value in values.items()}) if values else text
 
 
 class Said(str):
@@ -44,6 +45,16 @@ def said(message: str, /, **values: object) -> Said:
     return sentence
 
 
+def spoken(value: Any) -> Any:
+    """What was `said`, in the language of the person; anything else as it is."""
+    return value.spoken if isinstance(value, Said) else value
+
+
+def translated(message: str) -> str:
+    """A message that is no literal where it is spoken, such as a docstring."""
+    return _spoken.gettext(message)
+
+
 def speak(language: str) -> None:
     """Speak this language from now on, in this process."""
     global _spoken
@@ -60,8 +71,8 @@ def choose(asked: str | None, environment: Mapping[str, str] = os.environ) -> st
 
     Raises `InputError` if one is asked for that there is not.
     """
-    wanted = asked or environment.get("CROPLAND_LANG")
-    if wanted:
+    wanted = environment.get("CROPLAND_LANG") or None if asked is None else asked
+    if wanted is not None:
         short = wanted.lower().replace("_", "-").partition("-")[0].partition(".")[0]
         if short not in LANGUAGES:
             raise InputError(f"no language '{wanted}'; there are: {', '.join(LANGUAGES)}")

@@ -20,6 +20,7 @@ from cropland.data.statistics import Statistics
 from cropland.engines import cache_folder
 from cropland.errors import ModelError
 from cropland.fact_sheet import fact_sheet
+from cropland.language import _
 from cropland.model_file import FORMAT, first_line, read_header, read_weights, write
 from cropland.recipe import Recipe, parse_recipe
 
@@ -83,13 +84,14 @@ class Model:
 
     def _repr_html_(self) -> str:
         pixels = (f"{each.pixel_m:g} m (IoU {each.iou:.3f})" for each in self.working_pixels)
+        bound = _("{radius} pixels to every side", radius=self.radius)
         facts = {
-            "network": self.recipe.network.name,
-            "bands": ", ".join(self.bands),
-            "outputs": ", ".join(self.outputs),
-            "working pixels": ", ".join(pixels),
-            "receptive field": "the whole image" if self.radius is None else f"{self.radius} pixels to every side",
-            "made by": f"cropland {self.version}",
+            _("network"): self.recipe.network.name,
+            _("bands"): ", ".join(self.bands),
+            _("outputs"): ", ".join(self.outputs),
+            _("working pixels"): ", ".join(pixels),
+            _("receptive field"): _("the whole image") if self.radius is None else bound,
+            _("made by"): f"cropland {self.version}",
         }
         return fact_sheet(self.name, facts)
 
@@ -104,8 +106,12 @@ class Model:
         own = list(foreign_names(model.recipe.network.model_dump()))
         if own and not trust:
             raise ModelError(
-                f"{path} names code of its own ({', '.join(own)}); look at it with `cropland show`, then allow it with "
-                f"--trust"
+                _(
+                    "{path} names code of its own ({names}); look at it with `cropland show`, then allow it with "
+                    "--trust",
+                    path=path,
+                    names=", ".join(own),
+                )
             )
         return replace(model, recipe=_with_code(model.recipe, model.code)) if model.code else model
 
@@ -122,8 +128,9 @@ class Model:
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
+            name, cause = self.recipe.network.name, first_line(error)
             raise ModelError(
-                f"{self.path} does not fit its network {self.recipe.network.name}: {first_line(error)}"
+                _("{path} does not fit its network {name}: {error}", path=self.path, name=name, error=cause)
             ) from error
         return network.eval()
 
@@ -178,7 +185,7 @@ def build_network(recipe: Recipe) -> nn.Module:
     try:
         built: nn.Module = network(bands=bands, outputs=outputs, **options)
     except TypeError as error:
-        raise ModelError(f"network {name} does not take these options: {error}") from error
+        raise ModelError(_("network {name} does not take these options: {error}", name=name, error=error)) from error
     return built
 
 
@@ -206,7 +213,9 @@ def _from_header(header: dict[str, Any], path: Path) -> Model:
             path=path,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} has a damaged header ({first_line(error)}); get the file again") from error
+        raise ModelError(
+            _("{path} has a damaged header ({error}); get the file again", path=path, error=first_line(error))
+        ) from error
 
 
 def _with_code(recipe: Recipe, code: Mapping[str, Any]) -> Recipe:

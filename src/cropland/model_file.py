@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from cropland.errors import ModelError
+from cropland.language import _
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,14 +38,18 @@ def write(path: Path, weights: Mapping[str, Tensor], header: Mapping[str, Any]) 
 def read_header(path: Path) -> dict[str, Any]:
     """What a file says of itself. Raises `ModelError` for one that is missing, damaged, foreign or newer."""
     if not path.is_file():
-        raise ModelError(f"no model {path}; give the path of a .safetensors file")
+        raise ModelError(_("no model {path}; give the path of a .safetensors file", path=path))
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is not a safetensors file, or a damaged one: {first_line(error)}") from error
+        raise ModelError(
+            _("{path} is not a safetensors file, or a damaged one: {error}", path=path, error=first_line(error))
+        ) from error
     if KEY not in metadata:
-        raise ModelError(f"{path} is a safetensors file of another program; expected one made by 'cropland train'")
+        raise ModelError(
+            _("{path} is a safetensors file of another program; expected one made by 'cropland train'", path=path)
+        )
     return _read_header(metadata[KEY], path)
 
 
@@ -53,9 +58,18 @@ def _read_header(text: str, path: Path) -> dict[str, Any]:
         header: dict[str, Any] = json.loads(text)
         newest = int(header["format"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} has a damaged header ({first_line(error)}); get the file again") from error
+        raise ModelError(
+            _("{path} has a damaged header ({error}); get the file again", path=path, error=first_line(error))
+        ) from error
     if newest > FORMAT:
-        raise ModelError(f"{path} is of format {newest}, this program reads up to {FORMAT}; upgrade cropland")
+        raise ModelError(
+            _(
+                "{path} is of format {came}, this program reads up to {known}; upgrade cropland",
+                path=path,
+                came=newest,
+                known=FORMAT,
+            )
+        )
     return header
 
 
@@ -66,7 +80,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is damaged: {first_line(error)}; get the file again") from error
+        raise ModelError(
+            _("{path} is damaged: {error}; get the file again", path=path, error=first_line(error))
+        ) from error
 
 
 def first_line(error: Exception) -> str:

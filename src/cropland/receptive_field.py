@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.fx import Graph, Node
 
+from cropland.language import said
 from cropland.row_rules import Reading, Rule, UnboundedError, read
 
 __all__ = ["Field", "field"]
@@ -67,7 +68,7 @@ def field(network: nn.Module, bands: int) -> Field:
         for one, other in zip(*chains, strict=True):
             _check_alike(one, other)
     except UnboundedError as error:
-        return Field(None, stride, str(error))
+        return Field(None, stride, error.args[0])
     return Field(max(chain.radius() for pair in chains for chain in pair), stride)
 
 
@@ -88,7 +89,10 @@ def _graph(network: nn.Module, bands: int, size: tuple[int, int]) -> Graph:
         return graph
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         cause = str(error).strip().splitlines() or [type(error).__name__]
-        raise UnboundedError(f"the network cannot be exported at {size[0]} x {size[1]}: {cause[0]}") from error
+        at = f"{size[0]} x {size[1]}"
+        raise UnboundedError(
+            said("the network cannot be exported at {size}: {error}", size=at, error=cause[0])
+        ) from error
 
 
 def _writes_to_a_view(graph: Graph) -> bool:
@@ -113,14 +117,17 @@ def _chain(graph: Graph, spatial: int, length: int) -> _Chain:
         axes[node], scales[node] = reading.axis, _scale(node, reading, scales)
     output = graph.output_node().all_input_nodes[0]
     if scales.get(output) != 1:
-        raise UnboundedError("the output is not as large as the image")
+        raise UnboundedError(said("the output is not as large as the image"))
     return _Chain(length, image, output, readings, scales)
 
 
 def _scale(node: Node, reading: Reading, scales: dict[Node, Fraction]) -> Fraction:
     found = {scales[source] * rule.stride for source, rule in reading.rules.items()}
     if len(found) > 1:
-        raise UnboundedError(f"{node.name} joins maps of different scales ({', '.join(map(str, sorted(found)))})")
+        scales_found = ", ".join(map(str, sorted(found)))
+        raise UnboundedError(
+            said("{name} joins maps of different scales ({scales})", name=node.name, scales=scales_found)
+        )
     return found.pop()
 
 
@@ -137,10 +144,17 @@ def _reach(chain: _Chain, row: int) -> int:
 
 
 def _check_alike(one: _Chain, other: _Chain) -> None:
-    for (name, rule), (_, changed) in zip(one.moves, other.moves, strict=False):
+    for (name, rule), (_name, changed) in zip(one.moves, other.moves, strict=False):
         if rule != changed:
             raise UnboundedError(
-                f"{name} shifts or stretches with the size of the image ({one.length} or {other.length} pixels)"
+                said(
+                    "{name} shifts or stretches with the size of the image ({one} or {other} pixels)",
+                    name=name,
+                    one=one.length,
+                    other=other.length,
+                )
             )
     if len(one.moves) != len(other.moves):
-        raise UnboundedError(f"the network is another at {one.length} pixels than at {other.length}")
+        raise UnboundedError(
+            said("the network is another at {one} pixels than at {other}", one=one.length, other=other.length)
+        )

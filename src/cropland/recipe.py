@@ -12,10 +12,24 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from cropland.code.names import anchored
 from cropland.errors import RecipeError
+from cropland.language import _, language, said
 
 Range = tuple[float, float]
 Layout = Literal["channels_last", "channels_first"]
 Precision = Literal["auto", "float32", "bfloat16"]
+FAULTS = {  # pydantic speaks English only
+    "greater_than": said("input should be greater than {gt}"),
+    "greater_than_equal": said("input should be greater than or equal to {ge}"),
+    "less_than": said("input should be less than {lt}"),
+    "less_than_equal": said("input should be less than or equal to {le}"),
+    "literal_error": said("input should be {expected}"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), said("input should be a whole number")),
+    **dict.fromkeys(("float_type", "float_parsing"), said("input should be a number")),
+    **dict.fromkeys(("bool_type", "bool_parsing"), said("input should be true or false")),
+    "string_type": said("input should be a string"),
+    "tuple_type": said("input should be a list"),
+    **dict.fromkeys(("dict_type", "model_type"), said("input should be a section of keys and values")),
+}
 
 
 class Section(BaseModel):
@@ -139,9 +153,9 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise RecipeError(f"no recipe {path}; give the path of a .toml file") from error
+        raise RecipeError(_("no recipe {path}; give the path of a .toml file", path=path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not TOML: {error}") from error
+        raise RecipeError(_("{path} is not TOML: {error}", path=path, error=error)) from error
     values = _anchored(values, path.parent)
     for setting in settings:
         _lay_over(values, setting)
@@ -165,12 +179,12 @@ def _anchored(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _lay_over(values: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
     if not equals or not key:
-        raise RecipeError(f"--set {setting}: expected key=value, as in --set training.epochs=3")
+        raise RecipeError(_("--set {setting}: expected key=value, as in --set training.epochs=3", setting=setting))
     *sections, last = key.split(".")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
-            raise RecipeError(f"--set {setting}: '{section}' is a value, not a section")
+            raise RecipeError(_("--set {setting}: '{key}' is a value, not a section", setting=setting, key=section))
     values[last] = _value(text)
 
 
@@ -186,8 +200,10 @@ def _first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"unknown key '{place}'; {_advice(fault['loc'])}"
-    return f"{place} = {fault['input']!r}: {fault['msg'].lower()}"
+        return _("unknown key '{key}'; {advice}", key=place, advice=_advice(fault["loc"]))
+    known = FAULTS.get(fault["type"]) if language() != "en" else None
+    told = known.spoken.format(**fault.get("ctx", {})).replace(" or ", ", ") if known else fault["msg"].lower()
+    return f"{place} = {fault['input']!r}: {told}"
 
 
 def _advice(place: tuple[int | str, ...]) -> str:
@@ -198,4 +214,4 @@ def _advice(place: tuple[int | str, ...]) -> str:
         section = annotation
     known = sorted(section.model_fields)
     close = difflib.get_close_matches(str(place[-1]), known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
+    return _("did you mean '{name}'?", name=close[0]) if close else _("there are: {names}", names=", ".join(known))

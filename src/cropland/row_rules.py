@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from cropland.language import said
+
 __all__ = ["SAME", "Interpolation", "Reading", "Rule", "Transposed", "UnboundedError", "Window", "read"]
 
 
 class UnboundedError(Exception):
-    """An operation for which no finite number of input rows is enough, or none is known."""
+    """An operation for which no finite number of input rows is enough, or none is known; holds a `Said`."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,12 @@ def read(node: Node, axes: Mapping[Node, int], *, spatial: int) -> Reading:
         return RULES[call.name](call)
     if torch.Tag.pointwise in getattr(node.target, "tags", ()):
         return _side_by_side(call)
-    raise UnboundedError(f"{call.name} has no row rule")
+    raise UnboundedError(said("{name} has no row rule", name=call.name))
 
 
 def shape(node: Node) -> tuple[int, ...]:
     """The shape of a node's value."""
-    value = node.meta["val"]
-    return tuple(value.shape) if hasattr(value, "shape") else ()
+    return tuple(getattr(node.meta["val"], "shape", ()))
 
 
 class _Call:
@@ -140,7 +141,7 @@ def _same(call: _Call) -> Reading:
 
 
 def _whole(call: _Call) -> Reading:
-    raise UnboundedError(f"{call.name} looks at the whole image")
+    raise UnboundedError(said("{name} looks at the whole image", name=call.name))
 
 
 def _side_by_side(call: _Call) -> Reading:
@@ -148,11 +149,11 @@ def _side_by_side(call: _Call) -> Reading:
     from_last = {len(shape(node)) - call.axes[node] for node in call.inputs}
     rows = {shape(node)[call.axes[node]] for node in call.inputs}
     if len(from_last) > 1 or len(rows) > 1 or (call["dim"] is not None and call.axis in call.along()):
-        raise UnboundedError(f"{call.name} joins maps of different sizes or places")
+        raise UnboundedError(said("{name} joins maps of different sizes or places", name=call.name))
     back = from_last.pop()
     for node in set(call.node.all_input_nodes) - set(call.inputs):
         if len(shape(node)) >= back and shape(node)[-back] > 1:
-            raise UnboundedError(f"{call.name} joins values that belong to fixed places of the image")
+            raise UnboundedError(said("{name} joins values that belong to fixed places of the image", name=call.name))
     return Reading(len(shape(call.node)) - back, dict.fromkeys(call.inputs, SAME))
 
 
@@ -175,10 +176,11 @@ def _pool(call: _Call) -> Reading:
 def _upsample(call: _Call) -> Reading:
     before, after = (shape(node)[2 + call.spatial] for node in (call.source, call.node))
     if call["align_corners"] and before != after:
-        raise UnboundedError(f"{call.name} with align_corners stretches with the size of the image")
+        raise UnboundedError(said("{name} with align_corners stretches with the size of the image", name=call.name))
     factor = (call["scale_factors"] or [call["scales_h"], call["scales_w"]])[call.spatial]
     if not factor and after % before:
-        raise UnboundedError(f"{call.name} stretches with the size of the image ({before} to {after} pixels)")
+        values = {"name": call.name, "before": before, "after": after}
+        raise UnboundedError(said("{name} stretches with the size of the image ({before} to {after} pixels)", **values))
     stride = 1 / Fraction(factor).limit_denominator(1024) if factor else Fraction(before, after)
     if "bilinear" in call.name:
         return call.by(Interpolation(stride, (stride - 1) / 2, linear=True))
@@ -216,9 +218,8 @@ def _permute(call: _Call) -> Reading:
 
 
 def _transpose(call: _Call) -> Reading:
-    order = list(range(len(call.shape)))
-    order[call["dim0"]], order[call["dim1"]] = order[call["dim1"]], order[call["dim0"]]
-    return call.by(SAME, order.index(call.axis))
+    one, other = *call.along("dim0"), *call.along("dim1")
+    return call.by(SAME, {one: other, other: one}.get(call.axis, call.axis))
 
 
 def _view(call: _Call) -> Reading:
@@ -226,11 +227,10 @@ def _view(call: _Call) -> Reading:
     for axis, rows in enumerate(shape(call.node)):
         if rows == call.shape[call.axis] and prod(shape(call.node)[:axis]) == prod(call.shape[: call.axis]):
             return call.by(SAME, axis)
-    raise UnboundedError(f"{call.name} mixes rows with other axes")
+    raise UnboundedError(said("{name} mixes rows with other axes", name=call.name))
 
 
-# Operations that carry torch's own tag `pointwise` need no entry.
-_TABLE: tuple[tuple[Callable[[_Call], Reading], str], ...] = (
+_TABLE: tuple[tuple[Callable[[_Call], Reading], str], ...] = (  # those of torch's own tag `pointwise` need no entry
     (_convolution, "conv2d convolution conv_transpose2d"),
     (_pool, "max_pool2d max_pool2d_with_indices avg_pool2d"),
     (_upsample, "upsample_nearest2d _upsample_nearest_exact2d upsample_nearest_exact2d upsample_bilinear2d"),

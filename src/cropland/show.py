@@ -19,12 +19,14 @@ from cropland.code.cells import SUFFIXES as CODE
 from cropland.code.listing import listing
 from cropland.code.names import is_foreign
 from cropland.errors import InputError
+from cropland.language import _, said
 from cropland.model import Model, build_network
 from cropland.receptive_field import Field, field
 from cropland.recipe import Network, Recipe, read_recipe
 from cropland.show_tables import show
 
 SIZE = 512  # pixels along an edge of the image that is followed through the network
+MEASURED = said("measured when it was trained")
 DEPTH = 2  # a module within more than one other is counted with it
 
 
@@ -77,7 +79,7 @@ def describe(what: str, *, trust: bool = False, trust_all: bool = False) -> dict
         if (told := Model.read(path)).code and not trust:
             return {"model": str(path), **told.header()}
         model = Model.load(path, trust=trust)
-        known = Field(model.radius, model.stride, None if model.radius is not None else "measured when it was trained")
+        known = Field(model.radius, model.stride, None if model.radius is not None else MEASURED)
         seen = anatomy(model.network(), len(model.bands), known=known)
         return {"model": str(path), **model.header(), "anatomy": asdict(seen)}
     recipe = read_recipe(path) if path.suffix == ".toml" else recipe_of(what, trust_all=trust_all)
@@ -166,5 +168,6 @@ def recipe_of(name: str, *, trust_all: bool = False) -> Recipe:
     """The recipe of a bare network with the options it has by itself."""
     known = names("networks")
     if not is_foreign(name) and name not in known:
-        raise InputError(f"'{name}' is no .safetensors, no .toml and no network; {nearest(name, known)}")
+        advice = nearest(name, known)
+        raise InputError(_("'{name}' is no .safetensors, no .toml and no network; {advice}", name=name, advice=advice))
     return Recipe(name=name, network=Network(name=name, trust_all=trust_all))

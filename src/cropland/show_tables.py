@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
 
+from cropland.language import _, spoken
+
 
 def show(found: dict[str, Any], console: Console) -> None:
     """Print a file's names, a network's parts, or the code that a model brings."""
@@ -26,48 +28,52 @@ def show(found: dict[str, Any], console: Console) -> None:
 def _facts(found: dict[str, Any]) -> Table:
     recipe, seen = found["recipe"], found.get("anatomy")
     table = Table(title=found.get("model", recipe["name"]), show_header=False, box=box.SIMPLE, title_justify="left")
-    table.add_row("network", f"{recipe['network']['name']} {recipe['network']['options'] or ''}")
-    table.add_row("bands", ", ".join(recipe["bands"]))
-    table.add_row("outputs", ", ".join(recipe["outputs"]))
+    table.add_row(_("network"), f"{recipe['network']['name']} {recipe['network']['options'] or ''}")
+    table.add_row(_("bands"), ", ".join(recipe["bands"]))
+    table.add_row(_("outputs"), ", ".join(recipe["outputs"]))
     if seen:
-        table.add_row("parameters", f"{seen['parameters']:,}")
-        table.add_row("multiply-adds", f"{seen['multiply_adds']:,.0f} per pixel of the image, as below")
-        table.add_row("receptive field", _field(seen))
-        table.add_row("stride", f"{seen['stride']} pixels")
+        table.add_row(_("parameters"), f"{seen['parameters']:,}")
+        per_pixel = _("{count:,.0f} per pixel of the image, as below", count=seen["multiply_adds"])
+        table.add_row(_("multiply-adds"), per_pixel)
+        table.add_row(_("receptive field"), _field(seen))
+        table.add_row(_("stride"), _("{count} pixels", count=seen["stride"]))
     else:
-        table.add_row("its own code", "below; what it makes is shown with --trust, which runs it")
+        table.add_row(_("its own code"), _("below; what it makes is shown with --trust, which runs it"))
     for pixel in found.get("working_pixels", ()):
-        table.add_row(f"at {pixel['pixel_m']:g} m", f"IoU {pixel['iou']:.4f}, threshold {pixel['threshold']:.3f}")
+        scored = _("IoU {iou:.4f}, threshold {threshold:.3f}", iou=pixel["iou"], threshold=pixel["threshold"])
+        table.add_row(_("at {pixel_m:g} m", pixel_m=pixel["pixel_m"]), scored)
     if "version" in found:
-        table.add_row("made by", f"cropland {found['version']}, sources {found['source_hash']}")
+        made = _("cropland {version}, sources {hash}", version=found["version"], hash=found["source_hash"])
+        table.add_row(_("made by"), made)
     return table
 
 
 def _candidates(found: dict[str, Any]) -> Table:
-    table = Table("name", "kind", "cells that it needs", box=box.SIMPLE, title=found["file"], title_justify="left")
-    table.add_column("lines that run", justify="right")
+    headings = (_("name"), _("kind"), _("cells that it needs"))
+    table = Table(*headings, box=box.SIMPLE, title=found["file"], title_justify="left")
+    table.add_column(_("lines that run"), justify="right")
     for each in found["candidates"]:
-        table.add_row(each["name"], each["kind"], ", ".join(map(str, each["cells"])), str(each["lines"]))
+        table.add_row(each["name"], spoken(each["kind"]), ", ".join(map(str, each["cells"])), str(each["lines"]))
     return table
 
 
 def _cells(found: dict[str, Any]) -> Table:
-    table = Table("cell", "first line", "statements that run for one of them", box=box.SIMPLE)
+    table = Table(_("cell"), _("first line"), _("statements that run for one of them"), box=box.SIMPLE)
     for each in found["cells"]:
-        runs = f"{each['runs']} of {each['statements']}"
-        table.add_row(str(each["number"]), each["first"][:60], each["fault"] or runs)
+        runs = _("{runs} of {statements}", runs=each["runs"], statements=each["statements"])
+        table.add_row(str(each["number"]), each["first"][:60], spoken(each["fault"]) or runs)
     return table
 
 
 def _field(seen: dict[str, Any]) -> str:
     if seen["radius"] is None:
-        return f"no bound: {seen['reason']}"
-    return f"{seen['radius']} pixels to every side"
+        return _("no bound: {reason}", reason=seen["reason"])
+    return _("{radius} pixels to every side", radius=seen["radius"])
 
 
 def _layers(seen: dict[str, Any]) -> Table:
-    table = Table("layer", box=box.SIMPLE)
-    for name in ("channels", "stride", "parameters", "multiply-adds"):
+    table = Table(_("layer"), box=box.SIMPLE)
+    for name in (_("channels"), _("stride"), _("parameters"), _("multiply-adds")):
         table.add_column(name, justify="right")
     for layer in seen["layers"]:
         numbers = (layer["channels"], layer["stride"], layer["parameters"], round(layer["multiply_adds"]))

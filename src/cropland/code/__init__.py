@@ -24,6 +24,7 @@ from typing import Any
 from cropland.code.file import CodeFile, MissingNameError
 from cropland.code.siblings import Folder, beside, importer
 from cropland.errors import RecipeError
+from cropland.language import _
 
 WHOLE = "whole:"  # before the path of a file that is run from top to bottom
 OURS = {*sys.stdlib_module_names, "cropland"}  # names that no folder takes over
@@ -51,7 +52,7 @@ def importable(folder: str | Path) -> Iterator[None]:
     """
     place = (_caller_folder(3) / folder).resolve()  # contextlib stands between
     if not place.is_dir():
-        raise RecipeError(f"no folder {place}; name it relative to the file that names it, or in full")
+        raise RecipeError(_("no folder {path}; name it relative to the file that names it, or in full", path=place))
     finder = _Beside(place)
     known = finder.take_out()
     sys.meta_path.insert(0, finder)

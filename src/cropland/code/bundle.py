@@ -15,6 +15,7 @@ from typing import Any
 from cropland.code import loaded, opened
 from cropland.code.file import CodeFile
 from cropland.errors import ModelError
+from cropland.language import _
 
 
 def bundle(paths: Iterable[Path]) -> dict[str, Any]:
@@ -34,12 +35,14 @@ def unpack(packed: Mapping[str, Any], folder: Path) -> Path:
     """
     missing = [wanted for name, wanted in packed["packages"].items() if find_spec(name) is None]
     if missing:
-        raise ModelError(f"the code of this model imports packages that are missing: pip install {' '.join(missing)}")
+        raise ModelError(
+            _("the code of this model imports packages that are missing: pip install {names}", names=" ".join(missing))
+        )
     place = folder / _hash(packed["files"])
     for name, source in packed["files"].items():
         path = place / name
         if not path.resolve().is_relative_to(place.resolve()):
-            raise ModelError(f"the code of this model would be written to {path}, out of its folder")
+            raise ModelError(_("the code of this model would be written to {path}, out of its folder", path=path))
         path.parent.mkdir(parents=True, exist_ok=True)
         hidden = path.with_name(f".{path.name}.{os.getpid()}")
         hidden.write_text(source, encoding="utf-8")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cropland.errors import RecipeError
+from cropland.language import _, said
 
 SUFFIXES = (".ipynb", ".py", ".md")
 PERCENT = re.compile(r"^# ?%%(?!%)(?P<rest>.*)$")  # a cell of jupytext's percent format
@@ -51,7 +52,8 @@ def read_cells(path: Path) -> tuple[Cell, ...]:
     in another language.
     """
     if path.suffix not in SUFFIXES:
-        raise RecipeError(f"{path} is no code: expected a file ending in {', '.join(SUFFIXES)}")
+        endings = ", ".join(SUFFIXES)
+        raise RecipeError(_("{path} is no code: expected a file ending in {endings}", path=path, endings=endings))
     text = _text(path)
     found = {".ipynb": _notebook, ".py": _script, ".md": _markdown}[path.suffix](text, path)
     return tuple(_as_python(cell) for cell in found)
@@ -59,40 +61,52 @@ def read_cells(path: Path) -> tuple[Cell, ...]:
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        raise RecipeError(f"no file {path}; name it relative to the file that names it, or in full")
+        raise RecipeError(_("no file {path}; name it relative to the file that names it, or in full", path=path))
     raw = path.read_bytes()
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+        raise RecipeError(
+            _("{path}: byte {byte} is not UTF-8; save the file as UTF-8", path=path, byte=error.start)
+        ) from error
 
 
 def _notebook(text: str, path: Path) -> Iterator[Cell]:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        byte = len(text[: error.pos].encode())
-        raise RecipeError(f"{path} is a broken notebook: byte {byte}: {error.msg}; save it again in Jupyter") from error
+        raise RecipeError(
+            _(
+                "{path} is a broken notebook: byte {byte}: {error}; save it again in Jupyter",
+                path=path,
+                byte=len(text[: error.pos].encode()),
+                error=error.msg,
+            )
+        ) from error
     before = 0
     for number, cell in enumerate(_known_format(values, path), 1):
         if cell.get("cell_type") == "code":
             source = "".join(cell.get("source", ""))  # a string or a list of lines
-            yield Cell(number, source if source.endswith("\n") else f"{source}\n", f"{path}, cell {number}", 1, before)
+            place = said("{path}, cell {number}", path=path, number=number)
+            yield Cell(number, source if source.endswith("\n") else f"{source}\n", place, 1, before)
             before += len(source.splitlines()) or 1
 
 
 def _known_format(values: Any, path: Path) -> list[dict[str, Any]]:
     if not isinstance(values, dict) or "nbformat" not in values:
-        raise RecipeError(f"{path} is JSON, but no notebook: expected 'nbformat' and 'cells'")
+        raise RecipeError(_("{path} is JSON, but no notebook: expected 'nbformat' and 'cells'", path=path))
     if values["nbformat"] != 4:
-        raise RecipeError(f"{path} is of nbformat {values['nbformat']}, expected 4: `jupyter nbconvert --to notebook`")
+        came = values["nbformat"]
+        raise RecipeError(
+            _("{path} is of nbformat {came}, expected 4: `jupyter nbconvert --to notebook`", path=path, came=came)
+        )
     metadata = values.get("metadata", {})
     told = (metadata.get("kernelspec", {}).get("language"), metadata.get("language_info", {}).get("name"))
     if language := next((each for each in told if each and each.lower() not in ("python", "ipython")), None):
-        raise RecipeError(f"{path} is a notebook in {language}; expected Python")
+        raise RecipeError(_("{path} is a notebook in {language}; expected Python", path=path, language=language))
     cells = values.get("cells")
     if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
-        raise RecipeError(f"{path} has no list of cells: expected 'cells' as nbformat 4 has them")
+        raise RecipeError(_("{path} has no list of cells: expected 'cells' as nbformat 4 has them", path=path))
     return cells
 
 
@@ -138,7 +152,8 @@ def _as_python(cell: Cell) -> Cell:
         except (SyntaxError, ValueError) as error:
             number = (getattr(error, "lineno", None) or 1) - 1
             if number >= len(lines) or not MAGIC.match(lines[number]):
-                fault = f"{cell.place}, line {cell.line + number}: {getattr(error, 'msg', error)}"
+                line, cause = cell.line + number, getattr(error, "msg", error)
+                fault = said("{place}, line {line}: {error}", place=cell.place, line=line, error=cause)
                 return replace(cell, source="", text=cell.source, fault=fault)
             goes_on = number
             while lines[goes_on].rstrip().endswith("\\") and goes_on + 1 < len(lines):

@@ -17,6 +17,7 @@ from typing import Any
 from cropland.code.cells import Cell, read_cells
 from cropland.code.needs import END, Statement, constants, defined, needed, statements
 from cropland.errors import RecipeError
+from cropland.language import _, spoken
 
 _NOTHING = object()
 _running: list[tuple[CodeFile, Statement]] = []  # over all files: one that comes up twice is a cycle
@@ -84,9 +85,17 @@ class CodeFile:
             return self.public()
         state = self._state(END)
         if name not in state:
-            faults = f"; cells that are no Python: {'; '.join(self.faults)}" if self.faults else ""
-            raise MissingNameError(f"{self.path} defines no '{name}'; it defines {_list(self.public())}{faults}")
+            raise MissingNameError(self._lacks(name))
         return state[name]
+
+    def _lacks(self, name: str) -> str:
+        told = {"path": self.path, "name": name, "names": ", ".join(self.public()) or _("nothing")}
+        if not self.faults:
+            return _("{path} defines no '{name}'; it defines {names}", **told)
+        faults = "; ".join(map(spoken, self.faults))
+        return _(
+            "{path} defines no '{name}'; it defines {names}; cells that are no Python: {faults}", faults=faults, **told
+        )
 
     def run(self, plan: Iterable[Statement]) -> None:
         """Run statements that have not run yet, each in the state of its place in the file."""
@@ -103,14 +112,14 @@ class CodeFile:
     def _check_cycle(self, statement: Statement) -> None:
         if (self, statement) in _running:
             ring = [*_running[_running.index((self, statement)) :], (self, statement)]
-            steps = " needs ".join(f"{file.path.name} {each.where}" for file, each in ring)
-            raise RecipeError(f"{steps}: a circle; move what both need to a third file")
+            steps = _(" needs ").join(f"{file.path.name} {each.where}" for file, each in ring)
+            raise RecipeError(_("{steps}: a circle; move what both need to a third file", steps=steps))
 
     def _run(self, statement: Statement) -> None:
         names = (alias.name for each in self._futures for alias in each.node.names)  # type: ignore[attr-defined]
         flags = sum(getattr(__future__, name).compiler_flag for name in names)
         node = ast.increment_lineno(copy.deepcopy(statement.node), statement.cell.line - 1)
-        code = compile(ast.Module([node], []), statement.cell.place, "exec", flags, dont_inherit=True)
+        code = compile(ast.Module([node], []), str(statement.cell.place), "exec", flags, dont_inherit=True)
         before = dict(self._names)
         _running.append((self, statement))
         try:
@@ -149,7 +158,7 @@ def _show_lines(path: Path, cells: tuple[Cell, ...]) -> None:
         return
     places: dict[str, list[str]] = {str(path): []}
     for cell in cells:
-        whole, own = places[str(path)], places.setdefault(cell.place, [])
+        whole, own = places[str(path)], places.setdefault(str(cell.place), [])
         whole += ["\n"] * (cell.before + cell.line - 1 - len(whole)) + cell.lines
         if own is not whole:
             own += cell.lines
@@ -161,7 +170,3 @@ def _tell_line(made: Any, cell: Cell) -> None:
     """Since Python 3.13 a class knows its line, which `inspect` looks for in the module's file."""
     if isinstance(made, type) and "__firstlineno__" in vars(made):
         made.__firstlineno__ += cell.before  # type: ignore[attr-defined]
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names) or "nothing"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cropland.code.cells import read_cells
 from cropland.code.needs import Statement, defined, needed, statements
+from cropland.language import said
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def listing(path: Path) -> Listing:
 
 def _candidate(name: str, plan: list[Statement], is_network: bool) -> Candidate:
     is_class = any(isinstance(each.node, ast.ClassDef) and each.node.name == name for each in plan)
-    kind = "network" if is_network else "class" if is_class else "function"
+    kind = said("network") if is_network else said("class") if is_class else said("function")
     cells = tuple(dict.fromkeys(statement.cell.number for statement in plan))
     return Candidate(name, kind, cells, sum(statement.source.count("\n") + 1 for statement in plan))
 

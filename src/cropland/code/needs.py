@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cropland.code.cells import Cell
+from cropland.language import _
 
 BLOCKS = (ast.If, ast.Try, ast.With)  # bind names like a definition, and run whole
 END = math.inf  # where a function is called that a name was loaded for: after everything
@@ -33,7 +34,7 @@ class Statement:
     @property
     def where(self) -> str:
         """Cell and line, for a person."""
-        return f"cell {self.cell.number}, line {self.line}"
+        return _("cell {cell}, line {line}", cell=self.cell.number, line=self.line)
 
     @property
     def source(self) -> str:

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from cropland.code.file import CodeFile
+from cropland.language import _
 
 Open = Callable[[Path], ModuleType]
 SUFFIXES = (".py", ".ipynb")  # a script comes first, as it does for Python
@@ -29,7 +30,7 @@ class Folder(ModuleType):
             return getattr(first, name)
         if place := beside(self._path, name):
             return module_at(place, self._open)
-        raise AttributeError(f"no '{name}' in {self._path}")
+        raise AttributeError(_("no '{name}' in {path}", name=name, path=self._path))
 
 
 def beside(folder: Path, name: str) -> Path | None:
@@ -64,7 +65,7 @@ def importer(file: CodeFile, open_file: Open) -> Callable[..., Any]:
             found: ModuleType = builtins.__import__(name, globals, locals, fromlist or (), level)
             return found
         if place is None:
-            raise ImportError(f"no '{first}' beside {file.path}", name=name)
+            raise ImportError(_("no '{name}' beside {path}", name=first, path=file.path), name=name)
         module = module_at(place, noted)
         try:
             last = reduce(getattr, rest, module)

@@ -20,6 +20,7 @@ from cropland.data import augment
 from cropland.data.augment import Crop, Source
 from cropland.data.chips import ChipFolder
 from cropland.errors import ChipError
+from cropland.language import _
 from cropland.recipe import Recipe
 
 CHIPS_KEPT = 4096  # decoded chips kept in memory, in their own type
@@ -114,7 +115,13 @@ def matching(folder: ChipFolder, pattern: str) -> Bool[np.ndarray, " chip"]:
     groups = folder.index["group"].astype(str)
     match = np.array([fnmatch.fnmatchcase(group, pattern) for group in groups])
     if not match.any():
-        raise ChipError(f"no training chip of group '{pattern}'; the folder has: {', '.join(sorted(set(groups)))}")
+        raise ChipError(
+            _(
+                "no training chip of group '{pattern}'; the folder has: {groups}",
+                pattern=pattern,
+                groups=", ".join(sorted(set(groups))),
+            )
+        )
     return match
 
 

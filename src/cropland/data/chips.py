@@ -23,6 +23,7 @@ from rasterio.io import MemoryFile
 
 from cropland.errors import ChipError
 from cropland.geo.scene import Image
+from cropland.language import _
 
 __all__ = ["Chip", "ChipFolder", "Place", "open_chips", "write_chip", "write_index"]
 
@@ -88,14 +89,34 @@ def open_chips(path: Path) -> ChipFolder:
         index = gpd.read_parquet(path / INDEX)
     except FileNotFoundError as error:
         raise ChipError(
-            f"{path} is not a chip folder, {HEADER} and {INDEX} are not both in it: cut one with `cropland chips`"
+            _(
+                "{path} is not a chip folder, {header} and {index} are not both in it: cut one with `cropland chips`",
+                path=path,
+                header=HEADER,
+                index=INDEX,
+            )
         ) from error
     except (ValueError, OSError, ArrowException) as error:
-        raise ChipError(f"{path}: {HEADER} or {INDEX} is damaged ({error}); copy or cut the folder again") from error
+        raise ChipError(
+            _(
+                "{path}: {header} or {index} is damaged ({error}); copy or cut the folder again",
+                path=path,
+                header=HEADER,
+                index=INDEX,
+                error=error,
+            )
+        ) from error
     if not _is_ours(header) or not {*COLUMNS} <= {*index.columns}:
-        raise ChipError(f"{path} is a folder of something else: cut one with `cropland chips`")
+        raise ChipError(_("{path} is a folder of something else: cut one with `cropland chips`", path=path))
     if header["version"] > VERSION:
-        raise ChipError(f"{path} has format version {header['version']}, expected {VERSION} or less: update cropland")
+        raise ChipError(
+            _(
+                "{path} has format version {header}, expected {version} or less: update cropland",
+                path=path,
+                header=header["version"],
+                version=VERSION,
+            )
+        )
     return ChipFolder(path, tuple(header["bands"]), index, header)
 
 
@@ -173,9 +194,14 @@ def _read(path: Path, shape: tuple[int, ...], *, dtype: str) -> tuple[np.ndarray
         with rasterio.open(path) as file:
             values, valid = file.read(out_dtype=dtype), file.dataset_mask() != 0
     except RasterioIOError as error:
-        raise ChipError(f"{path} is missing or damaged: copy or cut the chip folder again") from error
+        raise ChipError(_("{path} is missing or damaged: copy or cut the chip folder again", path=path)) from error
     if values.shape != shape:
         raise ChipError(
-            f"{path} has {values.shape} bands, rows and columns, the index says {shape}: cut the chips again"
+            _(
+                "{path} has {shape} bands, rows and columns, the index says {shape2}: cut the chips again",
+                path=path,
+                shape=values.shape,
+                shape2=shape,
+            )
         )
     return values, valid

@@ -25,6 +25,7 @@ from cropland.data.read_labels import LabelOptions, read_labels
 from cropland.data.split import parse_split, split
 from cropland.errors import ChipError, LabelError, OutputError
 from cropland.geo.scene import open_scene, parse_bands
+from cropland.language import _, spoken
 
 __all__ = ["CutReport", "command", "cut_chips"]
 
@@ -97,7 +98,7 @@ def command(
         report = cut_chips(
             scenes, out, cutter=cutter, validation=share, append=append, options=options, advance=advance
         )
-    print(*report.notes, f"{out}: {report}", sep="\n")
+    print(*map(spoken, report.notes), f"{out}: {report}", sep="\n")
 
 
 @contextmanager
@@ -125,7 +126,13 @@ class CutReport(NamedTuple):
         train, validation = ((self.chips["split"] == side).sum() for side in ("train", "validation"))
         area = self.chips["height"] * self.chips["width"]
         shares = [f"{name} {np.average(self.chips[f'share_{name}'], weights=area):.1%}" for name in SHARES]
-        return f"{train} chips train, {validation} validate, {self.in_gap} left out between; {', '.join(shares)}"
+        return _(
+            "{train} chips train, {validation} validate, {in_gap} left out between; {shares}",
+            train=train,
+            validation=validation,
+            in_gap=self.in_gap,
+            shares=", ".join(shares),
+        )
 
 
 def cut_chips(
@@ -171,7 +178,9 @@ def _check_distinct(names: Sequence[str], *, taken: Sequence[str] = ()) -> None:
     # Without regard to case, which the file systems of Windows and macOS do not have either.
     folded = Counter(name.casefold() for name in [*names, *taken])
     if alike := [name for name in names if folded[name.casefold()] > 1]:
-        raise ChipError(f"{alike[0]} is there twice: give every scene once, rename it, or cut into another folder")
+        raise ChipError(
+            _("{alike} is there twice: give every scene once, rename it, or cut into another folder", alike=alike[0])
+        )
 
 
 def _folder(path: Path) -> str:
@@ -188,7 +197,7 @@ def _earlier(out: Path, *, append: bool) -> ChipFolder | None:
     if not out.exists():
         return None
     if not append:
-        raise OutputError(f"{out} exists: add to it with --append, or choose another --out")
+        raise OutputError(_("{out} exists: add to it with --append, or choose another --out", out=out))
     return open_chips(out)
 
 
@@ -203,12 +212,19 @@ def _beside(out: Path) -> Iterator[Path]:
                 (folder / part).mkdir(parents=True)
             yield folder
     except OSError as error:
-        raise OutputError(f"{out} cannot be written ({error.strerror or error}): choose another --out") from error
+        raise OutputError(
+            _("{out} cannot be written ({value}): choose another --out", out=out, value=error.strerror or error)
+        ) from error
 
 
 def _table(rows: Sequence[Mapping[str, Any]], *, scenes: int) -> gpd.GeoDataFrame:
     if not rows:
-        raise LabelError(f"nothing is known of any pixel of {scenes} scenes: check --background, --inside, --classes")
+        raise LabelError(
+            _(
+                "nothing is known of any pixel of {scenes} scenes: check --background, --inside, --classes",
+                scenes=scenes,
+            )
+        )
     _check_distinct([row["id"] for row in rows])
     return gpd.GeoDataFrame(rows, geometry="geometry", crs=4326)
 

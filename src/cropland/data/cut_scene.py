@@ -17,6 +17,7 @@ from cropland.data.statistics import Statistics, scene_statistics
 from cropland.errors import BandError
 from cropland.geo.scene import Scene
 from cropland.geo.tiles import Window
+from cropland.language import _
 
 __all__ = ["Cutter", "windows"]
 
@@ -63,8 +64,13 @@ def windows(shape: tuple[int, int], *, size: int) -> list[Window]:
 def _check_bands(scene: Scene, bands: Sequence[str]) -> None:
     if not {*bands} <= {*scene.bands}:
         raise BandError(
-            f"{scene.name} has the bands {', '.join(scene.bands)}, the chips of this folder {', '.join(bands)}: "
-            "name the scene's with --bands, or cut into another folder"
+            _(
+                "{name} has the bands {bands}, the chips of this folder {bands2}: name the scene's "
+                "with --bands, or cut into another folder",
+                name=scene.name,
+                bands=", ".join(scene.bands),
+                bands2=", ".join(bands),
+            )
         )
 
 

@@ -14,6 +14,7 @@ from cropland.errors import LabelError
 from cropland.geo.scene import Scene
 from cropland.geo.tiles import Window
 from cropland.geo.vectors import to_grid_crs
+from cropland.language import _
 
 __all__ = ["Inside", "PolygonLabels"]
 
@@ -33,7 +34,10 @@ class PolygonLabels:
         """Lay them on a scene. Raises `LabelError` if none meets it or it has no CRS."""
         if scene.grid.crs is None:
             raise LabelError(
-                f"{scene.name} has no CRS to lay polygons on: give --crs, or a raster of its size as labels"
+                _(
+                    "{name} has no CRS to lay polygons on: give --crs, or a raster of its size as labels",
+                    name=scene.name,
+                )
             )
         parts = [_meeting(frame, scene, shift=self.shift) for _, frame in self.layers]
         if not any(map(len, parts)):
@@ -41,7 +45,13 @@ class PolygonLabels:
             here = _place(scene.grid.extent.geom, scene.grid.crs)
             there = _place(shapely.box(*frame.total_bounds), frame.crs)
             raise LabelError(
-                f"no polygon of {self.source} meets {scene.name}, at {here}; they lie at {there}: check the CRS of both"
+                _(
+                    "no polygon of {source} meets {name}, at {here}; they lie at {there}: check the CRS of both",
+                    source=self.source,
+                    name=scene.name,
+                    here=here,
+                    there=there,
+                )
             )
         values = np.repeat([value for value, _ in self.layers], [len(part) for part in parts])
         return _burning(scene.grid, np.concatenate(parts), values, fill=self.background)

@@ -17,6 +17,7 @@ from cropland.geo.datasets import dataset
 from cropland.geo.layers import Layer, read_layers
 from cropland.geo.scene import Scene
 from cropland.geo.tiles import Window
+from cropland.language import _
 
 __all__ = ["RasterLabels", "ValueTable", "parse_classes"]
 
@@ -42,7 +43,12 @@ class ValueTable:
         foreign = [f"{value:g}" for value, means in zip(found, meant, strict=True) if means is None]
         if foreign:
             raise LabelError(
-                f'{source} has the values {", ".join(foreign[:12])}: give --classes "1=1,*=0" ({TABLE_HELP})'
+                _(
+                    '{source} has the values {foreign}: give --classes "1=1,*=0" ({table_help})',
+                    source=source,
+                    foreign=", ".join(foreign[:12]),
+                    table_help=TABLE_HELP,
+                )
             )
         return np.array(meant, np.uint8)[place].reshape(values.shape)
 
@@ -54,7 +60,13 @@ def parse_classes(text: str) -> ValueTable:
     """Read a table such as `50=1,100=255,*=0`. Raises `LabelError` for anything else."""
     entries = [ENTRY.fullmatch(entry) for entry in text.replace(" ", "").split(",")]
     if not all(entries):
-        raise LabelError(f'--classes "{text}" cannot be read: give pairs such as "50=1,100=255,*=0" ({TABLE_HELP})')
+        raise LabelError(
+            _(
+                '--classes "{text}" cannot be read: give pairs such as "50=1,100=255,*=0" ({table_help})',
+                text=text,
+                table_help=TABLE_HELP,
+            )
+        )
     meaning = {entry[1]: int(entry[2]) for entry in entries if entry}
     rest = meaning.pop("*", None)
     return ValueTable({float(value): target for value, target in meaning.items()}, rest)
@@ -82,8 +94,13 @@ class RasterLabels:
         """The value that is no data; a class that the table names is none, whatever the file declares."""
         if self.table is None and labels.nodata in (0, 1):
             raise LabelError(
-                f"{Path(labels.name).name} declares its value {labels.nodata:g} to be no data: say what it is, "
-                f'--classes "1=1,0=0" or --classes "1=1,0=255" ({TABLE_HELP})'
+                _(
+                    "{name} declares its value {nodata:g} to be no data: say what it is, --classes "
+                    '"1=1,0=0" or --classes "1=1,0=255" ({table_help})',
+                    name=Path(labels.name).name,
+                    nodata=labels.nodata,
+                    table_help=TABLE_HELP,
+                )
             )
         return None if self.table and labels.nodata in self.table.meaning else labels.nodata
 
@@ -93,7 +110,12 @@ def _named_as(scene: Scene, folder: Path) -> Path:
         if path.stem == scene.name and path.suffix.lower() in SUFFIXES:
             return path
     raise LabelError(
-        f"{folder} has no raster for the scene {scene.name}; expected {scene.name} with {', '.join(SUFFIXES)}"
+        _(
+            "{folder} has no raster for the scene {name}; expected {name} with {suffixes}",
+            folder=folder,
+            name=scene.name,
+            suffixes=", ".join(SUFFIXES),
+        )
     )
 
 
@@ -106,10 +128,12 @@ def _aligned(labels: DatasetReader, scene: Scene) -> bool:
     name = f"{Path(labels.name).name} ({labels.height} x {labels.width} pixels)"
     other = f"{scene.name} ({grid.height} x {grid.width})"
     if labels.crs is None or grid.crs is None:
-        raise LabelError(f"{name} cannot be laid on {other}: expected a CRS on both, or the same size")
+        raise LabelError(
+            _("{name} cannot be laid on {other}: expected a CRS on both, or the same size", name=name, other=other)
+        )
     extent = grid.extent.to_crs(labels.crs).boundingbox
     if rasterio.coords.disjoint_bounds(tuple(extent), labels.bounds):
-        raise LabelError(f"{name} does not meet {other}: check the CRS of both")
+        raise LabelError(_("{name} does not meet {other}: check the CRS of both", name=name, other=other))
     same_place = labels.transform.almost_equals(grid.affine, precision=1e-3 * abs(grid.affine.a))
     return bool(same_shape and same_place and grid.crs == labels.crs)
 

@@ -12,6 +12,7 @@ from cropland.data.raster_labels import RasterLabels, parse_classes
 from cropland.errors import LabelError, SceneError
 from cropland.geo.datasets import dataset
 from cropland.geo.vectors import read_polygons
+from cropland.language import _
 
 __all__ = ["PRESETS", "LabelOptions", "Preset", "read_labels"]
 
@@ -88,7 +89,7 @@ def read_labels(options: LabelOptions, *, shift: bool = False) -> Labels:
     if options.labels and not options.whole:
         return _from_file(options.labels, options, shift=shift)
     if options.labels or not options.whole:
-        raise LabelError("give --labels FILE, or --whole cropland or --whole other for every pixel; one of the two")
+        raise LabelError(_("give --labels FILE, or --whole cropland or --whole other for every pixel; one of the two"))
     _refuse(options, *MEANINGS)
     return WholeLabels(VALUES[options.whole])
 
@@ -110,8 +111,12 @@ def _polygons(path: Path, options: LabelOptions, *, shift: bool) -> Labels:
     _refuse(options, "classes", *(["where"] if options.preset else []))
     if options.background is None:
         raise LabelError(
-            f"what lies outside the polygons of {path.name}? Give --background known (it is not cropland) or "
-            "--background unknown (nobody looked); --inside AREA limits it to the area that was looked at"
+            _(
+                "what lies outside the polygons of {name}? Give --background known (it is not "
+                "cropland) or --background unknown (nobody looked); --inside AREA limits it to the "
+                "area that was looked at",
+                name=path.name,
+            )
         )
     layers = tuple(
         (value, read_polygons(path, layer=options.layer, where=sql, encoding=options.encoding))
@@ -125,7 +130,13 @@ def _selections(options: LabelOptions) -> list[tuple[int, str | None]]:
     selections: list[tuple[int, str | None]] = [(CROPLAND, options.where)]
     if options.preset is not None:
         if options.preset not in PRESETS:
-            raise LabelError(f"--preset {options.preset} is not known; there is {', '.join(PRESETS)}")
+            raise LabelError(
+                _(
+                    "--preset {preset} is not known; there is {presets}",
+                    preset=options.preset,
+                    presets=", ".join(PRESETS),
+                )
+            )
         preset = PRESETS[options.preset]
         selections = [(OTHER, preset.known), (CROPLAND, preset.cropland)]
     return selections + ([(UNKNOWN, options.unknown_where)] if options.unknown_where else [])
@@ -133,7 +144,7 @@ def _selections(options: LabelOptions) -> list[tuple[int, str | None]]:
 
 def _is_raster(path: Path) -> bool:
     if not path.exists():
-        raise LabelError(f"{path} is not there; --labels takes polygons, a raster, or a folder of rasters")
+        raise LabelError(_("{path} is not there; --labels takes polygons, a raster, or a folder of rasters", path=path))
     if path.is_dir():
         return path.suffix.lower() != ".gdb"
     try:
@@ -147,6 +158,10 @@ def _refuse(options: LabelOptions, *names: str) -> None:
     if given := options.given(*names):
         source = options.labels.name if options.labels else f"--whole {options.whole}"
         raise LabelError(
-            f"{given} says nothing about {source}: leave it out (polygons take --where or --preset and --background, "
-            "a raster takes --classes, --whole takes neither)"
+            _(
+                "{given} says nothing about {source}: leave it out (polygons take --where or "
+                "--preset and --background, a raster takes --classes, --whole takes neither)",
+                given=given,
+                source=source,
+            )
         )

@@ -19,6 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from cropland.errors import ChipError
+from cropland.language import _
 
 __all__ = ["parse_split", "split"]
 
@@ -43,7 +44,7 @@ def parse_split(text: str) -> float:
     except ValueError:
         share = np.nan
     if not 0 <= share <= 1:
-        raise ChipError(f"--split {text}: give train, validation, or a share such as validation=0.2")
+        raise ChipError(_("--split {text}: give train, validation, or a share such as validation=0.2", text=text))
     return share
 
 
@@ -64,8 +65,11 @@ def split(chips: gpd.GeoDataFrame, *, validation: float, earlier: gpd.GeoDataFra
     best = min(draws, key=lambda draw: draw.cost(chips["share_cropland"].to_numpy(), validation))
     if best.is_one_sided and earlier is None and 0 < validation < 1:
         raise ChipError(
-            f"{len(chips)} chips cannot be split into train and validation with a gap between them: "
-            "give more scenes or a smaller --size, or put all on one side with --split train"
+            _(
+                "{count} chips cannot be split into train and validation with a gap between them: "
+                "give more scenes or a smaller --size, or put all on one side with --split train",
+                count=len(chips),
+            )
         )
     return chips.assign(split=np.where(best.validates, "validation", "train"), block=blocks)[best.kept]
 

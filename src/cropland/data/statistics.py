@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32
 
 from cropland.errors import SceneError
 from cropland.geo.scene import Scene
+from cropland.language import _
 
 LOW, HIGH = 2, 98  # percent
 FLOOR, CEILING = -0.5, 1.5  # normalised values beyond are clipped: glint and cloud must not drown the rest
@@ -60,5 +61,5 @@ def scene_statistics(scene: Scene, bands: Sequence[str]) -> Statistics:
     """
     image = scene.read_decimated(bands=bands)
     if not image.valid.any():
-        raise SceneError(f"{scene.name} is all no data; expected some valid pixels, check --nodata")
+        raise SceneError(_("{name} is all no data; expected some valid pixels, check --nodata", name=scene.name))
     return percentiles(image.values, image.valid, bands)

@@ -22,6 +22,7 @@ from cropland import __version__
 from cropland.code.names import is_foreign
 from cropland.engines import Engine, Precision, Trained, cache_folder
 from cropland.errors import ModelError
+from cropland.language import _
 
 if TYPE_CHECKING:
     from torch import nn
@@ -99,7 +100,8 @@ def _convert(model: Trained) -> openvino.Model:
         graph = convert(network, bands)
         if all(_agree(network, graph, (1, bands, *size)) for size in PROBES):
             return graph
-    raise ModelError(f"OpenVINO computes {model.recipe.network.name} otherwise than torch does; map it on a GPU")
+    name = model.recipe.network.name
+    raise ModelError(_("OpenVINO computes {name} otherwise than torch does; map it on a GPU", name=name))
 
 
 def _traced(network: nn.Module, bands: int) -> openvino.Model:

@@ -17,6 +17,7 @@ from cropland.data.read_labels import LabelOptions, read_labels
 from cropland.errors import InputError, OutputError
 from cropland.evaluation.report import best_and_worst, page, percent
 from cropland.evaluation.score import Part, metrics
+from cropland.language import _
 
 __all__ = ["command", "write_report"]
 
@@ -77,7 +78,7 @@ def command(
     """
     tolerances_m = tuple(sorted(tolerance_m or TOLERANCES_M))
     if tolerances_m[0] <= 0:
-        raise InputError(f"--tolerance-m {tolerances_m[0]:g}: give metres above 0")
+        raise InputError(_("--tolerance-m {tolerances_m:g}: give metres above 0", tolerances_m=tolerances_m[0]))
     _check(subject, chips, labels, out, overwrite=overwrite)
     if chips:
         about, parts = _model(
@@ -103,23 +104,32 @@ def write_report(out: Path, figures: Mapping[str, Any], parts: Sequence[Part]) -
             hidden.write_text(content, encoding="utf-8")
             hidden.replace(out / name)
     except OSError as error:
-        raise OutputError(f"{out} cannot be written ({error.strerror}); give another --out") from error
+        raise OutputError(
+            _("{out} cannot be written ({strerror}); give another --out", out=out, strerror=error.strerror)
+        ) from error
 
 
 def _check(subject: Path, chips: Path | None, labels: LabelOptions, out: Path, *, overwrite: bool) -> None:
     against = labels.given("labels", "whole")
     if (chips is None) == (not against):
-        raise InputError("say what to measure against: --chips DIR with a model, or --labels FILE with a mask")
+        raise InputError(_("say what to measure against: --chips DIR with a model, or --labels FILE with a mask"))
     if not subject.is_file():
-        raise InputError(f"{subject}: there is no such file; give a model (.safetensors) or a mask")
+        raise InputError(_("{subject}: there is no such file; give a model (.safetensors) or a mask", subject=subject))
     if chips and subject.suffix != ".safetensors":
-        raise InputError(f"{subject} is not a model (.safetensors); a mask is measured with --labels FILE")
+        raise InputError(
+            _("{subject} is not a model (.safetensors); a mask is measured with --labels FILE", subject=subject)
+        )
     if against and subject.suffix == ".safetensors":
-        raise InputError(f"{subject} is a model; measure it with --chips DIR, or map a scene and measure its mask.tif")
+        raise InputError(
+            _(
+                "{subject} is a model; measure it with --chips DIR, or map a scene and measure its mask.tif",
+                subject=subject,
+            )
+        )
     if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file; give a folder as --out")
+        raise OutputError(_("{out} is a file; give a folder as --out", out=out))
     if (out / "metrics.json").exists() and not overwrite:
-        raise OutputError(f"{out} holds an evaluation already; give another --out, or --overwrite")
+        raise OutputError(_("{out} holds an evaluation already; give another --out, or --overwrite", out=out))
 
 
 def _model(
@@ -171,7 +181,9 @@ def _mask(
     regions = read_regions(labels, by, shift=shift) if by else None
     parts = _watched(on_mask(mask, truth, tolerances_m=tolerances_m, regions=regions), total=blocks(mask))
     if not parts:
-        raise InputError(f"{path.name} and its labels share no pixel that both know; look at no data and at --inside")
+        raise InputError(
+            _("{name} and its labels share no pixel that both know; look at no data and at --inside", name=path.name)
+        )
     used = {name: getattr(value, "name", value) for name, value in asdict(labels).items() if value is not None}
     height, width = mask.shape
     about = {
@@ -196,9 +208,14 @@ def _watched(parts: Iterable[Part], *, total: int) -> list[Part]:
 
 
 def _say(figures: Mapping[str, Any], out: Path) -> None:
-    names = {"iou": "IoU", "f1": "F1", "precision": "precision", "recall": "recall", "false_alarm": "false alarm"}
+    figures_ = {"iou": "IoU", "f1": "F1"}
+    names = figures_ | {"precision": _("precision"), "recall": _("recall"), "false_alarm": _("false alarm")}
     table = Table("", *names.values(), box=None, header_style="dim")
-    for row, its in {"pooled": figures["pooled"], "all cropland": figures["all_cropland"], **figures["groups"]}.items():
+    for row, its in {
+        _("pooled"): figures["pooled"],
+        _("all cropland"): figures["all_cropland"],
+        **figures["groups"],
+    }.items():
         table.add_row(row, *(percent(its[name]) for name in names))
     console = Console()
     console.print(table)

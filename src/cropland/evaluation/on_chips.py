@@ -14,6 +14,7 @@ from cropland.errors import ChipError
 from cropland.evaluation.confusion import UNKNOWN
 from cropland.evaluation.predict import Predict, chip_probability, only_bands
 from cropland.evaluation.score import Part, Picture, score
+from cropland.language import _
 from cropland.model import Model
 
 __all__ = ["Judge", "choose_chips", "on_chips"]
@@ -43,13 +44,34 @@ def choose_chips(folder: ChipFolder, model: Model, *, split: str, by: str) -> Ch
     """
     missing = [band for band in model.bands if band not in folder.bands]
     if missing:
-        raise ChipError(f"{folder.path} has bands {', '.join(folder.bands)}; the model also wants {', '.join(missing)}")
+        raise ChipError(
+            _(
+                "{path} has bands {bands}; the model also wants {missing}",
+                path=folder.path,
+                bands=", ".join(folder.bands),
+                missing=", ".join(missing),
+            )
+        )
     if by not in folder.index:
-        raise ChipError(f"{folder.path} has no column '{by}'; it has {', '.join(map(str, folder.index.columns))}")
+        raise ChipError(
+            _(
+                "{path} has no column '{by}'; it has {str}",
+                path=folder.path,
+                by=by,
+                str=", ".join(map(str, folder.index.columns)),
+            )
+        )
     chosen = folder if split == "all" else folder.where(split=split)
     if not len(chosen):
         sides = ", ".join(f"{count} {side}" for side, count in folder.index["split"].value_counts().items())
-        raise ChipError(f"{folder.path} has no chip of split '{split}' ({sides or 'it is empty'}); choose with --split")
+        raise ChipError(
+            _(
+                "{path} has no chip of split '{split}' ({value}); choose with --split",
+                path=folder.path,
+                split=split,
+                value=sides or "it is empty",
+            )
+        )
     return chosen
 
 

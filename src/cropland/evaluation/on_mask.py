@@ -19,6 +19,7 @@ from cropland.geo.crs import pixel_edges_m
 from cropland.geo.scene import Scene
 from cropland.geo.tiles import Tile, Window, tiles
 from cropland.geo.vectors import read_polygons
+from cropland.language import _
 
 __all__ = ["Regions", "blocks", "on_mask", "read_regions"]
 
@@ -37,13 +38,28 @@ def read_regions(labels: LabelOptions, column: str, *, shift: bool = False) -> R
         path, selection = labels.labels, {"layer": labels.layer, "where": labels.where, "encoding": labels.encoding}
         frame = read_polygons(path, **selection)
     else:
-        raise LabelError("--by needs polygons that have the column: give them as --inside AREA")
+        raise LabelError(_("--by needs polygons that have the column: give them as --inside AREA"))
     if column not in frame:
-        raise LabelError(f"{path.name} has no column '{column}'; it has {', '.join(map(str, frame.columns))}")
+        raise LabelError(
+            _(
+                "{name} has no column '{column}'; it has {str}",
+                name=path.name,
+                column=column,
+                str=", ".join(map(str, frame.columns)),
+            )
+        )
     names = frame[column].astype(str)
     values = tuple(sorted(set(names)))
     if len(values) > UNKNOWN:
-        raise LabelError(f"{path.name}: column '{column}' has {len(values)} values; take one with at most {UNKNOWN}")
+        raise LabelError(
+            _(
+                "{name}: column '{column}' has {count} values; take one with at most {unknown}",
+                name=path.name,
+                column=column,
+                count=len(values),
+                unknown=UNKNOWN,
+            )
+        )
     layers = tuple((number, frame[names == value]) for number, value in enumerate(values))
     return values, PolygonLabels(layers, UNKNOWN, path.name, shift)
 
@@ -99,5 +115,11 @@ def _read(mask: Scene, window: Window) -> UInt8[np.ndarray, "height width"]:
     foreign = sorted({float(value) for value in np.unique(values)} - {0, 1, UNKNOWN})
     if foreign:
         shown = ", ".join(f"{value:g}" for value in foreign[:8])
-        raise SceneError(f"{mask.files[0]} holds the values {shown}; a mask is 1 cropland, 0 not cropland, 255 no data")
+        raise SceneError(
+            _(
+                "{files} holds the values {shown}; a mask is 1 cropland, 0 not cropland, 255 no data",
+                files=mask.files[0],
+                shown=shown,
+            )
+        )
     return values.astype(np.uint8)

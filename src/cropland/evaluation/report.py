@@ -12,19 +12,24 @@ from typing import Any
 from cropland import __version__
 from cropland.evaluation import pictures
 from cropland.evaluation.score import Part, figures
+from cropland.language import _, language
 
 __all__ = ["best_and_worst", "page"]
 
 SHOWN = 6
-NAMES = {
-    "iou": "IoU",
-    "false_alarm": "False alarm",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "kappa": "Kappa",
-    "accuracy": "Accuracy",
-}
+
+
+def _names() -> dict[str, str]:
+    """The figures that are shown, by their names for a person."""
+    return {
+        "iou": "IoU",
+        "false_alarm": _("False alarm"),
+        "precision": _("Precision"),
+        "recall": _("Recall"),
+        "f1": "F1",
+        "kappa": "Kappa",
+        "accuracy": _("Accuracy"),
+    }
 
 
 def best_and_worst(parts: Sequence[Part]) -> dict[str, Sequence[Part]]:
@@ -33,7 +38,7 @@ def best_and_worst(parts: Sequence[Part]) -> dict[str, Sequence[Part]]:
     Worst is by accuracy, of every group one before a second; best by IoU, among those with both classes.
     """
     if len(parts) <= SHOWN // 2:
-        return {"Pictures": parts}
+        return {_("Pictures"): parts}
     rank: Counter[str] = Counter()
     order = {}
     for part in sorted(parts, key=lambda part: part.total.counts.accuracy):
@@ -42,18 +47,20 @@ def best_and_worst(parts: Sequence[Part]) -> dict[str, Sequence[Part]]:
         rank[group] += 1
     worst = sorted(parts, key=lambda part: (order[part.name], part.total.counts.accuracy))[:SHOWN]
     mixed = [part for part in parts if figures(part.total.counts)["iou"] is not None and part not in worst]
-    return {"Worst": worst, "Best": sorted(mixed, key=lambda part: -part.total.counts.iou)[: SHOWN // 2]}
+    return {_("Worst"): worst, _("Best"): sorted(mixed, key=lambda part: -part.total.counts.iou)[: SHOWN // 2]}
 
 
 def page(found: Mapping[str, Any], shown: Mapping[str, Sequence[Part]]) -> str:
     """The report as HTML, from what metrics.json holds."""
     template = Template((files("cropland.evaluation") / "report.html").read_text(encoding="utf-8"))
-    parts = found["part"] + "s"
+    parts = _("chips") if found["part"] == "chip" else _("blocks")
     return template.substitute(
         title=escape(found["title"]),
         subtitle=escape(found["subtitle"]),
         parts=parts,
         version=__version__,
+        language=language(),
+        explained=_explained(parts),
         sentence=_sentence(found["pooled"]),
         cards=_cards(found["pooled"], found["all_cropland"]),
         groups=_groups(found["groups"], parts),
@@ -69,21 +76,26 @@ def percent(value: float | None) -> str:
 
 def _sentence(pooled: Mapping[str, Any]) -> str:
     said = [
-        (pooled["precision"], "Of 100 ha called cropland, {} are."),
-        (pooled["recall"], "Of 100 ha of cropland, {} are found."),
-        (pooled["false_alarm"], "Of 100 ha of other land, {} are called cropland."),
+        (pooled["precision"], _("Of 100 ha called cropland, {} are.")),
+        (pooled["recall"], _("Of 100 ha of cropland, {} are found.")),
+        (pooled["false_alarm"], _("Of 100 ha of other land, {} are called cropland.")),
     ]
     return " ".join(sentence.format(f"<b>{percent(value)}</b>") for value, sentence in said if value is not None)
 
 
 def _cards(pooled: Mapping[str, Any], trivial: Mapping[str, Any]) -> str:
-    rows = [(title, pooled[name], f"all cropland {percent(trivial[name])}") for name, title in NAMES.items()]
+    rows = [
+        (title, pooled[name], _("all cropland {value}", value=percent(trivial[name])))
+        for name, title in _names().items()
+    ]
     metres, value = _finest(pooled["boundary_f1"])
     wider = [f"{m} m {percent(f1)}" for m, f1 in pooled["boundary_f1"].items() if f1 is not None and m != metres]
-    rows.append(("Boundary F1", value, f"within {metres} m<br>{' · '.join(wider)}"))
+    within = _("within {metres} m", metres=metres)
+    rows.append((_("Boundary F1"), value, f"{within}<br>{' · '.join(wider)}"))
     if interval := pooled["iou_interval"]:
         low, high = map(percent, interval)
-        rows[0] = (*rows[0][:2], f"{low} to {high} with 95 %<br>{rows[0][2]}")
+        certain = _("{low} to {high} with 95 %", low=low, high=high)
+        rows[0] = (*rows[0][:2], f"{certain}<br>{rows[0][2]}")
     return "".join(f"<div><dt>{n}</dt><dd>{percent(v)}</dd><small>{note}</small></div>" for n, v, note in rows)
 
 
@@ -94,16 +106,15 @@ def _finest(boundary: Mapping[str, float | None]) -> tuple[str, float | None]:
 def _groups(groups: Mapping[str, Any], parts: str) -> str:
     if len(groups) < 2:
         return ""
-    names = ("Group", parts.title(), *NAMES.values(), "Boundary F1")
+    names = (_("Group"), parts.title(), *_names().values(), _("Boundary F1"))
     head = "".join(f"<th>{name}</th>" for name in names)
     body = "".join(_group(name, its) for name, its in groups.items())
-    return (
-        f'<h2>By group</h2><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<h2>{_("By group")}</h2><div class="scroll">{table}</div>'
 
 
 def _group(name: str, its: Mapping[str, Any]) -> str:
-    cells = "".join(_cell(its[each], "alarm" if each == "false_alarm" else "") for each in NAMES)
+    cells = "".join(_cell(its[each], "alarm" if each == "false_alarm" else "") for each in _names())
     metres, boundary = _finest(its["boundary_f1"])
     at = f" <small>{metres} m</small>" if boundary is not None else ""
     return f"<tr><td>{escape(name)}</td><td>{its['parts']:,}</td>{cells}<td>{percent(boundary)}{at}</td></tr>"
@@ -119,19 +130,27 @@ def _strip(parts: Sequence[Mapping[str, Any]], name: str) -> str:
         return ""
     ticks = "".join(f'<path class="tick" d="M{20 + 560 * iou:.1f} 14v34"/>' for iou in both)
     middle = percent(sorted(both)[len(both) // 2])
-    return (
-        f'<h2>Every one of the {name}</h2><p class="soft">IoU of the {len(both):,} {name} with both classes, '
-        f'in percent; half of them lie above {middle}.</p><svg viewBox="0 0 600 72">{ticks}{_axis(58)}</svg>'
+    title = _("Every one of the {parts}", parts=name)
+    about = _(
+        "IoU of the {count:,} {parts} with both classes, in percent; half of them lie above {middle}.",
+        count=len(both),
+        parts=name,
+        middle=middle,
     )
+    return f'<h2>{title}</h2><p class="soft">{about}</p><svg viewBox="0 0 600 72">{ticks}{_axis(58)}</svg>'
 
 
 def _curve(thresholds: Mapping[str, Any] | None) -> str:
     if not thresholds:
         return ""
     line = " ".join(f"{20 + 560 * at:.1f},{170 - 150 * iou:.1f}" for at, iou in thresholds["curve"])
+    about = _(
+        "Pooled IoU if every probability from a threshold on were called cropland. Best here: {best:.2f} with {iou}.",
+        best=thresholds["best"],
+        iou=percent(thresholds["best_iou"]),
+    )
     return (
-        f'<h2>By threshold</h2><p class="soft">Pooled IoU if every probability from a threshold on were called '
-        f"cropland. Best here: {thresholds['best']:.2f} with {percent(thresholds['best_iou'])}.</p>"
+        f'<h2>{_("By threshold")}</h2><p class="soft">{about}</p>'
         '<svg viewBox="0 0 600 195">'
         f'<path class="axis" d="M20 20h560M20 95h560"/><text x="24" y="16">100</text><text x="24" y="91">50</text>'
         f'<polyline class="curve" points="{line}"/>{_axis(182, scale=0.01)}</svg>'
@@ -146,10 +165,10 @@ def _axis(y: int, *, scale: float = 1) -> str:
 
 
 def _gallery(shown: Mapping[str, Sequence[Part]]) -> str:
-    key = (("right", "cropland found"), ("false", "false alarm"), ("missed", "cropland missed"))
+    key = (("right", _("cropland found")), ("false", _("false alarm")), ("missed", _("cropland missed")))
     legend = "".join(f'<span><i style="background:var(--{name})"></i>{meaning}</span>' for name, meaning in key)
     return "".join(
-        f'<h2>{title}</h2><p class="soft key">{legend}<span><i class="unknown"></i>not known</span></p>'
+        f'<h2>{title}</h2><p class="soft key">{legend}<span><i class="unknown"></i>{_("not known")}</span></p>'
         f'<div class="gallery">{"".join(map(_figure, parts))}</div>'
         for title, parts in shown.items()
         if parts
@@ -161,7 +180,21 @@ def _figure(part: Part) -> str:
     seen = [each for each in (pictures.image(picture), pictures.verdict(picture)) if each is not None]
     images = "".join(f'<img alt="{escape(part.name)}" src="{pictures.as_uri(each)}">' for each in seen)
     said = figures(part.total.counts)
-    first = [f"{title} {percent(said[name])}" for name, title in NAMES.items() if said[name] is not None][:2]
+    first = [f"{title} {percent(said[name])}" for name, title in _names().items() if said[name] is not None][:2]
     group = escape(", ".join(name for name in part.groups if name != part.name))
     about = f"{escape(part.name)} <small>{group}</small><br>{' · '.join(first)}"
     return f"<figure><div>{images}</div><figcaption>{about}</figcaption></figure>"
+
+
+def _explained(parts: str) -> str:
+    """What the figures mean, as HTML."""
+    return _(
+        "<b>IoU</b> intersection over union of cropland. <b>Precision</b> the share of the cropland said that is "
+        "cropland, <b>recall</b> the share of the cropland that was found, <b>F1</b> their harmonic mean. "
+        "<b>Kappa</b> agreement beyond chance (Cohen 1960). <b>False alarm</b> the share of the known "
+        "non-cropland that was called cropland. <b>Boundary F1</b> the F1 of boundary pixels that have a "
+        "counterpart within so many metres (Csurka et al. 2013), at the smallest tolerance that the pixels allow. "
+        "Pooled figures add up the pixels of all {parts}; unknown pixels and pixels without data count nowhere; a "
+        "dash stands where a figure says nothing. All figures: <code>metrics.json</code>.",
+        parts=parts,
+    )

@@ -14,6 +14,7 @@ from pyproj.crs.coordinate_operation import LambertCylindricalEqualAreaConversio
 from cropland.errors import GridError
 from cropland.geo.crs import metres_on_ellipsoid, to_geodetic
 from cropland.geo.tiles import Window
+from cropland.language import _
 
 __all__ = ["ellipsoidal_area_m2", "ellipsoidal_length_m", "pixel_area_m2"]
 
@@ -64,7 +65,7 @@ def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> F
 
 def _given(unit_m: float | None) -> float:
     if unit_m is None:
-        raise GridError("no coordinate reference system, so areas are not known; give it with --crs, or --pixel-m")
+        raise GridError(_("no coordinate reference system, so areas are not known; give it with --crs, or --pixel-m"))
     return unit_m
 
 

@@ -8,6 +8,7 @@ from itertools import compress
 from cropland.errors import BandError
 from cropland.geo.sensor import Sensor, load_sensor, sensor_names
 from cropland.geo.sources import Source
+from cropland.language import _, said
 
 __all__ = ["NamedBands", "name_bands", "of_one_size", "parse_bands"]
 
@@ -40,7 +41,7 @@ def parse_bands(text: str) -> dict[str, int]:
     bands = {name.strip().lower(): number.strip() for name, _, number in pairs}
     are_numbers = all(n.isascii() and n.isdigit() for n in bands.values())
     if not bands or "" in bands or len(bands) < len(pairs) or not are_numbers:
-        raise BandError(f"--bands {text!r} cannot be read; write it as red=3,green=2,blue=1")
+        raise BandError(_("--bands {text!r} cannot be read; write it as red=3,green=2,blue=1", text=text))
     return {name: int(number) for name, number in bands.items()}
 
 
@@ -67,14 +68,21 @@ def of_one_size(named: NamedBands) -> NamedBands:
     main = named.sources[named.names.index("red") if "red" in named.names else 0]
     fits = [source.shape == main.shape for source in named.sources]
     left = ", ".join(name for name, fit in zip(named.names, fits, strict=True) if not fit)
-    notes = (*named.notes, *([f"Left out, as their pixels have another size: {left}."] if left else []))
+    notes = (*named.notes, *([said("Left out, as their pixels have another size: {left}.", left=left)] if left else []))
     return NamedBands(tuple(compress(named.names, fits)), tuple(compress(named.sources, fits)), named.sensors, notes)
 
 
 def _numbered(found: Sequence[Source], bands: Mapping[str, int]) -> tuple[Source, ...]:
     for name, number in bands.items():
         if not 1 <= number <= len(found):
-            raise BandError(f"--bands {name}={number}: the scene has bands 1 to {len(found)}")
+            raise BandError(
+                _(
+                    "--bands {name}={number}: the scene has bands 1 to {count}",
+                    name=name,
+                    number=number,
+                    count=len(found),
+                )
+            )
     return tuple(found[number - 1] for number in bands.values())
 
 
@@ -89,7 +97,9 @@ def _by_label(found: Sequence[Source], sensor: Sensor | None) -> NamedBands | No
     named = NamedBands(_filled(names, found), tuple(found), fitting)
     if sensor or not fitting or all(label in named.names for label in labels):
         return named
-    return replace(named, notes=(f"Band names read as those of {' or '.join(t.title for t in fitting)}.",))
+    return replace(
+        named, notes=(said("Band names read as those of {fitting}.", fitting=" or ".join(t.title for t in fitting)),)
+    )
 
 
 def _distinguishing(labels: Sequence[str]) -> list[str]:
@@ -141,7 +151,7 @@ def _by_layout(found: Sequence[Source], sensor: Sensor | None) -> NamedBands | N
     layout = sensor.layout(len(found)) if sensor else None
     if sensor is None or layout is None:
         return None
-    note = f"Bands taken in the order of {sensor.title}: {', '.join(layout)}."
+    note = said("Bands taken in the order of {title}: {layout}.", title=sensor.title, layout=", ".join(layout))
     return NamedBands(layout, tuple(found), (sensor,), (note,))
 
 
@@ -151,7 +161,12 @@ def _by_colour(found: Sequence[Source]) -> NamedBands | None:
         names = [c if c in ("red", "green", "blue", "nir") else None for c in colours]
         return NamedBands(_filled(names, found), tuple(found), ())
     if len(found) == 3 and all(s.dtype == "uint8" for s in found):
-        return NamedBands(("red", "green", "blue"), tuple(found), (), ("Bands 1, 2, 3 taken as red, green, blue.",))
+        return NamedBands(
+            ("red", "green", "blue"),
+            tuple(found),
+            (),
+            (said("Bands 1, 2, 3 taken as red, green, blue."),),
+        )
     return None
 
 
@@ -166,12 +181,30 @@ def _distinct(named: NamedBands) -> NamedBands:
         places = [str(i) for i, other in enumerate(named.names, start=1) if other == name]
         if len(places) > 1:
             which = " and ".join(places)
-            raise BandError(f"bands {which} are all called {name}; choose with --bands {name}={places[0]},...")
+            raise BandError(
+                _(
+                    "bands {which} are all called {name}; choose with --bands {name}={places},...",
+                    which=which,
+                    name=name,
+                    places=places[0],
+                )
+            )
     return named
 
 
 def _advice(found: Sequence[Source], sensor: Sensor | None) -> str:
-    count = f"{found[0].path.name} has {len(found)} band{'s' * (len(found) > 1)} without names"
+    name, count = found[0].path.name, len(found)
+    one = _("{name} has 1 band without a name", name=name)
+    nameless = one if count == 1 else _("{name} has {count} bands without names", name=name, count=count)
     if sensor:
-        return f"{count}, {sensor.name} has {len(sensor.bands)}; name them with --bands red=3,green=2,blue=1"
-    return f"{count}; name them with --bands red=3,green=2,blue=1 or --sensor ({', '.join(sensor_names())})"
+        return _(
+            "{nameless}, {sensor} has {count}; name them with --bands red=3,green=2,blue=1",
+            nameless=nameless,
+            sensor=sensor.name,
+            count=len(sensor.bands),
+        )
+    return _(
+        "{nameless}; name them with --bands red=3,green=2,blue=1 or --sensor ({sensors})",
+        nameless=nameless,
+        sensors=", ".join(sensor_names()),
+    )

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from cropland.errors import SceneError
 from cropland.geo.sensor import load_sensor
 from cropland.geo.sources import Source
+from cropland.language import _
 
 __all__ = ["added_to"]
 
@@ -62,7 +63,11 @@ def _from_metadata(path: Path) -> Mapping[str, float]:
         root = ElementTree.parse(path).getroot()
     except ElementTree.ParseError as error:
         raise SceneError(
-            f"{path}, which says what offset the bands have, is damaged ({error}); get it again"
+            _(
+                "{path}, which says what offset the bands have, is damaged ({error}); get it again",
+                path=path,
+                error=error,
+            )
         ) from error
     for element in root.iter():
         if element.tag.endswith("_ADD_OFFSET") and element.text:

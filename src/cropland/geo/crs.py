@@ -10,6 +10,7 @@ from pyproj.exceptions import CRSError
 from pyproj.transformer import TransformerGroup
 
 from cropland.errors import GridError
+from cropland.language import _
 
 __all__ = ["check_frames", "metres_on_ellipsoid", "pixel_edges_m", "to_geodetic", "usable_crs", "user_crs"]
 
@@ -26,7 +27,9 @@ def user_crs(text: str) -> CRS:
     try:
         return CRS.from_user_input(text)
     except CRSError as error:
-        raise GridError(f"--crs {text!r} is not known; write it as EPSG:32650 or as a file's WKT") from error
+        raise GridError(
+            _("--crs {text!r} is not known; write it as EPSG:32650 or as a file's WKT", text=text)
+        ) from error
 
 
 @lru_cache(maxsize=256)
@@ -41,6 +44,12 @@ def usable_crs(wkt: str) -> CRS | None:
     return flat if flat.is_geographic or flat.is_projected else None
 
 
+def crs_name(crs: CRS) -> str:
+    """A system as a person calls it."""
+    code = crs.to_epsg()
+    return f"{CRS(crs).name} (EPSG:{code})" if code else CRS(crs).name
+
+
 def check_frames(source: CRS, target: CRS, *, shift: bool) -> None:
     """Refuse to mix frames between which no transformation is known.
 
@@ -50,8 +59,15 @@ def check_frames(source: CRS, target: CRS, *, shift: bool) -> None:
     if shift or ours == theirs or not (_needs_shift(ours) or _needs_shift(theirs) or _is_ballpark(source, target)):
         return
     raise GridError(
-        f"{source.name} and {target.name} have different frames ({ours}, {theirs}) and coordinates may be off by about "
-        f"100 m; transform with your survey office's parameters first, or accept the error with --shift"
+        _(
+            "{name} and {name2} have different frames ({ours}, {theirs}) and coordinates may be "
+            "off by about 100 m; transform with your survey office's parameters first, or "
+            "accept the error with --shift",
+            name=source.name,
+            name2=target.name,
+            ours=ours,
+            theirs=theirs,
+        )
     )
 
 
@@ -61,7 +77,7 @@ def pixel_edges_m(affine: Affine, crs: CRS, *, row: float, col: float) -> tuple[
     x, y = np.array(corners).T
     (along, down) = metres_on_ellipsoid(crs, (x[[0, 0]], y[[0, 0]]), (x[1:], y[1:]))
     if not (np.isfinite(along) and np.isfinite(down) and along > 0 and down > 0):
-        raise GridError(f"the grid lies outside of {crs.name}; give the right one with --crs")
+        raise GridError(_("the grid lies outside of {name}; give the right one with --crs", name=crs.name))
     return float(along), float(down)
 
 
@@ -80,7 +96,7 @@ def to_geodetic(crs: CRS) -> tuple[Transformer, Geod]:
     geodetic = crs.geodetic_crs
     geod = crs.get_geod()
     if geodetic is None or geod is None:
-        raise GridError(f"{crs.name} has no ellipsoid; give another with --crs")
+        raise GridError(_("{name} has no ellipsoid; give another with --crs", name=crs.name))
     return Transformer.from_crs(crs, geodetic, always_xy=True), geod
 
 

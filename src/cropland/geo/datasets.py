@@ -13,6 +13,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from cropland.errors import SceneError
+from cropland.language import _
 
 __all__ = ["dataset", "reading"]
 
@@ -47,7 +48,9 @@ def reading(path: Path) -> Iterator[DatasetReader]:
         yield dataset(path)
     except (RasterioError, UnicodeDecodeError) as error:
         cause = " ".join(str(error.__cause__ or error).split())
-        raise SceneError(f"{path} is damaged or cut off ({cause}); copy or download it again") from error
+        raise SceneError(
+            _("{path} is damaged or cut off ({cause}); copy or download it again", path=path, cause=cause)
+        ) from error
 
 
 def _kept() -> OrderedDict[tuple[object, ...], DatasetReader]:
@@ -63,13 +66,15 @@ def _key(path: Path) -> tuple[object, ...]:
     try:
         state = path.stat()
     except OSError as error:
-        raise SceneError(f"{path} cannot be read: {error.strerror}; give the path of an image") from error
+        raise SceneError(
+            _("{path} cannot be read: {strerror}; give the path of an image", path=path, strerror=error.strerror)
+        ) from error
     return os.fspath(path), state.st_mtime_ns, state.st_size
 
 
 def _open(path: Path) -> DatasetReader:
     if path.is_dir():
-        raise SceneError(f"{path} is a folder, not an image; give the files in it")
+        raise SceneError(_("{path} is a folder, not an image; give the files in it", path=path))
     try:
         with _filters, warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -83,9 +88,9 @@ def _what(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if not start:
-        return "is empty; copy or download it again"
+        return _("is empty; copy or download it again")
     if start.startswith((b"<!doctype html", b"<html", b"<head")):
-        return "is a web page, not an image: the download went wrong; download it again"
+        return _("is a web page, not an image: the download went wrong; download it again")
     if start.startswith((b"ii*\0", b"mm\0*", b"ii+\0", b"mm\0+", b"\x89png", b"\xff\xd8\xff", b"\0\0\0\x0cjp")):
-        return "is damaged or cut off; copy or download it again"
-    return "is not an image that GDAL can read; give a GeoTIFF, VRT, JP2, ERDAS .img, ENVI, PNG or JPEG"
+        return _("is damaged or cut off; copy or download it again")
+    return _("is not an image that GDAL can read; give a GeoTIFF, VRT, JP2, ERDAS .img, ENVI, PNG or JPEG")

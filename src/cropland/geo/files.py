@@ -7,6 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from cropland.errors import SceneError
+from cropland.language import _
 
 __all__ = ["is_folder", "scene_files", "scene_name"]
 
@@ -22,7 +23,10 @@ def scene_files(paths: Path | Sequence[Path]) -> tuple[Path, ...]:
     files = [file for path in given for file in _expanded(Path(path))]
     if not files:
         raise SceneError(
-            f"no images in {', '.join(map(str, given)) or 'an empty list'}; give a file or a file per band"
+            _(
+                "no images in {value}; give a file or a file per band",
+                value=", ".join(map(str, given)) or "an empty list",
+            )
         )
     return tuple(dict.fromkeys(files))
 

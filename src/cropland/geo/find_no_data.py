@@ -12,6 +12,7 @@ from cropland.geo.layers import Layer
 from cropland.geo.nodata import NoData
 from cropland.geo.sources import Source, has_mask, is_lossy, representable
 from cropland.geo.tiles import Window
+from cropland.language import _, said
 
 __all__ = ["check_any_data", "find_no_data", "nodata_value"]
 
@@ -28,7 +29,14 @@ def nodata_value(source: Source, named: NamedBands, given: float | None) -> floa
     if given is not None:
         value = representable(given, source.dtype)
         if value is None and not np.isnan(given):
-            raise SceneError(f"--nodata {given:g} cannot occur in {source.path.name}, which holds {source.dtype}")
+            raise SceneError(
+                _(
+                    "--nodata {given:g} cannot occur in {name}, which holds {dtype}",
+                    given=given,
+                    name=source.path.name,
+                    dtype=source.dtype,
+                )
+            )
         return value
     usual = {sensor.nodata for sensor in named.sensors}
     is_number = not source.dtype.startswith("float") and len(usual) == 1
@@ -52,7 +60,11 @@ def find_no_data(
     if collar is None:
         return no_data, ()
     colour = "black" if collar.value == 0 else "white"
-    note = f"A {colour} collar ({collar.value:g} in every band, connected to the border) is taken as no data."
+    note = said(
+        "A {colour} collar ({value:g} in every band, connected to the border) is taken as no data.",
+        colour=colour,
+        value=collar.value,
+    )
     return replace(no_data, collar=collar), (note,)
 
 
@@ -68,4 +80,4 @@ def check_any_data(no_data: NoData, shape: tuple[int, int], *, name: str) -> Non
         return
     valid = no_data.valid(Window(0, 0, height, width), shape=(min(height, 4 * LOOK), min(width, 4 * LOOK)))
     if not valid.any():
-        raise SceneError(f"{name} is all no data; give another scene, or another value with --nodata")
+        raise SceneError(_("{name} is all no data; give another scene, or another value with --nodata", name=name))

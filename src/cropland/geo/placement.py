@@ -12,6 +12,7 @@ from rasterio.io import DatasetReader
 from cropland.errors import GridError
 from cropland.geo.crs import check_frames, geometric_mean, pixel_edges_m, usable_crs, user_crs
 from cropland.geo.datasets import dataset, reading
+from cropland.language import _, said
 
 __all__ = ["Placement", "place"]
 
@@ -40,8 +41,10 @@ def place(files: Sequence[Path], *, crs: str | None, pixel_m: float | None, shif
     if pixel_m is None:
         raise GridError(_no_grid(files[0], first))
     if not pixel_m > 0:
-        raise GridError(f"--pixel-m {pixel_m} is not a size; give the edge of a pixel in metres")
-    note = f"No coordinate reference system: mapped in pixel space, with pixels of {pixel_m:g} m as given."
+        raise GridError(_("--pixel-m {pixel_m} is not a size; give the edge of a pixel in metres", pixel_m=pixel_m))
+    note = said(
+        "No coordinate reference system: mapped in pixel space, with pixels of {pixel_m:g} m as given.", pixel_m=pixel_m
+    )
     return Placement(_pixel_space(first), pixel_m, (note,))
 
 
@@ -53,11 +56,17 @@ def _on_earth(
     notes = []
     if crs and own and own != used:
         check_frames(own, used, shift=shift)
-        notes.append(f"{crs} as given, in place of the file's own {own.name}.")
+        notes.append(said("{crs} as given, in place of the file's own {name}.", crs=crs, name=own.name))
     row, col = file.height / 2, file.width / 2
     size = geometric_mean(pixel_edges_m(file.transform, used, row=row, col=col))
     if pixel_m is not None:
-        notes.append(f"The grid says pixels of {size:.4g} m; --pixel-m {pixel_m:g} is for scenes without a grid.")
+        notes.append(
+            said(
+                "The grid says pixels of {size:.4g} m; --pixel-m {pixel_m:g} is for scenes without a grid.",
+                size=size,
+                pixel_m=pixel_m,
+            )
+        )
     return Placement(GeoBox(file.shape, file.transform, used.to_wkt()), size, tuple(notes))
 
 
@@ -72,13 +81,20 @@ def _check_same(files: Sequence[Path], first: DatasetReader) -> None:
         other = dataset(path)
         if other.shape != first.shape or not other.transform.almost_equals(first.transform, first.res[0] * 1e-3):
             raise GridError(
-                f"{path.name} ({_size(other)}) is not on the grid of {files[0].name} ({_size(first)}); give bands of "
-                f"one pixel size, or bring them together: gdalbuildvrt -separate -resolution highest scene.vrt FILE..."
+                _(
+                    "{name} ({size}) is not on the grid of {name2} ({size2}); give bands of one pixel "
+                    "size, or bring them together: gdalbuildvrt -separate -resolution highest scene.vrt "
+                    "FILE...",
+                    name=path.name,
+                    size=_size(other),
+                    name2=files[0].name,
+                    size2=_size(first),
+                )
             )
 
 
 def _size(file: DatasetReader) -> str:
-    return f"{file.width} x {file.height} pixels of {file.res[0]:g}"
+    return _("{width} x {height} pixels of {res:g}", width=file.width, height=file.height, res=file.res[0])
 
 
 def _no_grid(path: Path, file: DatasetReader) -> str:
@@ -86,17 +102,33 @@ def _no_grid(path: Path, file: DatasetReader) -> str:
     out = path.with_name(f"{path.stem}_map.tif")
     if file.rpcs is not None:
         zone = _utm(file.rpcs.long_off, file.rpcs.lat_off)
-        return (
-            f"{path.name} is a raw delivery with RPCs and no grid; make it a map first: "
-            f"gdalwarp -rpc -t_srs {zone} {path} {out} (add -to RPC_DEM=dem.tif where the ground is not flat)"
+        return _(
+            "{name} is a raw delivery with RPCs and no grid; make it a map first: gdalwarp -rpc "
+            "-t_srs {zone} {path} {out} (add -to RPC_DEM=dem.tif where the ground is not flat)",
+            name=path.name,
+            zone=zone,
+            path=path,
+            out=out,
         )
     points, system = file.gcps
     if points:
         target = f" -t_srs EPSG:{system.to_epsg()}" if system and system.to_epsg() else ""
-        return f"{path.name} has ground control points and no grid; make it a map first: gdalwarp{target} {path} {out}"
+        return _(
+            "{name} has ground control points and no grid; make it a map first: gdalwarp{target} {path} {out}",
+            name=path.name,
+            target=target,
+            path=path,
+            out=out,
+        )
     if file.transform.is_identity:
-        return f"{path.name} has no grid; give the size of its pixels with --pixel-m METRES to map it in pixel space"
-    return f"{path.name} has no coordinate reference system; give --crs EPSG:CODE, or the pixel size with --pixel-m"
+        return _(
+            "{name} has no grid; give the size of its pixels with --pixel-m METRES to map it in pixel space",
+            name=path.name,
+        )
+    return _(
+        "{name} has no coordinate reference system; give --crs EPSG:CODE, or the pixel size with --pixel-m",
+        name=path.name,
+    )
 
 
 def _utm(longitude: float, latitude: float) -> str:

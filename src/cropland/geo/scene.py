@@ -14,6 +14,7 @@ from cropland.errors import BandError
 from cropland.fact_sheet import fact_sheet
 from cropland.geo.band_names import NamedBands, name_bands, of_one_size, parse_bands
 from cropland.geo.baseline import added_to
+from cropland.geo.crs import crs_name
 from cropland.geo.files import is_folder, scene_files, scene_name
 from cropland.geo.find_no_data import check_any_data, find_no_data, nodata_value
 from cropland.geo.layers import Layer
@@ -23,6 +24,7 @@ from cropland.geo.resample import resample, resampled_length, taps
 from cropland.geo.sources import sources
 from cropland.geo.tiles import Window
 from cropland.geo.visible import thumbnail
+from cropland.language import _, said, spoken
 
 __all__ = ["Image", "Scene", "open_scene", "parse_bands"]
 
@@ -103,10 +105,12 @@ class Scene:
     def _repr_html_(self) -> str:
         height, width = self.shape
         facts = {
-            "bands": ", ".join(self.bands),
-            "size": f"{width:,} x {height:,} pixels of {self.pixel_m:.3g} m",
-            "coordinates": str(self.grid.crs or "none"),
-            "notes": " ".join(self.notes) or "none",
+            _("bands"): ", ".join(self.bands),
+            _("size"): _(
+                "{width:,} x {height:,} pixels of {pixel_m:.3g} m", width=width, height=height, pixel_m=self.pixel_m
+            ),
+            _("coordinates"): crs_name(self.grid.crs.proj) if self.grid.crs else _("none"),
+            _("notes"): " ".join(map(spoken, self.notes)) or _("none"),
         }
         return fact_sheet(self.name, facts, thumbnail(self))
 
@@ -114,8 +118,14 @@ class Scene:
         missing = [band for band in bands if band not in self.bands]
         if missing:
             raise BandError(
-                f"{self.name} has no band {', '.join(missing)} (it has {', '.join(self.bands)}); "
-                f"say which it is with --bands {missing[0]}=NUMBER,... or use another model"
+                _(
+                    "{name} has no band {missing} (it has {bands}); say which it is with --bands "
+                    "{missing2}=NUMBER,... or use another model",
+                    name=self.name,
+                    missing=", ".join(missing),
+                    bands=", ".join(self.bands),
+                    missing2=missing[0],
+                )
             )
         return [self.layers[self.bands.index(band)] for band in bands]
 
@@ -201,4 +211,9 @@ def _offset_notes(layers: Sequence[Layer]) -> tuple[str, ...]:
     added = {layer.added for layer in layers} - {0.0}
     if not added:
         return ()
-    return (f"Sentinel-2's offset of baseline 04.00 is applied ({', '.join(f'{a:+g}' for a in sorted(added))}).",)
+    return (
+        said(
+            "Sentinel-2's offset of baseline 04.00 is applied ({added}).",
+            added=", ".join(f"{a:+g}" for a in sorted(added)),
+        ),
+    )

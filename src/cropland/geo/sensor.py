@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from cropland.errors import SceneError
+from cropland.language import _
 
 __all__ = ["Band", "Sensor", "load_sensor", "sensor_names"]
 
@@ -64,7 +65,9 @@ def load_sensor(name: str) -> Sensor:
     Raises `SceneError` for a name that is not on the shelf.
     """
     if name not in sensor_names():
-        raise SceneError(f"unknown sensor {name!r}; known are {', '.join(sensor_names())}")
+        raise SceneError(
+            _("unknown sensor {name!r}; known are {sensor_names}", name=name, sensor_names=", ".join(sensor_names()))
+        )
     text = (files("cropland") / "sensors" / f"{name}.toml").read_text(encoding="utf-8")
     return _sensor(name, tomllib.loads(text))
 

@@ -10,6 +10,7 @@ from rasterio.io import DatasetReader
 
 from cropland.errors import SceneError
 from cropland.geo.datasets import dataset, reading
+from cropland.language import _
 
 __all__ = ["Source", "has_mask", "is_lossy", "representable", "sources"]
 
@@ -40,9 +41,17 @@ def sources(path: Path) -> tuple[Source, ...]:
     """
     with reading(path) as file:
         if not file.count:
-            raise SceneError(f"{path} holds no bands of its own; give one of {' '.join(file.subdatasets[:4])}")
+            raise SceneError(
+                _(
+                    "{path} holds no bands of its own; give one of {subdatasets}",
+                    path=path,
+                    subdatasets=" ".join(file.subdatasets[:4]),
+                )
+            )
         if any("complex" in dtype for dtype in file.dtypes):
-            raise SceneError(f"{path} holds complex numbers (radar?); give optical imagery of integers or floats")
+            raise SceneError(
+                _("{path} holds complex numbers (radar?); give optical imagery of integers or floats", path=path)
+            )
         tags = file.tags()
         return tuple(_source(path, file, index, tags) for index in file.indexes)
 

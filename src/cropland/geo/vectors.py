@@ -15,6 +15,7 @@ from pyproj import CRS
 
 from cropland.errors import GridError, LabelError
 from cropland.geo.crs import check_frames, user_crs
+from cropland.language import _
 
 __all__ = ["read_polygons", "to_grid_crs"]
 
@@ -43,13 +44,25 @@ def read_polygons(
     polygons = _polygons(frame)
     if polygons.empty:
         kinds = ", ".join(sorted(set(frame.geom_type.dropna()))) or "no geometry"
-        raise LabelError(f"{path.name} has no polygon among {len(frame)} features ({kinds}); give a layer of polygons")
+        raise LabelError(
+            _(
+                "{name} has no polygon among {count} features ({kinds}); give a layer of polygons",
+                name=path.name,
+                count=len(frame),
+                kinds=kinds,
+            )
+        )
     if crs:
         return polygons.set_crs(user_crs(crs), allow_override=True)
     if polygons.crs is None:
         raise LabelError(
-            f"{path.name} has no coordinate reference system; write it into the file: "
-            f"ogr2ogr -a_srs EPSG:CODE {path.stem}_crs.gpkg {path}"
+            _(
+                "{name} has no coordinate reference system; write it into the file: ogr2ogr -a_srs "
+                "EPSG:CODE {stem}_crs.gpkg {path}",
+                name=path.name,
+                stem=path.stem,
+                path=path,
+            )
         )
     return polygons
 
@@ -61,7 +74,7 @@ def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, shift: bool = False) -
     `shift` accepts its approximation.
     """
     if grid_crs is None:
-        raise GridError("the scene has no coordinate reference system, so polygons have no place in it; give --crs")
+        raise GridError(_("the scene has no coordinate reference system, so polygons have no place in it; give --crs"))
     target = CRS.from_user_input(str(grid_crs))
     check_frames(frame.crs, target, shift=shift)
     return frame.to_crs(target)
@@ -70,19 +83,30 @@ def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, shift: bool = False) -
 def _layer(path: Path, layer: str | None) -> str:
     """The layer of that name, or the only one with polygons."""
     if not path.exists():
-        raise LabelError(f"{path} is not there; give a file of polygons")
+        raise LabelError(_("{path} is not there; give a file of polygons", path=path))
     try:
         kinds = {str(name): kind for name, kind in pyogrio.list_layers(path)}
     except DataSourceError as error:
-        raise LabelError(f"{path} is not a vector file that GDAL can read; give a GeoPackage or shapefile") from error
+        raise LabelError(
+            _("{path} is not a vector file that GDAL can read; give a GeoPackage or shapefile", path=path)
+        ) from error
     if layer is not None:
         if layer not in kinds:
-            raise LabelError(f"{path.name} has no layer {layer!r}; it has {', '.join(kinds)}")
+            raise LabelError(
+                _("{name} has no layer {layer!r}; it has {kinds}", name=path.name, layer=layer, kinds=", ".join(kinds))
+            )
         return layer
     fitting = [name for name, kind in kinds.items() if kind and "Point" not in kind and "Line" not in kind]
     if len(fitting) == 1 or len(kinds) == 1:
         return (fitting or list(kinds))[0]
-    raise LabelError(f"{path.name} has {len(kinds)} layers; choose one with --layer: {', '.join(fitting or kinds)}")
+    raise LabelError(
+        _(
+            "{name} has {count} layers; choose one with --layer: {value}",
+            name=path.name,
+            count=len(kinds),
+            value=", ".join(fitting or kinds),
+        )
+    )
 
 
 def _read(path: Path, layer: str, *, where: str | None, encoding: str | None) -> GeoDataFrame:
@@ -91,9 +115,13 @@ def _read(path: Path, layer: str, *, where: str | None, encoding: str | None) ->
         return pyogrio.read_dataframe(path, layer=layer, where=where and _quoted(where, fields), encoding=encoding)
     except (DataSourceError, DataLayerError, FieldError, ValueError) as error:
         if where and not isinstance(error, UnicodeError):
-            has = f"{path.name} has the fields {', '.join(fields)}"
-            raise LabelError(f"--where {where!r} is no condition ({_line(error)}); {has}") from error
-        raise LabelError(f"{path.name} cannot be read ({_line(error)}); try --encoding GBK") from error
+            has = _("{name} has the fields {fields}", name=path.name, fields=", ".join(fields))
+            raise LabelError(
+                _("--where {where!r} is no condition ({line}); {has}", where=where, line=_line(error), has=has)
+            ) from error
+        raise LabelError(
+            _("{name} cannot be read ({line}); try --encoding GBK", name=path.name, line=_line(error))
+        ) from error
 
 
 def _quoted(where: str, fields: Sequence[str]) -> str:
@@ -114,7 +142,9 @@ def _fields(path: Path, layer: str, encoding: str | None) -> list[str]:
     try:
         return [str(name) for name in pyogrio.read_info(path, layer=layer, encoding=encoding)["fields"]]
     except (DataSourceError, DataLayerError, UnicodeError, LookupError) as error:
-        raise LabelError(f"{path.name} cannot be read ({_line(error)}); try --encoding GBK") from error
+        raise LabelError(
+            _("{name} cannot be read ({line}); try --encoding GBK", name=path.name, line=_line(error))
+        ) from error
 
 
 def _nothing_left(path: Path, layer: str, *, where: str, encoding: str | None) -> str:
@@ -122,16 +152,25 @@ def _nothing_left(path: Path, layer: str, *, where: str, encoding: str | None) -
     fields = _fields(path, layer, encoding)
     named = [f for f in fields if re.search(rf"(?<!\w){re.escape(f)}(?!\w)", where, re.IGNORECASE)]
     table = pyogrio.read_dataframe(path, layer=layer, columns=named or fields, read_geometry=False, encoding=encoding)
-    values = "; ".join(f"{name} has {_values(table[name])}" for name in named) or f"its fields: {', '.join(fields)}"
+    values = "; ".join(_("{name} has {values}", name=name, values=_values(table[name])) for name in named) or _(
+        "its fields: {fields}", fields=", ".join(fields)
+    )
     garbled = path.suffix == ".shp" and not encoding and not path.with_suffix(".cpg").exists()
-    hint = "; if this is garbled, give --encoding GBK" if garbled else ""
-    return f"--where {where!r} leaves none of the {len(table)} features of {path.name}; {values}{hint}"
+    hint = _("; if this is garbled, give --encoding GBK") if garbled else ""
+    return _(
+        "--where {where!r} leaves none of the {count} features of {name}; {values}{hint}",
+        where=where,
+        count=len(table),
+        name=path.name,
+        values=values,
+        hint=hint,
+    )
 
 
 def _values(column: Series) -> str:
     counts = column.value_counts(dropna=False)
     shown = ", ".join(f"{value!r} ({count})" for value, count in counts.head(SHOWN).items())
-    return shown + (f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else "")
+    return shown + (_(" and {len} more", len=len(counts) - SHOWN) if len(counts) > SHOWN else "")
 
 
 def _polygons(frame: GeoDataFrame) -> GeoDataFrame:

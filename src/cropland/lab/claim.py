@@ -21,6 +21,7 @@ from typing import Any
 
 from cropland.lab.finding import Finding
 from cropland.lab.number import Number
+from cropland.language import language
 
 FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -41,6 +42,11 @@ class Words:
 
     en: str
     zh: str
+
+    @property
+    def spoken(self) -> str:
+        """In the language of the person."""
+        return self.zh if language() == "zh" else self.en
 
     def filled(self, numbers: Mapping[str, Number]) -> Words:
         """With numbers in the place of their names."""

@@ -19,11 +19,12 @@ from cropland.data.chips import open_chips
 from cropland.errors import InputError
 from cropland.lab import report
 from cropland.lab.budget import FULL, QUICK, Budget
-from cropland.lab.claim import chapters, claims, place, split
+from cropland.lab.claim import chapters, claims, label, place, split
 from cropland.lab.finding import Finding
 from cropland.lab.parts import recipe_and_network
 from cropland.lab.results import Results, merged, this_machine
 from cropland.lab.trials import sides
+from cropland.language import _
 from cropland.training.device import choose_device
 
 Step = Callable[[Finding], None]
@@ -89,7 +90,8 @@ def choose(asked: Sequence[str]) -> list[str]:
     wanted = asked or [name for name in chapters() if name not in OWN_BUDGET]
     for name in wanted:
         if name not in known and name not in chapters():
-            raise InputError(f"no experiment '{name}'; {nearest(name, sorted({*known, *chapters()}))}")
+            advice = nearest(name, sorted({*known, *chapters()}))
+            raise InputError(_("no experiment '{name}'; {advice}", name=name, advice=advice))
     return [name for name in known if name in wanted or name.partition("_")[0] in wanted]
 
 
@@ -113,12 +115,13 @@ def _progress(total: int, console: Console) -> Iterator[Step]:
     """A bar over the claims, with their rate and the time left; every verdict is said above it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task("measuring", total=total)
+        task = bar.add_task(_("measuring"), total=total)
 
         def step(finding: Finding) -> None:
             experiment, key = split(finding.claim)
             claim = claims(experiment)[key]
-            bar.console.print(f"[bold]{claim.verdict(finding)}[/]: {claim.claim.en}")
+            verdict = label(claim.verdict(finding).value, experiment).spoken
+            bar.console.print(f"[bold]{verdict}[/]: {claim.claim.spoken}")
             bar.update(task, advance=1, description=experiment)
 
         yield step

@@ -20,6 +20,7 @@ import torch
 from cropland import __version__
 from cropland.errors import InputError
 from cropland.lab.finding import Finding
+from cropland.language import _
 
 FORMAT = 1
 NAME = "results.json"
@@ -56,12 +57,20 @@ class Results:
         try:
             plain = json.loads(path.read_text(encoding="utf-8"))
             if plain["format"] != FORMAT:
-                raise InputError(f"{path} has format {plain['format']}, expected {FORMAT}: run `cropland lab` again")
+                message = _(
+                    "{path} has format {came}, expected {known}: run `cropland lab` again",
+                    path=path,
+                    came=plain["format"],
+                    known=FORMAT,
+                )
+                raise InputError(message)
             return Results(plain["machine"], plain["budget"], tuple(map(Finding.of, plain["findings"])))
         except FileNotFoundError as error:
-            raise InputError(f"no file {path}; name results.json of a folder that `cropland lab` wrote") from error
+            raise InputError(
+                _("no file {path}; name results.json of a folder that `cropland lab` wrote", path=path)
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is not what `cropland lab` writes; name its results.json") from error
+            raise InputError(_("{path} is not what `cropland lab` writes; name its results.json", path=path)) from error
 
 
 def merged(runs: Iterable[Results]) -> list[Results]:

@@ -16,8 +16,10 @@ from geopandas import GeoDataFrame
 from cropland.data.statistics import Statistics
 from cropland.engines import Engine
 from cropland.geo.area import pixel_area_m2
+from cropland.geo.area_words import MU_PER_HA
 from cropland.geo.scene import Scene
 from cropland.geo.tiles import Tile, Window
+from cropland.language import _, said
 from cropland.mapping.clean import by_threshold, clean_mask, default_min_area_m2
 from cropland.mapping.overview import overview
 from cropland.mapping.own_grid import write_probability
@@ -71,9 +73,17 @@ class MapResult:
     def sentence(self) -> str:
         """One line for a person."""
         speed = self.megapixels / self.seconds
-        return (
-            f"{self.scene.name}: {self.area_ha:,.1f} ha of cropland ({self.area_ha * 15:,.0f} mu), {self.share:.1%} of "
-            f"{self.known_ha:,.1f} ha, parcels: {self.parcels:,}; {self.seconds:.1f} s, {speed:.2f} Mpx/s"
+        return _(
+            "{name}: {area_ha:,.1f} ha of cropland ({area_mu:,.0f} mu), {share:.1%} of {known_ha:,.1f} ha, "
+            "parcels: {parcels:,}; {seconds:.1f} s, {speed:.2f} Mpx/s",
+            name=self.scene.name,
+            area_ha=self.area_ha,
+            area_mu=self.area_ha * MU_PER_HA,
+            share=self.share,
+            known_ha=self.known_ha,
+            parcels=self.parcels,
+            seconds=self.seconds,
+            speed=speed,
         )
 
 
@@ -194,10 +204,15 @@ def _write_for_people(
 def _pixel_note(scene: Scene, pixel: WorkingPixel, ratio: float) -> tuple[str, ...]:
     if ratio == 1:
         return ()
-    how = "averaged" if ratio > 1 else "interpolated"
     return (
-        f"The scene's pixels of {scene.pixel_m:.3g} m are {how} to the model's nearest, {pixel.pixel_m:g} m "
-        f"(validation IoU {pixel.iou:.3f}).",
+        said(
+            "The scene's pixels of {own_m:.3g} m are {how} to the model's nearest, {pixel_m:g} m "
+            "(validation IoU {iou:.3f}).",
+            own_m=scene.pixel_m,
+            how=said("averaged") if ratio > 1 else said("interpolated"),
+            pixel_m=pixel.pixel_m,
+            iou=pixel.iou,
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from cropland.engines import Engine, default_engine
 from cropland.errors import InputError
 from cropland.geo.scene import Scene, open_scene, parse_bands
+from cropland.language import _, spoken
 from cropland.mapping.clean import MU_M2
 from cropland.mapping.map_scene import MapOptions, MapResult, map_scene
 from cropland.mapping.radiometry import read_statistics
@@ -89,7 +90,7 @@ def command(
         Edge of a tile in working pixels; as large as fits if not given.
     """
     if min_area_m2 is not None and min_area_mu is not None:
-        raise InputError("--min-area-m2 and --min-area-mu say the same; give one of them")
+        raise InputError(_("--min-area-m2 and --min-area-mu say the same; give one of them"))
     trained = Model.load(model or default_model(), trust=trust)
     options = MapOptions(
         statistics=read_statistics(statistics) if statistics else None,
@@ -121,14 +122,16 @@ def _folders(out: Path, scenes: Sequence[Scene]) -> list[Path]:
     names = [scene.name for scene in scenes]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise InputError(f"two scenes are called {twice}; map them one at a time, each with its own --out")
+        raise InputError(
+            _("two scenes are called {twice}; map them one at a time, each with its own --out", twice=twice)
+        )
     return [out / name for name in names]
 
 
 def _tell(result: MapResult) -> None:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for note in result.notes:
-        console.print(note)
+        console.print(spoken(note))
     console.print(result.sentence)
     console.print(result.folder / "overview.png")
 

@@ -9,6 +9,7 @@ from jaxtyping import Float64, Int64
 from rasterio.io import DatasetReader
 
 from cropland.errors import GridError
+from cropland.language import _
 from cropland.mapping.regions import EDGES, Labelled, RasterStrips, Strip, find_regions, label_strips, read_rows
 
 __all__ = ["mean_probability"]
@@ -27,7 +28,10 @@ def mean_probability(
     with rasterio.open(probability) as source:
         if source.shape != mask.shape or not source.transform.almost_equals(mask.transform, 1e-6):
             raise GridError(
-                f"{probability.name} is not on the grid of the mask; give the one that the mask was made from"
+                _(
+                    "{name} is not on the grid of the mask; give the one that the mask was made from",
+                    name=probability.name,
+                )
             )
         strips = RasterStrips(mask, lambda values: values, ROWS)
         labelled = label_strips(strips, lambda classes: classes == 1, structure=EDGES)

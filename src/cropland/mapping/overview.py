@@ -12,8 +12,11 @@ from geopandas import GeoDataFrame
 from jaxtyping import UInt8
 from rasterio.enums import Resampling
 
+from cropland.fonts import drawable, lettering
+from cropland.geo.area_words import area_words
 from cropland.geo.scene import Scene
 from cropland.geo.visible import visible
+from cropland.language import _
 from cropland.writers import replacing
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ INK, PALE, LAND, CROP, OUTLINE = "#23301f", "#8a8f80", "#e9e4d6", "#548c2f", "#f
 RAMP = ["#f7f3e8", "#e3d9a7", "#b5c46b", "#5f9a3a", "#1c5c2a"]
 
 
+@lettering()
 def overview(
     scene: Scene,
     probability: Path,
@@ -50,10 +54,10 @@ def overview(
     FigureCanvasAgg(figure)
     ramp = LinearSegmentedColormap.from_list("probability", RAMP)
     pictures: list[tuple[str, np.ndarray, dict[str, Any]]] = [
-        ("Scene", shown, {}),
-        ("Probability", _reduced(probability, Resampling.average), {"cmap": ramp, "vmin": 0, "vmax": 254}),
-        ("Mask", _reduced(mask, Resampling.mode), {"cmap": ListedColormap([LAND, CROP]), "vmin": 0, "vmax": 1}),
-        ("Parcels", shown, {}),
+        (_("Scene"), shown, {}),
+        (_("Probability"), _reduced(probability, Resampling.average), {"cmap": ramp, "vmin": 0, "vmax": 254}),
+        (_("Mask"), _reduced(mask, Resampling.mode), {"cmap": ListedColormap([LAND, CROP]), "vmin": 0, "vmax": 1}),
+        (_("Parcels"), shown, {}),
     ]
     height, width = grid_shape
     for axis, (name, picture, style) in zip(axes, pictures, strict=True):
@@ -151,23 +155,11 @@ def _pixel_m(scene: Scene, shape: tuple[int, int]) -> float:
 
 def _write_title(figure: "Figure", name: str, *, area_ha: float, share: float, count: int) -> None:
     width, height = figure.get_size_inches()
-    text = f"{area_ha:,.0f} ha of cropland" if area_ha >= 100 else f"{area_ha:,.2f} ha of cropland"
-    found = f"{text}   ·   {share:.1%} of the ground with data   ·   {count:,} parcel{'' if count == 1 else 's'}"
-    left = 0.25 / width
-    figure.text(left, 1 - 0.2 / height, name, fontsize=15, weight="bold", color=INK, va="top", family=_fonts())
-    figure.text(left, 1 - 0.52 / height, found, fontsize=11, color=INK, va="top")
-
-
-def _fonts() -> list[str]:
-    """The usual font and, for the names of Chinese scenes, those of this machine that have their letters."""
-    from matplotlib.font_manager import fontManager
-
-    chinese = (
-        "Noto Sans CJK SC",
-        "Source Han Sans SC",
-        "WenQuanYi Micro Hei",
-        "Microsoft YaHei",
-        "PingFang SC",
-        "SimHei",
+    said = (
+        _("{area} of cropland", area=area_words(area_ha, digits=0 if area_ha >= 100 else 2)),
+        _("{share:.1%} of the ground with data", share=share),
+        _("1 parcel") if count == 1 else _("{count:,} parcels", count=count),
     )
-    return ["DejaVu Sans", *(name for name in chinese if name in fontManager.get_font_names())]
+    left = 0.25 / width
+    figure.text(left, 1 - 0.2 / height, drawable(name), fontsize=15, weight="bold", color=INK, va="top")
+    figure.text(left, 1 - 0.52 / height, "   ·   ".join(said), fontsize=11, color=INK, va="top")

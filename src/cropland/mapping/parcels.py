@@ -19,7 +19,9 @@ from rich.console import Console
 
 from cropland.errors import GridError, InputError, OutputError, SceneError
 from cropland.geo.area import ellipsoidal_area_m2, ellipsoidal_length_m, pixel_area_m2
+from cropland.geo.area_words import area_words
 from cropland.geo.tiles import Window
+from cropland.language import _
 from cropland.mapping.clean import MU_M2, by_value, clean_mask, default_min_area_m2, grid_of
 from cropland.mapping.mean_probability import mean_probability
 from cropland.mapping.outlines import trace_outlines
@@ -76,7 +78,9 @@ def command(
     out = out or mask.with_name(f"{mask.stem}_parcels.parquet")
     write = WRITERS.get(out.suffix.lower())
     if write is None:
-        raise OutputError(f"{out.name}: no format of that ending; use {', '.join(WRITERS)}")
+        raise OutputError(
+            _("{name}: no format of that ending; use {writers}", name=out.name, writers=", ".join(WRITERS))
+        )
     with _opened(mask) as source, TemporaryDirectory(prefix="cropland-") as folder:
         _check_classes(source, value)
         unit_m = _unit_m(source, pixel_m)
@@ -88,7 +92,13 @@ def command(
     write(found, out)
     console = Console()
     console.print(
-        f"{len(found):,} parcels, {found['area'].sum():,.2f} ha (least area {least_m2:g} m2)", highlight=False
+        _(
+            "{count:,} parcels, {area} (least area {least_m2:g} m2)",
+            count=len(found),
+            area=area_words(float(found["area"].sum()), digits=2),
+            least_m2=least_m2,
+        ),
+        highlight=False,
     )
     console.print(out, soft_wrap=True, highlight=False, markup=False)
 
@@ -143,7 +153,9 @@ def _opened(raster: Path) -> Iterator[DatasetReader]:
         with rasterio.open(raster) as source:
             yield source
     except RasterioError as error:
-        raise SceneError(f"{raster.name} cannot be read ({error}); expected a raster of classes") from error
+        raise SceneError(
+            _("{name} cannot be read ({error}); expected a raster of classes", name=raster.name, error=error)
+        ) from error
 
 
 def _pixel_m(grid: GeoBox, unit_m: float | None) -> float:
@@ -159,7 +171,10 @@ def _unit_m(source: DatasetReader, pixel_m: float | None) -> float | None:
         return None
     if pixel_m is None:
         raise GridError(
-            f"{Path(source.name).name} has no CRS, so areas are not known; give the edge of a pixel with --pixel-m"
+            _(
+                "{name} has no CRS, so areas are not known; give the edge of a pixel with --pixel-m",
+                name=Path(source.name).name,
+            )
         )
     return pixel_m / sqrt(abs(source.transform.determinant))
 
@@ -168,17 +183,30 @@ def _check_classes(source: DatasetReader, value: float) -> None:
     """Refuse a raster that is evidently no mask of `value`, by a look at up to 1000 x 1000 of its pixels."""
     name = Path(source.name).name
     if source.count != 1:
-        raise SceneError(f"{name} has {source.count} bands, expected one of classes; make a mask with `cropland map`")
+        raise SceneError(
+            _(
+                "{name} has {count} bands, expected one of classes; make a mask with `cropland map`",
+                name=name,
+                count=source.count,
+            )
+        )
     sample = source.read(1, out_shape=tuple(min(1000, length) for length in source.shape))
     others = sorted(set(np.unique(sample).tolist()) - {0, 255, source.nodata})
     if others and value not in others:
         seen = ", ".join(f"{other:g}" for other in others[:8])
-        raise SceneError(f"{name} has the values {seen} and no {value:g}; say which is cropland with --value")
+        raise SceneError(
+            _(
+                "{name} has the values {seen} and no {value:g}; say which is cropland with --value",
+                name=name,
+                seen=seen,
+                value=value,
+            )
+        )
 
 
 def _min_area_m2(given_m2: float | None, given_mu: float | None, *, pixel_m: float) -> float:
     if given_m2 is not None and given_mu is not None:
-        raise InputError("the least area came twice; give --min-area-m2 or --min-area-mu")
+        raise InputError(_("the least area came twice; give --min-area-m2 or --min-area-mu"))
     if given_mu is not None:
         return given_mu * MU_M2
     return default_min_area_m2(pixel_m) if given_m2 is None else given_m2

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from rasterio.errors import RasterioError
 
 from cropland.errors import OutputError
+from cropland.language import _
 
 __all__ = ["check_room", "whole_folder"]
 
@@ -35,7 +36,9 @@ def whole_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
             yield folder
             _move(folder, out)
     except (OSError, RasterioError) as error:
-        raise OutputError(f"{out} cannot be written ({error}); choose another --out or make room") from error
+        raise OutputError(
+            _("{out} cannot be written ({error}); choose another --out or make room", out=out, error=error)
+        ) from error
 
 
 def _move(folder: Path, out: Path) -> None:
@@ -53,8 +56,13 @@ def check_room(out: Path, pixels: int) -> None:
     needed, free = pixels * BYTES_PER_PIXEL + BESIDES, shutil.disk_usage(existing).free
     if free < needed:
         raise OutputError(
-            f"the map may need {needed / 1e6:,.0f} MB and {existing} has {free / 1e6:,.0f} MB free; "
-            f"make room, choose another --out, or a larger --out-pixel"
+            _(
+                "the map may need {needed:,.0f} MB and {existing} has {free:,.0f} MB free; make "
+                "room, choose another --out, or a larger --out-pixel",
+                needed=needed / 1000000.0,
+                existing=existing,
+                free=free / 1000000.0,
+            )
         )
 
 
@@ -62,9 +70,9 @@ def _check_free(out: Path, *, overwrite: bool) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise OutputError(f"{out} is a file, a folder is wanted; choose another --out")
+        raise OutputError(_("{out} is a file, a folder is wanted; choose another --out", out=out))
     holds_map = (out / "map.json").exists()
     if holds_map and not overwrite:
-        raise OutputError(f"{out} holds a map; replace it with --overwrite, or choose another --out")
+        raise OutputError(_("{out} holds a map; replace it with --overwrite, or choose another --out", out=out))
     if not holds_map and any(out.iterdir()):
-        raise OutputError(f"{out} holds files that are no map; choose another --out")
+        raise OutputError(_("{out} holds files that are no map; choose another --out", out=out))

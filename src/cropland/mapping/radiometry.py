@@ -8,6 +8,7 @@ from pathlib import Path
 from cropland.data.statistics import Statistics, scene_statistics
 from cropland.errors import InputError
 from cropland.geo.scene import Scene
+from cropland.language import _
 from cropland.model import Model
 
 __all__ = ["choose_statistics", "read_statistics"]
@@ -18,8 +19,12 @@ def choose_statistics(scene: Scene, model: Model, given: Statistics | None) -> S
     chosen = given or model.statistics or scene_statistics(scene, model.bands)
     if chosen.bands != model.bands:
         raise InputError(
-            f"the statistics are of {', '.join(chosen.bands)}, the model takes {', '.join(model.bands)}; "
-            f"use the map.json of a map made with this model"
+            _(
+                "the statistics are of {bands}, the model takes {bands2}; use the map.json of a map "
+                "made with this model",
+                bands=", ".join(chosen.bands),
+                bands2=", ".join(model.bands),
+            )
         )
     return chosen
 
@@ -29,6 +34,6 @@ def read_statistics(path: Path) -> Statistics:
     try:
         return Statistics.from_json(json.loads(path.read_text(encoding="utf-8"))["statistics"])
     except FileNotFoundError as error:
-        raise InputError(f"no file {path}; give the map.json of an earlier map") from error
+        raise InputError(_("no file {path}; give the map.json of an earlier map", path=path)) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} holds no statistics; give the map.json of an earlier map") from error
+        raise InputError(_("{path} holds no statistics; give the map.json of an earlier map", path=path)) from error

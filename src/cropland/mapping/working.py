@@ -18,6 +18,7 @@ from cropland.engines import Engine
 from cropland.errors import ModelError
 from cropland.geo.scene import Scene
 from cropland.geo.tiles import Tile, Window, tiles
+from cropland.language import _
 from cropland.model import Model
 
 __all__ = ["NO_DATA", "Plane", "cut_tiles", "fill_plane"]
@@ -59,8 +60,15 @@ def cut_tiles(shape: tuple[int, int], model: Model, *, size: int | None = None) 
     if model.radius is None:
         if size is None or size < max(shape):
             raise ModelError(
-                f"{model.name} looks at the whole image, which has {shape[0]} x {shape[1]} working pixels, and at most "
-                f"{AT_ONCE:,} fit; map a part of the scene, or use a network without image-level pooling or group norm"
+                _(
+                    "{name} looks at the whole image, which has {shape} x {shape2} working pixels, and "
+                    "at most {at_once:,} fit; map a part of the scene, or use a network without "
+                    "image-level pooling or group norm",
+                    name=model.name,
+                    shape=shape[0],
+                    shape2=shape[1],
+                    at_once=AT_ONCE,
+                )
             )
         return tiles(shape, size=size, halo=0, stride=1)
     core = size or max(LEAST_CORE, isqrt(AT_ONCE) - 2 * model.radius)

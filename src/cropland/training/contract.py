@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from cropland.errors import ModelError
+from cropland.language import _
 from cropland.recipe import Recipe
 
 PROBES = ((64, 64), (75, 90))  # a round size and an odd one
@@ -20,8 +21,14 @@ def check_network(network: nn.Module, recipe: Recipe) -> None:
         came = _output(network, given)
         if came != expected:
             raise ModelError(
-                f"network {recipe.network.name}: an input of {given} gave {came}, expected {expected} "
-                f"(one logit per pixel and output, at any height and width)"
+                _(
+                    "network {name}: an input of {given} gave {came}, expected {expected} (one logit "
+                    "per pixel and output, at any height and width)",
+                    name=recipe.network.name,
+                    given=given,
+                    came=came,
+                    expected=expected,
+                )
             )
 
 
@@ -30,5 +37,11 @@ def _output(network: nn.Module, shape: tuple[int, ...]) -> object:
     try:
         y = network(torch.zeros(shape))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise ModelError(f"the network fails on an input of {shape}: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            _(
+                "the network fails on an input of {shape}: {splitlines}",
+                shape=shape,
+                splitlines=str(error).splitlines()[0],
+            )
+        ) from error
     return tuple(y.shape) if torch.is_tensor(y) else f"a {type(y).__name__}"

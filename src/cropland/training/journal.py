@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from cropland.errors import RecipeError
+from cropland.language import _
 from cropland.recipe import parse_recipe
 
 
@@ -61,5 +62,7 @@ def frozen_plan(run: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     first["recipe"] = parse_recipe(first["recipe"], source=str(path)).model_dump(mode="json")
     for key in ("recipe", "chips"):
         if first[key] != json.loads(json.dumps(plan[key])):
-            raise RecipeError(f"{run} was begun with another {key}; go on with the same, or give another --out")
+            raise RecipeError(
+                _("{run} was begun with another {key}; go on with the same, or give another --out", run=run, key=key)
+            )
     return first

@@ -11,6 +11,7 @@ from torch import Tensor
 from cropland.catalog import find
 from cropland.data.batches import Batch
 from cropland.errors import CroplandError
+from cropland.language import _
 
 Objective = Callable[[Tensor, Batch], Float[Tensor, " batch"]]
 
@@ -35,5 +36,8 @@ def require_finite(losses: Float[Tensor, " batch"], chips: tuple[str, ...]) -> N
     bad = [chip for chip, loss in zip(chips, losses.tolist(), strict=True) if not abs(loss) < float("inf")]
     if bad:
         raise CroplandError(
-            f"the loss is not finite on chip {', '.join(bad)}; look at its values, or lower training.learning_rate"
+            _(
+                "the loss is not finite on chip {bad}; look at its values, or lower training.learning_rate",
+                bad=", ".join(bad),
+            )
         )

@@ -14,6 +14,8 @@ from cropland.evaluation.confusion import count
 from cropland.evaluation.pictures import verdict
 from cropland.evaluation.predict import Predict, chip_probability, only_bands
 from cropland.evaluation.score import Picture
+from cropland.fonts import drawable, lettering
+from cropland.language import _
 from cropland.model import Model
 
 if TYPE_CHECKING:
@@ -22,16 +24,17 @@ if TYPE_CHECKING:
 SHOWN = 6
 
 
+@lettering()
 def curves(rows: Sequence[dict[str, Any]], run: Path) -> None:
     """Loss and validation IoU by epoch, into curves.png."""
     figure, (left, right) = _figure(1, 2, width=9, height=3.4)
     epochs = [row["epoch"] + 1 for row in rows]
     left.plot(epochs, [row["loss"] for row in rows], color="#1b5e20")
-    left.set(title="training loss", xlabel="epoch")
+    left.set(title=_("training loss"), xlabel=_("epoch"))
     for number, pixel in enumerate(rows[0]["pixels"]):
         right.plot(epochs, [row["pixels"][number]["iou"] for row in rows], label=f"{pixel['pixel_m']:g} m")
-    right.set(title="validation IoU", xlabel="epoch")
-    right.legend(title="working pixel", frameon=False)
+    right.set(title=_("validation IoU"), xlabel=_("epoch"))
+    right.legend(title=_("working pixel"), frameon=False)
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -39,6 +42,7 @@ def curves(rows: Sequence[dict[str, Any]], run: Path) -> None:
     figure.savefig(run / "curves.png", dpi=110)
 
 
+@lettering()
 def examples(predict: Predict, chips: ChipFolder, model: Model, run: Path) -> None:
     """Validation chips spread evenly from worst to best, each with label, probability and its errors, into
     validation.png."""
@@ -69,7 +73,8 @@ def _show(row: Sequence[Axes], chip: Chip, probability: np.ndarray, mask: np.nda
     row[1].imshow(np.ma.masked_equal(chip.target, 255), vmin=0, vmax=1, cmap="YlGn", interpolation="nearest")
     row[2].imshow(np.ma.masked_equal(probability, 255), vmin=0, vmax=254, cmap="magma")
     row[3].imshow(verdict(Picture(rgb, mask, chip.target)), interpolation="nearest")
-    titles = (chip.id, "label", "probability", f"right {right:.1%}; orange: false alarm, blue: missed")
+    judged = _("right {share:.1%}; orange: false alarm, blue: missed", share=right)
+    titles = (drawable(chip.id), _("label"), _("probability"), judged)
     for axes, title in zip(row, titles, strict=True):
         axes.set_title(title, fontsize=8, loc="left")
         axes.axis("off")

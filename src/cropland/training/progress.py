@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from cropland.language import _
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -23,8 +25,8 @@ class Bar:
             self.task,
             total=epochs * steps,
             completed=epoch * steps + step,
-            description=f"epoch {epoch + 1}/{epochs} loss {loss:.3f}",
-            rate=f"{(task.speed or 0) * chips:.1f} chips/s",
+            description=_("epoch {epoch}/{epochs} loss {loss:.3f}", epoch=epoch + 1, epochs=epochs, loss=loss),
+            rate=_("{rate:.1f} chips/s", rate=(task.speed or 0) * chips),
         )
 
     def tell(self, sentence: str) -> None:
@@ -37,4 +39,4 @@ def progress_bar() -> Iterator[Bar]:
     """A bar for the time of training."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        yield Bar(progress, progress.add_task("starting", total=None, rate=""))
+        yield Bar(progress, progress.add_task(_("starting"), total=None, rate=""))

@@ -6,18 +6,19 @@ import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from cyclopts import Parameter
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
+from cropland.code import forget_changed
 from cropland.data.batches import Batch, Sampler, batches
 from cropland.data.chips import ChipFolder, open_chips
 from cropland.errors import ChipError, ModelError
+from cropland.language import _
 from cropland.model import Model, build_network
 from cropland.recipe import Precision, Recipe, read_recipe
 from cropland.training import journal, pictures, tensorboard
@@ -28,6 +29,7 @@ from cropland.training.kept_memory import keep_memory
 from cropland.training.memory import micro_batch
 from cropland.training.objective import Objective, make_objective, require_finite
 from cropland.training.optimizer import make_optimizer, set_rate, update_average
+from cropland.training.place import Place
 from cropland.training.progress import progress_bar
 from cropland.training.validate import Score, says_one_thing, validate
 
@@ -69,7 +71,14 @@ def command(
     model = train(read, open_chips(chips), run, device=device)
     console = Console()
     for pixel in model.working_pixels:
-        console.print(f"at {pixel.pixel_m:g} m: validation IoU {pixel.iou:.4f}, threshold {pixel.threshold:.3f}")
+        console.print(
+            _(
+                "at {pixel_m:g} m: validation IoU {iou:.4f}, threshold {threshold:.3f}",
+                pixel_m=pixel.pixel_m,
+                iou=pixel.iou,
+                threshold=pixel.threshold,
+            )
+        )
     console.print(f"{model.path}\n{run / 'curves.png'}")
 
 
@@ -126,45 +135,33 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
     return finish(average, recipe, check, statistics, run)
 
 
-@dataclass(frozen=True)
-class Place:
-    """How far a run has come: the next epoch and step, the loss summed within the epoch, the best weights so far."""
-
-    epoch: int
-    step: int
-    loss: float
-    best_epoch: int
-    best_score: float
-    best: Mapping[str, Tensor]
-
-    def at(self, *, epoch: int, step: int, loss: float) -> Place:
-        """Within an epoch."""
-        return Place(epoch, step, loss, self.best_epoch, self.best_score, self.best)
-
-    def after(self, epoch: int, score: Score, average: nn.Module) -> Place:
-        """After an epoch, with its weights if they are the best."""
-        if score.iou > self.best_score:
-            weights = {name: value.clone() for name, value in average.state_dict().items()}
-            return Place(epoch + 1, 0, 0.0, epoch, score.iou, weights)
-        return Place(epoch + 1, 0, 0.0, self.best_epoch, self.best_score, self.best)
-
-
 def _sides(folder: ChipFolder, recipe: Recipe) -> tuple[ChipFolder, ChipFolder]:
     missing = [band for band in recipe.bands if band not in folder.bands]
     if missing:
         raise ChipError(
-            f"{folder.path} has bands {', '.join(folder.bands)}; the recipe also wants {', '.join(missing)}"
+            _(
+                "{path} has bands {bands}; the recipe also wants {missing}",
+                path=folder.path,
+                bands=", ".join(folder.bands),
+                missing=", ".join(missing),
+            )
         )
     learn, check = folder.where(split="train"), folder.where(split="validation")
     if not len(learn) or not len(check):
         raise ChipError(
-            f"{folder.path} has {len(learn)} training and {len(check)} validation chips; both are needed, "
-            f"cut with --split validation=0.2"
+            _(
+                "{path} has {count} training and {count2} validation chips; both are needed, cut "
+                "with --split validation=0.2",
+                path=folder.path,
+                count=len(learn),
+                count2=len(check),
+            )
         )
     return learn, check
 
 
 def _fresh_network(recipe: Recipe) -> nn.Module:
+    forget_changed()  # from here on a notebook may be edited: this run has its code
     network = build_network(recipe)
     check_network(network, recipe)
     if recipe.network.start:
@@ -180,12 +177,14 @@ def _start(network: nn.Module, start: str) -> None:
             network.load_state_dict(Model.load(Path(start)).network().state_dict())
         except RuntimeError as error:
             raise ModelError(
-                f"start = '{start}': its network is another one; name a model of the same recipe"
+                _("start = '{start}': its network is another one; name a model of the same recipe", start=start)
             ) from error
     elif encoder is not None and hasattr(encoder, "start"):
         encoder.start(start)
     else:
-        raise ModelError(f"start = '{start}': this network's encoder knows no such weights; leave start out")
+        raise ModelError(
+            _("start = '{start}': this network's encoder knows no such weights; leave start out", start=start)
+        )
 
 
 def _plan(recipe: Recipe, learn: ChipFolder, run: Path, network: nn.Module) -> dict[str, Any]:
@@ -245,6 +244,7 @@ def _resume(
 
 def _sentence(rows: Sequence[Mapping[str, Any]], score: Score) -> str:
     """What is said of the last epoch; a model that says one thing only is called out when it has done so twice."""
-    said = f"epoch {rows[-1]['epoch'] + 1}: loss {rows[-1]['loss']:.4f}, validation IoU {score.iou:.4f}"
+    last = {"epoch": rows[-1]["epoch"] + 1, "loss": rows[-1]["loss"], "iou": score.iou}
+    said = _("epoch {epoch}: loss {loss:.4f}, validation IoU {iou:.4f}", **last)
     twice = len(rows) > 1 and all(says_one_thing(row["share"]) for row in rows[-2:])
     return f"{said}\n{score.warning}" if twice else said

@@ -15,6 +15,7 @@ from cropland.data.chips import Chip, ChipFolder
 from cropland.data.statistics import Statistics
 from cropland.evaluation.confusion import best_threshold, count_at, histogram
 from cropland.evaluation.predict import Predict, chip_probability, only_bands
+from cropland.language import _
 from cropland.model import WorkingPixel
 from cropland.recipe import Recipe
 
@@ -40,10 +41,11 @@ class Score:
         """What is said of a model that calls everything or nothing cropland."""
         if not says_one_thing(self.share):
             return None
-        said = "nothing" if self.share < 0.5 else "everything"
-        return (
-            f"the model calls {said} cropland: look whether the labels lie on the imagery, whether both classes are "
-            f"there (share_cropland in index.parquet), and try a lower training.learning_rate"
+        said = _("the model calls nothing cropland") if self.share < 0.5 else _("the model calls everything cropland")
+        return _(
+            "{said}: look whether the labels lie on the imagery, whether both classes are there (share_cropland in "
+            "index.parquet), and try a lower training.learning_rate",
+            said=said,
         )
 
     def row(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from rasterio.errors import RasterioError
 
 from cropland.errors import OutputError
+from cropland.language import _
 
 
 @contextmanager
@@ -26,4 +27,6 @@ def replacing(out: Path) -> Iterator[Path]:
         finally:
             hidden.unlink(missing_ok=True)
     except (OSError, RasterioError, DataLayerError, DataSourceError, FeatureError) as error:
-        raise OutputError(f"{out} cannot be written ({error}); choose another place or make room") from error
+        raise OutputError(
+            _("{out} cannot be written ({error}); choose another place or make room", out=out, error=error)
+        ) from error

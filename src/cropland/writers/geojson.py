@@ -6,6 +6,7 @@ import pyogrio
 from geopandas import GeoDataFrame
 
 from cropland.errors import GridError
+from cropland.language import _
 from cropland.writers import replacing
 
 __all__ = ["write_geojson"]
@@ -18,6 +19,8 @@ def write_geojson(frame: GeoDataFrame, out: Path) -> None:
     Source: Butler et al., The GeoJSON Format, RFC 7946, 2016.
     """
     if frame.crs is None:
-        raise GridError("GeoJSON is in longitude and latitude, and these parcels have no CRS; write .gpkg or .parquet")
+        raise GridError(
+            _("GeoJSON is in longitude and latitude, and these parcels have no CRS; write .gpkg or .parquet")
+        )
     with replacing(out) as hidden:
         pyogrio.write_dataframe(frame, hidden, driver="GeoJSON", RFC7946="YES", COORDINATE_PRECISION="7")

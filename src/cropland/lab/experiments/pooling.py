@@ -98,7 +98,7 @@ def multiply_adds(network: nn.Module, image: Tensor) -> float:
     """Multiply-adds of one forward pass: half the operations that PyTorch counts."""
     with FlopCounterMode(display=False) as counter:
         network(image)
-    return counter.get_total_flops() / 2
+    return float(counter.get_total_flops()) / 2
 
 
 def activations(network: nn.Module, image: Tensor) -> int:
