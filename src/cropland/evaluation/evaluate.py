@@ -17,7 +17,7 @@ from cropland.data.read_labels import LabelOptions, read_labels
 from cropland.errors import InputError, OutputError
 from cropland.evaluation.report import best_and_worst, page, percent
 from cropland.evaluation.score import Part, metrics
-from cropland.language import _
+from cropland.language import _, said
 
 __all__ = ["command", "write_report"]
 
@@ -154,8 +154,8 @@ def _model(
     about = {
         "kind": "model",
         "part": "chip",
-        "title": f"{model.name} on {chips.name}",
-        "subtitle": f"{path.name}, {len(folder):,} chips ({split})",
+        "title": said("{model} on {chips}", model=model.name, chips=chips.name),
+        "subtitle": said("{model}, {count:,} chips ({split})", model=path.name, count=len(folder), split=split),
         "subject": {"name": model.name, "file": path.name, "sha256": model.digest, "version": model.version},
         "against": {"chips": chips.name, "split": split, "by": by, "working_pixel_m": at},
     }
@@ -189,8 +189,10 @@ def _mask(
     about = {
         "kind": "mask",
         "part": "block",
-        "title": f"{path.name} against {used.get('labels', labels.whole)}",
-        "subtitle": f"{height:,} × {width:,} pixels of {mask.pixel_m:.3g} m",
+        "title": said("{mask} against {labels}", mask=path.name, labels=used.get("labels", labels.whole)),
+        "subtitle": said(
+            "{height:,} × {width:,} pixels of {pixel_m:.3g} m", height=height, width=width, pixel_m=mask.pixel_m
+        ),
         "subject": {"file": path.name},
         "against": used | {"by": by},
     }

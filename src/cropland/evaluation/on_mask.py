@@ -19,7 +19,7 @@ from cropland.geo.crs import pixel_edges_m
 from cropland.geo.scene import Scene
 from cropland.geo.tiles import Tile, Window, tiles
 from cropland.geo.vectors import read_polygons
-from cropland.language import _
+from cropland.language import _, said
 
 __all__ = ["Regions", "blocks", "on_mask", "read_regions"]
 
@@ -96,16 +96,16 @@ def pixel_sides_m(scene: Scene) -> tuple[float, float]:
 def _part(
     mask: Scene, true: Draw, tile: Tile, *, tolerances_m: Sequence[float], values: Sequence[str], numbers: Draw | None
 ) -> Part:
-    said, truth = _read(mask, tile.padded), true(tile.padded)
+    called, truth = _read(mask, tile.padded), true(tile.padded)
     core = tile.inner.slices
 
     def judged(known: UInt8[np.ndarray, "height width"]) -> Score:
-        return score(said, known, pixel_m=pixel_sides_m(mask), tolerances_m=tolerances_m, core=core)
+        return score(called, known, pixel_m=pixel_sides_m(mask), tolerances_m=tolerances_m, core=core)
 
     number = numbers(tile.padded) if numbers else np.full(truth.shape, UNKNOWN, np.uint8)
     here = [int(n) for n in np.unique(number[core]) if n != UNKNOWN]
     groups = {values[n]: judged(np.where(number == n, truth, np.uint8(UNKNOWN))) for n in here}
-    name = f"row {tile.core.row}, column {tile.core.col}"
+    name = said("row {row}, column {col}", row=tile.core.row, col=tile.core.col)
     return Part(name, judged(truth), groups, name, lambda: Picture(None, _read(mask, tile.core), true(tile.core)))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from cropland import __version__
 from cropland.evaluation import pictures
 from cropland.evaluation.score import Part, figures
-from cropland.language import _, language
+from cropland.language import _, language, spoken
 
 __all__ = ["best_and_worst", "page"]
 
@@ -55,8 +55,8 @@ def page(found: Mapping[str, Any], shown: Mapping[str, Sequence[Part]]) -> str:
     template = Template((files("cropland.evaluation") / "report.html").read_text(encoding="utf-8"))
     parts = _("chips") if found["part"] == "chip" else _("blocks")
     return template.substitute(
-        title=escape(found["title"]),
-        subtitle=escape(found["subtitle"]),
+        title=escape(spoken(found["title"])),
+        subtitle=escape(spoken(found["subtitle"])),
         parts=parts,
         version=__version__,
         language=language(),
@@ -178,11 +178,11 @@ def _gallery(shown: Mapping[str, Sequence[Part]]) -> str:
 def _figure(part: Part) -> str:
     picture = part.draw()
     seen = [each for each in (pictures.image(picture), pictures.verdict(picture)) if each is not None]
-    images = "".join(f'<img alt="{escape(part.name)}" src="{pictures.as_uri(each)}">' for each in seen)
+    images = "".join(f'<img alt="{escape(spoken(part.name))}" src="{pictures.as_uri(each)}">' for each in seen)
     said = figures(part.total.counts)
     first = [f"{title} {percent(said[name])}" for name, title in _names().items() if said[name] is not None][:2]
     group = escape(", ".join(name for name in part.groups if name != part.name))
-    about = f"{escape(part.name)} <small>{group}</small><br>{' · '.join(first)}"
+    about = f"{escape(spoken(part.name))} <small>{group}</small><br>{' · '.join(first)}"
     return f"<figure><div>{images}</div><figcaption>{about}</figcaption></figure>"
 
 
