@@ -8,7 +8,7 @@ PYTEST := PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -m pytest -n 2 --dist loadgr
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check model clean
+.PHONY: help demo test soak check docs model clean
 
 help:           ## What can be asked for
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*##/:/'
@@ -27,6 +27,9 @@ check: .venv/developer  ## Format, lint, types, layers
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/developer  ## Run the tutorials and build the site into docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
 
 model: .venv/developer  ## Train the shipped model again, from ../shared/data or CROPLAND_DATA
 	$(BIN)/python recipes/cropland_rgb.py

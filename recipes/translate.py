@@ -13,6 +13,7 @@ import ast
 import inspect
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -70,8 +71,8 @@ def as_po(catalog: Catalog) -> bytes:
 
 def compiled(catalog: Catalog) -> bytes:
     """As gettext reads it, without the times that Babel writes."""
-    plain = Catalog(locale="zh", fuzzy=False, charset="utf-8")
-    plain.mime_headers = [("Language", "zh"), ("Content-Type", "text/plain; charset=utf-8")]
+    never = datetime.fromtimestamp(0, UTC)
+    plain = Catalog(locale="zh", fuzzy=False, charset="utf-8", creation_date=never, revision_date=never)
     for message in catalog:
         if message.id and message.string:
             plain.add(message.id, message.string)

@@ -15,7 +15,13 @@ TORCH_FREE = re.compile(
     r"|\.data(\.(labels|read_labels|chips|cut|cut_scene|split|statistics))?)?$"
 )
 HEAVY = {"numpy", "torch", "rasterio", "geopandas", "matplotlib", "pydantic", "openvino", "scipy"}
-WHOLE_PROJECT = {"test_structure.py", "test_wheel.py", "test_fuzz.py"}  # tests of no single module
+WHOLE_PROJECT = {
+    "test_structure.py",
+    "test_wheel.py",
+    "test_fuzz.py",
+    "test_readme.py",
+    "test_tutorials.py",
+}  # tests of no single module
 
 
 def test_the_tree_in_architecture_is_the_real_tree():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from warnings import catch_warnings
 
 import numpy as np
 from jaxtyping import Float32
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def thumbnail(scene: Scene, *, edge: int = 240) -> bytes:
     """A PNG of about `edge` x `edge` pixels."""
     shown = (255 * visible(scene, max_pixels=edge**2)).astype(np.uint8).transpose(2, 0, 1)
     bands, height, width = shown.shape
-    with MemoryFile() as memory:
+    with MemoryFile() as memory, catch_warnings(action="ignore", category=NotGeoreferencedWarning):
         with memory.open(driver="PNG", count=bands, height=height, width=width, dtype="uint8") as file:
             file.write(shown)
         return bytes(memory.read())

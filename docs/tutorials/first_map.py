@@ -1,0 +1,102 @@
+# %% [markdown]
+# # A first map
+#
+# You have a GeoTIFF and want to know where the cropland is. Here the GeoTIFF is an aerial image of Minnesota that comes with
+# `cropland`: a kilometre square, one metre per pixel.
+
+# %%
+import json
+import os
+import tempfile
+
+import geopandas as gpd
+import rasterio
+from IPython.display import Image
+
+from cropland.cli import main as cropland
+from cropland.demo import TILE
+from cropland.geo.scene import open_scene
+
+os.chdir(tempfile.mkdtemp())  # everything that is written here goes away
+
+# %% [markdown]
+# A scene shows itself: its bands, its size, its coordinates.
+
+# %%
+open_scene(TILE)
+
+# %% [markdown]
+# ## One command
+#
+# In a terminal you would type `cropland map naip_minnesota.tif --out my_map`. The same from Python, word by word:
+
+# %%
+_ = cropland(["map", str(TILE), "--out", "my_map"])
+assert os.path.exists("my_map/mask.tif")
+
+# %% [markdown]
+# The second line is the answer: so many hectares, so many parcels. The first says what was decided for you. The model that ships knows pixels of
+# 2, 4 and 10 m; the scene's are averaged to the nearest.
+#
+# Look before you believe it:
+
+# %%
+Image("my_map/overview.png", width=900)
+
+# %% [markdown]
+# ## What lies in the folder
+#
+# Every file is an ordinary one. `probability.tif` says how sure the model is, from 0 to 254; 255 is no data. `mask.tif` is 1 where the
+# probability reaches the model's threshold, after specks and holes too small to be a field were removed.
+
+# %%
+with rasterio.open("my_map/mask.tif") as file:
+    mask = file.read(1)
+    print(file.crs, file.shape, "values:", sorted(set(mask.flat)))
+
+# %% [markdown]
+# The parcels have their area on the ellipsoid, in hectares:
+
+# %%
+parcels = gpd.read_parquet("my_map/parcels.parquet")
+parcels[[name for name in parcels.columns if name != "geometry"]].head()
+
+# %% [markdown]
+# `map.json` remembers how the map was made: scene, model, threshold, options. Give it to somebody with the map.
+
+# %%
+record = json.loads(open("my_map/map.json", encoding="utf-8").read())
+record["model"], record["notes"]
+
+# %% [markdown]
+# ## How honest is the area?
+#
+# It is the area of the mask, no more. Where the model is wrong, the area is wrong; the picture above shows shrubs taken for a field. For this tile
+# people drew the fields, so the map can be measured:
+
+# %%
+from cropland.demo import FIELDS
+
+_ = cropland(["evaluate", "my_map/mask.tif", "--labels", str(FIELDS), "--background", "known", "--out", "my_report"])
+
+# %% [markdown]
+# `precision` is the share of the cropland said that is cropland, `recall` the share of the cropland that was found. `my_report/report.html` shows where.
+#
+# ## Exercises
+#
+# 1. A field of less than one mu (1 mu is 1/15 ha) is nothing to you. Map again without them. How many parcels are left?
+# 2. How much cropland is there if you ask for a probability of 0.9?
+#
+# Answers:
+
+# %%
+_ = cropland(["map", str(TILE), "--out", "no_small", "--min-area-mu", "1"])
+fewer = gpd.read_parquet("no_small/parcels.parquet")
+print(len(parcels), "parcels became", len(fewer))
+assert len(fewer) <= len(parcels) and fewer["area"].min() > 0.06
+
+# %%
+_ = cropland(["map", str(TILE), "--out", "sure", "--threshold", "0.9"])
+sure = gpd.read_parquet("sure/parcels.parquet")
+print(f"{parcels['area'].sum():.1f} ha became {sure['area'].sum():.1f} ha")
+assert sure["area"].sum() < parcels["area"].sum()
