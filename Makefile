@@ -8,7 +8,7 @@ PYTEST := PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -m pytest -n 2 --dist loadgr
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check docs model clean
+.PHONY: help demo test soak check docs ecosystem model clean
 
 help:           ## What can be asked for
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*##/:/'
@@ -30,6 +30,9 @@ check: .venv/developer  ## Format, lint, types, layers
 
 docs: .venv/developer  ## Run the tutorials and build the site into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+
+ecosystem: .venv/developer  ## Other programs and other people's networks, in environments of their own; needs the internet
+	$(BIN)/python recipes/ecosystem/check.py
 
 model: .venv/developer  ## Train the shipped model again, from ../shared/data or CROPLAND_DATA
 	$(BIN)/python recipes/cropland_rgb.py

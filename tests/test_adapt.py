@@ -109,6 +109,17 @@ def test_a_network_that_is_there_already_is_copied():
     assert built is not network and torch.equal(built.layer.weight, network.layer.weight)
 
 
+def test_the_word_none_is_none():
+    built = build_own(
+        lambda weights, outputs: Made(outputs, weights or (lambda y: y)),
+        "net",
+        {"weights": "None", "outputs": 1},
+        bands=3,
+        outputs=1,
+    )
+    assert isinstance(built, Made)
+
+
 def test_options_and_things_that_are_no_network():
     with pytest.raises(ModelError, match=r"does not take these options.*width"):
         build_own(Made, "net", {"width": 3}, bands=3, outputs=1)

@@ -23,8 +23,10 @@ Read = Callable[[Tensor], Tensor]
 def build_own(found: Any, name: str, options: Mapping[str, Any], *, bands: int, outputs: int) -> nn.Module:
     """The network that a class or function makes with these options, or that a name holds already, adapted.
 
-    Raises `ModelError` for options that it does not take, and for what is no network.
+    The option "None" stands for None, which TOML cannot say. Raises `ModelError` for options that it does not take, and
+    for what is no network.
     """
+    options = {key: None if value == "None" else value for key, value in options.items()}
     try:
         built = copy.deepcopy(found) if isinstance(found, nn.Module) and not options else found(**options)
     except TypeError as error:
