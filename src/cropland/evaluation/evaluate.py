@@ -210,8 +210,8 @@ def _watched(parts: Iterable[Part], *, total: int) -> list[Part]:
 
 
 def _say(figures: Mapping[str, Any], out: Path) -> None:
-    figures_ = {"iou": "IoU", "f1": "F1"}
-    names = figures_ | {"precision": _("precision"), "recall": _("recall"), "false_alarm": _("false alarm")}
+    spoken = {"precision": _("precision"), "recall": _("recall"), "false_alarm": _("false alarm")}
+    names = {"iou": "IoU", "f1": "F1", **spoken}
     table = Table("", *names.values(), box=None, header_style="dim")
     for row, its in {
         _("pooled"): figures["pooled"],
