@@ -9,6 +9,7 @@ from hypothesis import settings
 import source_tree
 
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["CROPLAND_LANG"] = "en"  # what the tests read, also on a Chinese desktop
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the workers share the cores
 
