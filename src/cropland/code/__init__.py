@@ -1,4 +1,4 @@
-"""Load a name from a notebook or script anywhere: only the definitions that it needs run.
+"""Load a name from a notebook or script anywhere: only the definitions that it needs run::
 
     from cropland.code import importable, load
     Net = load("../other folder/实验.ipynb", "Net")

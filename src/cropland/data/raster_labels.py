@@ -24,7 +24,6 @@ __all__ = ["RasterLabels", "ValueTable", "parse_classes"]
 # No JPEG: its values are not those that somebody drew.
 SUFFIXES = (".tif", ".tiff", ".png", ".img", ".vrt", ".jp2", ".bmp", ".gif")
 ENTRY = re.compile(r"(\*|[-+]?\d+(?:\.\d+)?)=(0|1|255)")
-TABLE_HELP = "VALUE=1 is cropland, VALUE=0 is not, VALUE=255 is unknown, * is every other value"
 
 Values = Float64[np.ndarray, "height width"]
 
@@ -47,7 +46,7 @@ class ValueTable:
                     '{source} has the values {foreign}: give --classes "1=1,*=0" ({table_help})',
                     source=source,
                     foreign=", ".join(foreign[:12]),
-                    table_help=TABLE_HELP,
+                    table_help=_table_help(),
                 )
             )
         return np.array(meant, np.uint8)[place].reshape(values.shape)
@@ -64,7 +63,7 @@ def parse_classes(text: str) -> ValueTable:
             _(
                 '--classes "{text}" cannot be read: give pairs such as "50=1,100=255,*=0" ({table_help})',
                 text=text,
-                table_help=TABLE_HELP,
+                table_help=_table_help(),
             )
         )
     meaning = {entry[1]: int(entry[2]) for entry in entries if entry}
@@ -99,7 +98,7 @@ class RasterLabels:
                     '"1=1,0=0" or --classes "1=1,0=255" ({table_help})',
                     name=Path(labels.name).name,
                     nodata=labels.nodata,
-                    table_help=TABLE_HELP,
+                    table_help=_table_help(),
                 )
             )
         return None if self.table and labels.nodata in self.table.meaning else labels.nodata
@@ -155,3 +154,7 @@ def _read_warped(path: Path, scene: Scene, window: Window, nodata: float | None)
         resampling=Resampling.nearest,
     )
     return values
+
+
+def _table_help() -> str:
+    return _("VALUE=1 is cropland, VALUE=0 is not, VALUE=255 is unknown, * is every other value")

@@ -55,10 +55,10 @@ def choose_chips(folder: ChipFolder, model: Model, *, split: str, by: str) -> Ch
     if by not in folder.index:
         raise ChipError(
             _(
-                "{path} has no column '{by}'; it has {str}",
+                "{path} has no column '{by}'; it has {columns}",
                 path=folder.path,
                 by=by,
-                str=", ".join(map(str, folder.index.columns)),
+                columns=", ".join(map(str, folder.index.columns)),
             )
         )
     chosen = folder if split == "all" else folder.where(split=split)
@@ -66,10 +66,10 @@ def choose_chips(folder: ChipFolder, model: Model, *, split: str, by: str) -> Ch
         sides = ", ".join(f"{count} {side}" for side, count in folder.index["split"].value_counts().items())
         raise ChipError(
             _(
-                "{path} has no chip of split '{split}' ({value}); choose with --split",
+                "{path} has no chip of split '{split}' ({sides}); choose with --split",
                 path=folder.path,
                 split=split,
-                value=sides or "it is empty",
+                sides=sides or _("it is empty"),
             )
         )
     return chosen

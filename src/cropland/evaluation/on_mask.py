@@ -42,10 +42,10 @@ def read_regions(labels: LabelOptions, column: str, *, shift: bool = False) -> R
     if column not in frame:
         raise LabelError(
             _(
-                "{name} has no column '{column}'; it has {str}",
+                "{name} has no column '{column}'; it has {columns}",
                 name=path.name,
                 column=column,
-                str=", ".join(map(str, frame.columns)),
+                columns=", ".join(map(str, frame.columns)),
             )
         )
     names = frame[column].astype(str)

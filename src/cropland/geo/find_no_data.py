@@ -59,7 +59,7 @@ def find_no_data(
     collar = find_collar(no_data, shape, tolerance=noise)
     if collar is None:
         return no_data, ()
-    colour = "black" if collar.value == 0 else "white"
+    colour = said("black") if collar.value == 0 else said("white")
     note = said(
         "A {colour} collar ({value:g} in every band, connected to the border) is taken as no data.",
         colour=colour,

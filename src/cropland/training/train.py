@@ -150,11 +150,11 @@ def _sides(folder: ChipFolder, recipe: Recipe) -> tuple[ChipFolder, ChipFolder]:
     if not len(learn) or not len(check):
         raise ChipError(
             _(
-                "{path} has {count} training and {count2} validation chips; both are needed, cut "
+                "{path} has {training} training and {validation} validation chips; both are needed, cut "
                 "with --split validation=0.2",
                 path=folder.path,
-                count=len(learn),
-                count2=len(check),
+                training=len(learn),
+                validation=len(check),
             )
         )
     return learn, check
