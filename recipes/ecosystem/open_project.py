@@ -29,7 +29,7 @@ def main(project: str, picture: str) -> None:
     job = QgsMapRendererSequentialJob(settings)
     job.start()
     job.waitForFinished()
-    saved = job.renderedImage().save(picture, "JPG", 85)
+    saved = job.renderedImage().save(picture, "JPG", 60)
     broken = [layer.name() for layer in layers if not layer.isValid()]
     names = [layer.name() for layer in layers]
     print(json.dumps({"version": Qgis.version(), "loaded": loaded and saved, "layers": names, "broken": broken}))
