@@ -22,7 +22,9 @@ class TwoConvolutions(nn.Module):
 
 
 def test_numbers_of_a_network_by_hand():
-    seen = anatomy(TwoConvolutions(), 3)
+    network = TwoConvolutions()
+    seen = anatomy(network, 3)
+    assert network.down.weight.device.type == "cpu"  # it is still there to be used
     down, up = seen.layers
     assert (seen.parameters, seen.stride) == (27 * 4 + 4 + 16, 2)
     # Output row 1 comes from row 0 of the middle map, which saw rows -1..1; output row 0 saw them too.

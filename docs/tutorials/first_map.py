@@ -100,3 +100,10 @@ _ = cropland(["map", str(TILE), "--out", "sure", "--threshold", "0.9"])
 sure = gpd.read_parquet("sure/parcels.parquet")
 print(f"{parcels['area'].sum():.1f} ha became {sure['area'].sum():.1f} ha")
 assert sure["area"].sum() < parcels["area"].sum()
+
+# %% [markdown]
+# ## What to do next
+#
+# - [Your own labels, your own model](own_labels.py): when this model does not know your country.
+# - [Name the bands](../how_to/name_the_bands.md): when your GeoTIFF has four bands and no names.
+# - [Map a large scene](map_a_large_scene.py), and [open the map in QGIS](../how_to/open_the_map_in_qgis.md).

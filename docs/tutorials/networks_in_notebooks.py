@@ -125,3 +125,10 @@ derived = [{**cells[0], "source": "class A:\n    x = 1"}, {**cells[0], "source":
 Path("derived.ipynb").write_text(json.dumps({**notebook, "cells": derived}), encoding="utf-8")
 assert load("derived.ipynb", "A").x == 1
 _ = cropland(["show", "derived.ipynb"])
+
+# %% [markdown]
+# ## What to do next
+#
+# - [Use code from a notebook](../how_to/use_code_from_a_notebook.md): what this replaces, line by line, and what is fitted.
+# - [Choose a block](choose_a_block.py): a block of your own by its file.
+# - [Run the lab](../how_to/run_the_lab.md) on your network: what it costs, layer by layer.

@@ -88,3 +88,9 @@ print(f"training {train['iou']:.3f}, validation {pooled['iou']:.3f}")
 
 # %% [markdown]
 # Much higher on the training side means that it knows its chips by heart: more ground helps, not more epochs.
+#
+# ## What to do next
+#
+# - [Label with polygons](../how_to/label_with_polygons.md): what lies outside, a survey's codes, rasters.
+# - [Evaluate honestly](../how_to/evaluate_honestly.md): where to measure, and how to read the report.
+# - [Choose a block](choose_a_block.py), and [train with little memory](../how_to/train_with_little_memory.md).

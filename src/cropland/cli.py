@@ -45,7 +45,7 @@ def app(verb: str | None = None) -> App:
             "Language: --lang en or --lang zh, or CROPLAND_LANG; else that of the system."
         ),
         help_format="plaintext",  # markdown would fold example blocks and costs its import
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), show_default=_default),
         suppress_keyboard_interrupt=False,
         version=__version__,
     )
@@ -58,6 +58,11 @@ def app(verb: str | None = None) -> App:
     for name, (path, summary) in VERBS.items():
         commands.command(path, name=name, help=None if name == verb else translated(summary))
     return commands
+
+
+def _default(value: object) -> str | None:
+    """The default as the help shows it; that of a flag goes without saying."""
+    return None if value is None or value is False else str(value)
 
 
 def main(tokens: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ import torch
 from cyclopts import Parameter
 from rich.console import Console
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.catalog import names, nearest
@@ -130,10 +131,11 @@ def _follow(network: nn.Module, bands: int) -> tuple[FlopCounterMode, dict[str, 
 
         return hook
 
-    shadow = network.to("meta").eval()
-    hooks = [module.register_forward_hook(note(name)) for name, module in shadow.named_modules() if name]
+    network.eval()
+    shadows = {name: value.to("meta") for name, value in (*network.named_parameters(), *network.named_buffers())}
+    hooks = [module.register_forward_hook(note(name)) for name, module in network.named_modules() if name]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        shadow(torch.zeros(1, bands, SIZE, SIZE, device="meta"))
+        functional_call(network, shadows, torch.zeros(1, bands, SIZE, SIZE, device="meta"))
     for hook in hooks:
         hook.remove()
     return counter, shapes

@@ -97,6 +97,13 @@ def test_no_polygon_after_where_names_the_values_there_are(scene, fields_path):
         drawn(scene, labels=fields_path, where="crop = 'Rice paddy'", background="known")
 
 
+def test_a_survey_without_its_field_is_told_so(scene, tmp_path):
+    path = tmp_path / "plain.gpkg"
+    fields()[["geometry"]].to_file(path)
+    with pytest.raises(LabelError, match=r"--preset dlbm reads the field DLBM, and plain\.gpkg has no fields"):
+        drawn(scene, labels=path, preset="dlbm", background="known")
+
+
 def test_no_polygon_meets_the_scene(scene, tmp_path):
     path = tmp_path / "far.gpkg"
     fields().set_geometry(fields().translate(50_000, 0)).to_file(path)
@@ -120,6 +127,7 @@ def test_labels_without_a_crs_are_refused(scene, tmp_path):
         ({"labels": "fields", "background": "known", "classes": "1=1"}, "--classes says nothing"),
         ({"labels": "fields", "background": "known", "preset": "dlbm", "where": "a=1"}, "--where says nothing"),
         ({"labels": "fields", "background": "known", "preset": "clc"}, "there is dlbm"),
+        ({"labels": "fields", "background": "known", "where": "a ="}, "is no condition in SQL; .* has the fields crop, DLBM"),
         ({"labels": "scene", "background": "known", "layer": "x"}, "--layer, --background says nothing"),
         ({"labels": "missing.gpkg"}, "is not there"),
         ({"labels": "text", "background": "known"}, "not a vector file"),

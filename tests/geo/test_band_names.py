@@ -47,6 +47,14 @@ def test_what_may_mean_two_things_stops_with_advice(labels):
         names(*labels)
 
 
+def test_a_note_names_sensors_only_where_they_decided():
+    def notes(*labels):
+        return name_bands(found(*labels), sensor=None, bands=None).notes
+
+    assert notes("scene_red", "scene_green") == ()
+    assert "Landsat" in notes("SR_B4", "SR_B3")[0] and " or " not in notes("B04", "B08")[0]
+
+
 def test_the_names_of_files_tell_sensors_apart():
     codes = ("B2", "B3", "B4", "B5", "B10")
     assert names(*codes)[:3] == ("blue", "green", "red") and names(*codes)[3:] == ("B5", "B10")
@@ -84,7 +92,7 @@ def test_the_users_word_counts_through_all_files():
 
 
 def test_two_bands_of_one_name():
-    with pytest.raises(BandError, match="bands 1 and 3 are all called red"):
+    with pytest.raises(BandError, match="bands 1, 3 are all called red"):
         names("red", "green", "red")
 
 

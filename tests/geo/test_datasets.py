@@ -18,7 +18,7 @@ def message(path, content=None):
 
 
 def test_missing(tmp_path):
-    assert "no.tif cannot be read: No such file" in message(tmp_path / "no.tif")
+    assert "no.tif is not there; give the path of an image" in message(tmp_path / "no.tif")
 
 
 @pytest.mark.parametrize(

@@ -176,10 +176,12 @@ def test_another_map_is_replaced_only_when_told(scene_path: Path, model: Model, 
 def test_a_network_that_looks_at_the_whole_image_maps_only_what_fits(
     scene_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {"width": 4, "norm": "group_norm", "encoder_options": {"width": 4, "depth": 2}}
-    model = save_model(tmp_path / "m.safetensors", options=options)
+    network = {"width": 4, "norm": "group_norm", "encoder_options": {"width": 4, "depth": 2}}
+    model = save_model(tmp_path / "m.safetensors", options=network)
     assert model.radius is None
-    map_scene(open_scene(scene_path), model, tmp_path / "fits", engine=open_openvino(model))
+    engine, small = open_openvino(model), MapOptions(tile=64)
+    for name, options in (("fits", MapOptions()), ("tile has no part in it", small)):
+        map_scene(open_scene(scene_path), model, tmp_path / name, engine=engine, options=options)
     monkeypatch.setattr(working, "AT_ONCE", 20_000)
     with pytest.raises(ModelError, match="looks at the whole image"):
         map_scene(open_scene(scene_path), model, tmp_path / "too_large", engine=open_openvino(model))

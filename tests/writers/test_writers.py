@@ -92,6 +92,7 @@ def test_geoparquet_is_fiboa(tmp_path: Path) -> None:
 def test_geojson_is_rfc_7946(tmp_path: Path) -> None:
     write_geojson(frame(), tmp_path / "p.geojson")
     text = json.loads((tmp_path / "p.geojson").read_text(encoding="utf-8"))
+    assert text["name"] == "p"
     ring = text["features"][0]["geometry"]["coordinates"][0]
     assert "crs" not in text
     assert all(116 < lon < 118 and 36 < lat < 37 for lon, lat in ring)

@@ -13,10 +13,10 @@ import torch
 from IPython.display import Markdown, display
 
 import cropland
-from cropland.lab.claim import claims, label, split
 from cropland.lab.experiments.walk import chip_of, ground_of
 from cropland.lab.measure import interleave, ratio
 from cropland.lab.results import Results
+from cropland.lab.told import told
 
 _ = torch.manual_seed(0), torch.set_grad_enabled(False)
 
@@ -89,23 +89,10 @@ print("the network takes", f"{ratio(times['network'], times['encoder'])}", "time
 # fixed before. This cell reads its results; behind a figure stands its interval in brackets.
 
 # %%
-LANGUAGE = "en"
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
-findings = {finding.claim: finding for finding in results.findings}
-
-
-def say(name):
-    experiment, key = split(name)
-    claim, finding = claims(experiment)[key], findings[name]
-    verdict = label(str(claim.verdict(finding)), experiment)
-    told = [getattr(words, LANGUAGE) for words in (claim.claim, verdict, claim.answer.filled(finding.numbers))]
-    display(Markdown("**{}** → *{}*\n\n{}".format(*told)))
-
-
-# %%
 print(results.name, results.machine["threads"], "threads\n")
 for name in ("walk.stages", "walk_detail.ways", "walk_extent.field"):
-    say(name)
+    display(Markdown(told(results, name, "en")))
 
 # %% [markdown]
 # ## Exercises

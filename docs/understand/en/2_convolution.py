@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import cropland
-from cropland.lab.claim import claims, label, split
 from cropland.lab.experiments.walk import chip_of, ground_of
 from cropland.lab.measure import interleave, ratio
 from cropland.lab.results import Results
+from cropland.lab.told import told
 
 _ = torch.manual_seed(0), torch.set_grad_enabled(False)
 cpu = torch.device("cpu")
@@ -98,22 +98,9 @@ for channels, edge in ((16, 128), (32, 64), (64, 32)):
 # ## What the lab says
 
 # %%
-LANGUAGE = "en"
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
-findings = {finding.claim: finding for finding in results.findings}
-
-
-def say(name):
-    experiment, key = split(name)
-    claim, finding = claims(experiment)[key], findings[name]
-    verdict = label(str(claim.verdict(finding)), experiment)
-    told = [getattr(words, LANGUAGE) for words in (claim.claim, verdict, claim.answer.filled(finding.numbers))]
-    display(Markdown("**{}** → *{}*\n\n{}".format(*told)))
-
-
-# %%
 for name in ("convolution.product", "convolution_arithmetic.parameters", "convolution_layers.equal"):
-    say(name)
+    display(Markdown(told(results, name, "en")))
 
 # %% [markdown]
 # ## Exercises

@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import cropland
-from cropland.lab.claim import claims, label, split
 from cropland.lab.measure import interleave, ratio
 from cropland.lab.results import Results
+from cropland.lab.told import told
 
 _ = torch.manual_seed(0), torch.set_grad_enabled(False)
 cpu = torch.device("cpu")
@@ -90,27 +90,14 @@ plt.show()
 # ## What the lab says
 
 # %%
-LANGUAGE = "en"
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
-findings = {finding.claim: finding for finding in results.findings}
-
-
-def say(name):
-    experiment, key = split(name)
-    claim, finding = claims(experiment)[key], findings[name]
-    verdict = label(str(claim.verdict(finding)), experiment)
-    told = [getattr(words, LANGUAGE) for words in (claim.claim, verdict, claim.answer.filled(finding.numbers))]
-    display(Markdown("**{}** → *{}*\n\n{}".format(*told)))
-
-
-# %%
 for name in (
     "separable_layer.waterfall",
     "separable_causes.memory",
     "separable_remedy.ratio",
     "separable_trained.whole",
 ):
-    say(name)
+    display(Markdown(told(results, name, "en")))
 
 # %% [markdown]
 # ## Exercises

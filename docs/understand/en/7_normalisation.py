@@ -18,9 +18,9 @@ import cropland
 from cropland.blocks.batch_norm import batch_norm
 from cropland.blocks.channel_norm import ChannelNorm
 from cropland.blocks.group_norm import group_norm
-from cropland.lab.claim import claims, label, split
 from cropland.lab.measure import interleave, ratio
 from cropland.lab.results import Results
+from cropland.lab.told import told
 
 _ = torch.manual_seed(0)
 cpu = torch.device("cpu")
@@ -97,27 +97,14 @@ print("pair / folded:", f"{ratio(times['pair'], times['folded'])}")
 # ## What the lab says
 
 # %%
-LANGUAGE = "en"
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
-findings = {finding.claim: finding for finding in results.findings}
-
-
-def say(name):
-    experiment, key = split(name)
-    claim, finding = claims(experiment)[key], findings[name]
-    verdict = label(str(claim.verdict(finding)), experiment)
-    told = [getattr(words, LANGUAGE) for words in (claim.claim, verdict, claim.answer.filled(finding.numbers))]
-    display(Markdown("**{}** → *{}*\n\n{}".format(*told)))
-
-
-# %%
 for name in (
     "normalisation.frozen",
     "normalisation_mapping.map",
     "normalisation_mapping.fold",
     "normalisation_trained.steps",
 ):
-    say(name)
+    display(Markdown(told(results, name, "en")))
 
 # %% [markdown]
 # ## Exercises

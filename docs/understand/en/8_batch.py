@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 import cropland
 from cropland.blocks.convolution import Convolution
-from cropland.lab.claim import claims, label, split
 from cropland.lab.experiments.walk import ground_of
 from cropland.lab.measure import interleave
 from cropland.lab.results import Results
+from cropland.lab.told import told
 
 _ = torch.manual_seed(0)
 cpu = torch.device("cpu")
@@ -118,22 +118,9 @@ for n, its in times.items():
 # ## What the lab says
 
 # %%
-LANGUAGE = "en"
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
-findings = {finding.claim: finding for finding in results.findings}
-
-
-def say(name):
-    experiment, key = split(name)
-    claim, finding = claims(experiment)[key], findings[name]
-    verdict = label(str(claim.verdict(finding)), experiment)
-    told = [getattr(words, LANGUAGE) for words in (claim.claim, verdict, claim.answer.filled(finding.numbers))]
-    display(Markdown("**{}** → *{}*\n\n{}".format(*told)))
-
-
-# %%
 for name in ("batch.accumulation", "batch.throughput", "batch_gradient.noise", "batch_trained.speed"):
-    say(name)
+    display(Markdown(told(results, name, "en")))
 
 # %% [markdown]
 # ## Exercises

@@ -11,10 +11,10 @@ import torch
 from IPython.display import Markdown, display
 
 import cropland
-from cropland.lab.claim import claims, label, split
 from cropland.lab.experiments.walk import chip_of, ground_of
 from cropland.lab.measure import interleave, ratio
 from cropland.lab.results import Results
+from cropland.lab.told import told
 
 _ = torch.manual_seed(0), torch.set_grad_enabled(False)
 
@@ -82,23 +82,10 @@ print("整个网络用时是编码器的", f"{ratio(times['network'], times['enc
 # cropland 的实验室把人们对网络的看法写成一句话，加以测量，再按事先定好的界限下结论。下面从实验结果中读取；括号里是数值的区间。
 
 # %%
-LANGUAGE = "zh"
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
-findings = {finding.claim: finding for finding in results.findings}
-
-
-def say(name):
-    experiment, key = split(name)
-    claim, finding = claims(experiment)[key], findings[name]
-    verdict = label(str(claim.verdict(finding)), experiment)
-    told = [getattr(words, LANGUAGE) for words in (claim.claim, verdict, claim.answer.filled(finding.numbers))]
-    display(Markdown("**{}** → *{}*\n\n{}".format(*told)))
-
-
-# %%
 print(results.name, results.machine["threads"], "线程\n")
 for name in ("walk.stages", "walk_detail.ways", "walk_extent.field"):
-    say(name)
+    display(Markdown(told(results, name, "zh")))
 
 # %% [markdown]
 # ## 练习

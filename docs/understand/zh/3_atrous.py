@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 import cropland
 from cropland.blocks.atrous import Atrous
-from cropland.lab.claim import claims, label, split
 from cropland.lab.measure import interleave, ratio
 from cropland.lab.results import Results
+from cropland.lab.told import told
 
 _ = torch.manual_seed(0), torch.set_grad_enabled(False)
 cpu = torch.device("cpu")
@@ -81,22 +81,9 @@ print(f"12 / 1: {ratio(times['12'], times['1'])}")
 # ## 实验室怎么说
 
 # %%
-LANGUAGE = "zh"
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
-findings = {finding.claim: finding for finding in results.findings}
-
-
-def say(name):
-    experiment, key = split(name)
-    claim, finding = claims(experiment)[key], findings[name]
-    verdict = label(str(claim.verdict(finding)), experiment)
-    told = [getattr(words, LANGUAGE) for words in (claim.claim, verdict, claim.answer.filled(finding.numbers))]
-    display(Markdown("**{}** → *{}*\n\n{}".format(*told)))
-
-
-# %%
 for name in ("atrous.field", "atrous_cost.shape", "atrous_cost.time", "atrous_gridding.gaps"):
-    say(name)
+    display(Markdown(told(results, name, "zh")))
 
 # %% [markdown]
 # ## 练习

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 import cropland
 from cropland.blocks.bilinear import bilinear
 from cropland.blocks.transposed import transposed
-from cropland.lab.claim import claims, label, split
 from cropland.lab.measure import interleave, ratio
 from cropland.lab.results import Results
+from cropland.lab.told import told
 
 _ = torch.manual_seed(0), torch.set_grad_enabled(False)
 cpu = torch.device("cpu")
@@ -91,22 +91,9 @@ print("transposed / bilinear:", f"{ratio(times['transposed'], times['bilinear'])
 # ## 实验室怎么说
 
 # %%
-LANGUAGE = "zh"
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
-findings = {finding.claim: finding for finding in results.findings}
-
-
-def say(name):
-    experiment, key = split(name)
-    claim, finding = claims(experiment)[key], findings[name]
-    verdict = label(str(claim.verdict(finding)), experiment)
-    told = [getattr(words, LANGUAGE) for words in (claim.claim, verdict, claim.answer.filled(finding.numbers))]
-    display(Markdown("**{}** → *{}*\n\n{}".format(*told)))
-
-
-# %%
 for name in ("transposed.values", "transposed.checkerboard", "transposed.cost", "transposed_trained.better"):
-    say(name)
+    display(Markdown(told(results, name, "zh")))
 
 # %% [markdown]
 # ## 练习

@@ -16,9 +16,9 @@ import cropland
 from cropland.blocks.average_pool import average_pool
 from cropland.blocks.max_pool import max_pool
 from cropland.blocks.strided import strided
-from cropland.lab.claim import claims, label, split
 from cropland.lab.measure import interleave
 from cropland.lab.results import Results
+from cropland.lab.told import told
 
 _ = torch.manual_seed(0)
 cpu = torch.device("cpu")
@@ -88,22 +88,9 @@ with torch.no_grad():
 # ## 实验室怎么说
 
 # %%
-LANGUAGE = "zh"
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
-findings = {finding.claim: finding for finding in results.findings}
-
-
-def say(name):
-    experiment, key = split(name)
-    claim, finding = claims(experiment)[key], findings[name]
-    verdict = label(str(claim.verdict(finding)), experiment)
-    told = [getattr(words, LANGUAGE) for words in (claim.claim, verdict, claim.answer.filled(finding.numbers))]
-    display(Markdown("**{}** → *{}*\n\n{}".format(*told)))
-
-
-# %%
 for name in ("pooling.work", "pooling_shift.equivariance", "pooling_boundary.fields", "pooling_trained.dispensable"):
-    say(name)
+    display(Markdown(told(results, name, "zh")))
 
 # %% [markdown]
 # ## 练习

@@ -11,9 +11,9 @@ import torch
 from IPython.display import Markdown, display
 
 import cropland
-from cropland.lab.claim import claims, label, split
 from cropland.lab.measure import interleave, ratio
 from cropland.lab.results import Results
+from cropland.lab.told import told
 from cropland.model import Model, default_model
 from cropland.networks.unet import UNet
 from cropland.receptive_field import Field
@@ -81,11 +81,10 @@ def build(name):
     return UNet(3, width=8, encoder_options=down, convolution=convolution).eval()
 
 
-# anatomy 会取走网络的权重，所以另给它一个
-seen = {name: anatomy(build(name), 3) for name in options}
+networks = {name: build(name) for name in options}
+seen = {name: anatomy(its, 3) for name, its in networks.items()}
 for name, its in seen.items():
     print(f"{name:10} {its.parameters:8,} {its.multiply_adds:8,.0f} 感受野半径 {its.radius}")
-networks = {name: build(name) for name in options}
 x = torch.rand(1, 3, 256, 256)
 times = interleave({name: lambda n=its: n(x) for name, its in networks.items()}, cpu, rounds=5)
 for name in networks:
@@ -95,30 +94,16 @@ for name in networks:
 # ## 实验室怎么说
 
 # %%
-LANGUAGE = "zh"
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
-findings = {finding.claim: finding for finding in results.findings}
-
-
-def say(name):
-    experiment, key = split(name)
-    claim, finding = claims(experiment)[key], findings[name]
-    verdict = label(str(claim.verdict(finding)), experiment)
-    told = [getattr(words, LANGUAGE) for words in (claim.claim, verdict, claim.answer.filled(finding.numbers))]
-    display(Markdown("**{}** → *{}*\n\n{}".format(*told)))
-
-
-# %%
 for name in ("network.arithmetic", "network.parameters", "network.memory", "network.field"):
-    say(name)
+    display(Markdown(told(results, name, "zh")))
 
 # %% [markdown]
 # 十个常见的训练小技巧也逐个试过，用时相同。这是十个一起用的结果：
 
 # %%
 tricks = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "tricks" / "results.json")
-findings |= {finding.claim: finding for finding in tricks.findings}
-say("tricks.all_ten")
+display(Markdown(told(tricks, "tricks.all_ten", "zh")))
 
 # %% [markdown]
 # ## 练习

@@ -110,7 +110,7 @@ def _shown(*, total: int) -> Iterator[Callable[[float], None]]:
         task = progress.add_task("", total=total, rate="")
 
         def advance(scenes: float) -> None:
-            progress.update(task, advance=scenes, rate=f"{progress.tasks[0].speed or 0:.3g} scenes/s")
+            progress.update(task, advance=scenes, rate=_("{rate:.3g} scenes/s", rate=progress.tasks[0].speed or 0))
 
         yield advance
 

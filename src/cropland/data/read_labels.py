@@ -11,7 +11,7 @@ from cropland.data.polygon_labels import Inside, PolygonLabels
 from cropland.data.raster_labels import RasterLabels, parse_classes
 from cropland.errors import LabelError, SceneError
 from cropland.geo.datasets import dataset
-from cropland.geo.vectors import read_polygons
+from cropland.geo.vectors import fields, read_polygons, said_fields
 from cropland.language import _
 
 __all__ = ["PRESETS", "LabelOptions", "Preset", "read_labels"]
@@ -21,8 +21,9 @@ VALUES = {"cropland": CROPLAND, "other": OTHER, "known": OTHER, "unknown": UNKNO
 
 
 class Preset(NamedTuple):
-    """A survey's own codes as SQL: which polygons are cropland, and of which it is known whether they are."""
+    """A survey's own codes: their field, and as SQL which polygons are cropland and which are known to be it or not."""
 
+    field: str
     cropland: str
     known: str
 
@@ -30,7 +31,7 @@ class Preset(NamedTuple):
 PRESETS = {
     # China's third national land survey, GB/T 21010-2017: 0101 paddy, 0102 irrigated, 0103 dry land. Orchards (02),
     # grass (04) and land that could be turned back into cropland (a K behind the code) count as what they are today.
-    "dlbm": Preset("DLBM IN ('0101', '0102', '0103')", known="DLBM IS NOT NULL AND DLBM <> ''")
+    "dlbm": Preset("DLBM", "DLBM IN ('0101', '0102', '0103')", known="DLBM IS NOT NULL AND DLBM <> ''")
 }
 
 
@@ -120,12 +121,12 @@ def _polygons(path: Path, options: LabelOptions, *, shift: bool) -> Labels:
         )
     layers = tuple(
         (value, read_polygons(path, layer=options.layer, where=sql, encoding=options.encoding))
-        for value, sql in _selections(options)
+        for value, sql in _selections(path, options)
     )
     return PolygonLabels(layers, VALUES[options.background], path.name, shift)
 
 
-def _selections(options: LabelOptions) -> list[tuple[int, str | None]]:
+def _selections(path: Path, options: LabelOptions) -> list[tuple[int, str | None]]:
     """Values and the SQL of their polygons; later ones cover earlier ones."""
     selections: list[tuple[int, str | None]] = [(CROPLAND, options.where)]
     if options.preset is not None:
@@ -138,6 +139,17 @@ def _selections(options: LabelOptions) -> list[tuple[int, str | None]]:
                 )
             )
         preset = PRESETS[options.preset]
+        known = fields(path, layer=options.layer, encoding=options.encoding)
+        if preset.field.upper() not in map(str.upper, known):
+            raise LabelError(
+                _(
+                    "--preset {preset} reads the field {field}, and {has}; "
+                    "say with --where which polygons are cropland",
+                    preset=options.preset,
+                    field=preset.field,
+                    has=said_fields(path, known),
+                )
+            )
         selections = [(OTHER, preset.known), (CROPLAND, preset.cropland)]
     return selections + ([(UNKNOWN, options.unknown_where)] if options.unknown_where else [])
 

@@ -80,7 +80,7 @@ def _sentence(pooled: Mapping[str, Any]) -> str:
         (pooled["recall"], _("Of 100 ha of cropland, {} are found.")),
         (pooled["false_alarm"], _("Of 100 ha of other land, {} are called cropland.")),
     ]
-    return " ".join(sentence.format(f"<b>{percent(value)}</b>") for value, sentence in said if value is not None)
+    return "<br>".join(sentence.format(f"<b>{percent(value)}</b>") for value, sentence in said if value is not None)
 
 
 def _cards(pooled: Mapping[str, Any], trivial: Mapping[str, Any]) -> str:

@@ -95,11 +95,10 @@ def _by_label(found: Sequence[Source], sensor: Sensor | None) -> NamedBands | No
     if not any(names):
         return None
     named = NamedBands(_filled(names, found), tuple(found), fitting)
-    if sensor or not fitting or all(label in named.names for label in labels):
+    if sensor or not fitting or all(_word(label) == name for label, name in zip(labels, named.names, strict=True)):
         return named
-    return replace(
-        named, notes=(said("Band names read as those of {fitting}.", fitting=" or ".join(t.title for t in fitting)),)
-    )
+    titles = " / ".join(each.title for each in fitting)
+    return replace(named, notes=(said("Band names read as those of {fitting}.", fitting=titles),))
 
 
 def _distinguishing(labels: Sequence[str]) -> list[str]:
@@ -180,7 +179,7 @@ def _distinct(named: NamedBands) -> NamedBands:
     for name in named.names:
         places = [str(i) for i, other in enumerate(named.names, start=1) if other == name]
         if len(places) > 1:
-            which = " and ".join(places)
+            which = ", ".join(places)
             raise BandError(
                 _(
                     "bands {which} are all called {name}; choose with --bands {name}={places},...",

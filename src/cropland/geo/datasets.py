@@ -65,6 +65,8 @@ def _key(path: Path) -> tuple[object, ...]:
     """A file that was replaced is another file."""
     try:
         state = path.stat()
+    except FileNotFoundError as error:
+        raise SceneError(_("{path} is not there; give the path of an image", path=path)) from error
     except OSError as error:
         raise SceneError(
             _("{path} cannot be read: {strerror}; give the path of an image", path=path, strerror=error.strerror)

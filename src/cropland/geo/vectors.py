@@ -17,7 +17,7 @@ from cropland.errors import GridError, LabelError
 from cropland.geo.crs import check_frames, user_crs
 from cropland.language import _
 
-__all__ = ["read_polygons", "to_grid_crs"]
+__all__ = ["fields", "read_polygons", "said_fields", "to_grid_crs"]
 
 SHOWN = 20  # values of a field that a message lists
 
@@ -67,6 +67,19 @@ def read_polygons(
     return polygons
 
 
+def fields(path: str | PathLike[str], *, layer: str | None = None, encoding: str | None = None) -> list[str]:
+    """The names of the attributes of a layer. Raises `LabelError` if there is no such file or layer."""
+    path = Path(path)
+    return _fields(path, _layer(path, layer), encoding)
+
+
+def said_fields(path: Path, known: Sequence[str]) -> str:
+    """The part of a message that names them."""
+    if known:
+        return _("{name} has the fields {fields}", name=path.name, fields=", ".join(known))
+    return _("{name} has no fields", name=path.name)
+
+
 def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, shift: bool = False) -> GeoDataFrame:
     """The polygons in the CRS of a grid. CGCS2000 is taken as the WGS 84 frame that it is.
 
@@ -110,15 +123,13 @@ def _layer(path: Path, layer: str | None) -> str:
 
 
 def _read(path: Path, layer: str, *, where: str | None, encoding: str | None) -> GeoDataFrame:
-    fields = _fields(path, layer, encoding)
+    known = _fields(path, layer, encoding)
     try:
-        return pyogrio.read_dataframe(path, layer=layer, where=where and _quoted(where, fields), encoding=encoding)
+        return pyogrio.read_dataframe(path, layer=layer, where=where and _quoted(where, known), encoding=encoding)
     except (DataSourceError, DataLayerError, FieldError, ValueError) as error:
         if where and not isinstance(error, UnicodeError):
-            has = _("{name} has the fields {fields}", name=path.name, fields=", ".join(fields))
-            raise LabelError(
-                _("--where {where!r} is no condition ({line}); {has}", where=where, line=_line(error), has=has)
-            ) from error
+            has = said_fields(path, known)
+            raise LabelError(_("--where {where!r} is no condition in SQL; {has}", where=where, has=has)) from error
         raise LabelError(
             _("{name} cannot be read ({line}); try --encoding GBK", name=path.name, line=_line(error))
         ) from error

@@ -71,7 +71,8 @@ def command(
     shift
         Accept a datum shift that is only roughly known.
     statistics
-        The map.json of an earlier map whose stretch is used again, so that a crop maps as its scene.
+        The map.json of an earlier map whose stretch is used again, so that a crop maps as its scene, but for a
+        rim along the cut.
     threshold
         Probability from which a pixel is cropland, 0..1; the model's if not given.
     min_area_m2

@@ -55,10 +55,11 @@ def cut_tiles(shape: tuple[int, int], model: Model, *, size: int | None = None) 
 
     Raises `ModelError` for a model that looks at the whole image and a grid that does not fit.
     """
-    if size is None and shape[0] * shape[1] <= AT_ONCE:
+    fits = shape[0] * shape[1] <= AT_ONCE
+    if size is None and fits:
         size = max(shape)
     if model.radius is None:
-        if size is None or size < max(shape):
+        if not fits and (size or 0) < max(shape):
             raise ModelError(
                 _(
                     "{name} looks at the whole image, which has {shape} x {shape2} working pixels, and "
@@ -70,7 +71,7 @@ def cut_tiles(shape: tuple[int, int], model: Model, *, size: int | None = None) 
                     at_once=AT_ONCE,
                 )
             )
-        return tiles(shape, size=size, halo=0, stride=1)
+        return tiles(shape, size=max(shape), halo=0, stride=1)
     core = size or max(LEAST_CORE, isqrt(AT_ONCE) - 2 * model.radius)
     return tiles(shape, size=core, halo=model.radius, stride=model.stride)
 

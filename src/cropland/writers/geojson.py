@@ -23,4 +23,6 @@ def write_geojson(frame: GeoDataFrame, out: Path) -> None:
             _("GeoJSON is in longitude and latitude, and these parcels have no CRS; write .gpkg or .parquet")
         )
     with replacing(out) as hidden:
-        pyogrio.write_dataframe(frame, hidden, driver="GeoJSON", RFC7946="YES", COORDINATE_PRECISION="7")
+        pyogrio.write_dataframe(
+            frame, hidden, layer=out.stem, driver="GeoJSON", RFC7946="YES", COORDINATE_PRECISION="7"
+        )
