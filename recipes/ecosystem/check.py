@@ -19,7 +19,16 @@ RUNS = ROOT / "runs" / "ecosystem"
 MAP = RUNS / "地图" / "样例"  # a name that not every program expects
 SAMPLE = ROOT / "src" / "cropland" / "sample"
 TILE, FIELDS = SAMPLE / "naip_minnesota.tif", SAMPLE / "naip_minnesota_fields.geojson"
-FILES = ("duckdb", "onnx", "onnxruntime", "onnxscript", "pystac", "rio-cogeo")
+FILES = (
+    "duckdb==1.5.5",  # the newest whose spatial extension is a package
+    "duckdb-extension-spatial==1.5.5",
+    "duckdb-extensions==1.5.5",
+    "onnx==1.23.2",
+    "onnxruntime==1.32.0",
+    "onnxscript",
+    "pystac[validation]==1.15.2",
+    "rio-cogeo==7.0.4",
+)
 NETWORKS = ("torchvision==0.28.0", "timm==1.0.31", "segmentation-models-pytorch==0.6.0")
 OTHERS = ("huggingface_hub", "pillow", "pyyaml", "tqdm")  # what these need besides torch
 RECIPES = {

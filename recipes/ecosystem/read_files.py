@@ -7,12 +7,21 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+SIZES = (160, 192), (224, 128), (95, 70), (161, 333)  # the first is that of the export
 Told = tuple[str, str, bool | None]  # with what, what was seen, whether it is right; None: not tried
 
 
 def main(folder: Path) -> None:
     """Every check, one after the other; one that fails does not keep the others."""
-    for check in (geopandas_reads, duckdb_reads, duckdb_spatial, cogs_are_valid, onnx_agrees, stac_is_valid):
+    for check in (
+        geopandas_reads,
+        duckdb_reads,
+        duckdb_spatial,
+        gdal_reads,
+        cogs_are_valid,
+        onnx_agrees,
+        stac_is_valid,
+    ):
         try:
             program, seen, right = check(folder)
         except Exception as error:  # noqa: BLE001  # somebody else's program may fail in any way
@@ -51,14 +60,27 @@ def duckdb_reads(folder: Path) -> Told:
 def duckdb_spatial(folder: Path) -> Told:
     """parcels.parquet in DuckDB's spatial extension: areas of polygons"""
     import duckdb
+    import geopandas
+    from duckdb_extensions import import_extension
 
+    import_extension("spatial")
     connection = duckdb.connect()
-    try:
-        connection.execute("install spatial; load spatial")
-    except duckdb.IOException:
-        return f"duckdb {version('duckdb')}", "the extension could not be fetched", None
+    connection.execute("load spatial")
     ((area,),) = connection.execute(f"select sum(st_area(geometry)) from '{folder / 'parcels.parquet'}'").fetchall()
-    return f"duckdb {version('duckdb')}", f"{area:g} square degrees", area > 0
+    known = geopandas.read_file(folder / "parcels.gpkg").geometry
+    share = area / known.to_crs(geopandas.read_parquet(folder / "parcels.parquet").crs).area.sum()
+    return f"duckdb {version('duckdb')}", f"{share:.6f} of the area in parcels.gpkg", abs(share - 1) < 1e-6
+
+
+def gdal_reads(folder: Path) -> Told:
+    """parcels.parquet in GDAL: parcels"""
+    import pyogrio
+
+    program = "GDAL {}.{}.{}".format(*pyogrio.__gdal_version__)
+    if "Parquet" not in pyogrio.list_drivers():
+        return program, "this GDAL was built without its Parquet driver", None
+    count = pyogrio.read_info(folder / "parcels.parquet")["features"]
+    return program, f"{count} parcels", count == pyogrio.read_info(folder / "parcels.gpkg")["features"]
 
 
 def cogs_are_valid(folder: Path) -> Told:
@@ -72,7 +94,7 @@ def cogs_are_valid(folder: Path) -> Told:
 
 
 def onnx_agrees(folder: Path) -> Told:
-    """the network that ships, exported to ONNX, in onnxruntime: largest difference of a logit at two sizes"""
+    """the network that ships, exported to ONNX, in onnxruntime: largest difference of a logit at four sizes"""
     import onnxruntime
     import torch
 
@@ -82,11 +104,11 @@ def onnx_agrees(folder: Path) -> Told:
     sizes = {2: torch.export.Dim("height", min=64), 3: torch.export.Dim("width", min=64)}
     with TemporaryDirectory() as place:
         path = Path(place) / "network.onnx"
-        example = (torch.zeros(1, 3, 160, 192),)
+        example = (torch.zeros(1, 3, *SIZES[0]),)
         program = torch.onnx.export(network, example, dynamo=True, dynamic_shapes=(sizes,), verbose=False)
         program.save(path)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        worst = max(_difference(network, session, size) for size in ((160, 192), (224, 128)))
+        worst = max(_difference(network, session, size) for size in SIZES)
     return f"onnxruntime {version('onnxruntime')}, onnx {version('onnx')}", f"{worst:.1e}", worst < 1e-3
 
 
@@ -100,8 +122,9 @@ def _difference(network: Callable, session: object, size: tuple[int, int]) -> fl
 
 
 def stac_is_valid(folder: Path) -> Told:
-    """the STAC item of the model that ships, read by pystac: id, extension, asset"""
+    """the STAC item of the model that ships, read by pystac, against the core schema that it carries"""
     import pystac
+    from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
     from cropland.model import Model, default_model
     from cropland.writers.stac import write_model_item
@@ -110,6 +133,7 @@ def stac_is_valid(folder: Path) -> Told:
         path = Path(place) / "model.json"
         write_model_item(Model.load(default_model()).header(), default_model(), path)
         item = pystac.Item.from_file(str(path))
+    JsonSchemaSTACValidator().validate_core(item.to_dict(), pystac.STACObjectType.ITEM, pystac.get_stac_version())
     right = bool(item.assets) and any("mlm" in each or "ml-model" in each for each in item.stac_extensions)
     return f"pystac {version('pystac')}", f"{item.id}, assets {', '.join(item.assets)}", right
 
