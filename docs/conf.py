@@ -18,6 +18,7 @@ myst_heading_anchors = 3
 
 html_theme = "furo"
 html_title = "cropland"
+html_show_copyright = False  # the licence is in the README
 html_extra_path = ["lab"]  # report.html as it is
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # nothing is fetched when a page is read
 suppress_warnings = ["mystnb.unknown_mime_type"]

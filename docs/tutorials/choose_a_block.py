@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from IPython.display import Markdown, display
 
 from cropland.catalog import find, names
 from cropland.lab.measure import interleave, ratio
@@ -58,9 +57,9 @@ def build(name):
 
 # %%
 counted = {name: anatomy(build(name), 3) for name in candidates}
-rows = ["| block | parameters | multiply-adds per pixel | radius in pixels |", "|---|---|---|---|"]
-rows += [f"| {name} | {its.parameters:,} | {its.multiply_adds:,.0f} | {its.radius} |" for name, its in counted.items()]
-display(Markdown("\n".join(rows)))
+print("            parameters   multiply-adds per pixel   radius in pixels")
+for name, its in counted.items():
+    print(f"{name:10} {its.parameters:11,} {its.multiply_adds:25,.0f} {its.radius:18}")
 
 # %% [markdown]
 # ## Use the clock

@@ -127,7 +127,10 @@ def test_labels_without_a_crs_are_refused(scene, tmp_path):
         ({"labels": "fields", "background": "known", "classes": "1=1"}, "--classes says nothing"),
         ({"labels": "fields", "background": "known", "preset": "dlbm", "where": "a=1"}, "--where says nothing"),
         ({"labels": "fields", "background": "known", "preset": "clc"}, "there is dlbm"),
-        ({"labels": "fields", "background": "known", "where": "a ="}, "is no condition in SQL; .* has the fields crop, DLBM"),
+        (
+            {"labels": "fields", "background": "known", "where": "a ="},
+            "is no condition in SQL; .* has the fields crop, DLBM",
+        ),
         ({"labels": "scene", "background": "known", "layer": "x"}, "--layer, --background says nothing"),
         ({"labels": "missing.gpkg"}, "is not there"),
         ({"labels": "text", "background": "known"}, "not a vector file"),

@@ -65,7 +65,7 @@ def test_one_language_at_a_time(page: Page):
     assert not page.get_by_text("实验室").is_visible()
     page.get_by_role("button", name="中文").click()
     assert page.get_by_role("heading", name="实验室").is_visible()
-    assert page.get_by_text("影像由 256 缩小到 128 像素").is_visible()
+    assert page.get_by_text("影像由 256 缩小到 128 像元").is_visible()
     assert page.locator(".en:visible").count() == 0
 
 
