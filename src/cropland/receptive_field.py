@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
 
-import torch
 from torch import nn
 from torch.fx import Graph, Node
 
+from cropland.exported import exported
 from cropland.language import said
 from cropland.row_rules import Reading, Rule, UnboundedError, read
 
@@ -73,37 +72,8 @@ def field(network: nn.Module, bands: int) -> Field:
 
 
 def _chains(network: nn.Module, bands: int, size: tuple[int, int]) -> list[_Chain]:
-    graph = _graph(network, bands, size)
+    graph = exported(network, bands, size).graph
     return [_chain(graph, spatial, size[spatial]) for spatial in (0, 1)]
-
-
-def _graph(network: nn.Module, bands: int, size: tuple[int, int]) -> Graph:
-    like = next(network.parameters(), torch.zeros(()))
-    image = torch.zeros((1, bands, *size), dtype=like.dtype, device=like.device)
-    logging.getLogger("torch._subclasses.fake_tensor").disabled = True  # it prints the error that is caught here
-    try:
-        program = torch.export.export(network, (image,))
-        if _writes_to_a_view(program.graph):
-            program = program.run_decompositions({})
-        graph: Graph = program.graph
-        return graph
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        cause = str(error).strip().splitlines() or [type(error).__name__]
-        at = f"{size[0]} x {size[1]}"
-        raise UnboundedError(
-            said("the network cannot be exported at {size}: {error}", size=at, error=cause[0])
-        ) from error
-
-
-def _writes_to_a_view(graph: Graph) -> bool:
-    """Whether `x[:, :2] += y` or the like occurs, where the graph does not show that x changes too.
-
-    Without decompositions, `run_decompositions` turns it into ordinary operations, at the price of a second export.
-    """
-    schemas = {node: getattr(node.target, "_schema", None) for node in graph.nodes}
-    written = (node.args[0] for node, schema in schemas.items() if schema is not None and schema.is_mutable)
-    sources = (schemas.get(node) for node in written if isinstance(node, Node))
-    return any(any(returned.alias_info for returned in schema.returns) for schema in sources if schema is not None)
 
 
 def _chain(graph: Graph, spatial: int, length: int) -> _Chain:

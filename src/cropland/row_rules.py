@@ -102,8 +102,8 @@ def read(node: Node, axes: Mapping[Node, int], *, spatial: int) -> Reading:
 
 
 def shape(node: Node) -> tuple[int, ...]:
-    """The shape of a node's value."""
-    return tuple(getattr(node.meta["val"], "shape", ()))
+    """The shape of a node's value; of an image of any size, that of the one which was exported."""
+    return tuple(n if isinstance(n, int) else int(n.node.hint) for n in getattr(node.meta["val"], "shape", ()))
 
 
 class _Call:
@@ -182,17 +182,17 @@ def _upsample(call: _Call) -> Reading:
         values = {"name": call.name, "before": before, "after": after}
         raise UnboundedError(said("{name} stretches with the size of the image ({before} to {after} pixels)", **values))
     stride = 1 / Fraction(factor).limit_denominator(1024) if factor else Fraction(before, after)
-    if "bilinear" in call.name:
-        return call.by(Interpolation(stride, (stride - 1) / 2, linear=True))
-    return call.by(Interpolation(stride, stride / 2 if "exact" in call.name else Fraction(0), linear=False))
+    linear = "bilinear" in call.name
+    shift = (stride - 1) / 2 if linear else stride / 2 if "exact" in call.name else Fraction(0)
+    return call.by(Interpolation(stride, shift, linear))
 
 
 def _pad(call: _Call) -> Reading:
     from_last = 2 * (len(call.shape) - 1 - call.axis)  # pads are listed from the last axis
     before, after = [*call["pad"], 0, 0, 0, 0][from_last : from_last + 2]
     beyond = call["mode"] or "constant"
-    if beyond == "circular" and (before or after):
-        return _whole(call)
+    if beyond == "circular" or not (before or after):
+        return _whole(call) if before or after else call.by(SAME)
     return call.by(Window(before=before, beyond=f"{call['value'] or 0:g}" if beyond == "constant" else beyond))
 
 
