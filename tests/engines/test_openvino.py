@@ -6,14 +6,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cropland.code import forget_changed
-from cropland.engines import cache_folder
+from cropland.engines import NoSlideError, cache_folder
 from cropland.engines.openvino import open_engine
 from cropland.errors import ModelError
 from cropland.model import Model
+from cropland.streaming.on_openvino import Converted, OpenVINOSlide
+from cropland.streaming.plan import plan
+from cropland.streaming.slide import Slide, slide_down
 from small_model import save_model
 
 
@@ -28,7 +34,7 @@ def warm(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CROPLAND_CACHE", str(folder))
-        open_engine(model)
+        open_engine(model).slide(64)
     return folder
 
 
@@ -58,11 +64,56 @@ def test_results_are_not_overwritten_by_the_next(model: Model) -> None:
     np.testing.assert_array_equal(first, kept)
 
 
+def slid(slide: Slide, image: np.ndarray) -> np.ndarray:
+    bands = np.split(image, range(slide.band, image.shape[2], slide.band), axis=2)
+    return np.concatenate(list(slide_down(slide, bands, image.shape[2])), axis=2)
+
+
+@pytest.mark.parametrize("size", [(1, 64), (129, 37), (700, 50)])
+def test_sliding_gives_the_logits_of_torch(model: Model, size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).random((1, 3, *size), np.float32)
+    with torch.no_grad():
+        expected = model.network()(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(slid(open_engine(model, precision="f32").slide(size[1]), image), expected, atol=1e-5)
+
+
+def test_two_slides_do_not_share_rows(model: Model) -> None:
+    engine = open_engine(model, precision="f32")
+    image = np.random.default_rng(0).random((1, 3, 300, 40), np.float32)
+    one, other = engine.slide(40), engine.slide(40)
+    other(image[:, :, : other.band], one.schedule.masks(0, other.band, 300))
+    np.testing.assert_array_equal(slid(one, image), slid(engine.slide(40), image))
+
+
+def test_a_network_that_looks_at_the_whole_image_cannot_slide(tmp_path: Path) -> None:
+    options = {"width": 4, "norm": "group_norm", "encoder_options": {"width": 4, "depth": 2}}
+    engine = open_engine(save_model(tmp_path / "m.safetensors", options=options))
+    with pytest.raises(NoSlideError) as caught:
+        engine.slide(64)
+    assert "group_norm looks at the whole image" in caught.value.reason
+
+
+def test_max_pooling_sees_minus_infinity_above_the_first_row(tmp_path: Path) -> None:
+    """What is kept before the first step is not zero there; all values are negative."""
+
+    class Most(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.max_pool2d(x[:, :1], 3, 1, 1)
+
+    core, settings = openvino.Core(), {"INFERENCE_PRECISION_HINT": "f32"}
+    step = Converted.of(plan(Most().eval(), 3), 3)
+    image = -1 - np.random.default_rng(0).random((1, 3, 10, 9), np.float32)
+    slide = OpenVINOSlide(core, step, bands=3, width=9, settings=settings)
+    np.testing.assert_array_equal(slid(slide, image), Most()(torch.from_numpy(image)).numpy())
+
+
 def run_warm(model: Model) -> str:
     code = (
         "import sys, numpy; from pathlib import Path; from cropland.model import Model;"
         "from cropland.engines.openvino import open_engine;"
         f"engine = open_engine(Model.load(Path({str(model.path)!r})));"
+        "slide = engine.slide(64);"
+        "slide(numpy.zeros((1, 3, slide.band, 64), numpy.float32), slide.schedule.masks(0, slide.band, 70));"
         "print(engine(numpy.zeros((1, 3, 70, 64), numpy.float32)).shape, 'torch' in sys.modules,"
         "'openvino_telemetry' in sys.modules and sys.modules['openvino_telemetry'])"
     )
@@ -75,18 +126,30 @@ def test_a_warm_cache_runs_without_torch_and_talks_to_nobody(model: Model) -> No
 
 
 def test_a_damaged_cache_is_made_again(model: Model, cache: Path) -> None:
-    (weights,) = cache.rglob("*.xml")
-    weights.write_text("<net", encoding="utf-8")
-    assert open_engine(model)(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 1, 64, 64)
+    for graph in cache.rglob("*.xml"):
+        graph.write_text("<net", encoding="utf-8")
+    engine = open_engine(model)
+    assert engine(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 1, 64, 64)
+    engine.slide(64)
     assert run_warm(model).endswith("False None")
 
 
 def test_a_truncated_cache_is_made_again(model: Model, cache: Path) -> None:
     image = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
     expected = open_engine(model, precision="f32")(image)
-    (weights,) = cache.rglob("*.bin")
-    weights.write_bytes(weights.read_bytes()[:100])
-    np.testing.assert_array_equal(open_engine(model, precision="f32")(image), expected)
+    for weights in cache.rglob("*.bin"):
+        weights.write_bytes(weights.read_bytes()[:100])
+    engine = open_engine(model, precision="f32")
+    np.testing.assert_array_equal(engine(image), expected)
+    np.testing.assert_allclose(slid(engine.slide(64), image), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"stride": 4}'])
+def test_a_schedule_that_is_damaged_is_made_again(model: Model, cache: Path, text: str) -> None:
+    (schedule,) = cache.rglob("schedule.json")
+    schedule.write_text(text, encoding="utf-8")
+    open_engine(model).slide(64)
+    assert '"blocks"' in schedule.read_text(encoding="utf-8")
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
@@ -130,7 +193,7 @@ def test_a_network_of_the_users_own_is_not_cached(tmp_path: Path, cache: Path) -
     forget_changed()
     after = open_engine(changed)(np.zeros((1, 3, 64, 64), np.float32))
     np.testing.assert_allclose(after, before + 1, rtol=1e-5)
-    assert len(list(cache.rglob("*.xml"))) == 1  # the other model's
+    assert len(list(cache.rglob("*.xml"))) == 3  # the other model's: the network, and a step in two forms
 
 
 def test_the_cache_lies_where_the_platform_keeps_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from cropland.cli import main
+from cropland.engines import NoSlideError
 from cropland.engines.openvino import open_engine as open_openvino
 from cropland.engines.torch import open_engine as open_torch
 from cropland.errors import InputError, ModelError, OutputError
 from cropland.geo.scene import open_scene
 from cropland.geo.tiles import Window
-from cropland.mapping import working
+from cropland.language import said
+from cropland.mapping import map_scene as map_scene_module
+from cropland.mapping import sliding, working
 from cropland.mapping.map_scene import MapOptions, map_scene
 from cropland.mapping.radiometry import choose_statistics
 from cropland.mapping.working import Plane, cut_tiles
@@ -96,6 +99,47 @@ def test_tiles_leave_no_trace_in_the_products(scene_path: Path, model: Model, ma
     ):
         difference = np.abs(one.read(1).astype(int) - other.read(1))
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
+
+
+def test_a_network_that_slides_leaves_no_trace_either(
+    scene_path: Path, model: Model, mapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one strip, and in strips with their field at either side."""
+    monkeypatch.setattr(map_scene_module, "SMALL", 0)
+    engine, probabilities = open_openvino(model, precision="f32"), []
+    for widest in (8192, 96):
+        monkeypatch.setattr(sliding, "WIDEST", widest)
+        out = tmp_path / str(widest)
+        assert not map_scene(open_scene(scene_path), model, out, engine=engine).notes
+        with rasterio.open(out / "probability.tif") as file:
+            probabilities.append(file.read(1))
+    with rasterio.open(mapped / "probability.tif") as file:
+        whole = file.read(1)
+    assert len(sliding.cut_strips(whole.shape, model)) > 1
+    for found in probabilities:
+        np.testing.assert_array_equal(found == 255, whole == 255)
+        difference = np.abs(found.astype(int) - whole)
+        assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
+
+
+def test_a_network_that_cannot_slide_is_mapped_in_tiles_and_it_is_said(
+    scene_path: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(map_scene_module, "SMALL", 0)
+    engine = open_openvino(model, precision="f32")
+
+    def refuse(_width: int) -> None:
+        raise NoSlideError(said("pad mirrors the edge"))
+
+    monkeypatch.setattr(engine, "slide", refuse)
+    result = map_scene(open_scene(scene_path), model, tmp_path / "out", engine=engine)
+    assert result.notes == ("Mapped in overlapping tiles, since the network cannot slide: pad mirrors the edge.",)
+    assert (
+        map_scene(
+            open_scene(scene_path), model, tmp_path / "asked", engine=engine, options=MapOptions(tiles=True)
+        ).notes
+        == ()
+    )
 
 
 def test_no_data_in_is_no_data_out(scene_path: Path, mapped: Path) -> None:

@@ -13,9 +13,9 @@ from cropland.streaming.plan import Step, plan
 
 
 def slide(step: Step, image: Tensor, band: int) -> Tensor:
-    """Band by band; what is kept at first, and the rows after the last, hold nonsense."""
+    """Band by band; the rows after the last hold nonsense."""
     schedule, (height, width) = step.schedule, image.shape[2:]
-    kept = [torch.full(shape, torch.nan, dtype=image.dtype) for shape in schedule.shapes(width)]
+    kept = [torch.from_numpy(each).to(image.dtype) for each in schedule.first(width)]
     steps = schedule.steps(height, band)
     image = F.pad(image, (0, 0, 0, steps * band - height), value=1e6)
     out = []
@@ -24,9 +24,7 @@ def slide(step: Step, image: Tensor, band: int) -> Tensor:
             rows, *kept = step.inside(part, *kept)
         else:
             rows, *kept = step.edge(part, *map(torch.from_numpy, schedule.masks(number, band, height)), *kept)
-        first, those = schedule.rows(number, band, height)
-        assert those.start == those.stop or first == sum(each.shape[2] for each in out)
-        out.append(rows[:, :, those])
+        out.append(rows[:, :, schedule.rows(number, band, height)])
     return torch.cat(out, 2)
 
 

@@ -2,32 +2,52 @@
 
 `open_engine(model, threads=None, precision="fastest")` gives a function from a normalised batch
 (batch, band, height, width) of any height and width to its logits (batch, output, height, width), both float32.
+Its `slide(width)` gives one that takes a tall image of that width band by band.
 """
 
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
+from cropland.language import Said
 from cropland.recipe import Recipe
+from cropland.streaming.slide import Slide
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Engine", "Precision", "Trained", "cache_folder", "default_engine"]
+__all__ = ["Engine", "NoSlideError", "Precision", "Trained", "cache_folder", "default_engine"]
 
 # OpenVINO's converter reports its use over the network unless this package is missing; a map is nobody's business.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is how a module is made missing
 
-Engine = Callable[
-    [Float[np.ndarray, "batch band height width"]],
-    Float[np.ndarray, "batch output height width"],
-]
+
+class NoSlideError(Exception):
+    """A network that cannot slide down an image; holds a `Said` that names what stands in the way."""
+
+    @property
+    def reason(self) -> Said:
+        reason: Said = self.args[0]
+        return reason
+
+
+class Engine(Protocol):
+    """A trained network on this machine."""
+
+    def __call__(
+        self, batch: Float[np.ndarray, "batch band height width"], /
+    ) -> Float[np.ndarray, "batch output height width"]:
+        """Logits of whole images."""
+
+    def slide(self, width: int, /) -> Slide:
+        """Start at the top of an image of that width. Raises `NoSlideError`."""
+
+
 # `fastest` is the least precision that the device computes at full speed; `f32` and `f64` are for parity.
 Precision = Literal["fastest", "f32", "f64"]
 

@@ -10,9 +10,9 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import openvino
@@ -20,9 +20,11 @@ from jaxtyping import Float
 
 from cropland import __version__
 from cropland.code.names import is_foreign
-from cropland.engines import Engine, Precision, Trained, cache_folder
+from cropland.engines import Engine, NoSlideError, Precision, Trained, cache_folder
 from cropland.errors import ModelError
-from cropland.language import _
+from cropland.language import _, said
+from cropland.streaming.on_openvino import Converted, OpenVINOSlide
+from cropland.streaming.slide import slide_down
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,6 +34,7 @@ __all__ = ["open_engine"]
 TRACED = (129, 135)  # odd, so that no size passes for a multiple of something
 SMALLEST = 64  # below, maps inside the network may be smaller than a pooling window, which OpenVINO refuses
 PROBES = ((64, 64), (95, 70))
+T = TypeVar("T")
 
 
 def open_engine(model: Trained, *, threads: int | None = None, precision: Precision = "fastest") -> Engine:
@@ -47,45 +50,89 @@ def open_engine(model: Trained, *, threads: int | None = None, precision: Precis
     if precision != "fastest":
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     compiled = core.compile_model(_graph(core, model), "CPU", settings)
+    return _OpenVINOEngine(core, model, compiled, settings, threads)
 
-    @cache
-    def torch_engine() -> Engine:
-        from cropland.engines.torch import open_engine as open_torch
 
-        return open_torch(model, threads=threads, precision="f32")
+class _OpenVINOEngine:
+    def __init__(
+        self,
+        core: openvino.Core,
+        model: Trained,
+        compiled: openvino.CompiledModel,
+        settings: dict[str, Any],
+        threads: int | None,
+    ) -> None:
+        self._core, self._model, self._compiled = core, model, compiled
+        self._settings, self._threads = settings, threads
 
-    def run(batch: Float[np.ndarray, "batch band height width"]) -> Float[np.ndarray, "batch output height width"]:
+    def __call__(
+        self, batch: Float[np.ndarray, "batch band height width"], /
+    ) -> Float[np.ndarray, "batch output height width"]:
         if min(batch.shape[2:]) < SMALLEST:
-            return torch_engine()(batch)
-        logits: np.ndarray = compiled(np.ascontiguousarray(batch, np.float32))[0]
+            return self._torch(batch)
+        logits: np.ndarray = self._compiled(np.ascontiguousarray(batch, np.float32))[0]
         return logits
 
-    return run
+    def slide(self, width: int, /) -> OpenVINOSlide:
+        bands = len(self._model.recipe.bands)
+        return OpenVINOSlide(self._core, self._step, bands=bands, width=width, settings=self._settings)
+
+    @cached_property
+    def _step(self) -> Converted:
+        return _step(self._core, self._model)
+
+    @cached_property
+    def _torch(self) -> Engine:
+        from cropland.engines.torch import open_engine as open_torch
+
+        return open_torch(self._model, threads=self._threads, precision="f32")
 
 
 def _graph(core: openvino.Core, model: Trained) -> openvino.Model:
+    return _cached(
+        model,
+        "network",
+        read=lambda folder: core.read_model(folder / "network.xml"),
+        make=lambda: _convert(model),
+        save=lambda graph, folder: openvino.save_model(graph, folder / "network.xml", compress_to_fp16=False),
+    )
+
+
+def _step(core: openvino.Core, model: Trained) -> Converted:
+    return _cached(
+        model,
+        "step",
+        read=lambda folder: Converted.load(core, folder),
+        make=lambda: _convert_step(core, model),
+        save=lambda step, folder: step.save(folder),
+    )
+
+
+def _cached(
+    model: Trained, what: str, *, read: Callable[[Path], T], make: Callable[[], T], save: Callable[[T, Path], None]
+) -> T:
     # The sources of the user's own network may change under the same weights, so it is never cached.
     if is_foreign(model.recipe.network.name):
-        return _convert(model)
-    folder = cache_folder() / "openvino" / _key(model)
+        return make()
+    folder = cache_folder() / "openvino" / f"{_key(model)}-{what}"
     try:
-        return core.read_model(folder / "network.xml")
-    except RuntimeError:  # not there, or damaged
-        graph = _convert(model)
-    _keep(graph, folder)
-    return graph
+        return read(folder)
+    except (RuntimeError, OSError, ValueError, KeyError, TypeError):  # not there, or damaged
+        made = make()
+    _keep(lambda hidden: save(made, hidden), folder)
+    return made
 
 
 def _key(model: Trained) -> str:
     return hashlib.sha256(f"{model.digest} {openvino.__version__} {__version__}".encode()).hexdigest()[:32]
 
 
-def _keep(graph: openvino.Model, folder: Path) -> None:
-    """Put a converted network into the cache in one step; a cache that cannot be written is done without."""
+def _keep(save: Callable[[Path], None], folder: Path) -> None:
+    """Put what was converted into the cache in one step; a cache that cannot be written is done without."""
     hidden = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         hidden.mkdir(parents=True, exist_ok=True)
-        openvino.save_model(graph, hidden / "network.xml", compress_to_fp16=False)
+        save(hidden)
         shutil.rmtree(folder, ignore_errors=True)
         hidden.rename(folder)
     except (OSError, RuntimeError):
@@ -120,6 +167,34 @@ def _exported(network: nn.Module, bands: int) -> openvino.Model:
         return openvino.convert_model(exported)
 
 
+def _convert_step(core: openvino.Core, model: Trained) -> Converted:
+    from cropland.row_rules import UnboundedError
+    from cropland.streaming.plan import plan
+
+    network, bands = model.network(), len(model.recipe.bands)
+    try:
+        step = Converted.of(plan(network, bands), bands)
+    except UnboundedError as error:
+        raise NoSlideError(error.args[0]) from error
+    if not _slides_alike(core, network, step, bands):
+        raise NoSlideError(said("OpenVINO computes a step otherwise than torch does"))
+    return step
+
+
+def _slides_alike(core: openvino.Core, network: nn.Module, step: Converted, bands: int) -> bool:
+    """Whether a tall image gives the same band by band, with steps at both edges and inside."""
+    import torch
+
+    slide = OpenVINOSlide(core, step, bands=bands, width=PROBES[1][1], settings={"INFERENCE_PRECISION_HINT": "f32"})
+    height = 2 * (step.schedule.delay + slide.band) + 1
+    image = torch.rand((1, bands, height, PROBES[1][1]), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = network(image).numpy()
+    parts = np.split(image.numpy(), range(slide.band, height, slide.band), axis=2)
+    came = np.concatenate(list(slide_down(slide, parts, height)), axis=2)
+    return _alike(came, expected)
+
+
 def _agree(network: nn.Module, graph: openvino.Model, shape: tuple[int, ...]) -> bool:
     import torch
 
@@ -128,4 +203,8 @@ def _agree(network: nn.Module, graph: openvino.Model, shape: tuple[int, ...]) ->
         expected = network(image).numpy()
     core = openvino.Core()
     came = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(image.numpy())[0]
+    return _alike(came, expected)
+
+
+def _alike(came: np.ndarray, expected: np.ndarray) -> bool:
     return came.shape == expected.shape and bool(np.abs(came - expected).max() <= 1e-3 * (1 + np.abs(expected).max()))

@@ -1,10 +1,16 @@
 """PyTorch: the default where CUDA is, and the reference for the others."""
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import nn
 
-from cropland.engines import Engine, Precision, Trained
+from cropland.engines import Engine, NoSlideError, Precision, Trained
+from cropland.row_rules import UnboundedError
+from cropland.streaming.on_torch import TorchSlide
+from cropland.streaming.plan import Step, plan
 
 __all__ = ["open_engine"]
 
@@ -21,12 +27,34 @@ def open_engine(model: Trained, *, threads: int | None = None, precision: Precis
     network = model.network().to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     is_half = precision == "fastest" and device.type == "cuda"
 
+    return _TorchEngine(network, device, dtype, is_half=is_half, bands=len(model.recipe.bands))
+
+
+class _TorchEngine:
+    def __init__(
+        self, network: nn.Module, device: torch.device, dtype: torch.dtype, *, is_half: bool, bands: int
+    ) -> None:
+        self._network, self._device, self._dtype = network, device, dtype
+        self._is_half, self._bands = is_half, bands
+
     @torch.inference_mode()
-    def run(batch: Float[np.ndarray, "batch band height width"]) -> Float[np.ndarray, "batch output height width"]:
-        image = torch.from_numpy(batch).to(device, dtype, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.float16, enabled=is_half):
-            logits = network(image)
-        result: np.ndarray = logits.to(dtype).cpu().numpy()
+    def __call__(
+        self, batch: Float[np.ndarray, "batch band height width"], /
+    ) -> Float[np.ndarray, "batch output height width"]:
+        image = torch.from_numpy(batch).to(self._device, self._dtype, memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, torch.float16, enabled=self._is_half):
+            logits = self._network(image)
+        result: np.ndarray = logits.to(self._dtype).cpu().numpy()
         return result
 
-    return run
+    def slide(self, width: int, /) -> TorchSlide:
+        return TorchSlide(
+            self._step, width=width, device=self._device, dtype=torch.float16 if self._is_half else self._dtype
+        )
+
+    @cached_property
+    def _step(self) -> Step:
+        try:
+            return plan(self._network, self._bands)
+        except UnboundedError as error:
+            raise NoSlideError(error.args[0]) from error

@@ -28,6 +28,7 @@ from cropland.mapping.place import check_room, whole_folder
 from cropland.mapping.progress import progress_bar
 from cropland.mapping.radiometry import choose_statistics
 from cropland.mapping.record import record
+from cropland.mapping.sliding import slide_or_tile
 from cropland.mapping.working import Plane, cut_tiles, fill_plane
 from cropland.model import Model, WorkingPixel
 from cropland.writers.cog import write_cog
@@ -37,6 +38,7 @@ from cropland.writers.qgis import write_qgis
 
 __all__ = ["MapOptions", "MapResult", "map_scene"]
 
+SMALL = 2**20  # pixels; a scene up to that is computed at once: to slide, the field must fill and empty
 SAME_PIXEL = 0.02  # a working pixel this near to the scene's is taken as the scene's: nothing is resampled
 
 
@@ -48,7 +50,8 @@ class MapOptions:
     threshold: float | None = None
     min_area_m2: float | None = None
     out_pixel_m: float | None = None
-    tile: int | None = None  # working pixels; for tests, since a size is computed
+    tiles: bool = False  # overlapping tiles even where the network could slide
+    tile: int | None = None  # their size in working pixels, which is computed if not given
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def map_scene(
     check_room(out, plan.pixels + prod(map(int, scene.working_grid(plan.out_ratio).shape)))
     with whole_folder(out, overwrite=overwrite) as folder:
         flat = folder / ".flat.tif"
-        _write_probability(scene, model, plan, flat, engine=engine, statistics=statistics)
+        way = _write_probability(scene, model, plan, flat, engine=engine, statistics=statistics)
         computed = time.monotonic() - began
         write_cog(flat, folder / "probability.tif", overviews="average")
         mask = folder / "mask.tif"
@@ -120,7 +123,7 @@ def map_scene(
         seconds = time.monotonic() - began
         outcome = {"area_ha": area_ha, "known_ha": known_ha, "parcels": len(found)}
         timings = {"seconds": round(seconds, 3), "seconds_network": round(computed, 3)}
-        notes = (*scene.notes, *plan.notes)
+        notes = (*scene.notes, *plan.notes, *way)
         found_said = {**outcome, **timings}
         said = record(scene, model, statistics=statistics, options=plan.said, found=found_said, notes=notes)
         (folder / "map.json").write_text(json.dumps(said, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -134,16 +137,11 @@ class _Plan:
     pixel: WorkingPixel
     ratio: float
     out_ratio: float
-    tiles: tuple[Tile, ...]
+    shape: tuple[int, int]  # of the working grid
+    tiles: tuple[Tile, ...]  # none where the network slides
     threshold: float
     min_area_m2: float
     notes: tuple[str, ...]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the working grid."""
-        last = self.tiles[-1].core
-        return last.row + last.height, last.col + last.width
 
     @property
     def pixels(self) -> int:
@@ -161,12 +159,14 @@ def _plan(scene: Scene, model: Model, options: MapOptions) -> _Plan:
     ratio = pixel.pixel_m / scene.pixel_m
     ratio = 1.0 if abs(ratio - 1) < SAME_PIXEL else ratio
     out_ratio = 1.0 if options.out_pixel_m is None else options.out_pixel_m / scene.pixel_m
-    height, width = scene.working_grid(ratio).shape
+    height, width = map(int, scene.working_grid(ratio).shape)
+    in_tiles = options.tiles or options.tile or height * width <= SMALL
     return _Plan(
         pixel,
         ratio,
         out_ratio,
-        tuple(cut_tiles((int(height), int(width)), model, size=options.tile)),
+        (height, width),
+        tuple(cut_tiles((height, width), model, size=options.tile)) if in_tiles else (),
         pixel.threshold if options.threshold is None else options.threshold,
         default_min_area_m2(scene.pixel_m) if options.min_area_m2 is None else options.min_area_m2,
         _pixel_note(scene, pixel, ratio),
@@ -175,12 +175,16 @@ def _plan(scene: Scene, model: Model, options: MapOptions) -> _Plan:
 
 def _write_probability(
     scene: Scene, model: Model, plan: _Plan, out: Path, *, engine: Engine, statistics: Statistics
-) -> None:
+) -> tuple[str, ...]:
+    """Compute it; notes on how."""
     plane = Plane(out.with_suffix(".working"), plan.shape)
     with progress_bar(scene.name, total=plan.pixels) as advance:
-        fill_plane(plane, scene, plan.tiles, engine=engine, statistics=statistics, ratio=plan.ratio, advance=advance)
+        how: dict[str, Any] = {"engine": engine, "statistics": statistics, "ratio": plan.ratio, "advance": advance}
+        notes = () if plan.tiles else slide_or_tile(plane, scene, model, **how)
+        fill_plane(plane, scene, plan.tiles, **how)
     write_probability(plane, scene, out, ratio=plan.ratio, out_ratio=plan.out_ratio)
     plane.path.unlink()
+    return notes
 
 
 def _write_for_people(

@@ -43,6 +43,7 @@ def command(
     trust: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
+    tiles: bool = False,
     tile: int | None = None,
 ) -> None:
     """Map the cropland of scenes: probability, mask, parcels and a picture.
@@ -87,8 +88,10 @@ def command(
         Replace a map.
     threads
         Threads of the network; all if not given.
+    tiles
+        Compute overlapping tiles where the network could slide down the scene; the same map, more slowly.
     tile
-        Edge of a tile in working pixels; as large as fits if not given.
+        The same with tiles of that edge, in working pixels.
     """
     if min_area_m2 is not None and min_area_mu is not None:
         raise InputError(_("--min-area-m2 and --min-area-mu say the same; give one of them"))
@@ -98,6 +101,7 @@ def command(
         threshold=threshold,
         min_area_m2=min_area_m2 if min_area_mu is None else min_area_mu * MU_M2,
         out_pixel_m=out_pixel,
+        tiles=tiles,
         tile=tile,
     )
     opening: dict[str, Any] = {"sensor": sensor, "bands": parse_bands(bands) if bands else None, "nodata": nodata}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.special import expit
 
 from cropland.data.statistics import Statistics
@@ -21,11 +21,12 @@ from cropland.geo.tiles import Tile, Window, tiles
 from cropland.language import _
 from cropland.model import Model
 
-__all__ = ["NO_DATA", "Plane", "cut_tiles", "fill_plane"]
+__all__ = ["NO_DATA", "Plane", "cut_tiles", "fill_plane", "levels", "read_ahead"]
 
 NO_DATA = 255
 AT_ONCE = 6_000_000  # pixels that the network sees in one go: some 2.5 GB with the shipped model
 LEAST_CORE = 256
+Place = TypeVar("Place")
 Read = TypeVar("Read")
 
 
@@ -93,7 +94,7 @@ def fill_plane(
         rows, cols = tile.inner.slices
         return statistics.normalise(image.values, image.valid), image.valid[rows, cols]
 
-    for tile, (values, valid) in _read_ahead(read, cut):
+    for tile, (values, valid) in read_ahead(read, cut):
         plane.write(tile.core, _probability(engine, values, valid, tile.inner))
         advance(tile.core.height * tile.core.width)
 
@@ -104,11 +105,20 @@ def _probability(
     if not valid.any():
         return np.full(valid.shape, NO_DATA, np.uint8)
     rows, cols = inner.slices
-    logits = engine(values[None])[0, 0, rows, cols]
+    return levels(engine(values[None])[0, 0, rows, cols], valid)
+
+
+def levels(
+    logits: Float[np.ndarray, "height width"], valid: Bool[np.ndarray, "height width"]
+) -> UInt8[np.ndarray, "height width"]:
+    """Probabilities as they are written: 0 to 254, and 255 where there is no data."""
     return np.where(valid, np.rint(expit(logits) * 254), NO_DATA).astype(np.uint8)
 
 
-def _read_ahead(read: Callable[[Tile], Read], cut: Sequence[Tile]) -> Iterator[tuple[Tile, Read]]:
+def read_ahead(read: Callable[[Place], Read], cut: Sequence[Place]) -> Iterator[tuple[Place, Read]]:
+    """What is read of each, while the one before is worked on."""
+    if not cut:
+        return
     with ThreadPoolExecutor(1) as reader:
         waiting = reader.submit(read, cut[0])
         for tile, following in zip(cut, (*cut[1:], None), strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -13,11 +13,12 @@ from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 
 from cropland.streaming.arguments import FAR, SIZED, as_method, change_length, functional, name_of, on_rows
-from cropland.streaming.schedule import Beyond, Block, Length
+from cropland.streaming.schedule import Beyond, Block, Kept, Length
 
-__all__ = ["BandGraph", "Flow"]
+__all__ = ["BandGraph", "Fill", "Flow"]
 
 aten = torch.ops.aten
+Fill = float | Literal["clamp"] | None  # what an operation takes for rows beyond its map; None: it never looks there
 TALL = 64  # periods of an image that has rows in every map
 
 
@@ -39,7 +40,7 @@ class BandGraph:
         self.copies: dict[Node, Node] = {}
         self.flows: dict[Node, Flow] = {}
         self.masks: dict[Block, Node] = {}
-        self.shapes: list[tuple[int | Length, ...]] = []
+        self.kept: list[Kept] = []
         self.results: list[Node] = []
         signature, values = program.graph_signature, {**program.state_dict, **program.constants}
         (self.image,) = (node for node in program.graph.nodes if node.name in signature.user_inputs)
@@ -100,38 +101,49 @@ class BandGraph:
 
     def late(self, source: Node, rows: int) -> Node:
         """A map as it was that many rows ago."""
-        return self.slice(self._with_kept(source, rows), self.flows[source].axis, 0, -rows or None)
+        flow = self.flows[source]
+        return self.slice(self._with_kept(source, flow.node, rows), flow.axis, 0, -rows or None)
 
-    def block(self, source: Node, rows: int, fill: float | Beyond | None) -> tuple[Node, Node | None]:
-        """Kept rows and the new ones, those beyond the map as the operation takes them; and which are of the map."""
-        block, flow = self._with_kept(source, rows), self.flows[source]
-        if self.period is None or fill is None:
-            return block, None
-        beyond: Beyond = "clamp" if fill == "clamp" else "fill"
-        mask = self._mask(Block(rows, flow.delay, flow.scale, self._length(source, flow.axis, along=0), beyond))
-        if beyond == "clamp":
-            return self.add(aten.index_select.default, block, flow.axis, mask), mask
-        broad = self.add(aten.view.default, mask, [-1] + [1] * (len(source.meta["val"].shape) - flow.axis - 1))
-        return self.add(aten.where.ScalarOther, broad, block, fill), mask
+    def block(self, source: Node, rows: int, fill: Fill) -> Node:
+        """Kept rows and the new ones, those beyond the map as the operation takes them."""
+        flow = self.flows[source]
+        if fill == "clamp":
+            block = self._with_kept(source, flow.node, rows)
+            if not self.period:
+                return block
+            return self.add(aten.index_select.default, block, flow.axis, self._mask(source, rows, "clamp"))
+        if fill is None or not self.period:
+            return self._with_kept(source, flow.node, rows, fill or 0.0)
+        # Only the new rows are masked: those that are kept were, when they were new.
+        new = self.add(aten.where.ScalarOther, self.known(source, 0), flow.node, fill)
+        return self._with_kept(source, new, rows, fill)
 
-    def _mask(self, block: Block) -> Node:
+    def known(self, source: Node, rows: int) -> Node:
+        """Which of so many kept rows and the new ones are of the map, in as many axes as it has."""
+        shape = [1] * len(source.meta["val"].shape)  # OpenVINO computes a mask of fewer axes several times as slowly
+        shape[self.flows[source].axis] = -1
+        return self.add(aten.view.default, self._mask(source, rows, "fill"), shape)
+
+    def _mask(self, source: Node, rows: int, beyond: Beyond) -> Node:
+        flow = self.flows[source]
+        block = Block(rows, flow.delay, flow.scale, self._length(source, flow.axis, along=0), beyond)
         if block not in self.masks:
             with self.graph.inserting_before(self.anchors[0]):
                 self.masks[block] = self.graph.placeholder(f"mask_{len(self.masks)}")
         return self.masks[block]
 
-    def _with_kept(self, source: Node, rows: int) -> Node:
+    def _with_kept(self, source: Node, new: Node, rows: int, fill: float = 0.0) -> Node:
         flow = self.flows[source]
         if not rows:
-            return flow.node
+            return new
         with self.graph.inserting_before(self.anchors[1]):
             kept = self.graph.placeholder(f"kept_{len(self.results)}")
-        block = self.add(aten.cat.default, [kept, flow.node], flow.axis)
+        block = self.add(aten.cat.default, [kept, new], flow.axis)
         self.results.append(self.slice(block, flow.axis, -rows, None))
         if self.period:
             axes = range(len(source.meta["val"].shape))
             sizes = (rows if each == flow.axis else self._length(source, each, along=1) for each in axes)
-            self.shapes.append(tuple(sizes))
+            self.kept.append(Kept(tuple(sizes), fill))
         return block
 
     def _length(self, source: Node, axis: int, *, along: int) -> Any:

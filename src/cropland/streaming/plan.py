@@ -15,8 +15,8 @@ from cropland.exported import exported
 from cropland.language import said
 from cropland.row_rules import SAME, Interpolation, Transposed, UnboundedError, Window, read
 from cropland.streaming.arguments import across, argument, change, divides_by_known, name_of, padded
-from cropland.streaming.band_graph import BandGraph, Flow
-from cropland.streaming.schedule import Beyond, Schedule
+from cropland.streaming.band_graph import BandGraph, Fill, Flow
+from cropland.streaming.schedule import Schedule
 
 __all__ = ["Step", "plan"]
 
@@ -35,7 +35,7 @@ GROWING = {
 class Step:
     """A step in two forms: `edge` takes the masks of its schedule too, `inside` is for steps that need none.
 
-    Both are called with (image, *masks, *kept) and give (output, *kept); at the first step the kept rows hold anything.
+    Both are called with (image, *masks, *kept) and give (output, *kept), at first with what `Schedule.first` makes.
     """
 
     schedule: Schedule
@@ -51,7 +51,7 @@ def plan(network: nn.Module, bands: int) -> Step:
     program = exported(network, bands, SIZE, any_size=True)
     inside = _Plan(program)
     edge = _Plan(program, inside.stride)
-    schedule = Schedule(edge.stride, edge.output.delay, tuple(edge.to.masks), tuple(edge.to.shapes))
+    schedule = Schedule(edge.stride, edge.output.delay, tuple(edge.to.masks), tuple(edge.to.kept))
     return Step(schedule, inside.module, edge.module)
 
 
@@ -122,23 +122,25 @@ class _Plan:
         below = flow.delay + 1 + reach - rule.before - (delay + 1) * rule.stride  # at most 0: rows for the next step
         more = padded(node, flow.axis)[1] if fill == "clamp" else 0  # so long the last row of the map is still needed
         start = max(-above, 0) + more
-        block, mask = self.to.block(source, max(above, 0) + more, fill)
+        kept = max(above, 0) + more
+        block = self.to.block(source, kept, fill)
         rows = self.to.slice(block, flow.axis, start, below or None)
         made = self.to.copy_on_rows(node, {source: rows}, flow.axis)
-        if mask is not None and divides_by_known(node, rule):
-            made = self._divided(made, self.to.slice(mask, 0, start, below or None), rule)
+        if self.to.period and divides_by_known(node, rule):
+            known = self.to.slice(self.to.known(source, kept), flow.axis, start, below or None)
+            made = self._divided(made, known, rule)
         return Flow(made, flow.axis, flow.scale * rule.stride, delay)
 
     def _divided(self, made: Node, known: Node, rule: Window) -> Node:
         """A mean over those rows only that are of the map."""
-        column = self.to.add(aten.to.other, self.to.add(aten.view.default, known, [1, 1, -1, 1]), made)
+        column = self.to.add(aten.to.other, known, made)
         share = self.to.add(aten.avg_pool2d.default, column, [rule.kernel, 1], [rule.stride, 1])
         return self.to.add(aten.div.Tensor, made, share)
 
     def _transposed(self, node: Node, source: Node, rule: Transposed) -> Flow:
         flow, reach = self.flows[source], (rule.kernel - 1) * rule.dilation
         delay, above = flow.delay * rule.step + rule.before, reach // rule.step
-        block, _ = self.to.block(source, above, 0.0)
+        block = self.to.block(source, above, 0.0)
         made, gap = self.to.copy(node, {source: block}), max(0, rule.step - reach - 1)
         columns = {name: across(argument(node, name), 0) for name in ("padding", "output_padding")}
         change(made, padding=[0, columns["padding"]], output_padding=[gap, columns["output_padding"]])
@@ -153,7 +155,7 @@ class _Plan:
         reached = factor * (flow.delay + rule.shift)
         delay = max(0, ceil(reached + factor) - 1 if rule.linear else floor(reached))
         above = -flow.delay - floor(rule.shift - delay * rule.stride)
-        block, _ = self.to.block(source, above, "clamp")
+        block = self.to.block(source, above, "clamp")
         corners = [False] if rule.linear else []
         grown = self.to.add(GROWING[name_of(node)], block, None, *corners, [float(factor), float(1 / across)])
         start, below = int((flow.delay + above) * factor) - delay, int(flow.delay * factor) - delay
@@ -161,8 +163,8 @@ class _Plan:
         return Flow(rows, flow.axis, flow.scale * rule.stride, delay)
 
 
-def _fill(node: Node, rule: Window) -> float | Beyond | None:
-    """What an operation takes for rows beyond its map; None where it never looks there."""
+def _fill(node: Node, rule: Window) -> Fill:
+    """What an operation takes for rows beyond its map."""
     if name_of(node) == "avg_pool2d":
         if argument(node, "ceil_mode") and rule.before and argument(node, "count_include_pad"):
             raise UnboundedError(said("{name} divides by another number at the last row", name=node.name))

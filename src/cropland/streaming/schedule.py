@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 
-__all__ = ["Beyond", "Block", "Length", "Schedule"]
+__all__ = ["Beyond", "Block", "Kept", "Length", "Schedule"]
 
+ROWS = 128  # of a band: fewer cost time at each step, more cost memory (benchmarks/sliding.py)
 Beyond = Literal["fill", "clamp"]
 
 
@@ -32,8 +34,8 @@ class Length:
 class Block:
     """What an operation sees that looks beyond its own row: the rows that were `kept`, and the new ones behind them.
 
-    The map runs `delay` rows behind the image; `scale` is image rows per row. Rows beyond it are filled with what the
-    operation takes them for, or are the nearest row.
+    The map runs `delay` rows behind the image; `scale` is image rows per row. Rows beyond the map are filled with what
+    the operation takes them for (when they are new: a block that is filled has none that are kept), or are the nearest.
     """
 
     kept: int
@@ -63,27 +65,43 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Rows that are kept for the next step: their shape, with lengths that depend on the image's width; and what stands
+    there before the first, as the operation takes rows above its map."""
+
+    sizes: tuple[int | Length, ...]
+    fill: float
+
+    def shape(self, width: int) -> tuple[int, ...]:
+        """For an image of that width."""
+        return tuple(size if isinstance(size, int) else size.of(width) for size in self.sizes)
+
+
+@dataclass(frozen=True)
 class Schedule:
     """When what is there. Bands have a multiple of `stride` rows; the output runs `delay` rows behind the image.
 
-    `blocks` are those that may lie beyond their maps, in the order of the step's masks; `kept` are the shapes of what
-    is kept, where lengths depend on the width of the image.
+    `blocks` are those that may lie beyond their maps, in the order of the step's masks.
     """
 
     stride: int
     delay: int
     blocks: tuple[Block, ...]
-    kept: tuple[tuple[int | Length, ...], ...]
+    kept: tuple[Kept, ...]
+
+    @property
+    def band(self) -> int:
+        """A height of bands that is worth a step: about 128 rows."""
+        return self.stride * max(1, round(ROWS / self.stride))
 
     def steps(self, height: int, band: int) -> int:
         """How many bands until the last row is out; bands after the end of the image may hold anything."""
         return -(-(height + self.delay) // band)
 
-    def rows(self, step: int, band: int, height: int) -> tuple[int, slice]:
-        """The image row of the first row that comes out and counts, and those rows as a part of what comes out."""
+    def rows(self, step: int, band: int, height: int) -> slice:
+        """The part of what comes out that is of the image."""
         start = step * band - self.delay
-        first = max(start, 0)
-        return first, slice(first - start, max(first, min(start + band, height)) - start)
+        return slice(max(0, -start), max(0, -start, min(band, height - start)))
 
     def is_inside(self, step: int, band: int, height: int) -> bool:
         """Whether no operation sees a row beyond its map."""
@@ -93,6 +111,27 @@ class Schedule:
         """One for each block."""
         return [block.mask(step, band, height) for block in self.blocks]
 
-    def shapes(self, width: int) -> list[tuple[int, ...]]:
-        """Of what is kept, for images of that width."""
-        return [tuple(each if isinstance(each, int) else each.of(width) for each in sizes) for sizes in self.kept]
+    def first(self, width: int) -> list[Float[np.ndarray, ...]]:
+        """What is kept before the first step, for an image of that width."""
+        return [np.full(kept.shape(width), kept.fill, np.float32) for kept in self.kept]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self) | {"blocks": [asdict(each) | {"scale": str(each.scale)} for each in self.blocks]}
+
+    @staticmethod
+    def of(plain: Mapping[str, Any]) -> Schedule:
+        """From what `plain` gave."""
+        blocks = (
+            Block(**each | {"scale": Fraction(each["scale"]), "length": _length(each["length"])})
+            for each in plain["blocks"]
+        )
+        kept = (
+            Kept(tuple(n if isinstance(n, int) else _length(n) for n in each["sizes"]), float(each["fill"]))
+            for each in plain["kept"]
+        )
+        return Schedule(plain["stride"], plain["delay"], tuple(blocks), tuple(kept))
+
+
+def _length(plain: Mapping[str, Any]) -> Length:
+    return Length(plain["base"], tuple(plain["lengths"]), plain["per_period"])

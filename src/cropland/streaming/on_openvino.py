@@ -1,0 +1,114 @@
+"""A step in OpenVINO: converted through torch once, kept as files, and run with the kept rows inside the engine."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import openvino
+from jaxtyping import Float
+from openvino.passes import MakeStateful, Manager
+
+from cropland.streaming.schedule import Schedule
+
+if TYPE_CHECKING:
+    from cropland.streaming.plan import Step
+
+__all__ = ["Converted", "OpenVINOSlide"]
+
+FORMS = ("inside", "edge")
+PERIODS = 4  # of the image that is traced
+Rows = Float[np.ndarray, "1 channel rows width"]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A step as OpenVINO's graphs, for images of any width and bands of any height."""
+
+    schedule: Schedule
+    graphs: Mapping[str, openvino.Model]
+
+    @staticmethod
+    def of(step: Step, bands: int) -> Converted:
+        """Convert both forms."""
+        import torch
+
+        schedule, edge = step.schedule, PERIODS * step.schedule.stride
+        masks = [torch.from_numpy(mask) for mask in schedule.masks(0, edge, edge)]
+        kept = [torch.from_numpy(each) for each in schedule.first(edge)]
+        image, graphs = torch.zeros(1, bands, edge, edge), {}
+        for form, module, given in (("inside", step.inside, []), ("edge", step.edge, masks)):
+            example = (image, *given, *kept)
+            with warnings.catch_warnings(action="ignore"), torch.no_grad():
+                traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]  # torch's stub lacks it
+                graphs[form] = openvino.convert_model(traced, example_input=example)
+            _name(graphs[form], masks=len(given), kept=len(kept))
+        return Converted(schedule, graphs)
+
+    def save(self, folder: Path) -> None:
+        """Write into a folder that is there."""
+        for form, graph in self.graphs.items():
+            openvino.save_model(graph, folder / f"{form}.xml", compress_to_fp16=False)
+        (folder / "schedule.json").write_text(json.dumps(self.schedule.plain()), encoding="utf-8")
+
+    @staticmethod
+    def load(core: openvino.Core, folder: Path) -> Converted:
+        """Read what was saved. Raises `OSError` or `RuntimeError` if it is not there, or damaged."""
+        schedule = Schedule.of(json.loads((folder / "schedule.json").read_text(encoding="utf-8")))
+        return Converted(schedule, {form: core.read_model(folder / f"{form}.xml") for form in FORMS})
+
+
+class OpenVINOSlide:
+    """Slides down one image of one width; the kept rows stay inside OpenVINO, and change hands between the forms."""
+
+    def __init__(
+        self, core: openvino.Core, step: Converted, *, bands: int, width: int, settings: Mapping[str, Any]
+    ) -> None:
+        self.schedule, self.band = step.schedule, step.schedule.band
+        self._shape = (1, bands, self.band, width)
+        self._requests = {form: self._compile(core, step.graphs[form], form, settings) for form in FORMS}
+        self._last = ""
+
+    def __call__(self, image: Rows, masks: Sequence[np.ndarray]) -> Rows:
+        """The next band, and for an edge its masks: the rows that come out."""
+        form = "edge" if len(masks) else "inside"
+        request = self._requests[form]
+        if self._last not in ("", form):
+            kept = {state.name: state.state for state in self._requests[self._last].query_state()}
+            for state in request.query_state():
+                state.state = kept[state.name]
+        self._last = form
+        request.infer([np.ascontiguousarray(image, np.float32), *masks])
+        rows: np.ndarray = request.get_output_tensor(0).data.copy()
+        return rows
+
+    def _compile(
+        self, core: openvino.Core, graph: openvino.Model, form: str, settings: Mapping[str, Any]
+    ) -> openvino.InferRequest:
+        graph, first = graph.clone(), self.schedule.first(self._shape[3])
+        masks = self.schedule.masks(0, self.band, self.band) if form == "edge" else []
+        given = [*((f"mask_{i}", mask.shape) for i, mask in enumerate(masks))]
+        given += [(f"kept_{i}", kept.shape) for i, kept in enumerate(first)]
+        graph.reshape({"image": list(self._shape), **{name: list(shape) for name, shape in given}})
+        manager = Manager()
+        manager.register_pass(MakeStateful({f"kept_{i}": f"next_{i}" for i in range(len(first))}))
+        manager.run_passes(graph)
+        request = core.compile_model(graph, "CPU", dict(settings)).create_infer_request()
+        states = {state.name: state for state in request.query_state()}
+        for i, kept in enumerate(first):
+            states[f"kept_{i}next_{i}"].state = openvino.Tensor(kept)
+        return request
+
+
+def _name(graph: openvino.Model, *, masks: int, kept: int) -> None:
+    """Names that do not depend on the converter."""
+    names = ["image", *(f"mask_{i}" for i in range(masks)), *(f"kept_{i}" for i in range(kept))]
+    for place, name in zip(graph.inputs, names, strict=True):
+        place.get_tensor().set_names({name})
+    for place, name in zip(graph.outputs, ["rows", *(f"next_{i}" for i in range(kept))], strict=True):
+        place.get_tensor().set_names({name})
