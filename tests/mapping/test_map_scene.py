@@ -238,23 +238,27 @@ def test_statistics_of_other_bands_are_refused(scene_path: Path, model: Model, t
 
 
 @pytest.mark.soak
-def test_memory_does_not_grow_with_the_scene(model: Model, tmp_path: Path) -> None:
-    """Peak memory of the tile loop on 1 and on 16 megapixels, tiles of one size, in processes of their own."""
+@pytest.mark.parametrize(
+    "way", ["slide_or_tile(p, s, m, **how)", "fill_plane(p, s, cut_tiles(s.shape, m, size=256), **how)"]
+)
+def test_memory_does_not_grow_with_the_scene(model: Model, tmp_path: Path, way: str) -> None:
+    """Peak memory of the probability of 1 and of 16 megapixels, of one width, in processes of their own."""
     if not Path("/proc/self/status").exists():
         pytest.skip("peak memory of a process is read from /proc: Linux only")
     code = (
         "import sys; from pathlib import Path; from cropland.geo.scene import open_scene\n"
-        "from cropland.mapping.working import *; from cropland.mapping.radiometry import choose_statistics\n"
+        "from cropland.mapping.working import *; from cropland.mapping.sliding import *\n"
+        "from cropland.mapping.radiometry import choose_statistics\n"
         "from cropland.model import Model; from cropland.engines.openvino import open_engine\n"
-        "m = Model.load(Path(sys.argv[2])); s = open_scene(Path(sys.argv[1]))\n"
-        "fill_plane(Plane(Path(sys.argv[3]), s.shape), s, cut_tiles(s.shape, m, size=256), engine=open_engine(m),\n"
-        "           statistics=choose_statistics(s, m, None), ratio=1.0, advance=lambda n: None)\n"
+        "m = Model.load(Path(sys.argv[2])); s = open_scene(Path(sys.argv[1])); p = Plane(Path(sys.argv[3]), s.shape)\n"
+        "how = {'engine': open_engine(m), 'statistics': choose_statistics(s, m, None), 'ratio': 1.0}\n"
+        f"how['advance'] = lambda n: None; {way}\n"
         "print(next(int(l.split()[1]) // 1024 for l in open('/proc/self/status') if l.startswith('VmHWM')))"
     )
     peaks = []
-    for edge in (1000, 4000):
-        path = write_scene(tmp_path / f"{edge}.tif", shape=(edge, edge), tiled=True, compress="deflate")
-        words = [sys.executable, "-c", code, str(path), str(model.path), str(tmp_path / f"{edge}.raw")]
+    for height in (1000, 16_000):
+        path = write_scene(tmp_path / f"{height}.tif", shape=(height, 1000), tiled=True, compress="deflate")
+        words = [sys.executable, "-c", code, str(path), str(model.path), str(tmp_path / f"{height}.raw")]
         peaks.append(int(subprocess.run(words, check=True, capture_output=True, text=True, encoding="utf-8").stdout))
     # GDAL keeps decoded blocks: 45 MB more of them here, 256 MB at most.
     assert peaks[1] - peaks[0] < 150, peaks
