@@ -24,7 +24,7 @@ from cropland.engines import Engine, NoSlideError, Precision, Trained, cache_fol
 from cropland.errors import ModelError
 from cropland.language import _, said
 from cropland.streaming.on_openvino import Converted, OpenVINOSlide
-from cropland.streaming.slide import slide_down
+from cropland.streaming.slide import Slide, slide_down
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,7 +73,9 @@ class _OpenVINOEngine:
         logits: np.ndarray = self._compiled(np.ascontiguousarray(batch, np.float32))[0]
         return logits
 
-    def slide(self, width: int, /) -> OpenVINOSlide:
+    def slide(self, width: int, /) -> Slide:
+        if width < SMALLEST:
+            return self._torch.slide(width)
         bands = len(self._model.recipe.bands)
         return OpenVINOSlide(self._core, self._step, bands=bands, width=width, settings=self._settings)
 
