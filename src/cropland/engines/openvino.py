@@ -176,11 +176,14 @@ def _convert_step(core: openvino.Core, model: Trained) -> Converted:
     network, bands = model.network(), len(model.recipe.bands)
     try:
         step = Converted.of(plan(network, bands), bands)
+        if _slides_alike(core, network, step, bands):
+            return step
     except UnboundedError as error:
         raise NoSlideError(error.args[0]) from error
-    if not _slides_alike(core, network, step, bands):
-        raise NoSlideError(said("OpenVINO computes a step otherwise than torch does"))
-    return step
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0]
+        raise NoSlideError(said("OpenVINO cannot compute its steps ({error})", error=first)) from error
+    raise NoSlideError(said("OpenVINO computes a step otherwise than torch does"))
 
 
 def _slides_alike(core: openvino.Core, network: nn.Module, step: Converted, bands: int) -> bool:

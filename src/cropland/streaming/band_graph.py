@@ -12,6 +12,8 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 
+from cropland.language import said
+from cropland.row_rules import UnboundedError
 from cropland.streaming.arguments import FAR, SIZED, as_method, change_length, functional, name_of, on_rows
 from cropland.streaming.schedule import Beyond, Block, Kept, Length
 
@@ -153,5 +155,8 @@ class BandGraph:
             return size
         assert self.period
         base, symbol = TALL * self.period, image.node.expr
-        lengths = [int(size.node.expr.subs(symbol, base + more)) for more in range(self.period + 1)]
+        sizes = [size.node.expr.subs(symbol, base + more) for more in range(self.period + 1)]
+        if any(each.free_symbols for each in sizes):
+            raise UnboundedError(said("{name} has rows and columns in one axis", name=source.name))
+        lengths = [int(each) for each in sizes]
         return Length(base, tuple(lengths[:-1]), lengths[-1] - lengths[0])
