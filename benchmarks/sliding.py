@@ -2,8 +2,8 @@
 
     python benchmarks/sliding.py
 
-Prints megapixels per second of a step and of lone tiles (in turn, medians of five), how far each way of computing is
-from torch in single precision, and seconds and peak memory of the probability of scenes of growing height.
+Prints what is kept, megapixels per second of a step and of lone tiles (in turn, medians of five), how far each way of
+computing is from torch in single precision, and seconds and peak memory of the probability of scenes of growing height.
 """
 
 import json
@@ -55,6 +55,10 @@ def speed(model: Model, precision: str) -> None:
     engine, random = open_openvino(model, precision=precision), np.random.default_rng(0)
     tile = random.random((1, 3, TILE, TILE), np.float32)
     slides = {width: engine.slide(width) for width in WIDTHS}
+    for width, slide in slides.items():
+        kept = sum(each.nbytes for each in slide.schedule.first(width)) / 1e6
+        told = f"{slide.schedule.delay} rows behind the image, {kept:.0f} MB of rows kept (as float32)"
+        print(f"  {precision:8} width {width}: {told}")
     runs = {f"lone tiles of {TILE}": (lambda: engine(tile), TILE**2)}
     for width, slide in slides.items():
         band, masks = random.random((1, 3, slide.band, width), np.float32), slide.schedule.masks(9, slide.band, 10**6)

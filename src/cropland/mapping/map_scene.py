@@ -160,7 +160,7 @@ def _plan(scene: Scene, model: Model, options: MapOptions) -> _Plan:
     ratio = 1.0 if abs(ratio - 1) < SAME_PIXEL else ratio
     out_ratio = 1.0 if options.out_pixel_m is None else options.out_pixel_m / scene.pixel_m
     height, width = map(int, scene.working_grid(ratio).shape)
-    in_tiles = options.tiles or options.tile or height * width <= SMALL
+    in_tiles = options.tiles or options.tile or model.radius is None or height * width <= SMALL
     return _Plan(
         pixel,
         ratio,

@@ -35,7 +35,8 @@ class Block:
     """What an operation sees that looks beyond its own row: the rows that were `kept`, and the new ones behind them.
 
     The map runs `delay` rows behind the image; `scale` is image rows per row. Rows beyond the map are filled with what
-    the operation takes them for (when they are new: a block that is filled has none that are kept), or are the nearest.
+    the operation takes them for, once, when they are new (so `kept` is 0, unless a mean counts the rows), or are the
+    nearest.
     """
 
     kept: int
