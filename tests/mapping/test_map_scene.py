@@ -16,18 +16,15 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from cropland.cli import main
-from cropland.engines import NoSlideError
 from cropland.engines.openvino import open_engine as open_openvino
 from cropland.engines.torch import open_engine as open_torch
 from cropland.errors import InputError, ModelError, OutputError
 from cropland.geo.scene import open_scene
-from cropland.geo.tiles import Window
 from cropland.language import said
-from cropland.mapping import map_scene as map_scene_module
-from cropland.mapping import sliding, working
+from cropland.mapping import cut, plan
+from cropland.mapping.cut import cut_swaths, cut_tiles
 from cropland.mapping.map_scene import MapOptions, map_scene
 from cropland.mapping.radiometry import choose_statistics
-from cropland.mapping.working import Plane, cut_tiles
 from cropland.model import Model
 from small_model import save_model
 
@@ -83,7 +80,7 @@ def test_tiled_equals_untiled(
     engine = open_torch(model, precision="f64")
     image = np.random.default_rng(size).random((1, 3, height, width))
     whole, tiled = engine(image)[0, 0], np.full((height, width), np.nan)
-    for tile in cut_tiles((height, width), model, size=size):
+    for tile in cut_tiles((height, width), model, size=size).units:
         rows, cols = tile.padded.slices
         inner_rows, inner_cols = tile.inner.slices
         tiled[tile.core.slices] = engine(image[:, :, rows, cols])[0, 0, inner_rows, inner_cols]
@@ -105,17 +102,17 @@ def test_a_network_that_slides_leaves_no_trace_either(
     scene_path: Path, model: Model, mapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one strip, and in strips with their field at either side."""
-    monkeypatch.setattr(map_scene_module, "SMALL", 0)
+    monkeypatch.setattr(plan, "SMALL", 0)
     engine, probabilities = open_openvino(model, precision="f32"), []
     for widest in (8192, 96):
-        monkeypatch.setattr(sliding, "WIDEST", widest)
+        monkeypatch.setattr(cut, "WIDEST", widest)
         out = tmp_path / str(widest)
         assert not map_scene(open_scene(scene_path), model, out, engine=engine).notes
         with rasterio.open(out / "probability.tif") as file:
             probabilities.append(file.read(1))
     with rasterio.open(mapped / "probability.tif") as file:
         whole = file.read(1)
-    assert len(sliding.cut_strips(whole.shape, model)) > 1
+    assert len({unit.core.col for unit in cut_swaths(whole.shape, model).units}) > 1
     for found in probabilities:
         np.testing.assert_array_equal(found == 255, whole == 255)
         difference = np.abs(found.astype(int) - whole)
@@ -125,13 +122,9 @@ def test_a_network_that_slides_leaves_no_trace_either(
 def test_a_network_that_cannot_slide_is_mapped_in_tiles_and_it_is_said(
     scene_path: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(map_scene_module, "SMALL", 0)
+    monkeypatch.setattr(plan, "SMALL", 0)
     engine = open_openvino(model, precision="f32")
-
-    def refuse(_width: int) -> None:
-        raise NoSlideError(said("pad mirrors the edge"))
-
-    monkeypatch.setattr(engine, "slide", refuse)
+    monkeypatch.setitem(vars(engine), "no_slide", said("pad mirrors the edge"))
     result = map_scene(open_scene(scene_path), model, tmp_path / "out", engine=engine)
     assert result.notes == ("Mapped in overlapping tiles, since the network cannot slide: pad mirrors the edge.",)
     assert (
@@ -224,10 +217,10 @@ def test_a_network_that_looks_at_the_whole_image_maps_only_what_fits(
     model = save_model(tmp_path / "m.safetensors", options=network)
     assert model.radius is None
     engine, small = open_openvino(model), MapOptions(tile=64)
-    monkeypatch.setattr(map_scene_module, "SMALL", 0)
+    monkeypatch.setattr(plan, "SMALL", 0)
     for name, options in (("fits", MapOptions()), ("tile has no part in it", small)):
         assert not map_scene(open_scene(scene_path), model, tmp_path / name, engine=engine, options=options).notes
-    monkeypatch.setattr(working, "AT_ONCE", 20_000)
+    monkeypatch.setattr(cut, "AT_ONCE", 20_000)
     with pytest.raises(ModelError, match="looks at the whole image"):
         map_scene(open_scene(scene_path), model, tmp_path / "too_large", engine=open_openvino(model))
 
@@ -239,28 +232,23 @@ def test_statistics_of_other_bands_are_refused(scene_path: Path, model: Model, t
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(
-    "way", ["slide_or_tile(p, s, m, **how)", "fill_plane(p, s, cut_tiles(s.shape, m, size=256), **how)"]
-)
-def test_memory_does_not_grow_with_the_scene(model: Model, tmp_path: Path, way: str) -> None:
-    """Peak memory of the probability of 1 and of 16 megapixels, of one width, in processes of their own."""
+@pytest.mark.parametrize("way", [[], ["--tile", "256"]])
+def test_memory_does_not_grow_with_the_scene(model: Model, tmp_path: Path, way: list[str]) -> None:
+    """Peak memory of whole runs on scenes of 1 and of 16 megapixels, of one width, in processes of their own."""
     if not Path("/proc/self/status").exists():
         pytest.skip("peak memory of a process is read from /proc: Linux only")
     code = (
-        "import sys; from pathlib import Path; from cropland.geo.scene import open_scene\n"
-        "from cropland.mapping.working import *; from cropland.mapping.sliding import *\n"
-        "from cropland.mapping.radiometry import choose_statistics\n"
-        "from cropland.model import Model; from cropland.engines.openvino import open_engine\n"
-        "m = Model.load(Path(sys.argv[2])); s = open_scene(Path(sys.argv[1])); p = Plane(Path(sys.argv[3]), s.shape)\n"
-        "how = {'engine': open_engine(m), 'statistics': choose_statistics(s, m, None), 'ratio': 1.0}\n"
-        f"how['advance'] = lambda n: None; {way}\n"
+        "import sys; from cropland.cli import main; assert main(sys.argv[1:]) == 0\n"
         "print(next(int(l.split()[1]) // 1024 for l in open('/proc/self/status') if l.startswith('VmHWM')))"
     )
     peaks = []
     for height in (1000, 16_000):
         path = write_scene(tmp_path / f"{height}.tif", shape=(height, 1000), tiled=True, compress="deflate")
-        words = [sys.executable, "-c", code, str(path), str(model.path), str(tmp_path / f"{height}.raw")]
-        peaks.append(int(subprocess.run(words, check=True, capture_output=True, text=True, encoding="utf-8").stdout))
+        words = ["map", str(path), "--model", str(model.path), "--out", str(tmp_path / f"{height}"), *way]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], check=True, capture_output=True, text=True, encoding="utf-8"
+        )
+        peaks.append(int(done.stdout.splitlines()[-1]))
     # GDAL keeps decoded blocks: 45 MB more of them here, 256 MB at most.
     assert peaks[1] - peaks[0] < 150, peaks
 
@@ -283,18 +271,24 @@ def test_a_disk_that_is_too_small_is_told_before(scene_path: Path, model: Model,
     assert not any(small_disk.iterdir())
 
 
-def test_a_disk_that_fills_on_the_way_leaves_nothing(
-    scene_path: Path, model: Model, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_disk_that_fills_on_the_way_keeps_what_was_done(
+    scene_path: Path, model: Model, mapped: Path, small_disk: Path
 ) -> None:
-    monkeypatch.setattr("cropland.mapping.map_scene.check_room", lambda *_: None)
-    (small_disk / "ballast").write_bytes(b"x" * (4 * 2**20 - 80_000))
-    with pytest.raises(OutputError, match="cannot be written"):
-        map_scene(open_scene(scene_path), model, small_disk / "out", engine=open_openvino(model))
-    assert [path.name for path in small_disk.iterdir()] == ["ballast"]
-
-
-def test_a_plane_gives_back_what_was_written(tmp_path: Path) -> None:
-    plane, values = Plane(tmp_path / "plane", (5, 7)), np.arange(35, dtype=np.uint8).reshape(5, 7)
-    for window in (Window(2, 3, 3, 4), Window(0, 0, 2, 7), Window(2, 0, 3, 3)):
-        plane.write(window, values[window.slices])
-    assert np.array_equal(plane.rows(1, 4), values[1:])
+    """Nothing has its final name; with room the same command ends at the same bytes."""
+    code = (
+        "import sys; from cropland.cli import main; from cropland.mapping import map_scene\n"
+        "map_scene.check_room = lambda *_: None\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["map", str(scene_path), "--model", str(model.path), "--out", str(small_disk / "out"), "--precision", "f32"]
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * (4 * 2**20 - 80_000))
+    stopped = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, encoding="utf-8")
+    assert stopped.returncode == 3 and "the same command goes on" in stopped.stderr, stopped.stderr
+    assert not (small_disk / "out").exists()
+    ballast.unlink()
+    assert main(words) == 2  # there is room now, but not by the estimate, which comes before the start
+    assert subprocess.run([sys.executable, "-c", code, *words]).returncode == 0
+    assert [path.name for path in small_disk.iterdir()] == ["out"]
+    for name in ("probability.tif", "mask.tif"):
+        assert (small_disk / "out" / name).read_bytes() == (mapped / name).read_bytes()

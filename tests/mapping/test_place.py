@@ -1,17 +1,23 @@
 """Where a map is put: whole or not at all, and nothing of the user's is lost."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cropland.errors import OutputError
-from cropland.mapping.place import check_room, whole_folder
+from cropland.mapping.place import check_room, publish, work_folder
 
 
 def write_map(out: Path, words: str, *, overwrite: bool = False) -> None:
-    with whole_folder(out, overwrite=overwrite) as folder:
-        (folder / "map.json").write_text(words, encoding="utf-8")
-        (folder / "mask.tif").write_text(words, encoding="utf-8")
+    with work_folder(out, overwrite=overwrite) as folder:
+        whole = folder / "map"
+        whole.mkdir()
+        (whole / "map.json").write_text(words, encoding="utf-8")
+        (whole / "mask.tif").write_text(words, encoding="utf-8")
+        publish(whole, out.absolute())
 
 
 def test_a_folder_appears_whole_with_its_parents(tmp_path: Path) -> None:
@@ -22,7 +28,7 @@ def test_a_folder_appears_whole_with_its_parents(tmp_path: Path) -> None:
 
 def test_an_error_leaves_the_earlier_map(tmp_path: Path) -> None:
     write_map(tmp_path / "out", "1")
-    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "out", overwrite=True) as folder:
+    with pytest.raises(ZeroDivisionError), work_folder(tmp_path / "out", overwrite=True) as folder:
         (folder / "mask.tif").write_text("2", encoding="utf-8")
         _ = 1 / 0
     assert (tmp_path / "out" / "mask.tif").read_text(encoding="utf-8") == "1"
@@ -54,3 +60,26 @@ def test_places_that_cannot_be_are_told(tmp_path: Path) -> None:
         write_map(tmp_path / "file" / "below", "1")
     with pytest.raises(OutputError, match="make room"):
         check_room(tmp_path / "not" / "yet", 10**15)
+
+
+def test_work_that_was_begun_stays_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), work_folder(tmp_path / "out", overwrite=False) as folder:
+        (folder / "journal.jsonl").touch()
+        raise KeyboardInterrupt
+    with work_folder(tmp_path / "out", overwrite=False) as folder:
+        assert (folder / "journal.jsonl").exists()
+    assert not any(tmp_path.iterdir())
+
+
+def test_only_one_run_makes_a_map(tmp_path: Path) -> None:
+    """The second, in a process of its own, is told who is at it, and lets go without harm."""
+    code = (
+        "import sys; from pathlib import Path; from cropland.mapping.place import work_folder\n"
+        "with work_folder(Path(sys.argv[1]), overwrite=True): pass"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "out")]
+    with work_folder(tmp_path / "out", overwrite=False) as folder:
+        done = subprocess.run(words, capture_output=True, text=True, encoding="utf-8")
+        assert done.returncode == 1 and f"is being made by process {os.getpid()}" in done.stderr
+        assert folder.exists()
+    assert subprocess.run(words).returncode == 0

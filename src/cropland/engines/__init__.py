@@ -8,8 +8,9 @@ Its `slide(width)` gives one that takes a tall image of that width band by band.
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -38,6 +39,18 @@ class NoSlideError(Exception):
 
 class Engine(Protocol):
     """A trained network on this machine."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """All that may change the last bits of what it computes: engine, versions, device, precision, threads."""
+
+    @property
+    def no_slide(self) -> Said | None:
+        """Why the network cannot slide down an image, if it cannot."""
+
+    @property
+    def bytes_per_column(self) -> int:
+        """About what a slide takes for each column of the image. Raises `NoSlideError`."""
 
     def __call__(
         self, batch: Float[np.ndarray, "batch band height width"], /

@@ -22,7 +22,7 @@ from cropland import __version__
 from cropland.code.names import is_foreign
 from cropland.engines import Engine, NoSlideError, Precision, Trained, cache_folder
 from cropland.errors import ModelError
-from cropland.language import _, said
+from cropland.language import Said, _, said
 from cropland.streaming.on_openvino import Converted, OpenVINOSlide
 from cropland.streaming.slide import Slide, slide_down
 
@@ -78,6 +78,27 @@ class _OpenVINOEngine:
             return self._torch.slide(width)
         bands = len(self._model.recipe.bands)
         return OpenVINOSlide(self._core, self._step, bands=bands, width=width, settings=self._settings)
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        precision = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS")) or os.cpu_count()
+        device = str(self._core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
+        features = sorted(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        about = {"engine": "openvino", "version": openvino.__version__.partition("-")[0], "precision": precision}
+        return {**about, "threads": threads, "device": device, "features": features}
+
+    @cached_property
+    def no_slide(self) -> Said | None:
+        try:
+            self._step  # noqa: B018  # made here, if it can be
+        except NoSlideError as error:
+            return error.reason
+        return None
+
+    @property
+    def bytes_per_column(self) -> int:
+        return self._step.schedule.bytes_per_column
 
     @cached_property
     def _step(self) -> Converted:

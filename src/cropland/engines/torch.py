@@ -1,6 +1,8 @@
 """PyTorch: the default where CUDA is, and the reference for the others."""
 
+import platform
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,6 +10,7 @@ from jaxtyping import Float
 from torch import nn
 
 from cropland.engines import Engine, NoSlideError, Precision, Trained
+from cropland.language import Said
 from cropland.row_rules import UnboundedError
 from cropland.streaming.on_torch import TorchSlide
 from cropland.streaming.plan import Step, plan
@@ -51,6 +54,27 @@ class _TorchEngine:
         return TorchSlide(
             self._step, width=width, device=self._device, dtype=torch.float16 if self._is_half else self._dtype
         )
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        is_cuda = self._device.type == "cuda"
+        device = torch.cuda.get_device_name(self._device) if is_cuda else platform.processor() or platform.machine()
+        features = torch.version.cuda if is_cuda else torch.backends.cpu.get_cpu_capability()
+        precision = "f16" if self._is_half else {torch.float32: "f32", torch.float64: "f64"}[self._dtype]
+        about = {"engine": "torch", "version": torch.__version__, "precision": precision}
+        return {**about, "threads": torch.get_num_threads(), "device": device, "features": [str(features)]}
+
+    @cached_property
+    def no_slide(self) -> Said | None:
+        try:
+            self._step  # noqa: B018  # made here, if it can be
+        except NoSlideError as error:
+            return error.reason
+        return None
+
+    @property
+    def bytes_per_column(self) -> int:
+        return self._step.schedule.bytes_per_column
 
     @cached_property
     def _step(self) -> Step:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from geopandas import GeoDataFrame, GeoSeries
+from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
 from shapely.geometry.base import BaseGeometry
 
-from cropland.engines import Engine, default_engine
+from cropland.engines import Engine, Precision, default_engine
 from cropland.errors import InputError
 from cropland.geo.scene import Scene, open_scene, parse_bands
 from cropland.language import _, spoken
@@ -43,6 +45,11 @@ def command(
     trust: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
+    engine: str | None = None,
+    precision: Literal["fastest", "f32"] = "fastest",
+    memory: str | None = None,
+    average: Literal[1, 2, 4, 8] = 1,
+    profile: Path | None = None,
     tiles: bool = False,
     tile: int | None = None,
 ) -> None:
@@ -88,6 +95,16 @@ def command(
         Replace a map.
     threads
         Threads of the network; all if not given.
+    engine
+        What runs the network: openvino or torch; torch where CUDA is, else openvino, if not given.
+    precision
+        fastest, or f32 for single precision.
+    memory
+        What the network and what it keeps may take, as in 2GB; a map does not depend on it beyond its last digits.
+    average
+        Take the mean of the scene laid in 2, 4 or 8 ways (turned and mirrored); as many times as long.
+    profile
+        A file for the seconds that each stage took (JSON).
     tiles
         Compute overlapping tiles where the network could slide down the scene; the same map, more slowly.
     tile
@@ -103,22 +120,37 @@ def command(
         out_pixel_m=out_pixel,
         tiles=tiles,
         tile=tile,
+        memory=None if memory is None else _bytes(memory),
+        average=average,
     )
     opening: dict[str, Any] = {"sensor": sensor, "bands": parse_bands(bands) if bands else None, "nodata": nodata}
     opened = [open_scene(path, **opening, crs=crs, pixel_m=pixel_m, shift=shift) for path in scenes]
     folders = _folders(out, opened)
-    engine = _open_engine(trained, threads)
+    running = _open_engine(trained, engine, threads=threads, precision=precision)
     results = []
     for scene, folder in zip(opened, folders, strict=True):
-        results.append(map_scene(scene, trained, folder, engine=engine, options=options, overwrite=overwrite))
+        results.append(map_scene(scene, trained, folder, engine=running, options=options, overwrite=overwrite))
         _tell(results[-1])
+    if profile:
+        profile.write_text(
+            json.dumps({result.scene.name: dict(result.stages) for result in results}, indent=1), encoding="utf-8"
+        )
     if len(results) > 1:
         write_geopackage(_index(results), out / "index.gpkg", layer="scenes")
 
 
-def _open_engine(model: Model, threads: int | None) -> Engine:
-    engine: Callable[..., Engine] = importlib.import_module(f"cropland.engines.{default_engine()}").open_engine
-    return engine(model, threads=threads)
+def _open_engine(model: Model, name: str | None, *, threads: int | None, precision: Precision) -> Engine:
+    name = name or default_engine()
+    engine: Callable[..., Engine] = importlib.import_module(f"cropland.engines.{name}").open_engine
+    return engine(model, threads=threads, precision=precision)
+
+
+def _bytes(text: str) -> int:
+    """2GB, 500 MiB."""
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError as error:
+        raise InputError(_("--memory {text} is no amount of memory; give one as in 2GB", text=text)) from error
 
 
 def _folders(out: Path, scenes: Sequence[Scene]) -> list[Path]:
@@ -144,9 +176,9 @@ def _tell(result: MapResult) -> None:
 def _index(results: Sequence[MapResult]) -> GeoDataFrame:
     columns = {
         "name": [result.scene.name for result in results],
-        "area_ha": [result.area_ha for result in results],
-        "share": [result.share for result in results],
-        "parcels": [result.parcels for result in results],
+        "area_ha": [result.found.area_ha for result in results],
+        "share": [result.found.share for result in results],
+        "parcels": [result.found.parcels for result in results],
         "folder": [result.folder.name for result in results],
     }
     return GeoDataFrame(columns, geometry=GeoSeries([_footprint(result.scene) for result in results], crs=4326))

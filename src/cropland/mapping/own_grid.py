@@ -11,7 +11,8 @@ from jaxtyping import UInt8
 from cropland.geo.resample import Taps, resample, taps
 from cropland.geo.scene import Scene
 from cropland.geo.tiles import Window
-from cropland.mapping.working import NO_DATA, Plane
+from cropland.mapping.plane import Plane
+from cropland.mapping.work import NO_DATA
 
 __all__ = ["write_probability"]
 
@@ -27,7 +28,7 @@ def write_probability(plane: Plane, scene: Scene, out: Path, *, ratio: float, ou
     grid = scene.working_grid(out_ratio)
     height, width = grid.shape
     profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": NO_DATA, "height": height, "width": width}
-    profile |= {"tiled": True, "blockxsize": 512, "blockysize": STRIP, "compress": "deflate", "bigtiff": "if_safer"}
+    profile |= {"tiled": True, "blockxsize": 512, "blockysize": STRIP, "bigtiff": "if_safer"}
     profile |= {"crs": None if grid.crs is None else grid.crs.to_wkt(), "transform": grid.affine}
     with rasterio.open(out, "w", **profile) as file:
         file.descriptions = ("probability x 254",)

@@ -1,47 +1,54 @@
-"""Where a map is put: a folder that appears whole, or not at all."""
+"""Where a map is put: work in a hidden folder beside it, which one run holds; then the folder itself, whole."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from filelock import FileLock, Timeout
 from rasterio.errors import RasterioError
 
-from cropland.errors import OutputError
+from cropland.errors import IncompleteError, OutputError
 from cropland.language import _
 
-__all__ = ["check_room", "whole_folder"]
+__all__ = ["check_room", "publish", "work_folder"]
 
 BYTES_PER_PIXEL = 4  # probability and mask, flat and as COG, before compression
 BESIDES = 20_000_000  # parcels, picture and project
 
 
 @contextmanager
-def whole_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A hidden folder beside `out`, renamed to it at the end; after an error it is gone and `out` is as before.
+def work_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """The hidden folder beside `out` where its map is made, for this run alone.
 
-    Where a map is replaced, files of the user's own beside it stay.
-    Raises `OutputError` if `out` holds something and may not be replaced, or cannot be written.
+    It is gone at the end, and after an error if nothing was done in it (it holds no journal); else it stays, for the
+    same command to go on. Raises `OutputError` if `out` holds something and may not be replaced, cannot be written, or
+    is being made by another run; `IncompleteError` where the disk fails on the way.
     """
     out = out.absolute()  # "." has no name
     _check_free(out, overwrite=overwrite)
+    folder = out.parent / f".{out.name}.unfinished"
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as hidden:
-            folder = Path(hidden) / out.name
-            folder.mkdir()
-            yield folder
-            _move(folder, out)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _held(folder, out):
+            try:
+                yield folder
+                shutil.rmtree(folder)
+            finally:
+                if not (folder / "journal.jsonl").exists():
+                    shutil.rmtree(folder, ignore_errors=True)
     except (OSError, RasterioError) as error:
-        raise OutputError(
-            _("{out} cannot be written ({error}); choose another --out or make room", out=out, error=error)
-        ) from error
+        raise _unwritable(out, folder, error) from error
 
 
-def _move(folder: Path, out: Path) -> None:
+def publish(folder: Path, out: Path) -> None:
+    """Move a finished map to its place; where one is replaced, files of the user's own beside it stay."""
     if not out.exists():
         folder.rename(out)
         return
@@ -64,6 +71,41 @@ def check_room(out: Path, pixels: int) -> None:
                 free=free / 1000000.0,
             )
         )
+
+
+@contextmanager
+def _held(folder: Path, out: Path) -> Iterator[None]:
+    """Hold the folder, which the system lets go of when the process ends, however it ends."""
+    holder = folder / "holder.json"
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            about = {"process": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%Y-%m-%d %H:%M}"}
+            holder.write_text(json.dumps(about), encoding="utf-8")
+            yield
+    except Timeout as error:
+        raise OutputError(
+            _("{out} is being made by {holder}; wait for it, or choose another --out", out=out, holder=_said(holder))
+        ) from error
+
+
+def _said(holder: Path) -> str:
+    try:
+        about = json.loads(holder.read_text(encoding="utf-8"))
+        return _("process {process} on {host} since {since}", **about)
+    except (OSError, ValueError, TypeError, KeyError):  # it is just being written
+        return _("another run")
+
+
+def _unwritable(out: Path, folder: Path, error: Exception) -> OutputError | IncompleteError:
+    if folder.exists():
+        return IncompleteError(
+            _(
+                "{out} cannot be written ({error}); what was done is kept: make room, then the same command goes on",
+                out=out,
+                error=error,
+            )
+        )
+    return OutputError(_("{out} cannot be written ({error}); choose another --out or make room", out=out, error=error))
 
 
 def _check_free(out: Path, *, overwrite: bool) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from cropland import __version__
-from cropland.data.statistics import Statistics
+from cropland.engines import Engine
 from cropland.geo.scene import Scene
+from cropland.mapping.plan import Plan
 from cropland.model import Model
 
-__all__ = ["fingerprint", "record"]
+__all__ = ["fingerprint", "job", "record"]
 
 FORMAT = 1
 SAMPLES, SAMPLE = 16, 1 << 16  # blocks of a file that are hashed, and their bytes
@@ -30,20 +31,10 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def record(
-    scene: Scene,
-    model: Model,
-    *,
-    statistics: Statistics,
-    found: Mapping[str, Any],
-    options: Mapping[str, Any],
-    notes: Sequence[str],
-) -> dict[str, Any]:
-    """Plain values: inputs, model, statistics (which `--statistics` takes again), options, what was found, notes."""
+def job(scene: Scene, model: Model, plan: Plan, engine: Engine) -> dict[str, Any]:
+    """Plain values of all that decides a map: two runs with the same job give the same bytes."""
     return {
-        "format": FORMAT,
         "cropland": __version__,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "scene": {
             "name": scene.name,
             "files": [_file(path) for path in scene.files],
@@ -54,11 +45,24 @@ def record(
             "pixel_m": scene.pixel_m,
         },
         "model": {"name": model.name, "sha256": model.digest, "version": model.version, "trained": model.source_hash},
-        "statistics": statistics.to_json(),
-        "options": dict(options),
-        "found": dict(found),
-        "notes": list(notes),
+        "statistics": plan.statistics.to_json(),
+        "options": plan.said,
+        "engine": dict(engine.about),
     }
+
+
+def record(
+    job: Mapping[str, Any],
+    *,
+    found: Mapping[str, Any],
+    seconds: float,
+    stages: Mapping[str, float],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """What map.json says: the job (whose statistics `--statistics` takes again), what was found, notes."""
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    took = {"seconds": round(seconds, 3), "seconds_by_stage": dict(stages)}
+    return {"format": FORMAT, "made": made, **job, "found": {**found, **took}, "notes": list(notes)}
 
 
 def _file(path: Path) -> dict[str, Any]:

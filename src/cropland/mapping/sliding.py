@@ -1,115 +1,101 @@
-"""Probability on the working grid by a network that slides down it: every pixel is computed once."""
+"""Probability on the working grid by a network that slides down it: every pixel is computed once.
+
+A run may begin anywhere: what is kept of rows further up than the network sees has no part in what it finds. So a run
+that goes on, or that another machine computes, gives the bytes of one that came from the top.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from math import ceil
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from cropland.data.statistics import Statistics
-from cropland.engines import Engine, NoSlideError
-from cropland.geo.scene import Scene
-from cropland.geo.tiles import Tile, Window, tiles
-from cropland.language import Said, said
-from cropland.mapping.working import Plane, cut_tiles, fill_plane, levels, read_ahead
-from cropland.model import Model
-from cropland.streaming.slide import slide_down
+from cropland.engines import Engine
+from cropland.errors import IncompleteError
+from cropland.geo.tiles import Tile, Window
+from cropland.mapping.cut import Cut
+from cropland.mapping.stages import each
+from cropland.mapping.work import Done, Work, read_ahead
+from cropland.streaming.slide import Slide, slide_down
 
-__all__ = ["cut_strips", "slide_or_tile"]
-
-WIDEST = 8192  # columns of a strip: what is kept takes some 22 KB for each with the shipped model
-Known = Bool[np.ndarray, "rows width"]
+__all__ = ["compute_swaths"]
 
 
-def cut_strips(shape: tuple[int, int], model: Model) -> list[Tile]:
-    """The whole width as one strip, or as few as are no wider than fits, each with its field at either side."""
-    width, halo = shape[1], model.radius
-    if width <= WIDEST or halo is None:
-        return tiles((1, width), size=width, halo=0, stride=1)
-    least = 2 * halo  # a core narrower than this would be computed more often than once again
-    many = ceil(width / max(WIDEST - 2 * halo, least))
-    return tiles((1, width), size=ceil(width / many), halo=halo, stride=model.stride)
+def compute_swaths(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator[Done]:
+    """The units of a run, which lie one below the other; while one band is computed, the next is read."""
+    assert work.radius is not None, "a network without a bound does not slide"
+    units, height = [cut.units[number] for number in run], cut.shape[0]
+    slide = engine.slide(units[0].padded.width)
+    top, heights = units[0].core.row, [unit.core.height for unit in units]
+    first = max(0, top - work.radius) // slide.band
+    bands = _Bands(work, units[0], slide.band, first * slide.band, _read_to(slide, top + sum(heights), height))
+    found = each("network", slide_down(slide, bands, height, first=first, radius=work.radius))
+    above = max(0, first * slide.band - slide.schedule.delay)
+    logits = _regrouped((rows[0, 0, :, bands.core] for rows in found), [top - above, *heights])
+    valid = _regrouped(bands.valid(), [top - first * slide.band, *heights])
+    next(logits), next(valid)  # above the run
+    for number, unit, found_here, valid_here in zip(run, units, logits, valid, strict=True):
+        yield Done(number, found_here, valid_here, bands.error(unit.core, work.radius))
 
 
-def slide_or_tile(
-    plane: Plane,
-    scene: Scene,
-    model: Model,
-    *,
-    engine: Engine,
-    statistics: Statistics,
-    ratio: float,
-    advance: Callable[[int], None],
-) -> tuple[Said, ...]:
-    """Write the whole plane, strip by strip, or in overlapping tiles if the network cannot slide, which a note says."""
-    how: dict[str, Any] = {"engine": engine, "statistics": statistics, "ratio": ratio, "advance": advance}
-    try:
-        _slide(plane, scene, cut_strips(plane.shape, model), **how)
-    except NoSlideError as error:  # before anything is written
-        fill_plane(plane, scene, cut_tiles(plane.shape, model), **how)
-        return (said("Mapped in overlapping tiles, since the network cannot slide: {why}.", why=error.reason),)
-    return ()
+def _read_to(slide: Slide, stop: int, height: int) -> int:
+    """The row to read to, for all rows above `stop` to come out."""
+    steps = -(-(stop + slide.schedule.delay) // slide.band)
+    return min(height, steps * slide.band)
 
 
-def _slide(
-    plane: Plane,
-    scene: Scene,
-    strips: list[Tile],
-    *,
-    engine: Engine,
-    statistics: Statistics,
-    ratio: float,
-    advance: Callable[[int], None],
-) -> None:
-    for strip in strips:
-        slide = engine.slide(strip.padded.width)
-        known = _Waiting()
-        bands = _bands(scene, strip, plane.shape[0], slide.band, statistics=statistics, ratio=ratio, known=known)
-        _, core = strip.inner.slices
-        row = 0
-        for logits in slide_down(slide, bands, plane.shape[0]):
-            found = logits[0, 0, :, core]
-            window = Window(row, strip.core.col, *found.shape)
-            plane.write(window, levels(found, known.first(found.shape[0])))
-            row += found.shape[0]
-            advance(found.size)
+@dataclass
+class _Bands:
+    """A strip from one row to another, normalised; where it has data waits until its rows come out of the network."""
+
+    work: Work
+    strip: Tile
+    band: int
+    start: int
+    stop: int
+    _waiting: deque[Bool[np.ndarray, "rows width"]] = field(default_factory=deque)
+    _failed: list[tuple[Window, IncompleteError]] = field(default_factory=list)
+
+    @property
+    def core(self) -> slice:
+        """The columns that count."""
+        return self.strip.inner.slices[1]
+
+    def __iter__(self) -> Iterator[Float32[np.ndarray, "1 band rows width"]]:
+        whole = self.strip.padded
+        windows = [
+            Window(row, whole.col, min(self.band, self.stop - row), whole.width)
+            for row in range(self.start, self.stop, self.band)
+        ]
+        for window, pixels in read_ahead(self.work.read, windows):
+            self._waiting.append(pixels.valid[:, self.core])
+            if pixels.error:
+                self._failed.append((window, pixels.error))
+            yield pixels.values[None]
+
+    def valid(self) -> Iterator[Bool[np.ndarray, "rows width"]]:
+        """Where there is data, in rows that were read; rows come out later than they go in, so some are waiting."""
+        while self._waiting:
+            yield self._waiting.popleft()
+
+    def error(self, core: Window, radius: int) -> IncompleteError | None:
+        """Why a unit cannot be trusted, if what the network sees for it could not be read."""
+        low, high = core.row - radius, core.row + core.height + radius
+        return next(
+            (error for window, error in self._failed if low < window.row + window.height and window.row < high), None
+        )
 
 
-class _Waiting:
-    """Which pixels have data, in rows that were read and did not come out yet."""
-
-    def __init__(self) -> None:
-        self.rows: list[Known] = []
-
-    def first(self, count: int) -> Known:
-        """The next rows, which are forgotten."""
-        rows = np.concatenate(self.rows)
-        self.rows = [rows[count:]]
-        return rows[:count]
-
-
-def _bands(
-    scene: Scene,
-    strip: Tile,
-    height: int,
-    band: int,
-    *,
-    statistics: Statistics,
-    ratio: float,
-    known: _Waiting,
-) -> Iterator[Float32[np.ndarray, "1 band rows width"]]:
-    """The strip from top to bottom, normalised; while one band is computed, the next is read."""
-    _, core = strip.inner.slices
-
-    def read(window: Window) -> tuple[Float32[np.ndarray, "band rows width"], Known]:
-        image = scene.read(window, bands=statistics.bands, ratio=ratio)
-        return statistics.normalise(image.values, image.valid), image.valid[:, core]
-
-    rows = [(row, min(band, height - row)) for row in range(0, height, band)]
-    windows = [Window(row, strip.padded.col, count, strip.padded.width) for row, count in rows]
-    for _, (values, valid) in read_ahead(read, windows):
-        known.rows.append(valid)
-        yield values[None]
+def _regrouped(parts: Iterable[np.ndarray], heights: Iterable[int]) -> Iterator[list[np.ndarray]]:
+    """Rows that come in parts of any height, in lists of parts of these heights together."""
+    parts, rest = iter(parts), np.empty((0, 0))
+    for height in heights:
+        group, missing = [], height
+        while missing:
+            rest = rest if len(rest) else next(parts)
+            group.append(rest[:missing])
+            missing, rest = missing - len(group[-1]), rest[len(group[-1]) :]
+        yield group

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from jaxtyping import Bool, Float, Int64
 __all__ = ["Beyond", "Block", "Kept", "Length", "Schedule"]
 
 ROWS = 128  # of a band: fewer cost time at each step, more cost memory (benchmarks/sliding.py)
+BYTES_PER_KEPT = 12  # of memory for each number that is kept: measured with the shipped model (benchmarks/sliding.py)
 Beyond = Literal["fill", "clamp"]
 
 
@@ -94,6 +96,12 @@ class Schedule:
     def band(self) -> int:
         """A height of bands that is worth a step: about 128 rows."""
         return self.stride * max(1, round(ROWS / self.stride))
+
+    @property
+    def bytes_per_column(self) -> int:
+        """About what a slide takes for each column of the image: what is kept, in both forms, and what is computed."""
+        wide = 1024 * self.stride
+        return BYTES_PER_KEPT * sum(prod(kept.shape(wide)) for kept in self.kept) // wide
 
     def steps(self, height: int, band: int) -> int:
         """How many bands until the last row is out; bands after the end of the image may hold anything."""

@@ -1,0 +1,105 @@
+"""How a grid is cut into units: each is computed, written and counted as a whole.
+
+Sizes follow from the model, the grid and the memory that was named, never from what happens to be free: a run that
+goes on, and a run on other machines, cut the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, isqrt
+from typing import Literal
+
+from cropland.errors import ModelError
+from cropland.geo.tiles import Tile, tiles
+from cropland.language import _
+from cropland.model import Model
+
+__all__ = ["Cut", "Way", "cut_swaths", "cut_tiles"]
+
+Way = Literal["slide", "tiles"]
+WIDEST = 8192  # columns of a strip: what is kept takes some 22 KB for each with the shipped model
+SWATH = 1 << 20  # pixels of a unit down a strip: a fraction of a second
+AT_ONCE = 6_000_000  # pixels that the network sees in one go: some 2.5 GB with the shipped model
+LEAST_CORE = 256
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The units of a grid of `shape`; their cores partition it."""
+
+    way: Way
+    shape: tuple[int, int]
+    units: tuple[Tile, ...]
+
+    def runs(self, wanted: Sequence[int], *, most: int | None = None) -> list[list[int]]:
+        """Some of the units, ascending, in runs that are computed in one go: down a strip, or any tiles.
+
+        most: units of a run; no limit if not given.
+        """
+        runs: list[list[int]] = []
+        for number in wanted:
+            if runs and self._follows(runs[-1][-1], number) and (most is None or len(runs[-1]) < most):
+                runs[-1].append(number)
+            else:
+                runs.append([number])
+        return runs
+
+    def _follows(self, before: int, number: int) -> bool:
+        above, below = self.units[before].core, self.units[number].core
+        return self.way == "tiles" or (below.col == above.col and below.row == above.row + above.height)
+
+
+def cut_swaths(shape: tuple[int, int], model: Model, *, widest: int | None = None) -> Cut:
+    """Units down strips: the whole width as one strip, or as few as are no wider than `widest` with their field."""
+    units = [
+        Tile(strip.core._replace(row=row, height=count), strip.padded._replace(row=row, height=count))
+        for strip in _strips(shape, model, WIDEST if widest is None else widest)
+        for row, count in _swaths(shape[0], strip.padded.width)
+    ]
+    return Cut("slide", shape, tuple(units))
+
+
+def cut_tiles(shape: tuple[int, int], model: Model, *, size: int | None = None, at_once: int | None = None) -> Cut:
+    """The whole grid as one tile where it fits, else tiles as large as fit with their halo; or of the `size` given.
+
+    at_once: pixels that the network may see. Raises `ModelError` for a model that looks at the whole image and a grid
+    that does not fit.
+    """
+    at_once = AT_ONCE if at_once is None else at_once
+    fits = shape[0] * shape[1] <= at_once
+    if size is None and fits:
+        size = max(shape)
+    if model.radius is None:
+        if not fits and (size or 0) < max(shape):
+            raise ModelError(
+                _(
+                    "{name} looks at the whole image, which has {shape} x {shape2} working pixels, and "
+                    "at most {at_once:,} fit; map a part of the scene, or use a network without "
+                    "image-level pooling or group norm",
+                    name=model.name,
+                    shape=shape[0],
+                    shape2=shape[1],
+                    at_once=at_once,
+                )
+            )
+        return Cut("tiles", shape, tuple(tiles(shape, size=max(shape), halo=0, stride=1)))
+    core = size or max(LEAST_CORE, isqrt(at_once) - 2 * model.radius)
+    return Cut("tiles", shape, tuple(tiles(shape, size=core, halo=model.radius, stride=model.stride)))
+
+
+def _strips(shape: tuple[int, int], model: Model, widest: int) -> list[Tile]:
+    width, halo = shape[1], model.radius
+    if width <= widest or halo is None:
+        return tiles((1, width), size=width, halo=0, stride=1)
+    least = 2 * halo  # a core narrower than this would be computed more often than once again
+    many = ceil(width / max(widest - 2 * halo, least))
+    return tiles((1, width), size=ceil(width / many), halo=halo, stride=model.stride)
+
+
+def _swaths(height: int, width: int) -> list[tuple[int, int]]:
+    """First rows and heights, of about `SWATH` pixels each."""
+    many = max(1, round(height * width / SWATH))
+    size = ceil(height / many)
+    return [(row, min(size, height - row)) for row in range(0, height, size)]

@@ -1,0 +1,144 @@
+"""How a scene is mapped: pixel sizes, statistics, threshold, and the cut into units; the same at every start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from cropland.data.statistics import Statistics
+from cropland.engines import Engine
+from cropland.geo.scene import Scene
+from cropland.language import said
+from cropland.mapping.clean import default_min_area_m2
+from cropland.mapping.cut import Cut, cut_swaths, cut_tiles
+from cropland.mapping.radiometry import choose_statistics
+from cropland.mapping.turned import TURNS, Turn, Turned
+from cropland.mapping.work import Readable
+from cropland.model import Model, WorkingPixel
+
+__all__ = ["MapOptions", "Pass", "Plan", "make_plan"]
+
+SMALL = 2**20  # pixels; a scene up to that is computed at once: to slide, the field must fill and empty
+BYTES_PER_PIXEL = 420  # that the network takes in tiles: measured with the shipped model
+SAME_PIXEL = 0.02  # a working pixel this near to the scene's is taken as the scene's: nothing is resampled
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """What a person may decide. Areas in m2, lengths in metres; None: the model's or the scene's."""
+
+    statistics: Statistics | None = None
+    threshold: float | None = None
+    min_area_m2: float | None = None
+    out_pixel_m: float | None = None
+    tiles: bool = False  # overlapping tiles even where the network could slide
+    tile: int | None = None  # their size in working pixels, which is computed if not given
+    memory: int | None = None  # bytes that the network and what it keeps may take
+    average: int = 1  # of how many of the eight ways to lay the scene the mean is taken
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The scene, laid in one way, and how it is cut."""
+
+    name: str
+    readable: Readable
+    cut: Cut
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides a map; `ratio` and `out_ratio` are the working and the product's pixel over the scene's."""
+
+    pixel: WorkingPixel
+    ratio: float
+    out_ratio: float
+    statistics: Statistics
+    threshold: float
+    min_area_m2: float
+    radius: int | None
+    turns: tuple[Turn, ...]
+    passes: tuple[Pass, ...]
+    pixels: int  # of working grids and product
+    notes: tuple[str, ...]
+
+    @property
+    def working_pixels(self) -> int:
+        """Of one pass."""
+        return prod(self.passes[0].cut.shape)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What map.json says of it."""
+        cut = self.passes[0].cut
+        return {
+            "working_pixel_m": self.pixel.pixel_m,
+            "ratio": self.ratio,
+            "out_ratio": self.out_ratio,
+            "threshold": self.threshold,
+            "min_area_m2": self.min_area_m2,
+            "average": len(self.turns),
+            "way": cut.way,
+            "units": len(cut.units),
+            "unit": list(cut.units[0].core.shape),
+        }
+
+
+def make_plan(scene: Scene, model: Model, options: MapOptions, *, engine: Engine) -> Plan:
+    """The plan of a scene. Raises `BandError` or `InputError` for what does not fit, `ModelError` for a network that
+    looks at the whole image and a scene that is too large for it."""
+    pixel = model.nearest_pixel(scene.pixel_m)
+    ratio = pixel.pixel_m / scene.pixel_m
+    ratio = 1.0 if abs(ratio - 1) < SAME_PIXEL else ratio
+    out_ratio = 1.0 if options.out_pixel_m is None else options.out_pixel_m / scene.pixel_m
+    height, width = map(int, scene.working_grid(ratio).shape)
+    turns = TURNS[: options.average]
+    cuts, notes = _cuts((height, width), turns, model, options, engine)
+    passes = tuple(
+        Pass(f"plane-{number}", Turned(scene, turn, (height, width)) if number else scene, cut)
+        for number, (turn, cut) in enumerate(zip(turns, cuts, strict=True))
+    )
+    return Plan(
+        pixel,
+        ratio,
+        out_ratio,
+        choose_statistics(scene, model, options.statistics),
+        pixel.threshold if options.threshold is None else options.threshold,
+        default_min_area_m2(scene.pixel_m) if options.min_area_m2 is None else options.min_area_m2,
+        model.radius,
+        turns,
+        passes,
+        len(turns) * height * width + prod(map(int, scene.working_grid(out_ratio).shape)),
+        (*_pixel_note(scene, pixel, ratio), *notes),
+    )
+
+
+def _cuts(
+    shape: tuple[int, int], turns: tuple[Turn, ...], model: Model, options: MapOptions, engine: Engine
+) -> tuple[list[Cut], tuple[str, ...]]:
+    """How each pass is cut; a note where the network should slide and cannot."""
+    shapes = [turn.shape(shape) for turn in turns]
+    in_tiles = options.tiles or options.tile or model.radius is None or prod(shape) <= SMALL
+    why_not = None if in_tiles else engine.no_slide
+    if in_tiles or why_not:
+        at_once = None if options.memory is None else options.memory // BYTES_PER_PIXEL
+        notes = (said("Mapped in overlapping tiles, since the network cannot slide: {why}.", why=why_not),)
+        return [cut_tiles(each, model, size=options.tile, at_once=at_once) for each in shapes], notes if why_not else ()
+    widest = None if options.memory is None else options.memory // engine.bytes_per_column
+    return [cut_swaths(each, model, widest=widest) for each in shapes], ()
+
+
+def _pixel_note(scene: Scene, pixel: WorkingPixel, ratio: float) -> tuple[str, ...]:
+    if ratio == 1:
+        return ()
+    return (
+        said(
+            "The scene's pixels of {own_m:.3g} m are {how} to the model's nearest, {pixel_m:g} m "
+            "(validation IoU {iou:.3f}).",
+            own_m=scene.pixel_m,
+            how=said("averaged") if ratio > 1 else said("interpolated"),
+            pixel_m=pixel.pixel_m,
+            iou=pixel.iou,
+        ),
+    )

@@ -1,0 +1,129 @@
+"""What was done is kept: a map that was killed anywhere ends at the same bytes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+from geopandas.testing import assert_geodataframe_equal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cropland.cli import main
+from cropland.errors import OutputError
+from cropland.geo.tiles import tiles
+from cropland.mapping.cut import Cut
+from cropland.mapping.journal import Journal
+from cropland.mapping.plane import Plane
+from large_scene import write_large_scene
+from small_model import save_model
+
+CUT = Cut("tiles", (40, 30), tuple(tiles((40, 30), size=10, halo=0, stride=1)))
+
+
+def write_units(plane: Plane, journal: Journal, numbers: list[int]) -> None:
+    import zlib
+
+    for number in numbers:
+        values = np.full(CUT.units[number].core.shape, number + 1, np.uint8)
+        plane.write(CUT.units[number].core, values)
+        journal.note({f"a {number}": zlib.crc32(values.data)})
+
+
+def test_what_stands_in_the_journal_is_not_missing(tmp_path: Path) -> None:
+    plane, journal = Plane(tmp_path / "plane", CUT.shape), Journal.begin(tmp_path, {"scene": "s"})
+    write_units(plane, journal, [0, 3, 7])
+    again = Journal.begin(tmp_path, {"scene": "s"})
+    assert again.missing("a", CUT, plane) == [1, 2, 4, 5, 6, 8, 9, 10, 11]
+    assert again.missing("b", CUT, plane) == list(range(12))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1200), st.integers(0, 400))
+def test_a_cut_off_file_costs_only_what_it_lost(
+    tmp_path_factory: pytest.TempPathFactory, kept_bytes: int, kept_letters: int
+) -> None:
+    """Of the plane and of the journal, anywhere."""
+    folder = tmp_path_factory.mktemp("cut")
+    plane = Plane(folder / "plane", CUT.shape)
+    write_units(plane, Journal.begin(folder, {}), list(range(12)))
+    os.truncate(plane.path, kept_bytes)
+    os.truncate(folder / "journal.jsonl", min(kept_letters, (folder / "journal.jsonl").stat().st_size))
+    lines = (folder / "journal.jsonl").read_text(encoding="utf-8").split("\n")
+    noted = [json.loads(line)["done"] for line in lines if line.endswith("}")]
+    whole = [n for n, unit in enumerate(CUT.units) if kept_bytes >= _end(unit.core)]
+    missing = Journal.begin(folder, {}).missing("a", CUT, plane)
+    assert missing == [n for n in range(12) if n not in whole or f"a {n}" not in noted]
+
+
+def _end(core: tuple[int, int, int, int]) -> int:
+    return (core[0] + core[2] - 1) * CUT.shape[1] + core[1] + core[3]
+
+
+def test_another_job_is_refused_and_named(tmp_path: Path) -> None:
+    Journal.begin(tmp_path, {"scene": "s", "model": 1})
+    with pytest.raises(OutputError, match="begun with another model; "):
+        Journal.begin(tmp_path, {"scene": "s", "model": 2})
+    assert Journal.begin(tmp_path, {"scene": "s", "model": 1}).job["model"] == 1
+    assert Journal.begin(tmp_path, {"scene": "s", "model": 2}, anew=True).job["model"] == 2
+
+
+def test_a_file_is_made_once(tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def make(path: Path) -> None:
+        made.append(path)
+        path.write_text("same", encoding="utf-8")
+
+    for _ in range(2):
+        Journal.begin(tmp_path, {}).once(tmp_path / "mask.tif", make)
+    assert len(made) == 1
+    (tmp_path / "mask.tif").write_text("damaged", encoding="utf-8")
+    Journal.begin(tmp_path, {}).once(tmp_path / "mask.tif", make)
+    assert len(made) == 2
+
+
+KILLS = [pytest.param(number, marks=[pytest.mark.soak] if number > 2 else []) for number in range(20)]
+
+
+@pytest.fixture(scope="module")
+def whole_map(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path, float]:
+    """The words of a run without `--out`, its map, and how long it took."""
+    folder = tmp_path_factory.mktemp("whole")
+    model = save_model(folder / "m.safetensors")
+    write_large_scene(folder / "scene.tif", (3000, 1400))
+    words = ["map", str(folder / "scene.tif"), "--model", str(model.path)]
+    begun = time.monotonic()
+    subprocess.run([sys.executable, "-m", "cropland", *words, "--out", str(folder / "out")], check=True)
+    return words, folder / "out", time.monotonic() - begun
+
+
+@pytest.mark.parametrize("seed", KILLS)
+def test_a_run_that_is_killed_anywhere_ends_at_the_same_bytes(
+    whole_map: tuple[list[str], Path, float], tmp_path: Path, seed: int
+) -> None:
+    """Killed (SIGKILL) at two random moments, then left alone."""
+    words, expected, seconds = whole_map
+    out, moments = tmp_path / "out", random.Random(seed)
+    for _ in range(2):
+        running = subprocess.Popen([sys.executable, "-m", "cropland", *words, "--out", str(out)])
+        time.sleep(moments.uniform(0.2, 1.0) * seconds)
+        running.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+        running.wait()
+        if out.exists():
+            break
+        assert not list(out.parent.glob("*/mask.tif"))  # no half of a map where a reader looks
+    else:
+        assert main([*words, "--out", str(out)]) == 0
+    for name in ("probability.tif", "mask.tif"):
+        assert (out / name).read_bytes() == (expected / name).read_bytes(), name
+    for name, read in (("parcels.parquet", gpd.read_parquet), ("parcels.gpkg", gpd.read_file)):
+        assert_geodataframe_equal(read(out / name), read(expected / name))
+    assert not [path for path in out.parent.iterdir() if path.name != "out"]
