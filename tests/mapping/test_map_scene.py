@@ -23,9 +23,11 @@ from cropland.geo.scene import open_scene
 from cropland.language import said
 from cropland.mapping import cut, plan
 from cropland.mapping.cut import cut_swaths, cut_tiles
+from cropland.mapping.fill import Serial
 from cropland.mapping.map_scene import MapOptions, map_scene
 from cropland.mapping.radiometry import choose_statistics
 from cropland.model import Model
+from large_scene import write_large_scene
 from small_model import save_model
 
 PIXEL = 10.0
@@ -57,7 +59,7 @@ def scene_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def mapped(scene_path: Path, model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("map") / "out"
-    map_scene(open_scene(scene_path), model, out, engine=open_openvino(model, precision="f32"))
+    map_scene(open_scene(scene_path), model, out, executor=Serial(open_openvino(model, precision="f32")))
     return out
 
 
@@ -89,7 +91,7 @@ def test_tiled_equals_untiled(
 
 def test_tiles_leave_no_trace_in_the_products(scene_path: Path, model: Model, mapped: Path, tmp_path: Path) -> None:
     engine = open_openvino(model, precision="f32")
-    map_scene(open_scene(scene_path), model, tmp_path / "tiled", engine=engine, options=MapOptions(tile=24))
+    map_scene(open_scene(scene_path), model, tmp_path / "tiled", executor=Serial(engine), options=MapOptions(tile=24))
     with (
         rasterio.open(mapped / "probability.tif") as one,
         rasterio.open(tmp_path / "tiled" / "probability.tif") as other,
@@ -107,7 +109,7 @@ def test_a_network_that_slides_leaves_no_trace_either(
     for widest in (8192, 96):
         monkeypatch.setattr(cut, "WIDEST", widest)
         out = tmp_path / str(widest)
-        assert not map_scene(open_scene(scene_path), model, out, engine=engine).notes
+        assert not map_scene(open_scene(scene_path), model, out, executor=Serial(engine)).notes
         with rasterio.open(out / "probability.tif") as file:
             probabilities.append(file.read(1))
     with rasterio.open(mapped / "probability.tif") as file:
@@ -125,11 +127,11 @@ def test_a_network_that_cannot_slide_is_mapped_in_tiles_and_it_is_said(
     monkeypatch.setattr(plan, "SMALL", 0)
     engine = open_openvino(model, precision="f32")
     monkeypatch.setitem(vars(engine), "no_slide", said("pad mirrors the edge"))
-    result = map_scene(open_scene(scene_path), model, tmp_path / "out", engine=engine)
+    result = map_scene(open_scene(scene_path), model, tmp_path / "out", executor=Serial(engine))
     assert result.notes == ("Mapped in overlapping tiles, since the network cannot slide: pad mirrors the edge.",)
     assert (
         map_scene(
-            open_scene(scene_path), model, tmp_path / "asked", engine=engine, options=MapOptions(tiles=True)
+            open_scene(scene_path), model, tmp_path / "asked", executor=Serial(engine), options=MapOptions(tiles=True)
         ).notes
         == ()
     )
@@ -148,7 +150,7 @@ def test_at_another_working_pixel_the_product_keeps_the_scenes_grid(
     scene_path: Path, tmp_path: Path, pixel_m: float
 ) -> None:
     model = save_model(tmp_path / "m.safetensors", pixel_m=pixel_m)
-    result = map_scene(open_scene(scene_path), model, tmp_path / "out", engine=open_openvino(model))
+    result = map_scene(open_scene(scene_path), model, tmp_path / "out", executor=Serial(open_openvino(model)))
     said = json.loads((tmp_path / "out" / "map.json").read_text(encoding="utf-8"))
     assert any(f"{pixel_m:g} m" in note for note in result.notes) and said["notes"] == list(result.notes)
     with rasterio.open(scene_path) as scene, rasterio.open(tmp_path / "out" / "mask.tif") as mask:
@@ -219,10 +221,12 @@ def test_a_network_that_looks_at_the_whole_image_maps_only_what_fits(
     engine, small = open_openvino(model), MapOptions(tile=64)
     monkeypatch.setattr(plan, "SMALL", 0)
     for name, options in (("fits", MapOptions()), ("tile has no part in it", small)):
-        assert not map_scene(open_scene(scene_path), model, tmp_path / name, engine=engine, options=options).notes
+        assert not map_scene(
+            open_scene(scene_path), model, tmp_path / name, executor=Serial(engine), options=options
+        ).notes
     monkeypatch.setattr(cut, "AT_ONCE", 20_000)
     with pytest.raises(ModelError, match="looks at the whole image"):
-        map_scene(open_scene(scene_path), model, tmp_path / "too_large", engine=open_openvino(model))
+        map_scene(open_scene(scene_path), model, tmp_path / "too_large", executor=Serial(open_openvino(model)))
 
 
 def test_statistics_of_other_bands_are_refused(scene_path: Path, model: Model, tmp_path: Path) -> None:
@@ -267,7 +271,7 @@ def small_disk(tmp_path: Path):
 
 def test_a_disk_that_is_too_small_is_told_before(scene_path: Path, model: Model, small_disk: Path) -> None:
     with pytest.raises(OutputError, match="make room"):
-        map_scene(open_scene(scene_path), model, small_disk / "out", engine=open_openvino(model))
+        map_scene(open_scene(scene_path), model, small_disk / "out", executor=Serial(open_openvino(model)))
     assert not any(small_disk.iterdir())
 
 
@@ -292,3 +296,32 @@ def test_a_disk_that_fills_on_the_way_keeps_what_was_done(
     assert [path.name for path in small_disk.iterdir()] == ["out"]
     for name in ("probability.tif", "mask.tif"):
         assert (small_disk / "out" / name).read_bytes() == (mapped / name).read_bytes()
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from cropland.cli import main
+assert main(sys.argv[2:7] + [sys.argv[7] + ".first"]) == 0  # all that is imported and started is
+used = next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmData")) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (used + int(sys.argv[1]), -1))
+sys.exit(main(["map", sys.argv[8], *sys.argv[4:8], *sys.argv[9:]]))
+"""
+
+
+@pytest.mark.parametrize("height", [40_000, pytest.param(400_000, marks=pytest.mark.soak)])
+def test_a_long_narrow_scene_fits_into_little_memory(model: Model, tmp_path: Path, height: int) -> None:
+    """600 MB more than a small scene took, of which GDAL keeps 256 in blocks. As one tile it does not: a limit it is."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the memory of a process is read from /proc: Linux only")
+    small = write_large_scene(tmp_path / "small.tif", (4200, 256))
+    long = write_large_scene(tmp_path / "long.tif", (height, 256))
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        words = ["map", str(small), "--model", str(model.path), "--out", str(tmp_path / f"out{len(more)}"), str(long)]
+        command = [sys.executable, "-c", LIMITED, str(600 * 2**20), *words, *more]
+        return subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+
+    assert run("--tile", "1000000").returncode != 0
+    done = run()
+    assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ from cropland.streaming.slide import Slide
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Engine", "NoSlideError", "Precision", "Trained", "cache_folder", "default_engine"]
+__all__ = ["Described", "Engine", "NoSlideError", "Precision", "Trained", "cache_folder", "default_engine"]
 
 # OpenVINO's converter reports its use over the network unless this package is missing; a map is nobody's business.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is how a module is made missing
@@ -37,8 +37,8 @@ class NoSlideError(Exception):
         return reason
 
 
-class Engine(Protocol):
-    """A trained network on this machine."""
+class Described(Protocol):
+    """What is known of an engine, wherever it runs."""
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -51,6 +51,10 @@ class Engine(Protocol):
     @property
     def bytes_per_column(self) -> int:
         """About what a slide takes for each column of the image. Raises `NoSlideError`."""
+
+
+class Engine(Described, Protocol):
+    """A trained network on this machine."""
 
     def __call__(
         self, batch: Float[np.ndarray, "batch band height width"], /

@@ -85,7 +85,8 @@ class _OpenVINOEngine:
         threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS")) or os.cpu_count()
         device = str(self._core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
         features = sorted(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-        about = {"engine": "openvino", "version": openvino.__version__.partition("-")[0], "precision": precision}
+        versions = {"version": openvino.__version__.partition("-")[0], "cropland": __version__}
+        about = {"engine": "openvino", **versions, "precision": precision}
         return {**about, "threads": threads, "device": device, "features": features}
 
     @cached_property

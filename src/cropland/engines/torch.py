@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from cropland import __version__
 from cropland.engines import Engine, NoSlideError, Precision, Trained
 from cropland.language import Said
 from cropland.row_rules import UnboundedError
@@ -61,7 +62,7 @@ class _TorchEngine:
         device = torch.cuda.get_device_name(self._device) if is_cuda else platform.processor() or platform.machine()
         features = torch.version.cuda if is_cuda else torch.backends.cpu.get_cpu_capability()
         precision = "f16" if self._is_half else {torch.float32: "f32", torch.float64: "f64"}[self._dtype]
-        about = {"engine": "torch", "version": torch.__version__, "precision": precision}
+        about = {"engine": "torch", "version": torch.__version__, "cropland": __version__, "precision": precision}
         return {**about, "threads": torch.get_num_threads(), "device": device, "features": [str(features)]}
 
     @cached_property

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cropland.engines import Engine
+from cropland.engines import Described, Engine
 from cropland.errors import IncompleteError
 from cropland.mapping.cut import Cut
 from cropland.mapping.journal import Journal
@@ -27,6 +27,10 @@ AT_ONCE = 1 << 21  # pixels that go to the disk together: to wait for it costs s
 
 class Executor(Protocol):
     """What computes units, here or elsewhere, in any order."""
+
+    @property
+    def engine(self) -> Described:
+        """By which it computes."""
 
     def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]: ...
 

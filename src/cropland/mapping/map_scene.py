@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cropland.engines import Engine
 from cropland.errors import IncompleteError
 from cropland.geo.area_words import MU_PER_HA
 from cropland.geo.scene import Scene
 from cropland.language import _
-from cropland.mapping.fill import Executor, Serial, fill
+from cropland.mapping.fill import Executor, fill
 from cropland.mapping.journal import Journal
 from cropland.mapping.own_grid import write_probability
 from cropland.mapping.place import check_room, publish, work_folder
@@ -65,25 +64,24 @@ def map_scene(
     model: Model,
     out: Path,
     *,
-    engine: Engine,
-    executor: Executor | None = None,
+    executor: Executor,
     options: MapOptions | None = None,
     overwrite: bool = False,
 ) -> MapResult:
     """Map one scene into the folder `out`, which appears whole; a run that was stopped goes on where it was.
 
-    executor: what computes the units; this process if not given. Raises `InputError` or one of its kinds for bands that
+    executor: what computes the units. Raises `InputError` or one of its kinds for bands that
     are missing, statistics of other bands, a scene without data, a folder that cannot be used, a disk that is too
     small, unfinished work of another kind; `IncompleteError` where files failed on the way.
     """
     began, _before = time.monotonic(), taken()
     with work_folder(out, overwrite=overwrite) as folder:
         with stage("planning"):
-            plan = make_plan(scene, model, options or MapOptions(), engine=engine)
+            plan = make_plan(scene, model, options or MapOptions(), engine=executor.engine)
             check_room(out, plan.pixels)
-            journal = Journal.begin(folder, job(scene, model, plan, engine), anew=overwrite)
+            journal = Journal.begin(folder, job(scene, model, plan, executor.engine), anew=overwrite)
         flat = folder / "flat.tif"
-        _fill(scene, plan, flat, executor=executor or Serial(engine), journal=journal)
+        _fill(scene, plan, flat, executor=executor, journal=journal)
         whole = folder / "map"
         whole.mkdir(exist_ok=True)
         settings: dict[str, Any] = {"threshold": plan.threshold, "min_area_m2": plan.min_area_m2}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,14 +15,14 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
 from shapely.geometry.base import BaseGeometry
 
-from cropland.engines import Engine, Precision, default_engine
 from cropland.errors import InputError
 from cropland.geo.scene import Scene, open_scene, parse_bands
 from cropland.language import _, spoken
 from cropland.mapping.clean import MU_M2
+from cropland.mapping.fill import Executor, Serial
 from cropland.mapping.map_scene import MapOptions, MapResult, map_scene
 from cropland.mapping.radiometry import read_statistics
-from cropland.model import Model, default_model
+from cropland.mapping.running import Running
 from cropland.writers.geopackage import write_geopackage
 
 __all__ = ["command"]
@@ -49,6 +50,7 @@ def command(
     precision: Literal["fastest", "f32"] = "fastest",
     memory: str | None = None,
     average: Literal[1, 2, 4, 8] = 1,
+    executor: str = "serial",
     profile: Path | None = None,
     tiles: bool = False,
     tile: int | None = None,
@@ -94,7 +96,7 @@ def command(
     overwrite
         Replace a map.
     threads
-        Threads of the network; all if not given.
+        Threads of the network; all if not given, one for each task of Dask.
     engine
         What runs the network: openvino or torch; torch where CUDA is, else openvino, if not given.
     precision
@@ -103,6 +105,8 @@ def command(
         What the network and what it keeps may take, as in 2GB; a map does not depend on it beyond its last digits.
     average
         Take the mean of the scene laid in 2, 4 or 8 ways (turned and mirrored); as many times as long.
+    executor
+        serial; dask for worker processes on this machine; dask:tcp://HOST:8786 for a cluster.
     profile
         A file for the seconds that each stage took (JSON).
     tiles
@@ -112,7 +116,8 @@ def command(
     """
     if min_area_m2 is not None and min_area_mu is not None:
         raise InputError(_("--min-area-m2 and --min-area-mu say the same; give one of them"))
-    trained = Model.load(model or default_model(), trust=trust)
+    running = Running.of(model, trust=trust, engine=engine, threads=threads, precision=precision)
+    trained = running.load()
     options = MapOptions(
         statistics=read_statistics(statistics) if statistics else None,
         threshold=threshold,
@@ -126,11 +131,11 @@ def command(
     opening: dict[str, Any] = {"sensor": sensor, "bands": parse_bands(bands) if bands else None, "nodata": nodata}
     opened = [open_scene(path, **opening, crs=crs, pixel_m=pixel_m, shift=shift) for path in scenes]
     folders = _folders(out, opened)
-    running = _open_engine(trained, engine, threads=threads, precision=precision)
     results = []
-    for scene, folder in zip(opened, folders, strict=True):
-        results.append(map_scene(scene, trained, folder, engine=running, options=options, overwrite=overwrite))
-        _tell(results[-1])
+    with _executor(executor, running) as by:
+        for scene, folder in zip(opened, folders, strict=True):
+            results.append(map_scene(scene, trained, folder, executor=by, options=options, overwrite=overwrite))
+            _tell(results[-1])
     if profile:
         profile.write_text(
             json.dumps({result.scene.name: dict(result.stages) for result in results}, indent=1), encoding="utf-8"
@@ -139,10 +144,20 @@ def command(
         write_geopackage(_index(results), out / "index.gpkg", layer="scenes")
 
 
-def _open_engine(model: Model, name: str | None, *, threads: int | None, precision: Precision) -> Engine:
-    name = name or default_engine()
-    engine: Callable[..., Engine] = importlib.import_module(f"cropland.engines.{name}").open_engine
-    return engine(model, threads=threads, precision=precision)
+def _executor(spec: str, running: Running) -> AbstractContextManager[Executor]:
+    """What computes the units. Raises `InputError` for what there is not."""
+    kind, _colon, address = spec.partition(":")
+    if spec == "serial":
+        return nullcontext(Serial(running.open()))
+    if kind != "dask":
+        raise InputError(
+            _("--executor {spec}: there is none of that name; give serial, dask or dask:tcp://HOST:8786", spec=spec)
+        )
+    try:
+        from cropland.mapping.on_dask import connected
+    except ImportError as error:
+        raise InputError(_("--executor dask needs a package: pip install 'cropland[dask]'")) from error
+    return connected(address or None, running if running.threads else replace(running, threads=1))
 
 
 def _bytes(text: str) -> int:

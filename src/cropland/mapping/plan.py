@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from cropland.data.statistics import Statistics
-from cropland.engines import Engine
+from cropland.engines import Described
 from cropland.geo.scene import Scene
 from cropland.language import said
 from cropland.mapping.clean import default_min_area_m2
@@ -85,7 +85,7 @@ class Plan:
         }
 
 
-def make_plan(scene: Scene, model: Model, options: MapOptions, *, engine: Engine) -> Plan:
+def make_plan(scene: Scene, model: Model, options: MapOptions, *, engine: Described) -> Plan:
     """The plan of a scene. Raises `BandError` or `InputError` for what does not fit, `ModelError` for a network that
     looks at the whole image and a scene that is too large for it."""
     pixel = model.nearest_pixel(scene.pixel_m)
@@ -115,7 +115,7 @@ def make_plan(scene: Scene, model: Model, options: MapOptions, *, engine: Engine
 
 
 def _cuts(
-    shape: tuple[int, int], turns: tuple[Turn, ...], model: Model, options: MapOptions, engine: Engine
+    shape: tuple[int, int], turns: tuple[Turn, ...], model: Model, options: MapOptions, engine: Described
 ) -> tuple[list[Cut], tuple[str, ...]]:
     """How each pass is cut; a note where the network should slide and cannot."""
     shapes = [turn.shape(shape) for turn in turns]

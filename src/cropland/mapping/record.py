@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cropland import __version__
-from cropland.engines import Engine
+from cropland.engines import Described
 from cropland.geo.scene import Scene
 from cropland.mapping.plan import Plan
 from cropland.model import Model
@@ -31,7 +31,7 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def job(scene: Scene, model: Model, plan: Plan, engine: Engine) -> dict[str, Any]:
+def job(scene: Scene, model: Model, plan: Plan, engine: Described) -> dict[str, Any]:
     """Plain values of all that decides a map: two runs with the same job give the same bytes."""
     return {
         "cropland": __version__,

@@ -61,6 +61,11 @@ class Turned:
     turn: Turn
     shape: tuple[int, int]
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Of the scene."""
+        return self.scene.files
+
     def read(self, window: Window, *, bands: Sequence[str], ratio: float = 1.0) -> Image:
         """As `Scene.read`, of the turned working grid."""
         image = self.scene.read(self.turn.window(window, self.shape), bands=bands, ratio=ratio)

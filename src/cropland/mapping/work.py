@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -25,6 +26,9 @@ Read = TypeVar("Read")
 
 class Readable(Protocol):
     """A scene, as it is or turned."""
+
+    @property
+    def files(self) -> tuple[Path, ...]: ...
 
     def read(self, window: Window, *, bands: Sequence[str], ratio: float = 1.0) -> Image: ...
 
@@ -60,17 +64,25 @@ class Work:
 
 @dataclass(frozen=True)
 class Done:
-    """What was found of unit `number`: rows of logits and of where there is data; or why it could not be read."""
+    """What was found of unit `number`: rows of logits and of where there is data, or at once the `values` that are
+    written; or why it could not be read."""
 
     number: int
     logits: Sequence[Float[np.ndarray, "rows width"]] = ()
     valid: Sequence[Bool[np.ndarray, "rows width"]] = ()
     error: IncompleteError | None = None
+    values: UInt8[np.ndarray, "height width"] | None = None
 
     def levels(self) -> UInt8[np.ndarray, "height width"]:
         """Probabilities as they are written."""
+        if self.values is not None:
+            return self.values
         logits, valid = np.concatenate(self.logits), np.concatenate(self.valid)
         return levels(logits, valid) if valid.any() else np.full(valid.shape, NO_DATA, np.uint8)
+
+    def packed(self, number: int) -> Done:
+        """The same as unit `number`, as small as it can be sent."""
+        return Done(number, error=self.error) if self.error else Done(number, values=self.levels())
 
 
 def levels(

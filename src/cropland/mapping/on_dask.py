@@ -1,0 +1,185 @@
+"""Units computed by a Dask cluster: workers read for themselves and send bytes, this process alone writes.
+
+A task is a run of units, of several fields' height, so that little is read twice. A worker that dies costs what it was
+computing. That all workers compute alike, to the last bit, is found out before the first task and again in each.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed.comm import CommClosedError
+
+from cropland import __version__
+from cropland.errors import CroplandError, IncompleteError, InputError, SceneError
+from cropland.language import Said, _
+from cropland.mapping.cut import Cut
+from cropland.mapping.fill import compute
+from cropland.mapping.running import Running
+from cropland.mapping.work import Done, Work
+
+__all__ = ["Dask", "connected"]
+
+SECONDS = 20  # to wait for a scheduler and its first worker
+FIELDS = 8  # heights of the field in a task at most: a quarter more rows are computed than in one go
+AHEAD = 2  # tasks under way for each worker, so that none waits; what they found waits in memory
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a worker says of its engine."""
+
+    about: Mapping[str, Any]
+    no_slide: Said | None
+    bytes_per_column: int
+
+
+@contextmanager
+def connected(address: str | None, running: Running) -> Iterator[Dask]:
+    """A cluster on this machine, or the one whose scheduler has that address.
+
+    Raises `InputError` for a scheduler or workers that are not there, and for workers that do not compute alike.
+    """
+    with _client(address, running) as client:
+        yield Dask(client, running, _common(_asked(client, _describe, running)))
+
+
+@dataclass(frozen=True)
+class Dask:
+    """The workers of a cluster; `engine`: what they all say of theirs."""
+
+    client: Client
+    running: Running
+    engine: Described
+
+    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
+        """The units, as they come. Raises `IncompleteError` where the cluster is lost on the way."""
+        _check_seen(self.client, work)
+        workers = len(self.client.scheduler_info(n_workers=-1)["workers"])
+        runs = iter(cut.runs(wanted, most=_most(work, cut, wanted, workers)))
+        try:
+            under_way = as_completed([self._submit(work, cut, run) for run in islice(runs, AHEAD * workers)])
+            for future in under_way:
+                yield from future.result()
+                for run in islice(runs, 1):
+                    under_way.add(self._submit(work, cut, run))
+        except (CancelledError, KilledWorker, CommClosedError, OSError, TimeoutError) as error:
+            raise IncompleteError(
+                _(
+                    "the cluster was lost on the way ({error}); what was done is kept, and the same command goes on",
+                    error=type(error).__name__,
+                )
+            ) from error
+
+    def _submit(self, work: Work, cut: Cut, run: Sequence[int]) -> Future:
+        part = replace(cut, units=tuple(cut.units[number] for number in run))
+        return self.client.submit(_task, self.running, self.engine.about, work, part, run, pure=False)
+
+
+@contextmanager
+def _client(address: str | None, running: Running) -> Iterator[Client]:
+    if address is None:
+        many = max(1, (os.cpu_count() or 1) // (running.threads or 1))
+        with LocalCluster(many, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+            yield client
+        return
+    try:
+        client = Client(address, timeout=SECONDS)
+        client.wait_for_workers(1, timeout=SECONDS)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise InputError(
+            _(
+                "no Dask scheduler with workers answers at {address} ({error}); start one with `dask scheduler` and "
+                "`dask worker`",
+                address=address,
+                error=type(error).__name__,
+            )
+        ) from error
+    with client:
+        yield client
+
+
+def _asked(client: Client, question: Any, *given: Any) -> dict[str, Any]:
+    """What each worker answers. Raises `InputError` that names the first that cannot."""
+    answers: dict[str, Any] = client.run(question, *given, on_error="return")
+    for worker, answer in answers.items():
+        if isinstance(answer, Exception):
+            raise InputError(
+                _(
+                    "the worker {worker} cannot take part: {error}; it needs cropland {version} and the same files",
+                    worker=worker,
+                    error=answer,
+                    version=__version__,
+                )
+            ) from answer
+    return answers
+
+
+def _common(answers: Mapping[str, Described]) -> Described:
+    first = next(iter(answers.values()))
+    for worker, answer in answers.items():
+        _check_alike(worker, answer.about, first.about)
+    return first
+
+
+def _check_alike(worker: str, about: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    apart = [f"{key}: {about.get(key)}, {expected[key]}" for key in expected if about.get(key) != expected[key]]
+    if apart:
+        raise InputError(
+            _(
+                "the worker {worker} computes otherwise than the others ({apart}), and its bytes would differ; "
+                "leave it out",
+                worker=worker,
+                apart="; ".join(apart),
+            )
+        )
+
+
+def _check_seen(client: Client, work: Work) -> None:
+    for worker, (host, unseen) in _asked(client, _unseen, work.scene.files).items():
+        if unseen:
+            raise SceneError(
+                _(
+                    "the worker {worker} on {host} does not see {path}; put scenes where every machine finds them "
+                    "under one path",
+                    worker=worker,
+                    host=host,
+                    path=unseen[0],
+                )
+            )
+
+
+def _most(work: Work, cut: Cut, wanted: Sequence[int], workers: int) -> int:
+    """Units of a task: as many as give every worker some, and no more than `FIELDS` heights of the field."""
+    fair = -(-len(wanted) // workers)
+    return max(1, min(fair, FIELDS * (work.radius or 1) // cut.units[0].core.height + 1))
+
+
+def _describe(running: Running) -> Described:
+    engine = running.open()
+    column = 0 if engine.no_slide else engine.bytes_per_column
+    return Described(engine.about, engine.no_slide, column)
+
+
+def _unseen(files: Sequence[Path]) -> tuple[str, list[str]]:
+    return socket.gethostname(), [str(path) for path in files if not path.exists()]
+
+
+def _task(running: Running, about: Mapping[str, Any], work: Work, cut: Cut, run: Sequence[int]) -> list[Done]:
+    """On a worker: the units of `cut`, which are numbered `run` in the whole."""
+    engine, worker = running.open(), get_worker().address
+    _check_alike(worker, engine.about, about)
+    try:
+        found = list(compute(work, cut, range(len(run)), engine))
+    except CroplandError as error:
+        raise type(error)(f"{worker}: {error}") from None
+    return [done.packed(number) for done, number in zip(found, run, strict=True)]
