@@ -81,7 +81,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except (CycloptsError, OSError) as error:
         return _broken_pipe() if isinstance(error, BrokenPipeError) else _fail(_told(error), 2)
     except KeyboardInterrupt:
-        message = _("stopped; the same command goes on where training was and starts everything else anew")
+        message = _("stopped; the same command goes on where a map or a training was and starts everything else anew")
         return _fail(message, 3)
     return 0
 

@@ -281,7 +281,7 @@ def test_a_disk_that_fills_on_the_way_keeps_what_was_done(
     """Nothing has its final name; with room the same command ends at the same bytes."""
     code = (
         "import sys; from cropland.cli import main; from cropland.mapping import map_scene\n"
-        "map_scene.check_room = lambda *_: None\n"
+        "map_scene.check_room = lambda *_, **__: None\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     words = ["map", str(scene_path), "--model", str(model.path), "--out", str(small_disk / "out"), "--precision", "f32"]
@@ -311,7 +311,7 @@ sys.exit(main(["map", sys.argv[8], *sys.argv[4:8], *sys.argv[9:]]))
 
 @pytest.mark.parametrize("height", [40_000, pytest.param(400_000, marks=pytest.mark.soak)])
 def test_a_long_narrow_scene_fits_into_little_memory(model: Model, tmp_path: Path, height: int) -> None:
-    """600 MB more than a small scene took, of which GDAL keeps 256 in blocks. As one tile it does not: a limit it is."""
+    """600 MB more than a small scene took, of which GDAL keeps 256 in blocks; as one tile it does not."""
     if not Path("/proc/self/status").exists():
         pytest.skip("the memory of a process is read from /proc: Linux only")
     small = write_large_scene(tmp_path / "small.tif", (4200, 256))

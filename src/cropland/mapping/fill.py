@@ -13,7 +13,7 @@ from cropland.engines import Described, Engine
 from cropland.errors import IncompleteError
 from cropland.mapping.cut import Cut
 from cropland.mapping.journal import Journal
-from cropland.mapping.plane import Plane
+from cropland.mapping.plane import Plane, sync
 from cropland.mapping.sliding import compute_swaths
 from cropland.mapping.stages import stage
 from cropland.mapping.tiling import compute_tiles
@@ -112,6 +112,6 @@ class _Keeper:
 
     def commit(self) -> None:
         if self._sums:
-            self.plane.sync()
+            sync(self.plane.path)
             self.journal.note(self._sums)
         self._sums, self._size = {}, 0

@@ -17,7 +17,7 @@ from typing import Any
 from cropland.errors import OutputError
 from cropland.language import _
 from cropland.mapping.cut import Cut
-from cropland.mapping.plane import Plane
+from cropland.mapping.plane import Plane, sync
 
 __all__ = ["Journal"]
 
@@ -74,7 +74,7 @@ class Journal:
         if self._sums.get(path.name) == (_checksum(path) if path.exists() else None) and path.exists():
             return
         make(path)
-        _sync(path)
+        sync(path)
         self.note({path.name: _checksum(path)})
 
 
@@ -96,20 +96,9 @@ def _read(path: Path) -> dict[str, int]:
 def _write(path: Path, text: str) -> None:
     hidden = path.with_name(f".{path.name}.part")
     hidden.write_text(text, encoding="utf-8")
-    _sync(hidden)
+    sync(hidden)
     hidden.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    """Return when a file or folder is on the disk."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows opens no folders
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path.parent)
 
 
 def _checksum(path: Path) -> int:

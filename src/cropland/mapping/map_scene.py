@@ -78,7 +78,7 @@ def map_scene(
     with work_folder(out, overwrite=overwrite) as folder:
         with stage("planning"):
             plan = make_plan(scene, model, options or MapOptions(), engine=executor.engine)
-            check_room(out, plan.pixels)
+            check_room(out, plan.pixels, work=folder)
             journal = Journal.begin(folder, job(scene, model, plan, executor.engine), anew=overwrite)
         flat = folder / "flat.tif"
         _fill(scene, plan, flat, executor=executor, journal=journal)

@@ -16,6 +16,7 @@ from rasterio.errors import RasterioError
 
 from cropland.errors import IncompleteError, OutputError
 from cropland.language import _
+from cropland.mapping.plane import sync
 
 __all__ = ["check_room", "publish", "work_folder"]
 
@@ -51,16 +52,18 @@ def publish(folder: Path, out: Path) -> None:
     """Move a finished map to its place; where one is replaced, files of the user's own beside it stay."""
     if not out.exists():
         folder.rename(out)
+        sync(out.parent)
         return
     (out / "map.json").unlink(missing_ok=True)
     for path in sorted(folder.iterdir(), key=lambda path: path.name == "map.json"):  # it says that the rest is there
         path.replace(out / path.name)
 
 
-def check_room(out: Path, pixels: int) -> None:
-    """Raise `OutputError` unless the disk holds a map of so many pixels."""
+def check_room(out: Path, pixels: int, *, work: Path | None = None) -> None:
+    """Raise `OutputError` unless the disk holds a map of so many pixels, of which `work` may hold a part already."""
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    needed, free = pixels * BYTES_PER_PIXEL + BESIDES, shutil.disk_usage(existing).free
+    done = sum(path.stat().st_size for path in work.rglob("*")) if work else 0
+    needed, free = pixels * BYTES_PER_PIXEL + BESIDES - done, shutil.disk_usage(existing).free
     if free < needed:
         raise OutputError(
             _(

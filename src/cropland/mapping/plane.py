@@ -1,4 +1,4 @@
-"""A plane of bytes on disk: what is computed of a scene, in a plain file."""
+"""A plane of bytes on disk: what is computed of a scene, in a plain file; and waiting until things are there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from cropland.geo.tiles import Window
 
-__all__ = ["Plane"]
+__all__ = ["Plane", "sync"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,13 @@ class Plane:
         """Some whole rows."""
         return self.read(Window(start, 0, count, self.shape[1]))
 
-    def sync(self) -> None:
-        """Return when what was written is on the disk."""
-        with self.path.open("r+b") as file:
-            os.fsync(file.fileno())
+
+def sync(path: Path) -> None:
+    """Return when a file or folder is on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
