@@ -113,13 +113,13 @@ class Borders:
 def table(borders: Sequence[Border]) -> Table:
     """For a person."""
     shown = Table(box=None, pad_edge=False)
-    for heading in (_("scenes"), _("common pixels"), _("mean difference"), _("other class"), _("seam")):
-        shown.add_column(heading, justify="left" if not shown.columns else "right")
+    for heading in (_("scene"), _("meets"), _("common pixels"), _("mean difference"), _("other class"), _("seam")):
+        shown.add_column(heading, justify="left" if len(shown.columns) < 2 else "right")
     for border in borders:
         difference = "" if border.difference is None else f"{border.difference:.3f}"
         disagreeing = "" if border.disagreeing is None else f"{border.disagreeing:.1%}"
         seam = "" if border.seam is None else f"{border.seam:.2f}"
-        shown.add_row(" | ".join(border.scenes), f"{border.pixels:,}", difference, disagreeing, seam)
+        shown.add_row(*border.scenes, f"{border.pixels:,}", difference, disagreeing, seam)
     return shown
 
 
