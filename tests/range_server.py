@@ -1,4 +1,8 @@
-"""A web server with range requests on this machine, which can be told to fail."""
+"""A web server with range requests on this machine, which can be told to fail.
+
+It is a thread of the test's process. rasterio looks for a file's neighbours without letting other threads run: to open
+an address by hand needs what `cropland.geo.datasets` sets, or it waits for an answer that cannot come.
+"""
 
 import re
 import threading

@@ -9,6 +9,7 @@ import rasterio
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
+from cropland.geo.datasets import reading
 from cropland.geo.remote import ImageFile, Remote
 from cropland.language import said
 from cropland.writers import replacing
@@ -71,7 +72,7 @@ def _scene(
     *,
     home: Path,
 ) -> Element:
-    with rasterio.open(scene.gdal if isinstance(scene, Remote) else scene) as image:
+    with reading(scene) as image:
         return _raster("scene", _relative(scene, home), image.crs or crs, _stretched(image, bands, limits))
 
 
