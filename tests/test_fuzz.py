@@ -85,11 +85,12 @@ def test_damage_is_met_with_one_line(which, whole, tmp_path):
     answers = [answer.split(" ", 1) for answer in done.stdout.splitlines()]
     assert len(answers) == CASES + 1
     assert answers[-1][0] == "0", answers[-1]
-    wrong = [(seed, answer) for seed, answer in enumerate(answers) if not expected(*answer)]
+    wrong = [(seed, answer) for seed, answer in enumerate(answers) if not expected(*answer, which=which)]
     assert wrong == []
     assert sum(status == "2" for status, _ in answers) > CASES / 10  # the damage was felt
 
 
-def expected(status: str, said: str) -> bool:
+def expected(status: str, said: str, *, which: str) -> bool:
     one_line = said.startswith("cropland: ") and "\\n" not in said.removesuffix("\\n")
-    return status == "0" or (status == "2" and one_line)
+    half_read = status == "3" and which == "scene" and "cannot be read in rows" in said
+    return status == "0" or (status == "2" and one_line) or (half_read and one_line)

@@ -37,10 +37,10 @@ def command(*, out: Path = Path("demo"), train: bool = False) -> None:
     if train:
         model = _train_on_the_tile(out)
         _say(f"map {TILE} --model {model} --out {out / 'map'}")
-        map_scenes.command(TILE, model=model, out=out / "map", overwrite=True)
+        map_scenes.command(str(TILE), model=model, out=out / "map", overwrite=True)
     else:
         _say(f"map {' '.join(map(str, samples()))} --out {out}")
-        map_scenes.command(*samples(), out=out, overwrite=True)
+        map_scenes.command(*map(str, samples()), out=out, overwrite=True)
 
 
 def samples() -> list[Path]:

@@ -11,6 +11,7 @@ CroplandError            exit status
 │   ├── ModelError           a model file that is corrupt, foreign or newer
 │   └── OutputError          an output place that cannot be used
 └── IncompleteError      3   stopped on the way; the same command goes on
+    └── ReadError            a window of a scene that could not be read, though its file was opened
 """
 
 
@@ -60,3 +61,14 @@ class IncompleteError(CroplandError):
     """Work that stopped on the way; the same command goes on."""
 
     exit_status = 3
+
+
+class ReadError(IncompleteError):
+    """A window of a scene that could not be read: which file, which (row, col, height, width), and what GDAL says."""
+
+    def __init__(self, message: str, path: object, window: tuple[int, int, int, int], cause: str) -> None:
+        super().__init__(message, path, window, cause)  # all of them, so that it travels between processes
+        self.path, self.window, self.cause = path, window, cause
+
+    def __str__(self) -> str:
+        return str(self.args[0])

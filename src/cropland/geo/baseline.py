@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from cropland.errors import SceneError
+from cropland.geo.remote import ImageFile, Remote
 from cropland.geo.sensor import load_sensor
 from cropland.geo.sources import Source
 from cropland.language import _
@@ -40,7 +41,9 @@ def _from_tags(tags: Mapping[str, str]) -> float | None:
     return _shift_of(baseline)
 
 
-def _from_product(path: Path, band: str) -> float | None:
+def _from_product(path: ImageFile, band: str) -> float | None:
+    if isinstance(path, Remote):
+        return None  # a STAC item says it in a tag
     for folder in list(path.absolute().parents)[:LEVELS_UP]:
         for metadata in sorted(folder.glob("MTD_MSIL*.xml")):
             return _from_metadata(metadata).get(band, 0.0)

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Num
 from rasterio.windows import Window as FileWindow
 
-from cropland.geo.datasets import reading
+from cropland.geo.datasets import read_file
+from cropland.geo.remote import ImageFile
 from cropland.geo.tiles import Window
 
 __all__ = ["Layer", "read_layers", "read_mask"]
@@ -18,7 +18,7 @@ __all__ = ["Layer", "read_layers", "read_mask"]
 class Layer:
     """One band of one file: its place (counted from 1), type, no-data value, and what is added to its numbers."""
 
-    path: Path
+    path: ImageFile
     index: int
     dtype: str
     nodata: float | None = None
@@ -34,9 +34,9 @@ def read_layers(
 ) -> Num[np.ndarray, "layer height width"]:
     """The numbers as they stand in the files; with `shape`, the window decimated to it (from overviews if there are).
 
-    Raises `SceneError` for a damaged file.
+    Raises `ReadError` for a window that cannot be read, also when it is asked for again.
     """
-    places: dict[Path, list[int]] = {}
+    places: dict[ImageFile, list[int]] = {}
     for place, layer in enumerate(layers):
         places.setdefault(layer.path, []).append(place)
     blocks = {path: _read(path, [layers[i].index for i in own], window, shape) for path, own in places.items()}
@@ -48,17 +48,19 @@ def read_layers(
     return out
 
 
-def read_mask(path: Path, window: Window, *, shape: tuple[int, int] | None = None) -> Bool[np.ndarray, "height width"]:
+def read_mask(
+    path: ImageFile, window: Window, *, shape: tuple[int, int] | None = None
+) -> Bool[np.ndarray, "height width"]:
     """Where the mask band of a file says that there are data."""
-    with reading(path) as file:
-        mask: np.ndarray = file.read_masks(1, window=_file_window(window), out_shape=shape)
+    place = _file_window(window)
+    mask: np.ndarray = read_file(path, window, lambda file: file.read_masks(1, window=place, out_shape=shape))
     return mask > 0
 
 
-def _read(path: Path, indexes: list[int], window: Window, shape: tuple[int, int] | None) -> np.ndarray:
+def _read(path: ImageFile, indexes: list[int], window: Window, shape: tuple[int, int] | None) -> np.ndarray:
     out_shape = None if shape is None else (len(indexes), *shape)
-    with reading(path) as file:
-        values: np.ndarray = file.read(indexes, window=_file_window(window), out_shape=out_shape)
+    place = _file_window(window)
+    values: np.ndarray = read_file(path, window, lambda file: file.read(indexes, window=place, out_shape=out_shape))
     return values
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int64, Num
 
 from cropland.geo.layers import Layer, read_layers, read_mask
+from cropland.geo.remote import ImageFile
 from cropland.geo.tiles import Window
 
 __all__ = ["Collar", "NoData", "may_be_measured"]
@@ -49,7 +49,7 @@ class NoData:
 
     layers: tuple[Layer, ...]
     alphas: tuple[Layer, ...] = ()
-    masks: tuple[Path, ...] = ()
+    masks: tuple[ImageFile, ...] = ()
     collar: Collar | None = field(default=None)
 
     @property

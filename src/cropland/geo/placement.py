@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -12,6 +11,7 @@ from rasterio.io import DatasetReader
 from cropland.errors import GridError
 from cropland.geo.crs import check_frames, geometric_mean, pixel_edges_m, usable_crs, user_crs
 from cropland.geo.datasets import dataset, reading
+from cropland.geo.remote import ImageFile, Remote
 from cropland.language import _, said
 
 __all__ = ["Placement", "place"]
@@ -26,7 +26,7 @@ class Placement:
     notes: tuple[str, ...]
 
 
-def place(files: Sequence[Path], *, crs: str | None, pixel_m: float | None, shift: bool) -> Placement:
+def place(files: Sequence[ImageFile], *, crs: str | None, pixel_m: float | None, shift: bool) -> Placement:
     """Place a scene.
 
     Raises `GridError` when its files have different grids, or when it has none and neither a CRS nor a pixel size is
@@ -76,7 +76,7 @@ def _pixel_space(file: DatasetReader) -> GeoBox:
     return GeoBox(file.shape, affine, None)
 
 
-def _check_same(files: Sequence[Path], first: DatasetReader) -> None:
+def _check_same(files: Sequence[ImageFile], first: DatasetReader) -> None:
     for path in files[1:]:
         other = dataset(path)
         if other.shape != first.shape or not other.transform.almost_equals(first.transform, first.res[0] * 1e-3):
@@ -97,9 +97,9 @@ def _size(file: DatasetReader) -> str:
     return _("{width} x {height} pixels of {res:g}", width=file.width, height=file.height, res=file.res[0])
 
 
-def _no_grid(path: Path, file: DatasetReader) -> str:
+def _no_grid(path: ImageFile, file: DatasetReader) -> str:
     """What mends a scene without a place on Earth."""
-    out = path.with_name(f"{path.stem}_map.tif")
+    out = f"{path.stem}_map.tif" if isinstance(path, Remote) else path.with_name(f"{path.stem}_map.tif")
     if file.rpcs is not None:
         zone = _utm(file.rpcs.long_off, file.rpcs.lat_off)
         return _(

@@ -1,9 +1,9 @@
 """A scene: imagery on one grid, read in windows at its own pixel size or another."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from math import sqrt
-from pathlib import Path
 
 import numpy as np
 from affine import Affine
@@ -15,13 +15,16 @@ from cropland.fact_sheet import fact_sheet
 from cropland.geo.band_names import NamedBands, name_bands, of_one_size, parse_bands
 from cropland.geo.baseline import added_to
 from cropland.geo.crs import crs_name
-from cropland.geo.files import is_folder, scene_files, scene_name
+from cropland.geo.datasets import at_first_look
+from cropland.geo.files import Given, Imagery, given_imagery
 from cropland.geo.find_no_data import check_any_data, find_no_data, nodata_value
 from cropland.geo.layers import Layer
 from cropland.geo.nodata import NoData
+from cropland.geo.observed import observed_in
 from cropland.geo.placement import place
+from cropland.geo.remote import ImageFile
 from cropland.geo.resample import resample, resampled_length, taps
-from cropland.geo.sources import sources
+from cropland.geo.sources import Source, sources
 from cropland.geo.tiles import Window
 from cropland.geo.visible import thumbnail
 from cropland.language import _, said, spoken
@@ -42,21 +45,23 @@ class Image:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Imagery of one sensor and time on one grid: one or more files, none of them held open.
+    """Imagery of one sensor and time on one grid: one or more files, here or remote, none of them held open.
 
     name: for output folders. bands: STAC common names where known. grid: its own; without a CRS it is pixel space.
     pixel_m: edge of a pixel at the centre, metres on the ellipsoid (geometric mean of the two edges).
     notes: what was assumed, in sentences. layers, no_data: where the bands lie and what is no data.
+    observed: when it was taken, UTC, where that is known.
     """
 
     name: str
-    files: tuple[Path, ...]
+    files: tuple[ImageFile, ...]
     bands: tuple[str, ...]
     grid: GeoBox
     pixel_m: float
     notes: tuple[str, ...]
     layers: tuple[Layer, ...]
     no_data: NoData
+    observed: datetime | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -83,7 +88,7 @@ class Scene:
 
         Above 1 a pixel is the area-weighted mean of the valid pixels under it, valid where they fill at least half of
         its area inside the scene; below 1 it is interpolated bilinearly. A window is bit for bit the same part of a
-        larger one. Raises `BandError` for a band that the scene lacks, `SceneError` for a damaged file.
+        larger one. Raises `BandError` for a band that the scene lacks, `ReadError` for a window that cannot be read.
         """
         layers = self._layers(bands)
         if ratio == 1:
@@ -95,12 +100,16 @@ class Scene:
         return self.no_data.valid(window) if self.has_no_data else np.ones(window.shape, bool)
 
     def read_decimated(self, *, bands: Sequence[str], max_pixels: int = 1_000_000) -> Image:
-        """The whole scene by pixels at even distances, for statistics and pictures; cheap where overviews exist."""
+        """The whole scene by pixels at even distances, for statistics and pictures; cheap where overviews exist.
+
+        Raises `SceneError` where it cannot be read.
+        """
         layers = self._layers(bands)
         height, width = self.shape
         scale = min(1.0, sqrt(max_pixels / (height * width)))
         shape = (max(1, int(height * scale)), max(1, int(width * scale)))
-        return _image(*self.no_data.read(layers, Window(0, 0, height, width), shape=shape), layers)
+        with at_first_look():
+            return _image(*self.no_data.read(layers, Window(0, 0, height, width), shape=shape), layers)
 
     def _repr_html_(self) -> str:
         height, width = self.shape
@@ -162,7 +171,7 @@ def _image(values: np.ndarray, valid: np.ndarray | None, layers: Sequence[Layer]
 
 
 def open_scene(
-    paths: Path | Sequence[Path],
+    paths: Given | Sequence[Given] | Imagery,
     *,
     sensor: str | None = None,
     bands: Mapping[str, int] | None = None,
@@ -171,26 +180,34 @@ def open_scene(
     pixel_m: float | None = None,
     shift: bool = False,
 ) -> Scene:
-    """Look at the files of a scene, or at a folder with one file per band.
+    """Look at the files of a scene, or at a folder with one file per band; they may have addresses instead of paths.
 
     sensor: a name on the shelf. bands: numbers by name, counted from 1 through all files. nodata, crs: in place of what
     the files say. pixel_m: for a scene without a CRS. shift: accept a CRS of another frame than the files'.
     Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
     """
-    files = scene_files(paths)
-    found = [source for path in files for source in sources(path)]
-    named = name_bands(found, sensor=sensor, bands=bands)
-    if is_folder(paths):
+    imagery = given_imagery(paths)
+    files, found = imagery.files, _sources(imagery)
+    named = name_bands(found, sensor=sensor or imagery.sensor, bands=bands or imagery.bands)
+    if imagery.of_one_size:
         named = of_one_size(named)
         files = tuple(dict.fromkeys(source.path for source in named.sources))
         found = [source for source in found if source.path in files]
     placement = place(files, crs=crs, pixel_m=pixel_m, shift=shift)
     layers = _named_layers(named, nodata)
     shape = (int(placement.grid.shape[0]), int(placement.grid.shape[1]))
-    no_data, seen = find_no_data(layers, named, found, shape=shape)
-    check_any_data(no_data, shape, name=scene_name(files))
+    with at_first_look():
+        no_data, seen = find_no_data(layers, named, found, shape=shape)
+        check_any_data(no_data, shape, name=imagery.name)
     notes = (*named.notes, *placement.notes, *_offset_notes(layers), *seen)
-    return Scene(scene_name(files), files, named.names, placement.grid, placement.pixel_m, notes, layers, no_data)
+    observed = imagery.observed or observed_in(found[0].tags)
+    grid = placement.grid, placement.pixel_m
+    return Scene(imagery.name, files, named.names, *grid, notes, layers, no_data, observed)
+
+
+def _sources(imagery: Imagery) -> list[Source]:
+    found = [source for path in imagery.files for source in sources(path)]
+    return [replace(source, tags={**source.tags, **imagery.tags}) for source in found] if imagery.tags else found
 
 
 def _named_layers(named: NamedBands, nodata: float | None) -> tuple[Layer, ...]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
@@ -10,6 +9,7 @@ from rasterio.io import DatasetReader
 
 from cropland.errors import SceneError
 from cropland.geo.datasets import dataset, reading
+from cropland.geo.remote import ImageFile
 from cropland.language import _
 
 __all__ = ["Source", "has_mask", "is_lossy", "representable", "sources"]
@@ -23,7 +23,7 @@ class Source:
     step: declared offset over declared scale, in numbers of the file. tags: of the file and the band.
     """
 
-    path: Path
+    path: ImageFile
     index: int
     dtype: str
     shape: tuple[int, int]
@@ -34,7 +34,7 @@ class Source:
     tags: Mapping[str, str]
 
 
-def sources(path: Path) -> tuple[Source, ...]:
+def sources(path: ImageFile) -> tuple[Source, ...]:
     """The bands of a file in its own order.
 
     Raises `SceneError` for a file that is no image of real numbers.
@@ -52,11 +52,11 @@ def sources(path: Path) -> tuple[Source, ...]:
             raise SceneError(
                 _("{path} holds complex numbers (radar?); give optical imagery of integers or floats", path=path)
             )
-        tags = file.tags()
+        tags = {**file.tags(), **file.tags(ns="IMAGERY")}
         return tuple(_source(path, file, index, tags) for index in file.indexes)
 
 
-def _source(path: Path, file: DatasetReader, index: int, tags: Mapping[str, str]) -> Source:
+def _source(path: ImageFile, file: DatasetReader, index: int, tags: Mapping[str, str]) -> Source:
     place = index - 1
     scale, offset = file.scales[place], file.offsets[place]
     return Source(
@@ -72,13 +72,13 @@ def _source(path: Path, file: DatasetReader, index: int, tags: Mapping[str, str]
     )
 
 
-def has_mask(path: Path) -> bool:
+def has_mask(path: ImageFile) -> bool:
     """Whether the file has a mask band (which an alpha band is not)."""
     flags = dataset(path).mask_flag_enums[0]
     return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
 
 
-def is_lossy(path: Path) -> bool:
+def is_lossy(path: ImageFile) -> bool:
     """Whether the compression changes values a little."""
     file = dataset(path)
     compression = "" if file.compression is None else file.compression.name

@@ -9,12 +9,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from geopandas import GeoDataFrame
+
+from cropland.data.statistics import Statistics
 from cropland.errors import IncompleteError
 from cropland.geo.area_words import MU_PER_HA
 from cropland.geo.scene import Scene
 from cropland.language import _
 from cropland.mapping.fill import Executor, fill
 from cropland.mapping.journal import Journal
+from cropland.mapping.overview import overview
 from cropland.mapping.own_grid import write_probability
 from cropland.mapping.place import check_room, publish, work_folder
 from cropland.mapping.plan import MapOptions, Plan, make_plan
@@ -26,6 +30,7 @@ from cropland.mapping.stages import stage, taken
 from cropland.mapping.turned import mean_of_turns
 from cropland.mapping.work import Work
 from cropland.model import Model
+from cropland.writers.qgis import write_qgis
 
 __all__ = ["MapOptions", "MapResult", "map_scene"]
 
@@ -85,9 +90,9 @@ def map_scene(
         whole = folder / "map"
         whole.mkdir(exist_ok=True)
         settings: dict[str, Any] = {"threshold": plan.threshold, "min_area_m2": plan.min_area_m2}
-        found = write_products(
-            flat, whole, scene, **settings, statistics=plan.statistics, home=out.absolute(), journal=journal
-        )
+        settings |= {"unit_m": scene.unit_m, "observed": scene.observed}
+        found, table = write_products(flat, whole, **settings, journal=journal)
+        _write_for_people(scene, plan.statistics, whole, found, table, home=out.absolute())
         result = MapResult(scene, out, found, time.monotonic() - began, taken(), (*scene.notes, *plan.notes))
         about = record(
             journal.job, found=asdict(found), seconds=result.seconds, stages=result.stages, notes=result.notes
@@ -119,3 +124,25 @@ def _fill(scene: Scene, plan: Plan, out: Path, *, executor: Executor, journal: J
     with stage("own grid"):
         plane = mean_of_turns(planes, plan.turns, out.with_name("mean"))
         write_probability(plane, scene, out, ratio=plan.ratio, out_ratio=plan.out_ratio)
+
+
+def _write_for_people(
+    scene: Scene, statistics: Statistics, folder: Path, found: Found, parcels: GeoDataFrame, *, home: Path
+) -> None:
+    """A picture, and a project of QGIS for the folder that this one will be moved to."""
+    probability, mask = folder / "probability.tif", folder / "mask.tif"
+    with stage("overview.png"):
+        picture = folder / "overview.png"
+        overview(scene, probability, mask, parcels, picture, area_ha=found.area_ha, share=found.share)
+    numbers = [scene.bands.index(band) + 1 for band in statistics.bands[:3]]
+    write_qgis(
+        folder / "map.qgs",
+        title=scene.name,
+        scene=scene.files[0],
+        bands=(numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else numbers[0],
+        limits=list(zip(statistics.low, statistics.high, strict=True))[:3],
+        probability=probability,
+        mask=mask,
+        parcels=folder / "parcels.gpkg",
+        home=home,
+    )

@@ -16,11 +16,16 @@ from rich.console import Console
 from shapely.geometry.base import BaseGeometry
 
 from cropland.errors import InputError
-from cropland.geo.scene import Scene, open_scene, parse_bands
+from cropland.geo.scene import Scene, parse_bands
+from cropland.geo.scenes import open_scenes
 from cropland.language import _, spoken
+from cropland.mapping.borders import table
 from cropland.mapping.clean import MU_M2
 from cropland.mapping.fill import Executor, Serial
 from cropland.mapping.map_scene import MapOptions, MapResult, map_scene
+from cropland.mapping.mosaic import NAME, Mosaic
+from cropland.mapping.mosaic import mosaic as put_together
+from cropland.mapping.overlaps import Overlap, check_mosaic
 from cropland.mapping.radiometry import read_statistics
 from cropland.mapping.running import Running
 from cropland.writers.geopackage import write_geopackage
@@ -29,7 +34,7 @@ __all__ = ["command"]
 
 
 def command(
-    *scenes: Annotated[Path, Parameter(required=True)],
+    *scenes: Annotated[str, Parameter(required=True)],
     out: Path,
     model: Path | None = None,
     sensor: str | None = None,
@@ -43,6 +48,9 @@ def command(
     min_area_m2: float | None = None,
     min_area_mu: float | None = None,
     out_pixel: float | None = None,
+    mosaic: bool = False,
+    overlap: Overlap | None = None,
+    out_crs: str | None = None,
     trust: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
@@ -63,7 +71,8 @@ def command(
     Parameters
     ----------
     scenes
-        Images, or folders with one file per band; each is mapped into a folder of its name if there are several.
+        Images, folders with one file per band or of whole images, patterns as in "tiles/*.tif", STAC items, or
+        addresses of these (https://...); each scene is mapped into a folder of its name if there are several.
     out
         The folder to write.
     model
@@ -91,6 +100,13 @@ def command(
         The same in mu (1 mu is 10000/15 m2).
     out_pixel
         Pixel size of the map in metres; the scene's own grid if not given.
+    mosaic
+        Put the maps of all scenes together in OUT/mosaic, and say how much they differ where they meet.
+    overlap
+        What counts in a mosaic where scenes overlap: their mean probability (the default), the latest, or the one
+        with the largest share of valid pixels.
+    out_crs
+        The CRS of the mosaic, as EPSG:4490; that of most scenes if not given.
     trust
         Run the code that the model file names.
     overwrite
@@ -129,8 +145,13 @@ def command(
         average=average,
     )
     opening: dict[str, Any] = {"sensor": sensor, "bands": parse_bands(bands) if bands else None, "nodata": nodata}
-    opened = [open_scene(path, **opening, crs=crs, pixel_m=pixel_m, shift=shift) for path in scenes]
-    folders = _folders(out, opened)
+    opened = open_scenes(scenes, **opening, crs=crs, pixel_m=pixel_m, shift=shift)
+    joining: dict[str, Any] = {"overlap": overlap or "mean", "crs": out_crs, "shift": shift}
+    if mosaic:
+        check_mosaic(opened, **joining)
+    elif overlap or out_crs:
+        raise InputError(_("--overlap and --out-crs are of a mosaic; give --mosaic as well"))
+    folders = _folders(out, opened, mosaic=mosaic)
     results = []
     with _executor(executor, running) as by:
         for scene, folder in zip(opened, folders, strict=True):
@@ -142,6 +163,9 @@ def command(
         )
     if len(results) > 1:
         write_geopackage(_index(results), out / "index.gpkg", layer="scenes")
+    if mosaic:
+        mapped = list(zip(opened, folders, strict=True))
+        _tell_mosaic(put_together(mapped, trained, out / NAME, options=options, overwrite=overwrite, **joining))
 
 
 def _executor(spec: str, running: Running) -> AbstractContextManager[Executor]:
@@ -168,10 +192,12 @@ def _bytes(text: str) -> int:
         raise InputError(_("--memory {text} is no amount of memory; give one as in 2GB", text=text)) from error
 
 
-def _folders(out: Path, scenes: Sequence[Scene]) -> list[Path]:
-    if len(scenes) == 1:
+def _folders(out: Path, scenes: Sequence[Scene], *, mosaic: bool) -> list[Path]:
+    if len(scenes) == 1 and not mosaic:
         return [out]
     names = [scene.name for scene in scenes]
+    if mosaic and NAME in names:
+        raise InputError(_("a scene is called {name}, as the folder of the mosaic is; rename it", name=NAME))
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise InputError(
@@ -186,6 +212,16 @@ def _tell(result: MapResult) -> None:
         console.print(spoken(note))
     console.print(result.sentence)
     console.print(result.folder / "overview.png")
+
+
+def _tell_mosaic(made: Mosaic) -> None:
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for note in made.notes:
+        console.print(spoken(note))
+    if made.borders:
+        console.print(table(made.borders))
+    console.print(made.sentence)
+    console.print(made.folder / "overview.png")
 
 
 def _index(results: Sequence[MapResult]) -> GeoDataFrame:

@@ -21,6 +21,7 @@ from distributed.comm import CommClosedError
 
 from cropland import __version__
 from cropland.errors import CroplandError, IncompleteError, InputError, SceneError
+from cropland.geo.remote import ImageFile
 from cropland.language import Said, _
 from cropland.mapping.cut import Cut
 from cropland.mapping.fill import compute
@@ -170,8 +171,9 @@ def _describe(running: Running) -> Described:
     return Described(engine.about, engine.no_slide, column)
 
 
-def _unseen(files: Sequence[Path]) -> tuple[str, list[str]]:
-    return socket.gethostname(), [str(path) for path in files if not path.exists()]
+def _unseen(files: Sequence[ImageFile]) -> tuple[str, list[str]]:
+    """On a worker: its host, and which files it does not find; an address is asked when it is read."""
+    return socket.gethostname(), [str(path) for path in files if isinstance(path, Path) and not path.exists()]
 
 
 def _task(running: Running, about: Mapping[str, Any], work: Work, cut: Cut, run: Sequence[int]) -> list[Done]:

@@ -9,7 +9,7 @@ import numpy as np
 import rasterio
 import shapely
 from geopandas import GeoDataFrame
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from rasterio.enums import Resampling
 
 from cropland.fonts import drawable, lettering
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["overview"]
+__all__ = ["draw_overview", "overview"]
 
 PANEL = 1000  # pixels of the longer side of a panel
 INK, PALE, LAND, CROP, OUTLINE = "#23301f", "#8a8f80", "#e9e4d6", "#548c2f", "#ffc400"
 RAMP = ["#f7f3e8", "#e3d9a7", "#b5c46b", "#5f9a3a", "#1c5c2a"]
 
 
-@lettering()
 def overview(
     scene: Scene,
     probability: Path,
@@ -45,11 +44,29 @@ def overview(
 
     All products lie on one grid over the scene's ground. Raises `OutputError` where `out` cannot be written.
     """
+    shown, ground_m = visible(scene, max_pixels=PANEL**2), scene.pixel_m * scene.shape[1]
+    draw_overview(shown, probability, mask, parcels, out, scene.name, ground_m, area_ha=area_ha, share=share)
+
+
+@lettering()
+def draw_overview(
+    shown: Float32[np.ndarray, "height width 4"],
+    probability: Path,
+    mask: Path,
+    parcels: GeoDataFrame,
+    out: Path,
+    name: str,
+    ground_m: float,
+    *,
+    area_ha: float,
+    share: float,
+) -> None:
+    """The same of any picture (red, green, blue and opacity, 0..1) of the products' ground, `ground_m` wide."""
     # Imported here, since it takes half a second; the object API needs no display and leaves pyplot's state alone.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 
-    shown, grid_shape = visible(scene, max_pixels=PANEL**2), _shape(mask)
+    grid_shape = _shape(mask)
     figure, axes = _panels(grid_shape)
     FigureCanvasAgg(figure)
     ramp = LinearSegmentedColormap.from_list("probability", RAMP)
@@ -60,13 +77,13 @@ def overview(
         (_("Parcels"), shown, {}),
     ]
     height, width = grid_shape
-    for axis, (name, picture, style) in zip(axes, pictures, strict=True):
+    for axis, (title, picture, style) in zip(axes, pictures, strict=True):
         axis.imshow(picture, extent=(0, width, height, 0), interpolation="antialiased", **style)
-        axis.set_title(name, loc="left", y=1.0, color=INK, fontsize=11, pad=5)
+        axis.set_title(title, loc="left", y=1.0, color=INK, fontsize=11, pad=5)
     _draw_parcels(axes[3], parcels, mask)
     _draw_ramp(axes[1], ramp)
-    _draw_scale(axes[0], width * _pixel_m(scene, grid_shape), width)
-    _write_title(figure, scene.name, area_ha=area_ha, share=share, count=len(parcels))
+    _draw_scale(axes[0], ground_m, width)
+    _write_title(figure, name, area_ha=area_ha, share=share, count=len(parcels))
     with replacing(out) as hidden, catch_warnings():
         simplefilter("ignore", UserWarning)  # a letter of the name that no font of this machine has
         figure.savefig(hidden, dpi=150, facecolor="white", format="png")
@@ -146,11 +163,6 @@ def _round_below(length: float) -> float:
     """The largest of 1, 2 and 5 times a power of ten that is not longer."""
     unit: float = 10.0 ** floor(log10(length))
     return max(step * unit for step in (1, 2, 5) if step * unit <= length)
-
-
-def _pixel_m(scene: Scene, shape: tuple[int, int]) -> float:
-    """Edge of a pixel of the products, which lie over the scene's ground."""
-    return scene.pixel_m * scene.shape[1] / shape[1]
 
 
 def _write_title(figure: "Figure", name: str, *, area_ha: float, share: float, count: int) -> None:

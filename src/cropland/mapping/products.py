@@ -1,27 +1,25 @@
-"""From the probability of a grid to all that a person gets: mask, parcels, picture, project."""
+"""From the probability of a grid to what follows from it alone: mask, areas, parcels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import rasterio
+from geopandas import GeoDataFrame
 from odc.geo.geobox import GeoBox
 
-from cropland.data.statistics import Statistics
 from cropland.geo.area import pixel_area_m2
-from cropland.geo.scene import Scene
 from cropland.geo.tiles import Window
 from cropland.mapping.clean import by_threshold, clean_mask
 from cropland.mapping.journal import Journal
-from cropland.mapping.overview import overview
 from cropland.mapping.parcels import parcels
 from cropland.mapping.stages import stage
 from cropland.writers.cog import write_cog
 from cropland.writers.geopackage import write_geopackage
 from cropland.writers.geoparquet import write_geoparquet
-from cropland.writers.qgis import write_qgis
 
 __all__ = ["Found", "write_products"]
 
@@ -43,19 +41,19 @@ class Found:
 def write_products(
     flat: Path,
     folder: Path,
-    scene: Scene,
     *,
     threshold: float,
     min_area_m2: float,
-    statistics: Statistics,
-    home: Path,
+    unit_m: float | None,
+    observed: datetime | None,
     journal: Journal,
-) -> Found:
-    """Write the products of a probability raster into `folder`, which will be moved to `home`.
+) -> tuple[Found, GeoDataFrame]:
+    """Write probability, mask and parcels of a probability raster into `folder`; the parcels too.
 
-    What the journal says was made is not made again. threshold: 0..1. min_area_m2: of cropland and of holes.
+    What the journal says was made is not made again. threshold: 0..1. min_area_m2: of cropland and of holes. unit_m:
+    metres per unit of the coordinates, without a CRS. observed: when the image was taken.
     """
-    probability, mask, unit_m = folder / "probability.tif", folder / "mask.tif", scene.unit_m
+    probability, mask = folder / "probability.tif", folder / "mask.tif"
     classify = by_threshold(threshold)
     with stage("probability.tif"):
         journal.once(probability, lambda out: write_cog(flat, out, overviews="average"))
@@ -64,15 +62,10 @@ def write_products(
     with stage("areas"):
         areas = _areas_ha(mask, unit_m)
     with stage("parcels"):
-        table = parcels(mask, probability=probability, unit_m=unit_m)
+        table = parcels(mask, probability=probability, unit_m=unit_m, observed=observed)
         write_geoparquet(table, folder / "parcels.parquet")
         write_geopackage(table, folder / "parcels.gpkg")
-    found = Found(*areas, len(table))
-    with stage("overview.png"):
-        picture = folder / "overview.png"
-        overview(scene, probability, mask, table, picture, area_ha=found.area_ha, share=found.share)
-    _write_project(scene, folder, statistics, home=home)
-    return found
+    return Found(*areas, len(table)), table
 
 
 def _areas_ha(mask: Path, unit_m: float | None) -> tuple[float, float]:
@@ -87,19 +80,3 @@ def _areas_ha(mask: Path, unit_m: float | None) -> tuple[float, float]:
             cropland += float(area[classes == 1].sum())
             known += float(area[classes != 255].sum())
     return cropland / 1e4, known / 1e4
-
-
-def _write_project(scene: Scene, folder: Path, statistics: Statistics, *, home: Path) -> None:
-    numbers = [scene.bands.index(band) + 1 for band in statistics.bands[:3]]
-    shown = (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else numbers[0]
-    write_qgis(
-        folder / "map.qgs",
-        title=scene.name,
-        scene=scene.files[0],
-        bands=shown,
-        limits=list(zip(statistics.low, statistics.high, strict=True))[:3],
-        probability=folder / "probability.tif",
-        mask=folder / "mask.tif",
-        parcels=folder / "parcels.gpkg",
-        home=home,
-    )

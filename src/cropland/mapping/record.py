@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from cropland import __version__
 from cropland.engines import Described
+from cropland.geo.remote import ImageFile, Remote, identity
 from cropland.geo.scene import Scene
 from cropland.mapping.plan import Plan
 from cropland.model import Model
@@ -20,8 +20,13 @@ FORMAT = 1
 SAMPLES, SAMPLE = 16, 1 << 16  # blocks of a file that are hashed, and their bytes
 
 
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file's size and of blocks at even distances, the header among them: quick at any size."""
+def fingerprint(path: ImageFile) -> str:
+    """SHA-256 of a file's size and of blocks at even distances, the header among them: quick at any size.
+
+    Of a remote one it is that of its address and what the server tells: length, ETag, time of change.
+    """
+    if isinstance(path, Remote):
+        return hashlib.sha256(repr(identity(path)).encode()).hexdigest()
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
@@ -43,6 +48,7 @@ def job(scene: Scene, model: Model, plan: Plan, engine: Described) -> dict[str, 
             "transform": list(scene.grid.affine)[:6],
             "shape": list(scene.shape),
             "pixel_m": scene.pixel_m,
+            "observed": None if scene.observed is None else scene.observed.isoformat(),
         },
         "model": {"name": model.name, "sha256": model.digest, "version": model.version, "trained": model.source_hash},
         "statistics": plan.statistics.to_json(),
@@ -65,7 +71,9 @@ def record(
     return {"format": FORMAT, "made": made, **job, "found": {**found, **took}, "notes": list(notes)}
 
 
-def _file(path: Path) -> dict[str, Any]:
+def _file(path: ImageFile) -> dict[str, Any]:
+    if isinstance(path, Remote):
+        return {"name": path.name, "address": path.address, "sha256_told": fingerprint(path)}
     about = path.stat()
     changed = datetime.fromtimestamp(about.st_mtime, UTC).isoformat(timespec="seconds")
     return {"name": path.name, "bytes": about.st_size, "changed": changed, "sha256_sampled": fingerprint(path)}

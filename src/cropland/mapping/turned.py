@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cropland.geo.remote import ImageFile
 from cropland.geo.scene import Image, Scene
 from cropland.geo.tiles import Window
 from cropland.mapping.plane import Plane
@@ -62,7 +63,7 @@ class Turned:
     shape: tuple[int, int]
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[ImageFile, ...]:
         """Of the scene."""
         return self.scene.files
 

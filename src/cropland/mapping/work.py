@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from cropland.data.statistics import Statistics
 from cropland.errors import IncompleteError
+from cropland.geo.remote import ImageFile
 from cropland.geo.scene import Image
 from cropland.geo.tiles import Window
 from cropland.mapping.stages import each, stage
@@ -28,7 +28,7 @@ class Readable(Protocol):
     """A scene, as it is or turned."""
 
     @property
-    def files(self) -> tuple[Path, ...]: ...
+    def files(self) -> tuple[ImageFile, ...]: ...
 
     def read(self, window: Window, *, bands: Sequence[str], ratio: float = 1.0) -> Image: ...
 
@@ -57,6 +57,7 @@ class Work:
             try:
                 image = self.scene.read(window, bands=self.statistics.bands, ratio=self.ratio)
             except IncompleteError as error:
+                error.__cause__ = error.__context__ = error.__traceback__ = None  # it is kept, and may travel
                 shape = (len(self.statistics.bands), *window.shape)
                 return Pixels(np.zeros(shape, np.float32), np.zeros(window.shape, bool), error)
             return Pixels(self.statistics.normalise(image.values, image.valid), image.valid)

@@ -9,6 +9,8 @@ import rasterio
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
+from cropland.geo.datasets import reading
+from cropland.geo.remote import ImageFile, Remote
 from cropland.language import said
 from cropland.writers import replacing
 
@@ -24,22 +26,23 @@ def write_qgis(
     out: Path,
     *,
     title: str,
-    scene: Path,
-    bands: tuple[int, int, int] | int,
-    limits: Sequence[tuple[float, float]],
+    scene: ImageFile | None,
+    bands: tuple[int, int, int] | int = 1,
+    limits: Sequence[tuple[float, float]] = (),
     probability: Path,
     mask: Path,
     parcels: Path,
     home: Path | None = None,
 ) -> None:
-    """Write a QGIS 3 project (.qgs) that shows the files of a map by relative paths.
+    """Write a QGIS 3 project (.qgs) that shows the files of a map by relative paths, a remote scene by its address.
 
-    bands, limits: of the scene, counted from 1, and the values drawn darkest and brightest. parcels: a GeoPackage.
-    home: the folder that the project will be moved to with probability, mask and parcels beside it, if not its own.
+    scene: None to leave it out. bands, limits: of the scene, counted from 1, and the values drawn darkest and
+    brightest. parcels: a GeoPackage. home: the folder that the project will be moved to with probability, mask and
+    parcels beside it, if not its own.
     Raises `OutputError` where `out` cannot be written.
     """
     home = home or out.parent
-    with rasterio.open(mask) as grid, rasterio.open(scene) as image:
+    with rasterio.open(mask) as grid:
         qgis = Element("qgis", projectname=title, version=VERSION)
         _text(qgis, "title", title)
         _crs(SubElement(qgis, "projectCrs"), grid.crs)
@@ -47,8 +50,9 @@ def write_qgis(
             _parcels(f"./{parcels.name}|layername=parcels", grid.crs),
             _raster("mask", f"./{mask.name}", grid.crs, _palette()),
             _raster("probability", f"./{probability.name}", grid.crs, _ramp()),
-            _raster("scene", _relative(scene, home), image.crs or grid.crs, _stretched(image, bands, limits)),
         ]
+        if scene is not None:
+            layers.append(_scene(scene, grid.crs, bands, limits, home=home))
         _tree(qgis, layers, shown=("parcels", "scene"))
         _canvas(qgis, grid)
     SubElement(qgis, "projectlayers").extend(layers)
@@ -60,7 +64,21 @@ def write_qgis(
         ElementTree(qgis).write(hidden, encoding="utf-8", xml_declaration=True)
 
 
-def _relative(path: Path, home: Path) -> str:
+def _scene(
+    scene: ImageFile,
+    crs: CRS | None,
+    bands: tuple[int, int, int] | int,
+    limits: Sequence[tuple[float, float]],
+    *,
+    home: Path,
+) -> Element:
+    with reading(scene) as image:
+        return _raster("scene", _relative(scene, home), image.crs or crs, _stretched(image, bands, limits))
+
+
+def _relative(path: ImageFile, home: Path) -> str:
+    if isinstance(path, Remote):
+        return path.gdal
     try:
         return Path(os.path.relpath(path, home)).as_posix()
     except ValueError:  # another drive of Windows has no relative path

@@ -1,0 +1,143 @@
+"""STAC: the scenes of an Item or an ItemCollection, with their bands and times."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from cropland.errors import SceneError
+from cropland.geo.files import IMAGES, Imagery, scene_name
+from cropland.geo.observed import parse_time
+from cropland.geo.remote import ImageFile, Remote, fetch, image_file
+from cropland.geo.sensor import Sensor, load_sensor
+from cropland.geo.sources import sources
+from cropland.language import _
+
+__all__ = ["is_stac", "stac_imagery"]
+
+Json = Mapping[str, Any]
+NOT_DATA = {"thumbnail", "overview", "visual", "metadata"}  # roles
+
+
+def is_stac(file: ImageFile) -> bool:
+    """Whether a name is that of an item or of items: .json, .geojson, or an address of a STAC API."""
+    of_an_api = isinstance(file, Remote) and file.is_http and "/items" in urlsplit(file.address).path
+    return file.suffix.lower() in (".json", ".geojson") or (of_an_api and file.suffix.lower() not in IMAGES)
+
+
+def stac_imagery(file: ImageFile) -> list[Imagery]:
+    """The scene of an Item or the scenes of an ItemCollection; relative references start at the file itself.
+
+    Bands are named by `bands` (STAC 1.1) or `eo:bands` (1.0); the first asset that has a band gives it, previews
+    aside. Raises `SceneError` for a file of something else or one page of many. Source: STAC 1.1.0; eo extension 2.0.
+    """
+    content = _content(file)
+    items = content.get("features") if content.get("type") == "FeatureCollection" else [content]
+    if any(link.get("rel") == "next" for link in content.get("links") or ()):
+        raise SceneError(_("{path} is one page of a longer list; save all of its items in one file", path=file))
+    try:
+        return [_imagery(item, file) for item in items or ()]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _no_items(file, f"{type(error).__name__}: {error}") from error
+
+
+def _content(file: ImageFile) -> Json:
+    try:
+        content = json.loads(fetch(file) if isinstance(file, Remote) else file.read_bytes())
+    except FileNotFoundError as error:
+        raise SceneError(_("{path} is not there; give the path of an image", path=file)) from error
+    except ValueError as error:
+        raise _no_items(file, error) from error
+    if not isinstance(content, dict) or content.get("type") not in ("Feature", "FeatureCollection"):
+        raise _no_items(file, _("no Feature"))
+    return content
+
+
+def _no_items(file: ImageFile, cause: object) -> SceneError:
+    return SceneError(
+        _(
+            "{path} is no STAC item with images ({cause}); give an Item, an ItemCollection or an image",
+            path=file,
+            cause=cause,
+        )
+    )
+
+
+def _imagery(item: Json, home: ImageFile) -> Imagery:
+    about = item.get("properties") or {}
+    sensor = _sensor(item, about)
+    assets = [asset for asset in item["assets"].values() if _is_raster(asset)]
+    data = [asset for asset in assets if not NOT_DATA & set(asset.get("roles") or ())] or assets
+    if not data:
+        raise _no_items(home, _("{name} has none", name=item.get("id")))
+    named = _first_of_each(data, sensor)
+    chosen = _as_large_as_red(named, about) or data[:1]
+    places = {id(asset): _located(asset["href"], home) for asset in chosen}
+    files = tuple(dict.fromkeys(places.values()))
+    first = _first_numbers(files) if named else {}
+    bands = {n: first[places[id(asset)]] + at for n, (asset, at) in named.items() if id(asset) in places}
+    name = re.sub(r"[^\w.-]+", "_", str(item.get("id") or "")).strip(".") or scene_name(files)
+    observed = parse_time(about.get("datetime") or about.get("start_datetime"))
+    return Imagery(files, name, True, bands or None, sensor.name if sensor else None, observed, _tags(about))
+
+
+def _is_raster(asset: Json) -> bool:
+    kind = asset.get("type")
+    suffix = PurePosixPath(urlsplit(asset["href"]).path).suffix.lower()
+    return kind.startswith("image/") if isinstance(kind, str) else suffix in IMAGES
+
+
+def _first_of_each(assets: Sequence[Json], sensor: Sensor | None) -> dict[str, tuple[Json, int]]:
+    """For each band the first asset that has it, and its number in there."""
+    named: dict[str, tuple[Json, int]] = {}
+    for asset in assets:
+        for number, band in enumerate(asset.get("bands") or asset.get("eo:bands") or (), start=1):
+            own = str(band.get("name") or f"band_{number}")
+            common = band.get("eo:common_name") or band.get("common_name")
+            named.setdefault(common or (sensor.aliases.get(own.lower(), own) if sensor else own), (asset, number))
+    return named
+
+
+def _as_large_as_red(named: Mapping[str, tuple[Json, int]], about: Json) -> list[Json]:
+    """The assets without those that are said to have pixels of another size: they need not be opened."""
+
+    def shape(asset: Json) -> object:
+        return asset.get("proj:shape") or about.get("proj:shape")
+
+    main = shape(named["red"][0]) if "red" in named else None
+    return [asset for asset, _ in named.values() if main is None or shape(asset) in (None, main)]
+
+
+def _first_numbers(files: Sequence[ImageFile]) -> dict[ImageFile, int]:
+    """How many bands come before each file's, by what the files really hold."""
+    counts = [len(sources(file)) for file in files]
+    return dict(zip(files, accumulate(counts, initial=0), strict=False))
+
+
+def _located(href: str, home: ImageFile) -> ImageFile:
+    if href.startswith("file://"):
+        return Path(url2pathname(urlsplit(href).path))
+    found = image_file(href)
+    if isinstance(found, Remote):
+        return found
+    return Remote(home.beside(href)) if isinstance(home, Remote) else home.parent / found
+
+
+def _sensor(item: Json, about: Json) -> Sensor | None:
+    """Sentinel-2 and Landsat 8 and 9, whose numbers need it."""
+    platform = f"{about.get('constellation')} {about.get('platform')}".lower()
+    if "sentinel-2" in platform:
+        return load_sensor("sentinel2_l1c" if "l1c" in str(item.get("collection")).lower() else "sentinel2_l2a")
+    return load_sensor("landsat_oli") if re.search("landsat-[89]", platform) else None
+
+
+def _tags(about: Json) -> dict[str, str]:
+    """What Sentinel-2's offset depends on, as a file of its would say it."""
+    if about.get("earthsearch:boa_offset_applied"):
+        return {"BOA_ADD_OFFSET": "0"}
+    baseline = about.get("s2:processing_baseline")
+    return {"PROCESSING_BASELINE": str(baseline)} if baseline else {}
