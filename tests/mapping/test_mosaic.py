@@ -82,7 +82,7 @@ def test_a_folder_of_scenes_and_an_item_from_a_server(tiles: Path, model: Model,
         project = (tmp_path / "far" / "E" / "map.qgs").read_text(encoding="utf-8")
         assert f"/vsicurl/{server.address}/tiles/east.tif" in project
     (file,) = read(tmp_path / "far" / "E" / "map.json")["scene"]["files"]
-    assert file["address"] == f"{server.address}/tiles/east.tif"
+    assert file["address"] == f"{server.address}/tiles/east.tif" and len(file["sha256_told"]) == 64
     pixels = []
     for place, first in (("here", "east"), ("far", "E")):
         assert (tmp_path / place / first / "mask.tif").exists()
@@ -108,9 +108,10 @@ def test_options_that_do_not_fit_are_told_before_anything_is_mapped(
     assert not (tmp_path / "out").exists()
 
 
-def test_one_scene_is_a_mosaic_too(model: Model, tmp_path: Path) -> None:
+def test_one_scene_that_is_gone_since_is_a_mosaic_too(model: Model, tmp_path: Path) -> None:
     levels = pattern((60, 70), WEST, "EPSG:32650")
     made = save_map(tmp_path / "only", levels, affine=WEST, taken="2020:05:01 00:00:00")
+    (tmp_path / "only.tif").unlink()
     found = mosaic([made], model, tmp_path / "out", overlap="most-valid", options=MapOptions(threshold=0.5))
     assert found.borders == () and 0 < found.found.share < 1 and "mosaic: " in found.sentence
     with rasterio.open(tmp_path / "out" / "probability.tif") as file:

@@ -75,3 +75,9 @@ def test_what_has_no_place_is_told():
     with pytest.raises(GridError, match="different frames"):
         choose_crs(xian, "ab", crs=None, shift=False)
     assert choose_crs(xian, "ab", crs=None, shift=True) == CRS(UTM)
+
+
+def test_far_apart_there_is_no_mosaic():
+    with pytest.raises(GridError, match="so far apart"):
+        mosaic_grid([grid((100, 100)), grid((100, 100), x=600_000, y=3_000_000)], CRS(UTM))
+    mosaic_grid([grid((100, 100)), grid((100, 100), x=507_000)], CRS(UTM))

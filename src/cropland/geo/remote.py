@@ -17,15 +17,14 @@ __all__ = ["ImageFile", "Remote", "fetch", "identity", "image_file"]
 
 SECONDS = 30  # without a byte, after which a server is taken as gone
 
-# Of GDAL's reading over HTTP; whoever sets a variable knows better.
-for name, value in {
+HTTP = {  # how GDAL reads; whoever sets a variable knows better
     "GDAL_HTTP_MAX_RETRY": "3",  # where the server says that it is busy; what breaks off, `datasets` asks for again
     "GDAL_HTTP_RETRY_DELAY": "0.5",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
     "GDAL_HTTP_LOW_SPEED_TIME": str(SECONDS),
-}.items():
-    os.environ.setdefault(name, value)
+}
+os.environ.update({name: value for name, value in HTTP.items() if name not in os.environ})
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from cropland import __version__
+from cropland.errors import SceneError
 from cropland.geo.area import pixel_area_m2
 from cropland.geo.area_words import MU_PER_HA
 from cropland.geo.scene import Scene
@@ -142,13 +143,16 @@ def _pixel_m(grid: GeoBox) -> float:
 
 
 def _picture(scenes: Sequence[Scene], grid: GeoBox) -> Float32[np.ndarray, "height width 4"]:
-    """The scenes for the eye, the first in front."""
+    """The scenes for the eye, the first in front, without those that cannot be read any more."""
     factor = max(1.0, sqrt(prod(grid.shape) / PANEL**2))
     height, width = (max(1, round(length / factor)) for length in grid.shape)
     onto = grid.affine @ Affine.scale(grid.shape[1] / width, grid.shape[0] / height)
     picture = np.zeros((4, height, width), np.float32)
     for scene in scenes:
-        seen = visible(scene, max_pixels=PANEL**2 // 2).transpose(2, 0, 1)
+        try:
+            seen = visible(scene, max_pixels=PANEL**2 // 2).transpose(2, 0, 1)
+        except SceneError:  # the maps are there, and all but this picture is made from them
+            continue
         own = scene.grid.affine @ Affine.scale(scene.shape[1] / seen.shape[2], scene.shape[0] / seen.shape[1])
         warped = np.zeros_like(picture)
         way = {"src_transform": own, "src_crs": str(scene.grid.crs), "dst_transform": onto, "dst_crs": str(grid.crs)}

@@ -20,6 +20,7 @@ from cropland.language import _
 __all__ = ["Place", "choose_crs", "mosaic_grid", "place_in"]
 
 SAME_PIXEL = 0.02  # sizes so near are one: 10 m is 9.99 m on the ground at another place of a zone
+EMPTIEST = 50  # pixels of a mosaic for one of the maps in it
 SAME_PLACE = 0.01  # pixels
 SLACK = 1e-3  # pixels that a footprint may reach over a line of the grid without another pixel
 
@@ -51,7 +52,7 @@ def mosaic_grid(grids: Sequence[GeoBox], crs: CRS) -> GeoBox:
     """A grid over all of the given ones, with the pixel size of the finest.
 
     Where maps have the CRS already, it continues the finest of these, so that its pixels, and those of every map on
-    the same lines, are taken over as they are.
+    the same lines, are taken over as they are. Raises `GridError` for maps that lie too far apart for one raster.
     """
     finest = min(grids, key=_pixel_m)
     upright = [grid for grid in grids if _crs(grid) == crs and _is_upright(grid.affine)]
@@ -66,6 +67,15 @@ def mosaic_grid(grids: Sequence[GeoBox], crs: CRS) -> GeoBox:
     spans = [_span(affine, each) for each in bounds]
     top, left = min(span[0] for span in spans), min(span[1] for span in spans)
     bottom, right = max(span[2] for span in spans), max(span[3] for span in spans)
+    covered = sum((span[2] - span[0]) * (span[3] - span[1]) for span in spans)
+    if (bottom - top) * (right - left) > EMPTIEST * covered:
+        raise GridError(
+            _(
+                "the scenes lie so far apart that less than {share:.0%} of their mosaic would have data; "
+                "make one mosaic for each region",
+                share=1 / EMPTIEST,
+            )
+        )
     return GeoBox((bottom - top, right - left), affine @ Affine.translation(left, top), crs.to_wkt())
 
 

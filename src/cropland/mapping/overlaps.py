@@ -25,6 +25,7 @@ from cropland.language import _
 from cropland.mapping.borders import NO_DATA, Border, Borders
 from cropland.mapping.clean import by_threshold, grid_of
 from cropland.mapping.mosaic_grid import Place, choose_crs, mosaic_grid, place_in
+from cropland.mapping.place import check_room
 from cropland.mapping.progress import progress_bar
 
 __all__ = ["Overlap", "check_mosaic", "write_mosaic"]
@@ -47,8 +48,8 @@ class _Map:
 
 def check_mosaic(scenes: Sequence[Scene], *, overlap: Overlap, crs: str | None, shift: bool) -> None:
     """Raise what would stop the mosaic, before anything is mapped: `GridError`, or `InputError` for a missing date."""
-    names = [scene.name for scene in scenes]
-    choose_crs([scene.grid for scene in scenes], names, crs=crs, shift=shift)
+    grids = [scene.grid for scene in scenes]
+    mosaic_grid(grids, choose_crs(grids, [scene.name for scene in scenes], crs=crs, shift=shift))
     undated = next((scene.name for scene in scenes if scene.observed is None), None)
     if overlap == "latest" and undated:
         raise InputError(
@@ -76,6 +77,7 @@ def write_mosaic(
     most-valid  the one whose map has the largest share of pixels with data; of equals the one given first
 
     A block of 512 x 512 pixels of the maps over it is in memory. threshold: of the classes that are compared.
+    Raises `GridError` for maps without a common place, `OutputError` for a disk that is too small.
     """
     grids = [_grid(path) for path in probabilities]
     chosen = choose_crs(grids, [scene.name for scene in scenes], crs=crs, shift=shift)
@@ -84,6 +86,7 @@ def write_mosaic(
         _Map(path, number, place_in(grid, own))
         for number, (path, own) in enumerate(zip(probabilities, grids, strict=True))
     ]
+    check_room(out, min(prod(grid.shape), sum(prod(each.place.window.shape) for each in placed)))
     maps = [placed[number] for number in _order(scenes, probabilities, overlap)]
     compose = _mean if overlap == "mean" else _first
     borders = Borders(by_threshold(threshold)(np.arange(256, dtype=np.uint8)))
