@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -201,6 +202,19 @@ def test_several_scenes_in_one_run(model: Model, tmp_path: Path) -> None:
     assert main(["map", *map(str, paths), "--model", str(model.path), "--out", str(tmp_path / "out")]) == 0
     index = gpd.read_file(tmp_path / "out" / "index.gpkg")
     assert list(index["name"]) == ["a", "b"] and (tmp_path / "out" / "b" / "mask.tif").exists()
+
+
+def test_of_several_scenes_those_that_are_done_are_left(model: Model, tmp_path: Path) -> None:
+    """The same command goes on with the rest; with other settings it stops before anything is lost."""
+    paths = [write_scene(tmp_path / f"{name}.tif", seed=number) for number, name in enumerate("ab")]
+    words = ["map", *map(str, paths), "--model", str(model.path), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    made = (tmp_path / "out" / "a" / "map.json").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "out" / "b")
+    assert main(words) == 0 and (tmp_path / "out" / "b" / "mask.tif").exists()
+    assert (tmp_path / "out" / "a" / "map.json").stat().st_mtime_ns == made
+    assert main([*words, "--threshold", "0.9"]) == 2
+    assert (tmp_path / "out" / "a" / "map.json").stat().st_mtime_ns == made
 
 
 def test_another_map_is_replaced_only_when_told(scene_path: Path, model: Model, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from cropland.mapping.plan import MapOptions, Plan, make_plan
 from cropland.mapping.plane import Plane
 from cropland.mapping.products import Found, write_products
 from cropland.mapping.progress import progress_bar
-from cropland.mapping.record import job, record
+from cropland.mapping.record import finished, job, record
 from cropland.mapping.stages import stage, taken
 from cropland.mapping.turned import mean_of_turns
 from cropland.mapping.work import Work
@@ -45,6 +45,13 @@ class MapResult:
     seconds: float
     stages: Mapping[str, float]
     notes: tuple[str, ...] = field(default=())
+
+    @staticmethod
+    def earlier(scene: Scene, folder: Path, about: Mapping[str, Any]) -> MapResult:
+        """Of a map that was made before, from what its map.json says."""
+        found = about["found"]
+        counted = Found(found["area_ha"], found["known_ha"], found["parcels"])
+        return MapResult(scene, folder, counted, found["seconds"], found["seconds_by_stage"], tuple(about["notes"]))
 
     @property
     def sentence(self) -> str:
@@ -72,19 +79,25 @@ def map_scene(
     executor: Executor,
     options: MapOptions | None = None,
     overwrite: bool = False,
+    keep: bool = False,
 ) -> MapResult:
     """Map one scene into the folder `out`, which appears whole; a run that was stopped goes on where it was.
 
+    keep: leave a finished map that was made from the same scene in the same way, as it is.
     executor: what computes the units. Raises `InputError` or one of its kinds for bands that
     are missing, statistics of other bands, a scene without data, a folder that cannot be used, a disk that is too
     small, unfinished work of another kind; `IncompleteError` where files failed on the way.
     """
     began, _before = time.monotonic(), taken()
+    with stage("planning"):
+        plan = make_plan(scene, model, options or MapOptions(), engine=executor.engine)
+        task = job(scene, model, plan, executor.engine)
+        earlier = finished(out, task) if keep else None
+    if earlier:
+        return MapResult.earlier(scene, out, earlier)
     with work_folder(out, overwrite=overwrite) as folder:
-        with stage("planning"):
-            plan = make_plan(scene, model, options or MapOptions(), engine=executor.engine)
-            check_room(out, plan.pixels, work=folder)
-            journal = Journal.begin(folder, job(scene, model, plan, executor.engine), anew=overwrite)
+        check_room(out, plan.pixels, work=folder)
+        journal = Journal.begin(folder, task, anew=overwrite)
         flat = folder / "flat.tif"
         _fill(scene, plan, flat, executor=executor, journal=journal)
         whole = folder / "map"

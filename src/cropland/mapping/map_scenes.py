@@ -155,7 +155,9 @@ def command(
     results = []
     with _executor(executor, running) as by:
         for scene, folder in zip(opened, folders, strict=True):
-            results.append(map_scene(scene, trained, folder, executor=by, options=options, overwrite=overwrite))
+            # Of several, those that an earlier run of the same command has finished are left as they are.
+            done: dict[str, Any] = {"overwrite": overwrite, "keep": len(opened) > 1 and not overwrite}
+            results.append(map_scene(scene, trained, folder, executor=by, options=options, **done))
             _tell(results[-1])
     if profile:
         profile.write_text(

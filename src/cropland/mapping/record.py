@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from cropland import __version__
@@ -14,7 +16,7 @@ from cropland.geo.scene import Scene
 from cropland.mapping.plan import Plan
 from cropland.model import Model
 
-__all__ = ["fingerprint", "job", "record"]
+__all__ = ["fingerprint", "finished", "job", "record"]
 
 FORMAT = 1
 SAMPLES, SAMPLE = 16, 1 << 16  # blocks of a file that are hashed, and their bytes
@@ -69,6 +71,16 @@ def record(
     made = datetime.now(UTC).isoformat(timespec="seconds")
     took = {"seconds": round(seconds, 3), "seconds_by_stage": dict(stages)}
     return {"format": FORMAT, "made": made, **job, "found": {**found, **took}, "notes": list(notes)}
+
+
+def finished(folder: Path, job: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the map.json of a folder says, if a map of this very job is in it."""
+    try:
+        about: dict[str, Any] = json.loads((folder / "map.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    plain = json.loads(json.dumps(job))
+    return about if {key: about.get(key) for key in plain} == plain else None
 
 
 def _file(path: ImageFile) -> dict[str, Any]:
