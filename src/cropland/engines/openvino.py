@@ -40,8 +40,8 @@ T = TypeVar("T")
 def open_engine(model: Trained, *, threads: int | None = None, precision: Precision = "fastest") -> Engine:
     """An engine on the CPU with `threads` threads (all of them if not given).
 
-    `fastest` is bfloat16 where the CPU computes it, else float32. Raises `ModelError` for a network that OpenVINO does
-    not compute as torch does.
+    `fastest` is bfloat16 where the CPU computes it, else float32. Nothing is compiled before it is needed: a scene is
+    slid down or tiled. The first image raises `ModelError` for a network that OpenVINO does not compute as torch does.
     """
     core = openvino.Core()
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
@@ -49,21 +49,12 @@ def open_engine(model: Trained, *, threads: int | None = None, precision: Precis
         settings["INFERENCE_NUM_THREADS"] = threads
     if precision != "fastest":
         settings["INFERENCE_PRECISION_HINT"] = "f32"
-    compiled = core.compile_model(_graph(core, model), "CPU", settings)
-    return _OpenVINOEngine(core, model, compiled, settings, threads)
+    return _OpenVINOEngine(core, model, settings, threads)
 
 
 class _OpenVINOEngine:
-    def __init__(
-        self,
-        core: openvino.Core,
-        model: Trained,
-        compiled: openvino.CompiledModel,
-        settings: dict[str, Any],
-        threads: int | None,
-    ) -> None:
-        self._core, self._model, self._compiled = core, model, compiled
-        self._settings, self._threads = settings, threads
+    def __init__(self, core: openvino.Core, model: Trained, settings: dict[str, Any], threads: int | None) -> None:
+        self._core, self._model, self._settings, self._threads = core, model, settings, threads
 
     def __call__(
         self, batch: Float[np.ndarray, "batch band height width"], /
@@ -78,6 +69,10 @@ class _OpenVINOEngine:
             return self._torch.slide(width)
         bands = len(self._model.recipe.bands)
         return OpenVINOSlide(self._core, self._step, bands=bands, width=width, settings=self._settings)
+
+    @cached_property
+    def _compiled(self) -> openvino.CompiledModel:
+        return self._core.compile_model(_graph(self._core, self._model), "CPU", self._settings)
 
     @cached_property
     def _step(self) -> Converted:
