@@ -1,4 +1,7 @@
-"""A step in OpenVINO: converted through torch once, kept as files, and run with the kept rows inside the engine."""
+"""A step in OpenVINO: converted through torch once, kept as files, and run with the kept rows inside the engine.
+
+What is compiled is not kept: OpenVINO's own cache saved 0.2 s of processor time of 0.6, for 29 MB of each width.
+"""
 
 from __future__ import annotations
 
