@@ -30,6 +30,10 @@ VERBS = {
     "chips": ("cropland.data.cut:command", "Cut chips for training from scenes and labels."),
     "train": ("cropland.training.train:command", "Train a model from a folder of chips."),
     "evaluate": ("cropland.evaluation.evaluate:command", "Measure a model on chips, or a mask against labels."),
+    "export": (
+        "cropland.export:command",
+        "Write a model as a file that other programs run: onnx, openvino or torch.",
+    ),
     "lab": ("cropland.lab.lab:command", "Measure what is said of the network on this machine, and write a report."),
     "show": ("cropland.show:command", "Show what a model file, a network or a recipe is made of."),
 }

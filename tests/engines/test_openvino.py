@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pytest
+import rasterio
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,7 +35,9 @@ def warm(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CROPLAND_CACHE", str(folder))
-        open_engine(model).slide(64)
+        engine = open_engine(model)
+        engine(np.zeros((1, 3, 64, 64), np.float32))
+        engine.slide(64)
     return folder
 
 
@@ -107,22 +110,49 @@ def test_max_pooling_sees_minus_infinity_above_the_first_row(tmp_path: Path) -> 
     np.testing.assert_array_equal(slid(slide, image), Most()(torch.from_numpy(image)).numpy())
 
 
-def run_warm(model: Model) -> str:
+SLIDE = (
+    "slide = engine.slide(64);"
+    "slide(numpy.zeros((1, 3, slide.band, 64), numpy.float32), slide.schedule.masks(0, slide.band, 70));"
+)
+WHOLE = "print(engine(numpy.zeros((1, 3, 70, 64), numpy.float32)).shape);"
+
+
+def run_warm(model: Model, *ways: str) -> str:
     code = (
         "import sys, numpy; from pathlib import Path; from cropland.model import Model;"
         "from cropland.engines.openvino import open_engine;"
         f"engine = open_engine(Model.load(Path({str(model.path)!r})));"
-        "slide = engine.slide(64);"
-        "slide(numpy.zeros((1, 3, slide.band, 64), numpy.float32), slide.schedule.masks(0, slide.band, 70));"
-        "print(engine(numpy.zeros((1, 3, 70, 64), numpy.float32)).shape, 'torch' in sys.modules,"
-        "'openvino_telemetry' in sys.modules and sys.modules['openvino_telemetry'])"
+        f"{''.join(ways)}"
+        "print('torch' in sys.modules, 'openvino_telemetry' in sys.modules and sys.modules['openvino_telemetry'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
     return done.stdout.strip()
 
 
-def test_a_warm_cache_runs_without_torch_and_talks_to_nobody(model: Model) -> None:
-    assert run_warm(model) == "(1, 1, 70, 64) False None"
+@pytest.mark.parametrize(("way", "shape"), [(SLIDE, ""), (WHOLE, "(1, 1, 70, 64)\n")], ids=["sliding", "tiles"])
+def test_a_warm_cache_runs_without_torch_and_talks_to_nobody(model: Model, way: str, shape: str) -> None:
+    assert run_warm(model, way) == f"{shape}False None"
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["tiles", "sliding"])
+def test_a_second_map_never_imports_torch(model: Model, tmp_path: Path, wide: bool) -> None:
+    """The whole way from the command line, where the other one says at the end whether it has."""
+    scene = tmp_path / "scene.tif"
+    size = 1100 if wide else 100  # 2 ** 20 pixels are computed at once
+    profile = {"driver": "GTiff", "width": size, "height": size, "count": 3, "dtype": "uint8", "crs": "EPSG:32650"}
+    with rasterio.open(scene, "w", transform=rasterio.Affine(10, 0, 0, 0, -10, 0), **profile) as file:
+        file.write(np.random.default_rng(0).integers(1, 255, (3, size, size), np.uint8))
+        file.descriptions = ("red", "green", "blue")
+    words = ["map", str(scene), "--model", str(model.path), "--out", str(tmp_path / "map")]
+    code = f"import sys; from cropland.cli import main; assert main({words!r}) == 0; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8")
+    assert done.stdout.strip().endswith("False")
+
+
+def test_only_what_is_needed_is_converted(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROPLAND_CACHE", str(tmp_path / "other"))
+    open_engine(model).slide(64)
+    assert [folder.name.rpartition("-")[2] for folder in (tmp_path / "other" / "openvino").iterdir()] == ["step"]
 
 
 def test_a_damaged_cache_is_made_again(model: Model, cache: Path) -> None:
@@ -131,7 +161,7 @@ def test_a_damaged_cache_is_made_again(model: Model, cache: Path) -> None:
     engine = open_engine(model)
     assert engine(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 1, 64, 64)
     engine.slide(64)
-    assert run_warm(model).endswith("False None")
+    assert run_warm(model, SLIDE, WHOLE).endswith("False None")
 
 
 def test_a_truncated_cache_is_made_again(model: Model, cache: Path) -> None:
@@ -183,7 +213,7 @@ def own_model(tmp_path: Path, branch: str) -> Model:
 def test_a_branch_by_size_is_seen_or_refused(tmp_path: Path) -> None:
     model = own_model(tmp_path, "y = y + 1 if x.shape[-1] % 2 else y")
     with pytest.raises(ModelError, match="otherwise than torch"):
-        open_engine(model)
+        open_engine(model)(np.zeros((1, 3, 64, 64), np.float32))
 
 
 def test_a_network_of_the_users_own_is_not_cached(tmp_path: Path, cache: Path) -> None:

@@ -9,20 +9,33 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
-from cropland.language import Said
+from cropland.catalog import names, nearest
+from cropland.errors import InputError
+from cropland.language import Said, _, said
 from cropland.recipe import Recipe
 from cropland.streaming.slide import Slide
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Described", "Engine", "NoSlideError", "Precision", "Trained", "cache_folder", "default_engine"]
+__all__ = [
+    "Choice",
+    "Described",
+    "Engine",
+    "NoSlideError",
+    "Precision",
+    "Trained",
+    "cache_folder",
+    "choose_engine",
+]
 
 # OpenVINO's converter reports its use over the network unless this package is missing; a map is nobody's business.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is how a module is made missing
@@ -81,13 +94,37 @@ class Trained(Protocol):
     def network(self) -> "nn.Module": ...
 
 
-def default_engine() -> str:
-    """The name of the engine for this machine: `torch` where CUDA is, else `openvino`."""
+@dataclass(frozen=True)
+class Choice:
+    """The name of an engine, and why it is that one."""
+
+    name: str
+    reason: Said
+
+
+def choose_engine(name: str | None = None) -> Choice:
+    """The engine asked for, or the one for this machine: `torch` where CUDA is, else `openvino`.
+
+    Raises `InputError` for one that there is not, or whose package, which has its name, is not installed.
+    """
+    if name is None:
+        return Choice("torch", said("CUDA is there")) if _has_cuda() else Choice("openvino", said("no CUDA device"))
+    known = names("engines")
+    if name not in known:
+        raise InputError(
+            _("no '{name}' among the {shelf}; {advice}", name=name, shelf="engines", advice=nearest(name, known))
+        )
+    if find_spec(name) is None:
+        raise InputError(_("the engine {name} is not installed; pip install {name}", name=name))
+    return Choice(name, said("asked for"))
+
+
+def _has_cuda() -> bool:
     if shutil.which("nvidia-smi") is None:
-        return "openvino"  # found out without importing torch
+        return False  # found out without importing torch
     import torch
 
-    return "torch" if torch.cuda.is_available() else "openvino"
+    return torch.cuda.is_available()
 
 
 def cache_folder() -> Path:

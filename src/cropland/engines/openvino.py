@@ -40,8 +40,8 @@ T = TypeVar("T")
 def open_engine(model: Trained, *, threads: int | None = None, precision: Precision = "fastest") -> Engine:
     """An engine on the CPU with `threads` threads (all of them if not given).
 
-    `fastest` is bfloat16 where the CPU computes it, else float32. Raises `ModelError` for a network that OpenVINO does
-    not compute as torch does.
+    `fastest` is bfloat16 where the CPU computes it, else float32. Nothing is compiled before it is needed: a scene is
+    slid down or tiled. The first image raises `ModelError` for a network that OpenVINO does not compute as torch does.
     """
     core = openvino.Core()
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
@@ -49,21 +49,12 @@ def open_engine(model: Trained, *, threads: int | None = None, precision: Precis
         settings["INFERENCE_NUM_THREADS"] = threads
     if precision != "fastest":
         settings["INFERENCE_PRECISION_HINT"] = "f32"
-    compiled = core.compile_model(_graph(core, model), "CPU", settings)
-    return _OpenVINOEngine(core, model, compiled, settings, threads)
+    return _OpenVINOEngine(core, model, settings, threads)
 
 
 class _OpenVINOEngine:
-    def __init__(
-        self,
-        core: openvino.Core,
-        model: Trained,
-        compiled: openvino.CompiledModel,
-        settings: dict[str, Any],
-        threads: int | None,
-    ) -> None:
-        self._core, self._model, self._compiled = core, model, compiled
-        self._settings, self._threads = settings, threads
+    def __init__(self, core: openvino.Core, model: Trained, settings: dict[str, Any], threads: int | None) -> None:
+        self._core, self._model, self._settings, self._threads = core, model, settings, threads
 
     def __call__(
         self, batch: Float[np.ndarray, "batch band height width"], /
@@ -81,13 +72,12 @@ class _OpenVINOEngine:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        precision = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS")) or os.cpu_count()
-        device = str(self._core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
         features = sorted(self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        device, threads = str(self._core.get_property("CPU", "FULL_DEVICE_NAME")), self._threads or os.cpu_count()
+        precision = self._settings.get("INFERENCE_PRECISION_HINT") or ("bf16" if "BF16" in features else "f32")
         versions = {"version": openvino.__version__.partition("-")[0], "cropland": __version__}
         about = {"engine": "openvino", **versions, "precision": precision}
-        return {**about, "threads": threads, "device": device, "features": features}
+        return {**about, "threads": threads, "device": device.strip(), "features": features}
 
     @cached_property
     def no_slide(self) -> Said | None:
@@ -100,6 +90,10 @@ class _OpenVINOEngine:
     @property
     def bytes_per_column(self) -> int:
         return self._step.schedule.bytes_per_column
+
+    @cached_property
+    def _compiled(self) -> openvino.CompiledModel:
+        return self._core.compile_model(_graph(self._core, self._model), "CPU", self._settings)
 
     @cached_property
     def _step(self) -> Converted:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from cropland.engines import Described, Engine
 from cropland.errors import IncompleteError
+from cropland.language import Said
 from cropland.mapping.cut import Cut
 from cropland.mapping.journal import Journal
 from cropland.mapping.plane import Plane, sync
@@ -32,6 +33,10 @@ class Executor(Protocol):
     def engine(self) -> Described:
         """By which it computes."""
 
+    @property
+    def why(self) -> Said | None:
+        """Why by this one, if that is known."""
+
     def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]: ...
 
 
@@ -40,6 +45,7 @@ class Serial:
     """One run after the other, in this process."""
 
     engine: Engine
+    why: Said | None = None  # it is this engine
 
     def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
         for run in cut.runs(wanted):

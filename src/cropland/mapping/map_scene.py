@@ -107,9 +107,8 @@ def map_scene(
         found, table = write_products(flat, whole, **settings, journal=journal)
         _write_for_people(scene, plan.statistics, whole, found, table, home=out.absolute())
         result = MapResult(scene, out, found, time.monotonic() - began, taken(), (*scene.notes, *plan.notes))
-        about = record(
-            journal.job, found=asdict(found), seconds=result.seconds, stages=result.stages, notes=result.notes
-        )
+        took: dict[str, Any] = {"seconds": result.seconds, "stages": result.stages, "why": executor.why}
+        about = record(journal.job, found=asdict(found), notes=result.notes, **took)
         (whole / "map.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
         publish(whole, out.absolute())
     return result

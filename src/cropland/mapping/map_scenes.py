@@ -174,7 +174,7 @@ def _executor(spec: str, running: Running) -> AbstractContextManager[Executor]:
     """What computes the units. Raises `InputError` for what there is not."""
     kind, _colon, address = spec.partition(":")
     if spec == "serial":
-        return nullcontext(Serial(running.open()))
+        return nullcontext(Serial(running.open(), running.why))
     if kind != "dask":
         raise InputError(
             _("--executor {spec}: there is none of that name; give serial, dask or dask:tcp://HOST:8786", spec=spec)

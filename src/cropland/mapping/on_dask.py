@@ -51,7 +51,7 @@ def connected(address: str | None, running: Running) -> Iterator[Dask]:
     Raises `InputError` for a scheduler or workers that are not there, and for workers that do not compute alike.
     """
     with _client(address, running) as client:
-        yield Dask(client, running, _common(_asked(client, _describe, running)))
+        yield Dask(client, running, _common(_asked(client, _describe, running)), running.why)
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Dask:
     client: Client
     running: Running
     engine: Described
+    why: Said | None = None
 
     def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
         """The units, as they come. Raises `IncompleteError` where the cluster is lost on the way."""

@@ -65,12 +65,23 @@ def record(
     found: Mapping[str, Any],
     seconds: float,
     stages: Mapping[str, float],
+    why: str | None,
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    """What map.json says: the job (whose statistics `--statistics` takes again), what was found, notes."""
+    """What map.json says: the job (whose statistics `--statistics` takes again), what was found, notes.
+
+    why: it was computed by that engine.
+    """
     made = datetime.now(UTC).isoformat(timespec="seconds")
     took = {"seconds": round(seconds, 3), "seconds_by_stage": dict(stages)}
-    return {"format": FORMAT, "made": made, **job, "found": {**found, **took}, "notes": list(notes)}
+    return {
+        "format": FORMAT,
+        "made": made,
+        **job,
+        "engine_chosen": why,
+        "found": {**found, **took},
+        "notes": list(notes),
+    }
 
 
 def finished(folder: Path, job: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from cropland.engines import Engine, Precision, default_engine
+from cropland.engines import Engine, Precision, choose_engine
 from cropland.errors import ModelError
-from cropland.language import _
+from cropland.language import Said, _
 from cropland.model import Model, default_model
 
 __all__ = ["Running"]
@@ -29,6 +29,7 @@ class Running:
     engine: str
     threads: int | None
     precision: Precision
+    why: Said = field(compare=False)  # this engine
 
     @staticmethod
     def of(
@@ -39,10 +40,11 @@ class Running:
         threads: int | None = None,
         precision: Precision = "fastest",
     ) -> Running:
-        """Of a model on this machine. Raises `ModelError` as `Model.load`."""
+        """Of a model on this machine. Raises `ModelError` as `Model.load`, `InputError` as `choose_engine`."""
         trained = Model.load(model or default_model(), trust=trust)
         path = None if model is None else model.absolute()
-        return Running(path, trained.digest, trust, engine or default_engine(), threads, precision)
+        choice = choose_engine(engine)
+        return Running(path, trained.digest, trust, choice.name, threads, precision, choice.reason)
 
     def load(self) -> Model:
         """The model. Raises `ModelError` where its file is not the same."""

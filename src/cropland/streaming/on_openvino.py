@@ -1,4 +1,7 @@
-"""A step in OpenVINO: converted through torch once, kept as files, and run with the kept rows inside the engine."""
+"""A step in OpenVINO: converted through torch once, kept as files, and run with the kept rows inside the engine.
+
+What is compiled is not kept: OpenVINO's own cache saved 0.2 s of processor time of 0.6, for 29 MB of each width.
+"""
 
 from __future__ import annotations
 
@@ -70,14 +73,15 @@ class OpenVINOSlide:
         self, core: openvino.Core, step: Converted, *, bands: int, width: int, settings: Mapping[str, Any]
     ) -> None:
         self.schedule, self.band = step.schedule, step.schedule.band
+        self._core, self._graphs, self._settings = core, step.graphs, dict(settings)
         self._shape = (1, bands, self.band, width)
-        self._requests = {form: self._compile(core, step.graphs[form], form, settings) for form in FORMS}
+        self._requests = {"edge": self._compile("edge")}  # the other form when its turn comes
         self._last = ""
 
     def __call__(self, image: Rows, masks: Sequence[np.ndarray]) -> Rows:
         """The next band, and for an edge its masks: the rows that come out."""
         form = "edge" if len(masks) else "inside"
-        request = self._requests[form]
+        request = self._requests.get(form) or self._requests.setdefault(form, self._compile(form))
         if self._last not in ("", form):
             kept = {state.name: state.state for state in self._requests[self._last].query_state()}
             for state in request.query_state():
@@ -87,10 +91,8 @@ class OpenVINOSlide:
         rows: np.ndarray = request.get_output_tensor(0).data.copy()
         return rows
 
-    def _compile(
-        self, core: openvino.Core, graph: openvino.Model, form: str, settings: Mapping[str, Any]
-    ) -> openvino.InferRequest:
-        graph, first = graph.clone(), self.schedule.first(self._shape[3])
+    def _compile(self, form: str) -> openvino.InferRequest:
+        graph, first = self._graphs[form].clone(), self.schedule.first(self._shape[3])
         masks = self.schedule.masks(0, self.band, self.band) if form == "edge" else []
         given = [*((f"mask_{i}", mask.shape) for i, mask in enumerate(masks))]
         given += [(f"kept_{i}", kept.shape) for i, kept in enumerate(first)]
@@ -98,7 +100,7 @@ class OpenVINOSlide:
         manager = Manager()
         manager.register_pass(MakeStateful({f"kept_{i}": f"next_{i}" for i in range(len(first))}))
         manager.run_passes(graph)
-        request = core.compile_model(graph, "CPU", dict(settings)).create_infer_request()
+        request = self._core.compile_model(graph, "CPU", self._settings).create_infer_request()
         states = {state.name: state for state in request.query_state()}
         for i, kept in enumerate(first):
             states[f"kept_{i}next_{i}"].state = openvino.Tensor(kept)

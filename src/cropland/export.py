@@ -1,0 +1,233 @@
+"""`cropland export`: a model as a file that other programs run, compared with the model before it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config as any_case
+
+from cropland.catalog import find
+from cropland.data.statistics import CEILING, FLOOR, HIGH, LOW, MISSING, Statistics
+from cropland.errors import InputError, ModelError, OutputError
+from cropland.formats import INPUT, OUTPUT, Format, Run
+from cropland.language import _
+from cropland.mapping.radiometry import read_statistics
+from cropland.model import Model, default_model
+from cropland.writers import replacing
+
+__all__ = ["Exported", "command", "export"]
+
+TRACED = (2, 129, 135)  # batch, height, width: odd, so that no size passes for a multiple of something
+PROBES = ((1, 64, 64), (2, 95, 70))
+MOST = 1e-4  # of a probability, between a file and torch in single precision
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file, the sizes (batch, height, width) at which it was compared with torch, and the largest difference."""
+
+    path: Path
+    sizes: tuple[tuple[int, int, int], ...]
+    apart: float
+
+
+def export(
+    model: Model,
+    to: str,
+    out: Path,
+    *,
+    pixel_m: float | None = None,
+    tile: int | None = None,
+    statistics: Statistics | None = None,
+) -> Exported:
+    """Write a model as a file of the format `to`, for images of any size or of one `tile`; see `cropland.formats`.
+
+    Raises `RecipeError` for an unknown format, `InputError` where a package is missing, `ModelError` for a network that
+    cannot be exported, or comes out otherwise than torch computes it.
+    """
+    file: Format = find("formats", to)
+    network, bands = Probability(model.network()).eval(), len(model.bands)
+    sizes = ((1, tile, tile),) if tile else PROBES
+    program = _program(network, bands, tile, name=model.recipe.network.name)
+    told = facts(model, pixel_m=pixel_m, tile=tile, statistics=statistics)
+    with replacing(out) as hidden, TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        written = Path(folder) / out.name
+        file.write(program, told, written)
+        apart = _compared(file.read(written), network, [(size[0], bands, *size[1:]) for size in sizes], to)
+        for beside in sorted({*written.parent.iterdir()} - {written}):
+            beside.replace(out.with_name(beside.name))
+        written.replace(hidden)
+    return Exported(out, sizes, apart)
+
+
+def facts(
+    model: Model, *, pixel_m: float | None = None, tile: int | None = None, statistics: Statistics | None = None
+) -> dict[str, Any]:
+    """What a program must know to use the file, as plain values: the model's header and what the file takes and gives.
+
+    `statistics` are the percentiles (sensor units) that `image` is stretched by; None: those of each scene.
+    """
+    assert model.path is not None, "a model has facts once it is saved"
+    header = Model.read(model.path).header()  # where code of the user's own is named without this machine's folders
+    header.pop("code", None)
+    pixel, known = model.nearest_pixel(pixel_m or model.working_pixels[0].pixel_m), statistics or model.statistics
+    image = {"name": INPUT, "bands": list(model.bands), "percentiles": [LOW, HIGH], "clip": [FLOOR, CEILING]}
+    return {
+        **header,
+        "sha256": model.digest,
+        "pixel_m": pixel.pixel_m,
+        "threshold": pixel.threshold,
+        "tile": tile,
+        "statistics": known.to_json() if known else None,
+        "input": {**image, "no_data": MISSING},
+        "output": {"name": OUTPUT, "channels": ["cropland"]},
+    }
+
+
+class Probability(nn.Module):
+    """A network between the clipping of its input and the sigmoid of its first output."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.sigmoid(self.network(image.clamp(FLOOR, CEILING))[:, :1])
+
+
+def _program(network: nn.Module, bands: int, tile: int | None, *, name: str) -> ExportedProgram:
+    batch, *size = (1, tile, tile) if tile else TRACED
+    axes = None if tile else ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
+    try:
+        # Without, the program would ask of every image what was true of the one that it was traced with, such as that
+        # a map has an odd number of rows.
+        with any_case.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # torch's stub lacks it
+            program = torch.export.export(network, (torch.zeros(batch, bands, *size),), dynamic_shapes=axes)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            _(
+                "{name} cannot be exported for images of any size ({error}); give one with --tile",
+                name=name,
+                error=cause,
+            )
+        ) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it names files of this machine
+    return program
+
+
+def _compared(run: Run, network: nn.Module, shapes: Sequence[tuple[int, ...]], to: str) -> float:
+    """The largest difference from torch, which is refused where it is large."""
+    try:
+        apart = max(_apart(run, network, shape) for shape in shapes)
+    except Exception as error:  # whatever the other library raises
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            _("{to} cannot compute the network ({error}); nothing was kept", to=to, error=cause)
+        ) from error
+    if not apart <= MOST:
+        raise ModelError(
+            _("{to} computes the network otherwise than PyTorch, by {apart:.1e}; nothing was kept", to=to, apart=apart)
+        )
+    return apart
+
+
+def _apart(run: Run, network: nn.Module, shape: tuple[int, ...]) -> float:
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2.2 - 0.6  # some of it is clipped
+    with torch.inference_mode():
+        expected = network(image).numpy()
+    came = run(image.numpy())
+    return float(np.abs(came - expected).max()) if came.shape == expected.shape else np.inf
+
+
+def command(
+    model: Path | None = None,
+    /,
+    *,
+    to: str,
+    out: Path | None = None,
+    pixel_m: float | None = None,
+    tile: int | None = None,
+    statistics: Path | None = None,
+    trust: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Write a model as a file that other programs run: onnx, openvino or torch.
+
+    Example:
+
+        cropland export --to onnx
+        cropland export model.safetensors --to onnx --tile 1024 --statistics my_map/map.json
+
+    Parameters
+    ----------
+    model
+        A model file; the one that ships if not given.
+    to
+        The format: onnx, openvino or torch.
+    out
+        The file to write; in this folder, by the model's name, if not given.
+    pixel_m
+        Pixel size in metres of the scenes it is for, whose threshold is written into it; the model's first if not
+        given.
+    tile
+        Edge in pixels of the one image that it takes, as Deepness in QGIS needs; any size if not given.
+    statistics
+        The map.json of a map, whose stretch is written into it.
+    trust
+        Run the code that the model file names.
+    overwrite
+        Replace a file.
+    """
+    trained = Model.load(model or default_model(), trust=trust)
+    suffix = find("formats", to).suffix
+    place = out or Path(f"{trained.name}{suffix}")
+    _check_place(place, suffix, overwrite=overwrite)
+    if tile is not None and tile < 1:
+        raise InputError(_("--tile {tile}: expected a number of pixels", tile=tile))
+    known = _statistics(statistics, trained) if statistics else None
+    _tell(export(trained, to, place, pixel_m=pixel_m, tile=tile, statistics=known), len(trained.bands), tile)
+
+
+def _statistics(path: Path, model: Model) -> Statistics:
+    found = read_statistics(path)
+    if found.bands != model.bands:
+        raise InputError(
+            _(
+                "the statistics are of {bands}, the model takes {bands2}; use the map.json of a map "
+                "made with this model",
+                bands=", ".join(found.bands),
+                bands2=", ".join(model.bands),
+            )
+        )
+    return found
+
+
+def _check_place(out: Path, suffix: str, *, overwrite: bool) -> None:
+    if out.suffix != suffix:
+        raise OutputError(_("{out} must end in {suffix}", out=out, suffix=suffix))
+    if out.exists() and not overwrite:
+        raise OutputError(_("{out} is there already; replace it with --overwrite, or choose another --out", out=out))
+
+
+def _tell(done: Exported, bands: int, tile: int | None) -> None:
+    console, size = (
+        Console(highlight=False, soft_wrap=True, markup=False),
+        (tile, tile) if tile else ("height", "width"),
+    )
+    axes = {name: "(batch, {}, {}, {})".format(many, *size) for name, many in ((INPUT, bands), (OUTPUT, 1))}
+    console.print(f"{done.path}: " + ", ".join(f"{name} {shape}" for name, shape in axes.items()))
+    sizes = ", ".join(f"{height} x {width}" for _batch, height, width in done.sizes)
+    console.print(_("largest difference from PyTorch at {sizes}: {apart:.1e}", sizes=sizes, apart=done.apart))
+    if done.path.suffix == ".onnx" and not tile:
+        console.print(_("Deepness in QGIS takes files of one size only: give --tile 1024 for it"))
