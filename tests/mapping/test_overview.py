@@ -33,7 +33,7 @@ def picture(folder: Path, shape: tuple[int, int], *, bands: int = 3, share: floa
     probability = write(folder / "probability.tif", levels[None], nodata=255)
     clean_mask(probability, folder / "mask.tif", classify=by_threshold(0.5), min_area_m2=1000)
     found = parcels(folder / "mask.tif")
-    overview(opened, probability, folder / "mask.tif", found, folder / "o.png", area_ha=12.3, share=0.5)
+    overview(opened, probability, folder / "mask.tif", [found], folder / "o.png", area_ha=12.3, share=0.5)
     with rasterio.open(folder / "o.png") as image:
         return image.read()[:3]
 

@@ -141,7 +141,7 @@ def command(
             json.dumps({result.scene.name: dict(result.stages) for result in results}, indent=1), encoding="utf-8"
         )
     if len(results) > 1:
-        write_geopackage(_index(results), out / "index.gpkg", layer="scenes")
+        write_geopackage([_index(results)], out / "index.gpkg", layer="scenes")
 
 
 def _executor(spec: str, running: Running) -> AbstractContextManager[Executor]:

@@ -14,9 +14,9 @@ from cropland.geo.area import pixel_area_m2
 from cropland.geo.scene import Scene
 from cropland.geo.tiles import Window
 from cropland.mapping.clean import by_threshold, clean_mask
+from cropland.mapping.find_parcels import find_parcels
 from cropland.mapping.journal import Journal
 from cropland.mapping.overview import overview
-from cropland.mapping.parcels import parcels
 from cropland.mapping.stages import stage
 from cropland.writers.cog import write_cog
 from cropland.writers.geopackage import write_geopackage
@@ -63,14 +63,13 @@ def write_products(
         journal.once(mask, lambda out: clean_mask(flat, out, classify=classify, min_area_m2=min_area_m2, unit_m=unit_m))
     with stage("areas"):
         areas = _areas_ha(mask, unit_m)
-    with stage("parcels"):
-        table = parcels(mask, probability=probability, unit_m=unit_m)
-        write_geoparquet(table, folder / "parcels.parquet")
-        write_geopackage(table, folder / "parcels.gpkg")
-    found = Found(*areas, len(table))
-    with stage("overview.png"):
-        picture = folder / "overview.png"
-        overview(scene, probability, mask, table, picture, area_ha=found.area_ha, share=found.share)
+    with stage("parcels"), find_parcels(mask, probability=probability, unit_m=unit_m, folder=folder) as parcels:
+        write_geoparquet(parcels.chunks(), folder / "parcels.parquet")
+        write_geopackage(parcels.chunks(), folder / "parcels.gpkg")
+        found, picture = Found(*areas, len(parcels)), folder / "overview.png"
+        with stage("overview.png"):
+            shown = {"area_ha": found.area_ha, "share": found.share}
+            overview(scene, probability, mask, parcels.chunks(), picture, **shown)
     _write_project(scene, folder, statistics, home=home)
     return found
 
