@@ -58,7 +58,7 @@ def ellipsoidal_area_m2(
     if shapes.crs is None:
         return np.asarray(shapes.area.to_numpy(), np.float64) * _given(unit_m) ** 2
     to_equal_area = _to_equal_area(shapes.crs, middle or _middle(shapes))
-    pieces = shapely.segmentize(shapes.to_numpy(), LONGEST_M / _metres_per_unit(shapes.crs))
+    pieces = _in_pieces(shapes)
     return np.asarray(shapely.area(shapely.transform(pieces, _pairwise(to_equal_area))), np.float64)
 
 
@@ -69,7 +69,7 @@ def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> F
     """
     if shapes.crs is None:
         return np.asarray(shapes.length.to_numpy(), np.float64) * _given(unit_m)
-    pieces = shapely.segmentize(shapes.to_numpy(), LONGEST_M / _metres_per_unit(shapes.crs))
+    pieces = _in_pieces(shapes)
     lines, owner = _lines(pieces)
     points, line = shapely.get_coordinates(lines, return_index=True)
     ends = np.flatnonzero(line[1:] == line[:-1])
@@ -108,6 +108,15 @@ def _to_equal_area(crs: CRS, middle: tuple[float, float]) -> Transformer:
 def _middle(shapes: GeoSeries) -> tuple[float, float]:
     left, bottom, right, top = shapes.total_bounds
     return (left + right) / 2, (bottom + top) / 2
+
+
+def _in_pieces(shapes: GeoSeries) -> np.ndarray:
+    """Shapes without long edges; those that are small have none."""
+    longest = LONGEST_M / _metres_per_unit(shapes.crs)
+    pieces: np.ndarray = np.array(shapes.to_numpy())
+    large = shapely.length(shapely.envelope(pieces)) > 2 * longest
+    pieces[large] = shapely.segmentize(pieces[large], longest)
+    return pieces
 
 
 def _metres_per_unit(crs: CRS) -> float:
