@@ -1,12 +1,16 @@
 """Parcels of a raster in cells: valid, apart, one per region, the same however the cells are read and worked on."""
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import geopandas
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import rasterio
 import shapely
@@ -193,20 +197,85 @@ def test_readers_of_a_place_skip_row_groups(tmp_path: Path) -> None:
 
 def row_groups_of(path: Path, bbox: tuple[float, float, float, float]) -> list[int]:
     """The row groups whose statistics do not exclude the box."""
-    import pyarrow.parquet as pq
+    metadata = pq.read_metadata(path)
+    left, bottom, right, top = (
+        [_statistics(metadata.row_group(number), f"bbox.{name}") for number in range(metadata.num_row_groups)]
+        for name in ("xmin", "ymin", "xmax", "ymax")
+    )
+    return [
+        number
+        for number in range(metadata.num_row_groups)
+        if left[number].min <= bbox[2]
+        and right[number].max >= bbox[0]
+        and bottom[number].min <= bbox[3]
+        and top[number].max >= bbox[1]
+    ]
 
-    metadata, hit = pq.read_metadata(path), []
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        columns = {group.column(i).path_in_schema: group.column(i).statistics for i in range(group.num_columns)}
-        low, high = (
-            (columns[f"bbox.{name}"].min for name in ("xmin", "ymin")),
-            (columns[f"bbox.{name}"].max for name in ("xmax", "ymax")),
-        )
-        (left, bottom), (right, top) = low, high
-        if left <= bbox[2] and right >= bbox[0] and bottom <= bbox[3] and top >= bbox[1]:
-            hit.append(number)
-    return hit
+
+def _statistics(group: pq.RowGroupMetaData, name: str) -> pq.Statistics:
+    columns = [group.column(number) for number in range(group.num_columns)]
+    return next(column.statistics for column in columns if column.path_in_schema == name)
+
+
+def write_squares(path: Path, shape: tuple[int, int]) -> Path:
+    """A parcel of two by two pixels in every four by four."""
+    height, width = shape
+    rows, columns = np.mgrid[:512, :width]
+    block = ((rows % 4 < 2) & (columns % 4 < 2)).astype(np.uint8)
+    layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate"}
+    place = {"crs": "EPSG:32650", "transform": from_origin(0, 0, 1, 1), "nodata": 255}
+    with rasterio.open(path, "w", "GTiff", width, height, 1, dtype="uint8", **place, **layout) as target:
+        for top in range(0, height, 512):
+            part = block[: height - top]
+            target.write(part, 1, window=rasterio.windows.Window(0, top, width, len(part)))
+    return path
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from cropland.mapping.find_parcels import find_parcels
+from cropland.writers.geoparquet import write_geoparquet
+with find_parcels(Path(sys.argv[1])) as found:
+    write_geoparquet(found.chunks(), Path(sys.argv[2]))
+status = Path("/proc/self/status").read_text(encoding="utf-8")
+print(len(found), int(status.partition("VmHWM:")[2].split()[0]) / 1e3)
+"""
+
+
+def count_and_peak(mask: Path, out: Path) -> tuple[int, float]:
+    """The parcels, and the peak memory in MB of a process that wrote them to `out`."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the memory of a process is read from /proc: Linux only")
+    command = [sys.executable, "-W", "ignore", "-c", CHILD, str(mask), str(out)]
+    # Else GDAL keeps a twentieth of the machine's memory in blocks, and that would grow.
+    environment = {**os.environ, "GDAL_CACHEMAX": "64"}
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env=environment)
+    count, peak = done.stdout.split()
+    return int(count), float(peak)
+
+
+@pytest.mark.soak
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    peaks = []
+    for height in (16_384, 65_536):
+        mask = write_squares(tmp_path / "m.tif", (height, 256))
+        count, peak = count_and_peak(mask, tmp_path / "p.parquet")
+        assert count == height * 256 // 16
+        peaks.append(peak)
+    assert peaks[1] < 1.1 * peaks[0] + 24 * 3 * 65_536 * 16 / 1e6  # and some bytes for each parcel
+
+
+@pytest.mark.soak
+def test_a_million_parcels(tmp_path: Path) -> None:
+    out = tmp_path / "p.parquet"
+    count, peak = count_and_peak(write_squares(tmp_path / "m.tif", (4000, 4000)), out)
+    assert count == 1_000_000 and peak < 900
+    box = (1000, -1100, 1100, -1000)
+    near = geopandas.read_parquet(out, bbox=box)
+    assert 25**2 <= len(near) <= 27**2
+    assert len(row_groups_of(out, box)) <= 4 and pq.read_metadata(out).num_row_groups > 100
+    assert near["id"].is_unique and shapely.is_valid(near.geometry).all()
 
 
 def test_a_mask_without_cropland_has_one_table_without_rows(tmp_path: Path) -> None:

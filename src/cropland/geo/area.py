@@ -14,7 +14,7 @@ from pyproj.crs import ProjectedCRS
 from pyproj.crs.coordinate_operation import LambertCylindricalEqualAreaConversion
 
 from cropland.errors import GridError
-from cropland.geo.crs import metres_on_ellipsoid, to_geodetic
+from cropland.geo.crs import to_geodetic
 from cropland.geo.tiles import Window
 from cropland.language import _
 
@@ -73,7 +73,9 @@ def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> F
     lines, owner = _lines(pieces)
     points, line = shapely.get_coordinates(lines, return_index=True)
     ends = np.flatnonzero(line[1:] == line[:-1])
-    lengths = metres_on_ellipsoid(shapes.crs, tuple(points[ends].T), tuple(points[ends + 1].T))
+    project, geod = to_geodetic(shapes.crs)
+    longitude, latitude = project.transform(*points.T)
+    _, _, lengths = geod.inv(longitude[ends], latitude[ends], longitude[ends + 1], latitude[ends + 1])
     return np.bincount(owner[line[ends]], weights=lengths, minlength=len(shapes))
 
 

@@ -28,11 +28,12 @@ from cropland.mapping.clean import grid_of
 from cropland.mapping.outlines import Traced, trace_cell
 from cropland.mapping.seams import Regions, join_cells
 from cropland.mapping.spill import Spill
+from cropland.mapping.stages import each as timed
 
 __all__ = ["CELL", "Parcels", "Spread", "find_parcels", "in_threads"]
 
 CELL = 1024  # pixels between two lines of the lattice, on which outlines are held: a part of the result
-ROWS = 32_768  # of a chunk of the table
+ROWS = 8192  # of a chunk of the table, which is what a reader of a place skips or reads
 THREADS = 2
 Each = TypeVar("Each")
 Out = TypeVar("Out")
@@ -123,7 +124,7 @@ def find_parcels(
         traced = zip(cells, spread(trace, cells), strict=True)
         rows = ([each for _, each in row] for _, row in groupby(traced, key=lambda pair: pair[0].row))
         spill = Spill(file)
-        for regions in join_cells(rows):
+        for regions in timed("seams", join_cells(timed("outlines", rows))):
             _measure(regions, grid, source.crs, spill, unit_m=unit_m)
         yield Parcels(spill, source.crs, observed)
 

@@ -64,8 +64,10 @@ def write_products(
     with stage("areas"):
         areas = _areas_ha(mask, unit_m)
     with stage("parcels"), find_parcels(mask, probability=probability, unit_m=unit_m, folder=folder) as parcels:
-        write_geoparquet(parcels.chunks(), folder / "parcels.parquet")
-        write_geopackage(parcels.chunks(), folder / "parcels.gpkg")
+        with stage("parcels.parquet"):
+            write_geoparquet(parcels.chunks(), folder / "parcels.parquet")
+        with stage("parcels.gpkg"):
+            write_geopackage(parcels.chunks(), folder / "parcels.gpkg")
         found, picture = Found(*areas, len(parcels)), folder / "overview.png"
         with stage("overview.png"):
             shown = {"area_ha": found.area_ha, "share": found.share}
