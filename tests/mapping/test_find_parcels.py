@@ -1,6 +1,7 @@
 """Parcels of a raster in cells: valid, apart, one per region, the same however the cells are read and worked on."""
 
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -123,8 +124,9 @@ def test_the_same_table_in_any_order_of_cells_and_of_any_layout(
     def shuffled(work: object, over: Iterable[object]) -> Iterator[object]:
         cells = list(over)
         order = random.Random(seed).sample(range(len(cells)), len(cells))
-        done = {number: work(cells[number]) for number in order}
-        return (done[number] for number in range(len(cells)))
+        sent = pickle.dumps(work)  # as to another machine
+        done = {number: pickle.dumps(pickle.loads(sent)(cells[number])) for number in order}
+        return (pickle.loads(done[number]) for number in range(len(cells)))
 
     how = {"simplify_m": tolerance, "cell": cell}
     one = find(write(folder / "m.tif", values), probability=write(folder / "p.tif", levels), **how)
@@ -270,7 +272,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
 def test_a_million_parcels(tmp_path: Path) -> None:
     out = tmp_path / "p.parquet"
     count, peak = count_and_peak(write_squares(tmp_path / "m.tif", (4000, 4000)), out)
-    assert count == 1_000_000 and peak < 900
+    assert count == 1_000_000 and peak < 1500  # a row of cells has a quarter of them
     box = (1000, -1100, 1100, -1000)
     near = geopandas.read_parquet(out, bbox=box)
     assert 25**2 <= len(near) <= 27**2
