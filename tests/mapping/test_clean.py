@@ -77,6 +77,16 @@ def test_cleaning_twice_changes_nothing(folder: Path, values: np.ndarray, pixels
     np.testing.assert_array_equal(clean(folder, once, pixels=pixels), once)
 
 
+def test_a_speck_in_strips_of_one_row_is_counted_once(folder: Path) -> None:
+    assert not clean(folder, np.array([[0, 1], [0, 1]], np.uint8), pixels=3, block=1).any()
+
+
+def test_a_track_across_the_whole_raster_is_beside_what_it_parts(folder: Path) -> None:
+    """Rows of one run have no neighbour in their row."""
+    values = np.array([[0], [0], [1], [0], [1], [1], [1], [1]], np.uint8)
+    np.testing.assert_array_equal(clean(folder, values, pixels=3), expected(values, pixels=3))
+
+
 def test_a_diagonal_track_is_one_region_and_stays(folder: Path) -> None:
     values = 1 - np.eye(12, dtype=np.uint8)
     np.testing.assert_array_equal(clean(folder, values, pixels=6), values)

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from rasterio.transform import from_origin
 from scipy import ndimage
 
 from cropland.geo.scene import open_scene
 from cropland.mapping.clean import by_threshold, clean_mask
-from cropland.mapping.overview import _round_below, overview
+from cropland.mapping.overview import _round_below, _visible_lines, overview
 from cropland.mapping.parcels import parcels
 
 
@@ -33,7 +34,7 @@ def picture(folder: Path, shape: tuple[int, int], *, bands: int = 3, share: floa
     probability = write(folder / "probability.tif", levels[None], nodata=255)
     clean_mask(probability, folder / "mask.tif", classify=by_threshold(0.5), min_area_m2=1000)
     found = parcels(folder / "mask.tif")
-    overview(opened, probability, folder / "mask.tif", found, folder / "o.png", area_ha=12.3, share=0.5)
+    overview(opened, probability, folder / "mask.tif", [found], folder / "o.png", area_ha=12.3, share=0.5)
     with rasterio.open(folder / "o.png") as image:
         return image.read()[:3]
 
@@ -57,3 +58,13 @@ def test_a_map_without_parcels_is_drawn(tmp_path: Path) -> None:
 
 def test_the_scale_is_round() -> None:
     assert [_round_below(length) for length in (0.3, 1.0, 4.9, 5.0, 999.0, 2400.0)] == [0.2, 1, 2, 5, 500, 2000]
+
+
+def test_what_cannot_be_seen_is_not_drawn() -> None:
+    places = shapely.points(*np.mgrid[:100:20, :100:20].reshape(2, -1))
+    circles = np.concatenate([shapely.buffer(places, 8, quad_segs=500), shapely.buffer(places, 0.2)])
+    fine = _visible_lines(circles, rasterio.Affine.identity(), 0.01)
+    coarse = _visible_lines(circles, rasterio.Affine.identity(), 1.0)
+    assert len(fine) == 50 and len(coarse) == 25
+    assert sum(map(len, coarse)) < sum(map(len, fine)) / 10
+    assert all(np.ptp(line, axis=0).min() > 15 for line in coarse)

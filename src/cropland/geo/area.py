@@ -1,6 +1,8 @@
 """Areas and lengths on the ellipsoid."""
 
 from collections.abc import Callable
+from functools import lru_cache
+from math import sqrt
 
 import numpy as np
 import shapely
@@ -12,11 +14,11 @@ from pyproj.crs import ProjectedCRS
 from pyproj.crs.coordinate_operation import LambertCylindricalEqualAreaConversion
 
 from cropland.errors import GridError
-from cropland.geo.crs import metres_on_ellipsoid, to_geodetic
+from cropland.geo.crs import to_geodetic
 from cropland.geo.tiles import Window
 from cropland.language import _
 
-__all__ = ["ellipsoidal_area_m2", "ellipsoidal_length_m", "pixel_area_m2"]
+__all__ = ["ellipsoidal_area_m2", "ellipsoidal_length_m", "pixel_area_m2", "pixel_edge_m"]
 
 CELL = 16  # pixels that share one area: it changes by less than 1e-4 over them, and their sum is right
 LONGEST_M = 2000.0  # piece of an edge: a straight line of one projection is a curve in another
@@ -36,15 +38,27 @@ def pixel_area_m2(grid: GeoBox, window: Window, *, unit_m: float | None = None) 
     return cells[np.ix_(rows - rows[0], cols - cols[0])]
 
 
-def ellipsoidal_area_m2(shapes: GeoSeries, *, unit_m: float | None = None) -> Float64[np.ndarray, "shape"]:
+def pixel_edge_m(grid: GeoBox, *, unit_m: float | None = None) -> float:
+    """Edge of the pixel in the middle of the grid, in metres (geometric mean of the two edges).
+
+    Raises `GridError` as `pixel_area_m2` does.
+    """
+    height, width = grid.shape
+    return sqrt(float(pixel_area_m2(grid, Window(height // 2, width // 2, 1, 1), unit_m=unit_m)[0, 0]))
+
+
+def ellipsoidal_area_m2(
+    shapes: GeoSeries, *, unit_m: float | None = None, middle: tuple[float, float] | None = None
+) -> Float64[np.ndarray, "shape"]:
     """Areas in square metres on the ellipsoid; edges are straight in the shapes' own CRS.
 
-    Raises `GridError` for shapes without a CRS, unless `unit_m` (metres per unit) is given.
+    middle: where they lie; that of their bounds if not given. Areas for one middle are the same bits whatever is
+    measured together. Raises `GridError` for shapes without a CRS, unless `unit_m` (metres per unit) is given.
     """
     if shapes.crs is None:
         return np.asarray(shapes.area.to_numpy(), np.float64) * _given(unit_m) ** 2
-    to_equal_area = _to_equal_area(shapes.crs, _middle(shapes))
-    pieces = shapely.segmentize(shapes.to_numpy(), LONGEST_M / _metres_per_unit(shapes.crs))
+    to_equal_area = _to_equal_area(shapes.crs, middle or _middle(shapes))
+    pieces = _in_pieces(shapes)
     return np.asarray(shapely.area(shapely.transform(pieces, _pairwise(to_equal_area))), np.float64)
 
 
@@ -55,11 +69,13 @@ def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> F
     """
     if shapes.crs is None:
         return np.asarray(shapes.length.to_numpy(), np.float64) * _given(unit_m)
-    pieces = shapely.segmentize(shapes.to_numpy(), LONGEST_M / _metres_per_unit(shapes.crs))
+    pieces = _in_pieces(shapes)
     lines, owner = _lines(pieces)
     points, line = shapely.get_coordinates(lines, return_index=True)
     ends = np.flatnonzero(line[1:] == line[:-1])
-    lengths = metres_on_ellipsoid(shapes.crs, tuple(points[ends].T), tuple(points[ends + 1].T))
+    project, geod = to_geodetic(shapes.crs)
+    longitude, latitude = project.transform(*points.T)
+    _, _, lengths = geod.inv(longitude[ends], latitude[ends], longitude[ends + 1], latitude[ends + 1])
     return np.bincount(owner[line[ends]], weights=lengths, minlength=len(shapes))
 
 
@@ -83,6 +99,7 @@ def _cell_areas(grid: GeoBox, rows: tuple[int, int], cols: tuple[int, int]) -> n
     return areas
 
 
+@lru_cache(maxsize=8)  # a transformer takes 8 ms to make
 def _to_equal_area(crs: CRS, middle: tuple[float, float]) -> Transformer:
     """To a cylindrical equal-area projection of the same frame, cut half around the Earth from the middle."""
     longitude, _ = to_geodetic(crs)[0].transform(*middle)
@@ -93,6 +110,15 @@ def _to_equal_area(crs: CRS, middle: tuple[float, float]) -> Transformer:
 def _middle(shapes: GeoSeries) -> tuple[float, float]:
     left, bottom, right, top = shapes.total_bounds
     return (left + right) / 2, (bottom + top) / 2
+
+
+def _in_pieces(shapes: GeoSeries) -> np.ndarray:
+    """Shapes without long edges; those that are small have none."""
+    longest = LONGEST_M / _metres_per_unit(shapes.crs)
+    pieces: np.ndarray = np.array(shapes.to_numpy())
+    large = shapely.length(shapely.envelope(pieces)) > 2 * longest
+    pieces[large] = shapely.segmentize(pieces[large], longest)
+    return pieces
 
 
 def _metres_per_unit(crs: CRS) -> float:

@@ -1,31 +1,25 @@
 """Cleaning: a mask without specks and holes that are too small to be a field or a gap in one."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import rasterio
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64, Int64, UInt8
 from odc.geo.geobox import GeoBox
 from rasterio.io import DatasetReader
+from scipy import ndimage
 
 from cropland.geo.area import pixel_area_m2
-from cropland.mapping.regions import CORNERS, EDGES, Classify, RasterStrips, Strip, find_regions, label_strips
+from cropland.mapping.regions import CORNERS, EDGES, Classify, RasterStrips, Strip, connected, run_starts
 from cropland.writers.cog import write_cog
 
 __all__ = ["MU_M2", "by_threshold", "by_value", "clean_mask", "default_min_area_m2", "grid_of"]
 
 MU_M2 = 10_000 / 15
 COLOURS = {0: (233, 228, 214, 255), 1: (84, 140, 47, 255), 255: (255, 255, 255, 0)}
-
-
-class Source(Protocol):
-    """Strips from top to bottom, as often as they are asked for."""
-
-    def __iter__(self) -> Iterator[Strip]: ...
 
 
 def default_min_area_m2(pixel_m: float) -> float:
@@ -68,19 +62,19 @@ def clean_mask(
     may be anything, so that slivers along no data are left. Slivers are thus given to whatever surrounds them.
 
     classify: `by_threshold` or `by_value`. unit_m: metres per unit of coordinates, without a CRS. block: rows in memory
-    (width x block x 40 bytes); the bytes written do not depend on it. Raises `GridError` without CRS and `unit_m`.
+    (width x block x 20 bytes, and some 60 bytes for each region); the bytes written do not depend on it. The raster is
+    read once. Raises `GridError` without CRS and `unit_m`.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=".mask-") as folder, rasterio.open(raster) as source:
-        areas = _Areas(grid_of(source), unit_m)
-        strips: Source = RasterStrips(source, classify, block)
-        if min_area_m2 > 0:
-            specks = _small(strips, CROPLAND, areas, min_area_m2=min_area_m2)
-            strips = _Replaced(strips, CROPLAND, specks)
-            if not specks[1:].all():  # else nothing is left that could have holes
-                strips = _Replaced(strips, OTHER, _small(strips, OTHER, areas, min_area_m2=min_area_m2))
-        flat = Path(folder) / "mask.tif"
-        _write(strips, source, flat)
+        strips, flat = RasterStrips(source, classify, block), Path(folder) / "mask.tif"
+        with (Path(folder) / "runs").open("w+b") as runs:
+            fresh: Iterator[np.ndarray] = (strip.classes[strip.shared :] for strip in strips)
+            if min_area_m2 > 0:
+                numbered = list(_number(strips, grid_of(source), unit_m, runs))
+                becomes = _becomes(numbered, min_area_mm2=min_area_m2 * 1e6)
+                fresh = _replay(runs, becomes, width=source.width)
+            _write(fresh, source, flat)
         write_cog(flat, out, overviews="mode")
 
 
@@ -89,64 +83,107 @@ def grid_of(source: DatasetReader) -> GeoBox:
     return GeoBox(source.shape, source.transform, source.crs.to_wkt() if source.crs else None)
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """Regions of which class, how they connect, what those that are too small become."""
+class _Numbered(NamedTuple):
+    """Regions of a strip, numbered through all strips.
 
-    member: Callable[[np.ndarray], Bool[np.ndarray, "height width"]]
-    structure: np.ndarray
-    becomes: int
+    Per number: is it cropland, and how much area do its fresh pixels have (mm2). Pairs of numbers: cropland and what is
+    beside it; a region of the strip above and the same in this one.
+    """
 
-
-CROPLAND = _Kind(lambda classes: classes == 1, EDGES, 0)
-# Corners connect what is not cropland, since they do not connect cropland: a diagonal track is one region.
-OTHER = _Kind(lambda classes: classes != 1, CORNERS, 1)
-
-
-@dataclass(frozen=True)
-class _Areas:
-    grid: GeoBox
-    unit_m: float | None
-
-    def __call__(self, strip: Strip) -> list[np.ndarray]:
-        """Areas of the pixels in whole mm2, row by row that in the middle of the raster.
-
-        Sums of whole numbers are exact up to 9,000 km2, far beyond any least area.
-        """
-        middle = strip.window._replace(col=strip.window.width // 2, width=1)
-        rows = np.rint(pixel_area_m2(self.grid, middle, unit_m=self.unit_m) * 1e6)
-        return [np.broadcast_to(rows, strip.classes.shape)]
+    is_cropland: Bool[np.ndarray, "number"]
+    area: Float64[np.ndarray, "number"]
+    beside: Int64[np.ndarray, "2 pair"]
+    seam: Int64[np.ndarray, "2 pair"]
 
 
-@dataclass(frozen=True)
-class _Replaced:
-    strips: Source
-    kind: _Kind
-    small: Bool[np.ndarray, "label"]
-
-    def __iter__(self) -> Iterator[Strip]:
-        for strip, labels, before in label_strips(self.strips, self.kind.member, structure=self.kind.structure):
-            small = self.small[before : before + int(labels.max()) + 1].copy()
-            small[0] = False  # no region; in the slice it is the last label of the strip above
-            changed = small[labels] & (strip.classes != 255)
-            yield strip._replace(classes=np.where(changed, np.uint8(self.kind.becomes), strip.classes))
-
-
-def _small(strips: Source, kind: _Kind, areas: _Areas, *, min_area_m2: float) -> Bool[np.ndarray, "label"]:
-    """Which labels belong to regions that are too small."""
-    regions = find_regions(label_strips(strips, kind.member, structure=kind.structure), areas)
-    small: np.ndarray = (regions.sums[0] < min_area_m2 * 1e6)[regions.of_label]
-    return small
+def _number(strips: Iterable[Strip], grid: GeoBox, unit_m: float | None, kept: BinaryIO) -> Iterator[_Numbered]:
+    """Number the regions of each strip; the runs of equal pixels are kept, with their numbers, for `_replay`."""
+    before, above = 0, np.zeros(0, np.int64)
+    for strip in strips:
+        starts = run_starts(strip.classes)
+        classes = strip.classes.ravel()[starts]
+        number, is_cropland = _label(strip.classes, starts)
+        number += before
+        lengths = np.diff(starts, append=strip.classes.size)
+        row = starts // strip.window.width
+        area = np.bincount(number - before, lengths * _fresh_mm2(strip, grid, unit_m)[row], minlength=len(is_cropland))
+        first = np.searchsorted(row, [strip.shared, strip.window.height - 1])
+        yield _Numbered(is_cropland, area, _beside(number, row), np.stack([above, number[: len(above)]]))
+        for array in (lengths, classes, number):
+            np.save(kept, array[first[0] :])
+        before, above = before + len(is_cropland), number[first[1] :]
 
 
-def _write(strips: Source, like: DatasetReader, out: Path) -> None:
+def _label(
+    classes: UInt8[np.ndarray, "height width"], starts: Int64[np.ndarray, "run"]
+) -> tuple[Int64[np.ndarray, "run"], Bool[np.ndarray, "number"]]:
+    """The region of each run, cropland before the rest, and which are cropland."""
+    cropland, count = ndimage.label(classes == 1, EDGES, output=np.int32)
+    # Corners connect what is not cropland, since they do not connect cropland: a diagonal track is one region.
+    other, others = ndimage.label(classes != 1, CORNERS, output=np.int32)
+    here, there = cropland.ravel()[starts].astype(np.int64), other.ravel()[starts].astype(np.int64)
+    return np.where(here > 0, here - 1, there + (count - 1)), np.arange(count + others) < count
+
+
+def _fresh_mm2(strip: Strip, grid: GeoBox, unit_m: float | None) -> Float64[np.ndarray, "row"]:
+    """Area of a pixel of each row in the middle of the raster, in whole mm2; nothing in a row that was counted above.
+
+    Sums of whole numbers are exact up to 9,000 km2, far beyond any least area.
+    """
+    middle = strip.window._replace(col=strip.window.width // 2, width=1)
+    area = np.rint(pixel_area_m2(grid, middle, unit_m=unit_m)[:, 0] * 1e6)
+    area[: strip.shared] = 0
+    return area
+
+
+def _beside(number: Int64[np.ndarray, "run"], row: Int64[np.ndarray, "run"]) -> Int64[np.ndarray, "2 pair"]:
+    """Pairs of regions that share an edge.
+
+    Along rows is enough but for rows of one run: two regions that meet along columns meet beside the shorter run.
+    """
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    within = np.flatnonzero(np.diff(row) == 0)
+    pairs = np.hstack([[number[within], number[within + 1]], [number[first[:-1]], number[first[1:]]]])
+    pairs = np.sort(pairs[:, pairs[0] != pairs[1]], axis=0)
+    size = int(number.max()) + 1
+    return np.stack(np.divmod(np.unique(pairs[0] * size + pairs[1]), size))
+
+
+def _becomes(strips: Sequence[_Numbered], *, min_area_mm2: float) -> UInt8[np.ndarray, "number"]:
+    """The class that each number becomes: specks join what is beside them before holes are measured."""
+    is_cropland, area = (np.concatenate([part[field] for part in strips]) for field in (0, 1))
+    beside, seams = (np.concatenate([part[field] for part in strips], axis=1) for field in (2, 3))
+    region = connected(len(area), seams)
+    area = np.bincount(region, area)
+    stays = np.zeros(len(area), bool)
+    stays[region[is_cropland]] = True
+    speck = stays & (area < min_area_mm2)
+    stays &= ~speck
+    if not stays.any():  # nothing that could have holes
+        return np.zeros(len(region), np.uint8)
+    merged = connected(len(area), region[beside[:, speck[region[beside[0]]]]])
+    hole = (np.bincount(merged, area) < min_area_mm2)[merged]
+    becomes: np.ndarray = (stays | hole)[region].astype(np.uint8)
+    return becomes
+
+
+def _replay(runs: BinaryIO, becomes: UInt8[np.ndarray, "number"], *, width: int) -> Iterator[np.ndarray]:
+    """The fresh rows of each strip with the classes that its regions became."""
+    end = runs.tell()
+    runs.seek(0)
+    while runs.tell() < end:
+        lengths, classes, number = (np.load(runs) for _ in range(3))
+        yield np.repeat(np.where(classes == 255, np.uint8(255), becomes[number]), lengths).reshape(-1, width)
+
+
+def _write(fresh: Iterable[UInt8[np.ndarray, "height width"]], like: DatasetReader, out: Path) -> None:
     grid = {"height": like.height, "width": like.width, "crs": like.crs, "transform": like.transform}
-    layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "DEFLATE", "zlevel": 1}
+    layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "PACKBITS"}
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "nodata": 255, "BIGTIFF": "IF_SAFER"}
     with rasterio.open(out, "w", **profile, **grid, **layout) as target:
         target.write_colormap(1, COLOURS)
         target.set_band_description(1, "cropland")
-        for strip in strips:
-            fresh = strip.classes[strip.fresh]
-            stop = strip.window.row + strip.window.height
-            target.write(fresh, 1, window=rasterio.windows.Window(0, stop - len(fresh), like.width, len(fresh)))
+        start = 0
+        for rows in fresh:
+            target.write(rows, 1, window=rasterio.windows.Window(0, start, like.width, len(rows)))
+            start += len(rows)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,8 @@ def map_scene(
         whole.mkdir(exist_ok=True)
         settings: dict[str, Any] = {"threshold": plan.threshold, "min_area_m2": plan.min_area_m2}
         settings |= {"unit_m": scene.unit_m, "observed": scene.observed}
-        found, table = write_products(flat, whole, **settings, journal=journal)
-        _write_for_people(scene, plan.statistics, whole, found, table, home=out.absolute())
+        found = write_products(flat, whole, **settings, journal=journal, draw=partial(_draw, scene, whole))
+        _write_project(scene, plan.statistics, whole, home=out.absolute())
         result = MapResult(scene, out, found, time.monotonic() - began, taken(), (*scene.notes, *plan.notes))
         took: dict[str, Any] = {"seconds": result.seconds, "stages": result.stages, "why": executor.why}
         about = record(journal.job, found=asdict(found), notes=result.notes, **took)
@@ -138,14 +139,13 @@ def _fill(scene: Scene, plan: Plan, out: Path, *, executor: Executor, journal: J
         write_probability(plane, scene, out, ratio=plan.ratio, out_ratio=plan.out_ratio)
 
 
-def _write_for_people(
-    scene: Scene, statistics: Statistics, folder: Path, found: Found, parcels: GeoDataFrame, *, home: Path
-) -> None:
-    """A picture, and a project of QGIS for the folder that this one will be moved to."""
-    probability, mask = folder / "probability.tif", folder / "mask.tif"
-    with stage("overview.png"):
-        picture = folder / "overview.png"
-        overview(scene, probability, mask, parcels, picture, area_ha=found.area_ha, share=found.share)
+def _draw(scene: Scene, folder: Path, found: Found, parcels: Iterable[GeoDataFrame]) -> None:
+    rasters, picture = (folder / "probability.tif", folder / "mask.tif"), folder / "overview.png"
+    overview(scene, *rasters, parcels, picture, area_ha=found.area_ha, share=found.share)
+
+
+def _write_project(scene: Scene, statistics: Statistics, folder: Path, *, home: Path) -> None:
+    """For the folder that this one will be moved to."""
     numbers = [scene.bands.index(band) + 1 for band in statistics.bands[:3]]
     write_qgis(
         folder / "map.qgs",
@@ -153,8 +153,8 @@ def _write_for_people(
         scene=scene.files[0],
         bands=(numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else numbers[0],
         limits=list(zip(statistics.low, statistics.high, strict=True))[:3],
-        probability=probability,
-        mask=mask,
+        probability=folder / "probability.tif",
+        mask=folder / "mask.tif",
         parcels=folder / "parcels.gpkg",
         home=home,
     )

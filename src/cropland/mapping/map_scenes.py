@@ -164,7 +164,7 @@ def command(
             json.dumps({result.scene.name: dict(result.stages) for result in results}, indent=1), encoding="utf-8"
         )
     if len(results) > 1:
-        write_geopackage(_index(results), out / "index.gpkg", layer="scenes")
+        write_geopackage([_index(results)], out / "index.gpkg", layer="scenes")
     if mosaic:
         mapped = list(zip(opened, folders, strict=True))
         _tell_mosaic(put_together(mapped, trained, out / NAME, options=options, overwrite=overwrite, **joining))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from math import prod, sqrt
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,9 @@ from rasterio.warp import reproject
 
 from cropland import __version__
 from cropland.errors import SceneError
-from cropland.geo.area import pixel_area_m2
+from cropland.geo.area import pixel_edge_m
 from cropland.geo.area_words import MU_PER_HA
 from cropland.geo.scene import Scene
-from cropland.geo.tiles import Window
 from cropland.geo.visible import visible
 from cropland.language import Said, _, said
 from cropland.mapping.borders import Border
@@ -92,8 +92,9 @@ def mosaic(
         whole.mkdir(exist_ok=True)
         journal = Journal.begin(folder, _job(mapped, model, rule, options), anew=overwrite)
         borders = write_mosaic(scenes, maps, flat, **rule)
-        found, parcels = _products(flat, whole, scenes, threshold=threshold, options=options, journal=journal)
-        _write_for_people(scenes, whole, found, parcels, home=out.absolute())
+        found = _products(flat, whole, scenes, threshold=threshold, options=options, journal=journal)
+        files: dict[str, Any] = {"mask": whole / "mask.tif", "parcels": whole / "parcels.gpkg", "home": out.absolute()}
+        write_qgis(whole / "map.qgs", title=NAME, scene=None, probability=whole / "probability.tif", **files)
         made = Mosaic(out, found, tuple(borders), _notes(model, options))
         about = _record(made, journal, whole / "mask.tif")
         (whole / "map.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -109,9 +110,9 @@ def _threshold(scenes: Sequence[Scene], model: Model, options: MapOptions) -> fl
 
 def _products(
     flat: Path, folder: Path, scenes: Sequence[Scene], *, threshold: float, options: MapOptions, journal: Journal
-) -> tuple[Found, GeoDataFrame]:
+) -> Found:
     with rasterio.open(flat) as file:
-        pixel_m = _pixel_m(grid_of(file))
+        pixel_m = pixel_edge_m(grid_of(file))
     times = {scene.observed for scene in scenes}
     return write_products(
         flat,
@@ -121,25 +122,17 @@ def _products(
         unit_m=None,
         observed=times.pop() if len(times) == 1 else None,
         journal=journal,
+        draw=partial(_draw, scenes, folder),
     )
 
 
-def _write_for_people(
-    scenes: Sequence[Scene], folder: Path, found: Found, parcels: GeoDataFrame, *, home: Path
-) -> None:
+def _draw(scenes: Sequence[Scene], folder: Path, found: Found, parcels: Iterable[GeoDataFrame]) -> None:
     probability, mask = folder / "probability.tif", folder / "mask.tif"
     with rasterio.open(mask) as file:
         grid = grid_of(file)
     said_of_it: dict[str, Any] = {"area_ha": found.area_ha, "share": found.share}
-    shape = _("mosaic of {count} scenes", count=len(scenes)), _pixel_m(grid) * grid.shape[1]
+    shape = _("mosaic of {count} scenes", count=len(scenes)), pixel_edge_m(grid) * grid.shape[1]
     draw_overview(_picture(scenes, grid), probability, mask, parcels, folder / "overview.png", *shape, **said_of_it)
-    files: dict[str, Any] = {"probability": probability, "mask": mask, "parcels": folder / "parcels.gpkg", "home": home}
-    write_qgis(folder / "map.qgs", title=NAME, scene=None, **files)
-
-
-def _pixel_m(grid: GeoBox) -> float:
-    middle = Window(grid.shape[0] // 2, grid.shape[1] // 2, 1, 1)
-    return sqrt(float(pixel_area_m2(grid, middle)[0, 0]))
 
 
 def _picture(scenes: Sequence[Scene], grid: GeoBox) -> Float32[np.ndarray, "height width 4"]:

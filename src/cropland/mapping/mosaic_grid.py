@@ -21,6 +21,7 @@ __all__ = ["Place", "choose_crs", "mosaic_grid", "place_in"]
 
 SAME_PIXEL = 0.02  # sizes so near are one: 10 m is 9.99 m on the ground at another place of a zone
 EMPTIEST = 50  # pixels of a mosaic for one of the maps in it
+LARGE = 2**28  # pixels; a smaller mosaic may be as empty as it is
 SAME_PLACE = 0.01  # pixels
 SLACK = 1e-3  # pixels that a footprint may reach over a line of the grid without another pixel
 
@@ -68,7 +69,7 @@ def mosaic_grid(grids: Sequence[GeoBox], crs: CRS) -> GeoBox:
     top, left = min(span[0] for span in spans), min(span[1] for span in spans)
     bottom, right = max(span[2] for span in spans), max(span[3] for span in spans)
     covered = sum((span[2] - span[0]) * (span[3] - span[1]) for span in spans)
-    if (bottom - top) * (right - left) > EMPTIEST * covered:
+    if (bottom - top) * (right - left) > max(LARGE, EMPTIEST * covered):
         raise GridError(
             _(
                 "the scenes lie so far apart that less than {share:.0%} of their mosaic would have data; "

@@ -1,126 +1,137 @@
-"""Outlines of the regions of a mask: polygons without the staircase of pixels, in pixel coordinates."""
+"""Outlines of the regions of a mask, cell by cell: polygons without the staircase of pixels, in pixel coordinates."""
 
-from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio
 import shapely
-from jaxtyping import Int64
-from rasterio.features import shapes
+from contourpy import contour_generator
+from jaxtyping import Bool, Float64, Int32, Int64, UInt8
+from rasterio.io import DatasetReader
+from scipy import ndimage
 
-__all__ = ["Outlines", "trace_outlines"]
+from cropland.geo.tiles import Window
+from cropland.mapping.regions import EDGES, read_window, run_starts
+
+__all__ = ["Borders", "Traced", "trace_cell", "without_collinear"]
 
 
-class Outlines(NamedTuple):
-    """Polygons in (column, row) coordinates and, as where each is, its first pixel from the top left (row, column)."""
+class Borders(NamedTuple):
+    """The pieces (1 for the first, 0 for none) of the pixels along the lines of the lattice around a cell."""
+
+    top: Int32[np.ndarray, "pixel"]
+    left: Int32[np.ndarray, "pixel"]
+    bottom: Int32[np.ndarray, "pixel"]
+    right: Int32[np.ndarray, "pixel"]
+
+
+class Traced(NamedTuple):
+    """The pieces of regions in one cell: polygons in (column, row), and over the pixels of each that are the cell's own
+    how many have a probability and the sum of it (0..254).
+    """
 
     polygons: np.ndarray
-    first_pixel: Int64[np.ndarray, "polygon 2"]
+    sums: Float64[np.ndarray, "2 piece"]
+    borders: Borders
 
 
-class _Rings(NamedTuple):
-    """Rings without their closing point, one after another: points, points per ring, polygon of each ring."""
+def trace_cell(mask: Path, probability: Path | None, own: Window, *, tolerance: float) -> Traced:
+    """Outline the cropland (1) of one cell of the lattice, knowing nothing of other cells.
 
-    points: np.ndarray
-    sizes: Int64[np.ndarray, "ring"]
-    polygon: Int64[np.ndarray, "ring"]
+    The lines of the lattice run through the centres of pixels: the last row and column before the cell's `own` pixels,
+    and the last of these. The pixels on a line are thus seen by the cells on both sides. Outlines run through the
+    middles of the pixel edges, where a staircase is a straight line and regions that touch at corners part (marching
+    squares; Lorensen and Cline 1987, doi:10.1145/37402.37422); a region loses half a pixel of area by that. Such an
+    outline crosses a line of the lattice only in the middle between two pixels, and never runs along it.
 
-
-def trace_outlines(mask: Path, *, tolerance: float) -> Outlines:
-    """The outlines of cropland (1) that is connected by edges, in the order of their first pixels.
-
-    Each outline runs through the middles of the pixel edges, where a staircase is a straight line and regions that
-    touch at corners part (marching squares; Lorensen and Cline 1987, doi:10.1145/37402.37422); a region loses half a
-    pixel of area by that. Then all outlines are simplified together, so that none crosses itself or another: points go
-    that span a triangle of less than `tolerance` squared, in pixels (Visvalingam and Whyatt 1993,
-    doi:10.1179/000870493786962263).
+    There it is held, and so is the frame of the cell. All that lies between is simplified together, so that no outline
+    crosses itself or another: points go that span a triangle of less than `tolerance` squared, in pixels (Visvalingam
+    and Whyatt 1993, doi:10.1179/000870493786962263).
     """
-    rings = _polygonize(mask)
-    if len(rings.sizes) == 0:
-        return Outlines(np.empty(0, object), np.empty((0, 2), np.int64))
-    first = _first_pixel(rings)
-    order = np.lexsort(first.T[::-1])
-    polygons = _polygons(_without_collinear(_through_middles(rings)))[order]
-    if tolerance > 0:
-        polygons = shapely.coverage_simplify(polygons, tolerance)
-    return Outlines(polygons, first[order])
-
-
-def _polygonize(mask: Path) -> _Rings:
     with rasterio.open(mask) as source:
-        rings, to_pixels = list(_rings(source)), ~source.transform
-    if not rings:
-        return _Rings(np.zeros((0, 2), np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
-    points, polygon = zip(*rings, strict=True)
-    # GDAL places the corners by the transform of the file; in pixels they are whole numbers.
-    corners = np.rint(np.column_stack(to_pixels @ tuple(np.concatenate(points).T))).astype(np.int64)
-    return _Rings(corners, np.array([len(ring) for ring in points]), np.array(polygon))
+        inside = _framed(source, own) == 1
+    labels, count = ndimage.label(inside, EDGES, output=np.int32)
+    own_labels = labels[1 : own.height + 1, 1 : own.width + 1]
+    sums = np.zeros((2, count)) if probability is None else _sums(probability, own, own_labels, count)
+    borders = Borders(labels[0], labels[:, 0], labels[-1], labels[:, -1])
+    # Copies: views would keep the whole cell.
+    return Traced(_pieces(inside, labels, own, tolerance), sums, Borders(*(line.copy() for line in borders)))
 
 
-def _rings(source: rasterio.io.DatasetReader) -> Iterator[tuple[np.ndarray, int]]:
-    """Corners of each ring, the shell of a polygon before its holes, and the number of the polygon."""
-    number, band = 0, rasterio.band(source, 1)
-    for shape, value in shapes(band, mask=band):
-        if value == 1:
-            for ring in shape["coordinates"]:
-                yield np.array(ring[:-1]), number
-            number += 1
+def without_collinear(
+    points: Float64[np.ndarray, "point 2"], rings: Int64[np.ndarray, "ring"], polygons: Int64[np.ndarray, "polygon"]
+) -> np.ndarray:
+    """Polygons of closed rings without points on a straight line; offsets as in `shapely.to_ragged_array`.
 
-
-def _first_pixel(rings: _Rings) -> Int64[np.ndarray, "polygon 2"]:
-    """The leftmost corner of the topmost edge is the corner of the first pixel in reading order."""
-    starts = np.flatnonzero(np.diff(rings.polygon[_ring_of(rings.sizes)], prepend=-1))
-    width = int(rings.points[:, 0].max()) + 1
-    first = np.minimum.reduceat(rings.points[:, 1] * width + rings.points[:, 0], starts)
-    return np.stack(np.divmod(first, width), axis=1)
-
-
-def _through_middles(rings: _Rings) -> _Rings:
-    """Replace each edge by what lies between the middles of its first and its last pixel."""
-    following, _ = _neighbours(rings.sizes)
-    edge = rings.points[following] - rings.points
-    half = np.sign(edge) / 2
-    ends = np.stack([rings.points + half, rings.points[following] - half], axis=1)
-    kept = np.ones(ends.shape[:2], bool)
-    kept[:, 1] = np.abs(edge).sum(axis=1) > 1
-    return _kept(rings._replace(points=ends), kept)
-
-
-def _without_collinear(rings: _Rings) -> _Rings:
-    following, preceding = _neighbours(rings.sizes)
-    into, out_of = rings.points - rings.points[preceding], rings.points[following] - rings.points
-    # Exact: coordinates are multiples of a half.
+    Exact for coordinates that are multiples of a half.
+    """
+    first, last = rings[:-1], rings[1:] - 1
+    following, preceding = np.arange(len(points)) + 1, np.arange(len(points)) - 1
+    following[last], preceding[first] = first + 1, last - 1
+    into, out_of = points - points[preceding], points[following] - points
     kept = into[:, 0] * out_of[:, 1] != into[:, 1] * out_of[:, 0]
-    return _kept(rings._replace(points=rings.points[:, None]), kept[:, None])
+    kept[last] = False  # the first again; shapely closes rings
+    ring = np.repeat(np.arange(len(first)), np.diff(rings))[kept]
+    lines = shapely.linearrings(points[kept], indices=ring)
+    outlines: np.ndarray = shapely.polygons(lines, indices=np.repeat(np.arange(len(polygons) - 1), np.diff(polygons)))
+    return outlines
 
 
-def _kept(rings: _Rings, kept: np.ndarray) -> _Rings:
-    """The rings with some of the candidates (point candidate 2) of each point."""
-    return rings._replace(
-        points=rings.points[kept], sizes=np.add.reduceat(kept.sum(axis=1), _starts(rings.sizes)).astype(np.int64)
-    )
+def _framed(source: DatasetReader, own: Window) -> UInt8[np.ndarray, "height width"]:
+    """A cell with the row above and the column before it, and what lies beside the raster as 0."""
+    row, col = max(0, own.row - 1), max(0, own.col - 1)
+    bottom, right = own.row + own.height, own.col + own.width
+    height, width = source.shape
+    framed = np.zeros((own.height + 1 + (bottom == height), own.width + 1 + (right == width)), np.uint8)
+    values = read_window(source, Window(row, col, bottom - row, right - col))
+    framed[row - own.row + 1 : own.height + 1, col - own.col + 1 : own.width + 1] = values
+    return framed
 
 
-def _polygons(rings: _Rings) -> np.ndarray:
-    lines = shapely.linearrings(rings.points, indices=_ring_of(rings.sizes))
-    polygons: np.ndarray = shapely.polygons(lines, indices=rings.polygon)
-    return polygons
+def _sums(
+    probability: Path, own: Window, labels: Int32[np.ndarray, "height width"], count: int
+) -> Float64[np.ndarray, "2 piece"]:
+    with rasterio.open(probability) as source:
+        levels = read_window(source, own)
+    starts = run_starts(labels)
+    label, known = labels.ravel()[starts], (levels != 255)
+    runs = (np.add.reduceat(values.ravel(), starts, dtype=np.int64) for values in (known, levels * known))
+    return np.stack([np.bincount(label, run, minlength=count + 1)[1:] for run in runs])
 
 
-def _starts(sizes: Int64[np.ndarray, "ring"]) -> Int64[np.ndarray, "ring"]:
-    starts: np.ndarray = np.cumsum(sizes) - sizes
-    return starts
+def _pieces(
+    inside: Bool[np.ndarray, "height width"], labels: Int32[np.ndarray, "height width"], own: Window, tolerance: float
+) -> np.ndarray:
+    """The polygons of labels 1, 2, ... in the coordinates of the raster."""
+    if not inside.any():
+        return np.empty(0, object)
+    # Where four pixels meet and two opposite ones are cropland, 0 is not above the level of 0: these two part.
+    column, row = _centres(inside.shape)
+    contours = contour_generator(x=column, y=row, z=inside - 0.5, fill_type="ChunkCombinedOffsetOffset")
+    cropland, other = _polygons(contours.filled(0, 1)), _polygons(contours.filled(-1, 0))
+    if tolerance > 0:
+        together = shapely.coverage_simplify(np.concatenate([cropland, other]), tolerance, simplify_boundary=False)
+        cropland = together[: len(cropland)]
+    some = shapely.get_coordinates(shapely.get_point(shapely.get_exterior_ring(cropland), 0))
+    # Points between two pixels, one of which is of the piece, or the centre of a pixel that is.
+    low, high = (labels[tuple(to(some).astype(int).T[::-1])] for to in (np.floor, np.ceil))
+    shift = np.array([own.col, own.row]) - 0.5
+    moved: np.ndarray = shapely.transform(cropland[np.argsort(np.maximum(low, high))], lambda points: points + shift)
+    return moved
 
 
-def _ring_of(sizes: Int64[np.ndarray, "ring"]) -> Int64[np.ndarray, "point"]:
-    return np.repeat(np.arange(len(sizes)), sizes)
+def _polygons(filled: Any) -> np.ndarray:
+    """The one chunk of what contourpy fills."""
+    (points,), (rings,), (polygons,) = filled
+    if points is None:
+        return np.empty(0, object)
+    return without_collinear(points, rings.astype(np.int64), polygons.astype(np.int64))
 
 
-def _neighbours(sizes: Int64[np.ndarray, "ring"]) -> tuple[Int64[np.ndarray, "point"], Int64[np.ndarray, "point"]]:
-    """The index of the following and of the preceding point of each point, around its ring."""
-    index, starts = np.arange(sizes.sum()), _starts(sizes)
-    following, preceding = index + 1, index - 1
-    following[starts + sizes - 1], preceding[starts] = starts, starts + sizes - 1
-    return following, preceding
+@lru_cache(maxsize=4)
+def _centres(shape: tuple[int, int]) -> list[Float64[np.ndarray, "height width"]]:
+    """The column and the row of each pixel, as contours want them; most cells are of one size."""
+    height, width = shape
+    return list(np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)))

@@ -1,5 +1,6 @@
 """The picture of a map: scene, probability, mask and parcels side by side."""
 
+from collections.abc import Iterable
 from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ def overview(
     scene: Scene,
     probability: Path,
     mask: Path,
-    parcels: GeoDataFrame,
+    parcels: Iterable[GeoDataFrame],
     out: Path,
     *,
     area_ha: float,
@@ -42,6 +43,7 @@ def overview(
 ) -> None:
     """Write a PNG of the four panels with a scale bar, under a line with the area, its share (0..1) and the parcels.
 
+    Parcels may come in any number of tables. Rings that would be smaller than two points of the picture are not drawn.
     All products lie on one grid over the scene's ground. Raises `OutputError` where `out` cannot be written.
     """
     shown, ground_m = visible(scene, max_pixels=PANEL**2), scene.pixel_m * scene.shape[1]
@@ -53,7 +55,7 @@ def draw_overview(
     shown: Float32[np.ndarray, "height width 4"],
     probability: Path,
     mask: Path,
-    parcels: GeoDataFrame,
+    parcels: Iterable[GeoDataFrame],
     out: Path,
     name: str,
     ground_m: float,
@@ -80,10 +82,10 @@ def draw_overview(
     for axis, (title, picture, style) in zip(axes, pictures, strict=True):
         axis.imshow(picture, extent=(0, width, height, 0), interpolation="antialiased", **style)
         axis.set_title(title, loc="left", y=1.0, color=INK, fontsize=11, pad=5)
-    _draw_parcels(axes[3], parcels, mask)
+    count = _draw_parcels(axes[3], parcels, mask)
     _draw_ramp(axes[1], ramp)
     _draw_scale(axes[0], ground_m, width)
-    _write_title(figure, name, area_ha=area_ha, share=share, count=len(parcels))
+    _write_title(figure, name, area_ha=area_ha, share=share, count=count)
     with replacing(out) as hidden, catch_warnings():
         simplefilter("ignore", UserWarning)  # a letter of the name that no font of this machine has
         figure.savefig(hidden, dpi=150, facecolor="white", format="png")
@@ -123,17 +125,29 @@ def _panels(shape: tuple[int, int]) -> "tuple[Figure, list[Axes]]":
     return figure, axes
 
 
-def _draw_parcels(axis: "Axes", parcels: GeoDataFrame, mask: Path) -> None:
+def _draw_parcels(axis: "Axes", parcels: Iterable[GeoDataFrame], mask: Path) -> int:
+    """Draw the outlines of all tables, and say how many parcels these are."""
     from matplotlib.collections import LineCollection
 
     with rasterio.open(mask) as source:
-        to_pixels = ~source.transform
-    rings = shapely.get_rings(parcels.geometry.to_numpy())
-    points, ring = shapely.get_coordinates(rings, return_index=True)
-    columns, rows = to_pixels @ tuple(points.T)
-    lines = np.split(np.column_stack([columns, rows]), np.flatnonzero(np.diff(ring)) + 1) if len(points) else []
-    width = float(np.clip(2.2 - 0.5 * np.log10(max(len(parcels), 1)), 0.35, 1.2))
+        to_pixels, finest = ~source.transform, max(source.shape) / PANEL / 4
+    count, lines = 0, list[np.ndarray]()
+    for table in parcels:
+        count += len(table)
+        lines += _visible_lines(table.geometry.to_numpy(), to_pixels, finest)
+    width = float(np.clip(2.2 - 0.5 * np.log10(max(count, 1)), 0.35, 1.2))
     axis.add_collection(LineCollection(lines, colors=OUTLINE, linewidths=width, joinstyle="round"), autolim=False)
+    return count
+
+
+def _visible_lines(polygons: np.ndarray, to_pixels: rasterio.Affine, finest: float) -> list[np.ndarray]:
+    """Rings in pixels without what cannot be seen: memory follows from the picture, not from the number of parcels."""
+    points, ring = shapely.get_coordinates(shapely.get_rings(polygons), return_index=True)
+    points = np.column_stack(to_pixels @ tuple(points.T))
+    steps = np.rint(points / finest)
+    moves = (np.diff(steps, axis=0, prepend=-1) != 0).any(axis=1) | (np.diff(ring, prepend=-1) != 0)
+    lines = np.split(points[moves], np.flatnonzero(np.diff(ring[moves])) + 1) if len(points) else []
+    return [line for line in lines if max(np.ptp(line, axis=0)) >= 8 * finest]
 
 
 def _draw_ramp(axis: "Axes", ramp: Any) -> None:

@@ -1,37 +1,34 @@
 """Parcels: polygons of cropland with their area, perimeter and mean probability."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from math import sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import rasterio
-import shapely
-from geopandas import GeoDataFrame, GeoSeries
-from odc.geo.geobox import GeoBox
+from geopandas import GeoDataFrame
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rich.console import Console
 
 from cropland.errors import GridError, InputError, OutputError, SceneError
-from cropland.geo.area import ellipsoidal_area_m2, ellipsoidal_length_m, pixel_area_m2
+from cropland.geo.area import pixel_edge_m
 from cropland.geo.area_words import area_words
-from cropland.geo.tiles import Window
 from cropland.language import _
 from cropland.mapping.clean import MU_M2, by_value, clean_mask, default_min_area_m2, grid_of
-from cropland.mapping.mean_probability import mean_probability
-from cropland.mapping.outlines import trace_outlines
+from cropland.mapping.find_parcels import find_parcels
 from cropland.writers.geojson import write_geojson
 from cropland.writers.geopackage import write_geopackage
 from cropland.writers.geoparquet import write_geoparquet
 
 __all__ = ["command", "parcels"]
 
-WRITERS: dict[str, Callable[[GeoDataFrame, Path], None]] = {
+WRITERS: dict[str, Callable[[Iterable[GeoDataFrame], Path], None]] = {
     ".parquet": write_geoparquet,
     ".gpkg": write_geopackage,
     ".geojson": write_geojson,
@@ -84,18 +81,20 @@ def command(
     with _opened(mask) as source, TemporaryDirectory(prefix="cropland-") as folder:
         _check_classes(source, value)
         unit_m = _unit_m(source, pixel_m)
-        least_m2 = _min_area_m2(min_area_m2, min_area_mu, pixel_m=_pixel_m(grid_of(source), unit_m))
+        least_m2 = _min_area_m2(min_area_m2, min_area_mu, pixel_m=pixel_edge_m(grid_of(source), unit_m=unit_m))
         cleaned = Path(folder) / "mask.tif"
         classify = by_value(value, nodata=source.nodata)
         clean_mask(mask, cleaned, classify=classify, min_area_m2=least_m2, unit_m=unit_m)
-        found = parcels(cleaned, probability=probability, simplify_m=simplify_m, unit_m=unit_m)
-    write(found, out)
+        how: dict[str, Any] = {"probability": probability, "simplify_m": simplify_m, "unit_m": unit_m}
+        with find_parcels(cleaned, **how, folder=Path(folder)) as found:
+            write(found.chunks(), out)
+            count, area_ha = len(found), found.area_ha
     console = Console()
     console.print(
         _(
             "{count:,} parcels, {area} (least area {least_m2:g} m2)",
-            count=len(found),
-            area=area_words(float(found["area"].sum()), digits=2),
+            count=count,
+            area=area_words(area_ha, digits=2),
             least_m2=least_m2,
         ),
         highlight=False,
@@ -111,40 +110,10 @@ def parcels(
     unit_m: float | None = None,
     observed: datetime | None = None,
 ) -> GeoDataFrame:
-    """The parcels of a clean mask (0, 1, 255), from the top left, in its own CRS, with the columns of fiboa.
-
-    id, area (ha on the ellipsoid), perimeter (m, with holes), determination_method, determination_datetime (`observed`,
-    the time of the image, UTC) and mean_probability (0..1, over the pixels of the mask; missing without `probability`).
-    Polygons are valid and do not overlap. simplify_m: one pixel if not given. unit_m: metres per unit of the
-    coordinates, without a CRS. Raises `GridError` where areas cannot be known or the two rasters do not fit.
-    Source: github.com/fiboa/specification, version 0.2.0.
-    """
-    with rasterio.open(mask) as source:
-        grid = grid_of(source)
-        pixel_m = _pixel_m(grid, unit_m)
-        outlines = trace_outlines(mask, tolerance=1.0 if simplify_m is None else simplify_m / pixel_m)
-        geometry = GeoSeries(_placed(outlines.polygons, grid), crs=source.crs)
-        count = len(geometry)
-        means = np.full(count, np.nan)
-        if probability is not None and count:
-            means = mean_probability(source, probability, first_pixel=outlines.first_pixel)
-    columns = {
-        "id": [str(number) for number in range(1, count + 1)],
-        "area": np.float32(ellipsoidal_area_m2(geometry, unit_m=unit_m) / 1e4) if count else np.zeros(0, np.float32),
-        "perimeter": np.float32(ellipsoidal_length_m(geometry, unit_m=unit_m)) if count else np.zeros(0, np.float32),
-        "determination_method": pd.Series(["auto-imagery"] * count, dtype="str"),
-        "determination_datetime": pd.Series([pd.Timestamp(observed)] * count, dtype="datetime64[ms, UTC]"),
-        "mean_probability": np.float32(means),
-    }
-    return GeoDataFrame(columns, geometry=geometry, crs=geometry.crs)
-
-
-def _placed(polygons: np.ndarray, grid: GeoBox) -> np.ndarray:
-    """Polygons in the coordinates of the grid's CRS, shells counterclockwise."""
-    a, b, c, d, e, f = grid.affine[:6]
-    matrix, origin = np.array([[a, d], [b, e]]), np.array([c, f])
-    placed: np.ndarray = shapely.orient_polygons(shapely.transform(polygons, lambda points: points @ matrix + origin))
-    return placed
+    """All parcels of a clean mask in one table, where memory holds it; see `find_parcels`."""
+    how: dict[str, Any] = {"simplify_m": simplify_m, "unit_m": unit_m, "observed": observed}
+    with find_parcels(mask, probability=probability, **how) as found:
+        return pd.concat(found.chunks(), ignore_index=True)
 
 
 @contextmanager
@@ -156,13 +125,6 @@ def _opened(raster: Path) -> Iterator[DatasetReader]:
         raise SceneError(
             _("{name} cannot be read ({error}); expected a raster of classes", name=raster.name, error=error)
         ) from error
-
-
-def _pixel_m(grid: GeoBox, unit_m: float | None) -> float:
-    """Edge of the pixel in the middle of the grid, in metres (geometric mean of the two edges)."""
-    height, width = grid.shape
-    middle = Window(height // 2, width // 2, 1, 1)
-    return sqrt(float(pixel_area_m2(grid, middle, unit_m=unit_m)[0, 0]))
 
 
 def _unit_m(source: DatasetReader, pixel_m: float | None) -> float | None:

@@ -1,11 +1,15 @@
 """GeoParquet: parcels as columns, for analysis at any size."""
 
 import json
+from collections.abc import Iterable
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from geopandas import GeoDataFrame
+from pyarrow import Table
 
 from cropland.writers import replacing
 
@@ -14,16 +18,38 @@ __all__ = ["write_geoparquet"]
 FIBOA = {"fiboa_version": "0.2.0", "fiboa_extensions": []}
 
 
-def write_geoparquet(frame: GeoDataFrame, out: Path) -> None:
+def write_geoparquet(chunks: Iterable[GeoDataFrame], out: Path) -> None:
     """Write parcels as GeoParquet 1.1 with bounding boxes per row and the file metadata of fiboa 0.2.
 
-    Raises `OutputError` where `out` cannot be written.
+    chunks: at least one, of the same columns. Each is a row group, whose statistics say where it lies: a reader of a
+    place passes over the others if neighbours are in one chunk. Raises `OutputError` where `out` cannot be written.
     Source: geoparquet.org, version 1.1.0; github.com/fiboa/specification, version 0.2.0.
     """
+    with replacing(out) as hidden, ExitStack() as stack:
+        writer, geo = None, {}
+        for table, its_geo in map(_to_arrow, chunks):
+            if writer is None:
+                # fiboa knows milliseconds only. A schema of Arrow's own would hide what is known at the end.
+                how = {"compression": "zstd", "coerce_timestamps": "ms", "store_schema": False}
+                writer, geo = stack.enter_context(pq.ParquetWriter(hidden, table.schema, **how)), its_geo
+            writer.write_table(table, row_group_size=max(len(table), 1))
+            _widen(geo, its_geo)
+        assert writer is not None, "a table has at least one chunk"
+        writer.add_key_value_metadata({"geo": json.dumps(geo), "fiboa": json.dumps(FIBOA)})
+
+
+def _to_arrow(frame: GeoDataFrame) -> tuple[Table, dict[str, Any]]:
+    """A frame as geopandas writes it, and what it says of the geometry."""
     buffer = BytesIO()
-    frame.to_parquet(buffer, index=False, schema_version="1.1.0", write_covering_bbox=True)
+    frame.to_parquet(buffer, index=False, schema_version="1.1.0", write_covering_bbox=True, compression=None)
     table = pq.read_table(buffer)
-    metadata = {**table.schema.metadata, b"fiboa": json.dumps(FIBOA).encode()}
-    with replacing(out) as hidden:
-        # fiboa knows milliseconds only.
-        pq.write_table(table.replace_schema_metadata(metadata), hidden, compression="zstd", coerce_timestamps="ms")
+    return table.replace_schema_metadata(None), json.loads(table.schema.metadata[b"geo"])
+
+
+def _widen(geo: dict[str, Any], other: dict[str, Any]) -> None:
+    """Let what is said of the geometry hold for another chunk too."""
+    column, its = (each["columns"][each["primary_column"]] for each in (geo, other))
+    column["geometry_types"] = sorted({*column["geometry_types"], *its["geometry_types"]})
+    if "bbox" in column and "bbox" in its:
+        corners = zip(column["bbox"], its["bbox"], (min, min, max, max), strict=True)
+        column["bbox"] = [outer(a, b) for a, b, outer in corners]
