@@ -18,7 +18,7 @@ import numpy as np
 
 import pictures
 from places import DOCS, PAGES, RESULTS
-from report import digits, put, table
+from report import digits, put, table, warning
 from results import load
 
 LAND_KM2 = 9.6e6  # China's
@@ -87,23 +87,33 @@ def write(results: Path = RESULTS, docs: Path = DOCS) -> None:
     if not kept:
         print("no page on country scale without benchmarks/results/breakdown.json; python benchmarks/breakdown.py")
         return
-    figures, machine = kept["figures"], kept["machine"]
-    rate = median(figures["rates"]["cropland map"]) * 1e6
-    curves = {
+    rate = median(kept["figures"]["rates"]["cropland map"]) * 1e6
+    curves = _curves(rate)
+    labels = ("machines", "hours, median and 5 to 95 %")
+    pictures.ranges(curves, labels, docs / "benchmarks" / "country_scale.svg")
+    coarse, fine = map(_gigapixels, PIXELS_M)
+    sizes = {
+        "land": LAND_KM2 / 1e6,
+        "coarse": coarse,
+        "fine": fine,
+        "rate": digits(rate / 1e6),
+        "task": digits(TASK / rate),
+    }
+    tables = {**_hours(curves), "worlds": _worlds(), "storage": _storage(kept["figures"]["products"])}
+    words = (PAGES / "country_scale.md").read_text(encoding="utf-8")
+    told = words.format(**kept["machine"], **sizes, **tables, warning=warning({"breakdown": kept}))
+    put(told, docs / "explanation" / "country_scale.md")
+
+
+def _curves(rate: float) -> dict[str, dict[int, tuple[float, float, float]]]:
+    """Hours by number of machines, for each pixel size and world."""
+    return {
         f"{pixel_m:g} m, {world.name}": {
             machines: hours(_tasks(pixel_m), machines, task_s=TASK / rate, world=world) for machines in MACHINES
         }
         for pixel_m in PIXELS_M
         for world in WORLDS
     }
-    labels = ("machines", "hours, median and 5 to 95 %")
-    pictures.ranges(curves, labels, docs / "benchmarks" / "country_scale.svg")
-    coarse, fine = map(_gigapixels, PIXELS_M)
-    tables = {**_hours(curves), "worlds": _worlds(), "storage": _storage(figures["products"])}
-    speed = {"rate": digits(rate / 1e6), "task": digits(TASK / rate)}
-    values = {**machine, **tables, **speed, "land": LAND_KM2 / 1e6, "coarse": coarse, "fine": fine}
-    words = (PAGES / "country_scale.md").read_text(encoding="utf-8")
-    put(words.format(**values), docs / "explanation" / "country_scale.md")
 
 
 def _gigapixels(pixel_m: float) -> float:

@@ -69,15 +69,20 @@ def size_of(figures: Kept) -> str:
 
 
 def _head(kept: Mapping[str, Kept]) -> Values:
-    busy = [question for question, each in kept.items() if each["busy"] > BUSY]
-    told = f"**The machine was not at rest** when these were measured: {', '.join(busy)}. Do not rely on them."
     goals = read_goals({question: each["figures"] for question, each in kept.items()})
     return {
-        "warnings": told if busy else "",
+        "warning": warning(kept),
         "machines": _machines(kept),
         "goals": table(("goal", "wanted", "measured", ""), [_goal_row(goal) for goal in goals]),
         "why": listed("Why some are missed:", {g.says: g.reason for g in goals if g.verdict == "missed"}),
     }
+
+
+def warning(kept: Mapping[str, Kept]) -> str:
+    """What a reader must know before anything else."""
+    busy = [question for question, each in kept.items() if each["busy"] > BUSY]
+    told = f"**The machine was not at rest** when these were measured: {', '.join(busy)}. Do not rely on them."
+    return told if busy else ""
 
 
 def listed(title: str, items: Mapping[str, str]) -> str:
