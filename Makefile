@@ -8,7 +8,7 @@ PYTEST := PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -m pytest -n 2 --dist loadgr
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check docs ecosystem model clean
+.PHONY: help demo test soak check docs ecosystem bench model clean
 
 help:           ## What can be asked for
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*##/:/'
@@ -33,6 +33,9 @@ docs: .venv/developer  ## Run the tutorials and build the site into docs/_build/
 
 ecosystem: .venv/developer  ## Other programs and other people's networks, in environments of their own; needs the internet
 	$(BIN)/python recipes/ecosystem/check.py
+
+bench: .venv/developer  ## Measure against peers and the machine's limit, half an hour; needs the internet and 8 GB
+	$(BIN)/python benchmarks
 
 model: .venv/developer  ## Train the shipped model again, from ../shared/data or CROPLAND_DATA
 	$(BIN)/python recipes/cropland_rgb.py

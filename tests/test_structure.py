@@ -21,6 +21,7 @@ WHOLE_PROJECT = {
     "test_fuzz.py",
     "test_pages.py",
     "test_readme.py",
+    "test_benchmarks.py",
     "test_tutorials.py",
     "test_understand.py",
 }  # tests of no single module

@@ -35,8 +35,8 @@ def test_the_finest_decides_the_pixel():
     coarse, fine = grid((40, 60)), grid((100, 100), x=500_003, pixel=2.0)
     mosaic = mosaic_grid([coarse, fine], CRS(UTM))
     assert place_in(mosaic, fine).is_copied and mosaic.affine.a == 2
-    far = grid((100, 100), x=500_000, pixel=2.0, crs="EPSG:32651")
-    assert mosaic_grid([coarse, far], CRS(UTM)).affine.a == pytest.approx(2.0, rel=0.01)
+    east, beyond = grid((40, 60), x=770_000), grid((100, 100), x=230_000, pixel=2.0, crs="EPSG:32651")
+    assert mosaic_grid([east, beyond], CRS(UTM)).affine.a == pytest.approx(2.0, rel=0.01)
 
 
 def test_pixels_of_neighbouring_zones_are_one_size():

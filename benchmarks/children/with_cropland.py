@@ -1,0 +1,37 @@
+"""Probability and mask by cropland, without parcels and pictures: what the peers write too."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cropland.engines.openvino import open_engine
+from cropland.geo.scene import open_scene
+from cropland.mapping.clean import by_threshold, clean_mask
+from cropland.mapping.fill import Serial, fill
+from cropland.mapping.journal import Journal
+from cropland.mapping.own_grid import write_probability
+from cropland.mapping.plan import MapOptions, make_plan
+from cropland.mapping.plane import Plane
+from cropland.mapping.work import Work
+from cropland.model import Model, default_model
+from told import tell
+
+job = json.loads(sys.argv[1])
+model, out = Model.load(default_model()), Path(job["out"])
+engine = open_engine(model, threads=job["threads"], precision=job.get("precision", "fastest"))
+begun = time.perf_counter()
+with TemporaryDirectory(dir=out.parent) as name:
+    folder = Path(name)
+    scene = open_scene(Path(job["scene"]))
+    plan = make_plan(scene, model, MapOptions(tiles=job.get("tiles", False)), engine=engine)
+    cut, work = plan.passes[0].cut, Work(scene, plan.statistics, plan.ratio, plan.radius)
+    plane, how = Plane(folder / "plane", cut.shape), {"executor": Serial(engine), "journal": Journal.begin(folder, {})}
+    fill(plane, "plane", work, cut, **how, advance=lambda _: None)
+    if job.get("mask", True):
+        flat = folder / "flat.tif"
+        write_probability(plane, scene, flat, ratio=plan.ratio, out_ratio=plan.out_ratio)
+        rule = {"classify": by_threshold(plan.threshold), "min_area_m2": plan.min_area_m2}
+        clean_mask(flat, out, **rule, unit_m=scene.unit_m)
+tell(time.perf_counter() - begun)
