@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Num
-from scipy import ndimage
 
 from cropland.geo.nodata import Collar, NoData, is_near
 from cropland.geo.tiles import Window
@@ -13,9 +11,7 @@ __all__ = ["find_collar"]
 
 CELLS = 512  # rows and columns of the coarse picture at most
 SMALLEST = 0.002  # share of the scene
-ALONG = 0.125  # share of the border: a roof or a cloud that touches it fills less
 GLANCES = 16  # rows at which the left and the right border are looked at before the whole scene is
-SOFT = 0.1  # of the median: a neighbour so near the value is its shading, as around water or cloud
 
 
 def find_collar(no_data: NoData, shape: tuple[int, int], *, tolerance: float) -> Collar | None:
@@ -30,11 +26,12 @@ def find_collar(no_data: NoData, shape: tuple[int, int], *, tolerance: float) ->
     coarse = (min(shape[0], CELLS), min(shape[1], CELLS))
     values, valid = no_data.read(no_data.layers, Window(0, 0, *shape), shape=coarse)
     known = np.ones(coarse, bool) if valid is None else valid
+    from cropland.geo.along_border import along_border, grown, is_abrupt  # few scenes come here, and it imports scipy
+
     for value in candidates:
-        region = _along_border(is_near(values, value, tolerance) & known)
-        if region.mean() >= SMALLEST and _is_abrupt(values, region, known, value):
-            reached = ndimage.binary_dilation(region, np.ones((3, 3)))
-            return Collar(value, tolerance, reached, shape)
+        region = along_border(is_near(values, value, tolerance) & known)
+        if region.mean() >= SMALLEST and is_abrupt(values, region, known, value):
+            return Collar(value, tolerance, grown(region), shape)
     return None
 
 
@@ -54,24 +51,3 @@ def _glances(height: int, width: int) -> Iterator[Window]:
     for row in np.linspace(0, height - 1, min(GLANCES, height)).astype(int):
         yield Window(int(row), 0, 1, 1)
         yield Window(int(row), width - 1, 1, 1)
-
-
-def _along_border(filled: Bool[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"]:
-    """The part that is connected to the border, if it fills enough of that."""
-    if _border(filled).mean() < ALONG:
-        return np.zeros_like(filled)
-    labels, _ = ndimage.label(filled)
-    touching = np.unique(_border(labels))
-    return np.isin(labels, touching[touching > 0])
-
-
-def _border(picture: Num[np.ndarray, "row col"]) -> Num[np.ndarray, " place"]:
-    return np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
-
-
-def _is_abrupt(values: Num[np.ndarray, "layer row col"], region: np.ndarray, known: np.ndarray, value: float) -> bool:
-    around = ndimage.binary_dilation(region) & ~region & known
-    if not around.any():
-        return True
-    distance = SOFT * float(np.median(values[:, known & ~region]))
-    return float(is_near(values, value, distance)[around].mean()) < 0.5

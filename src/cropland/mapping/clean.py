@@ -16,18 +16,9 @@ from cropland.geo.area import pixel_area_m2
 from cropland.mapping.regions import CORNERS, EDGES, Classify, RasterStrips, Strip, connected, run_starts
 from cropland.writers.cog import write_cog
 
-__all__ = ["MU_M2", "by_threshold", "by_value", "clean_mask", "default_min_area_m2", "grid_of"]
+__all__ = ["by_threshold", "by_value", "clean_mask", "grid_of"]
 
-MU_M2 = 10_000 / 15
 COLOURS = {0: (233, 228, 214, 255), 1: (84, 140, 47, 255), 255: (255, 255, 255, 0)}
-
-
-def default_min_area_m2(pixel_m: float) -> float:
-    """The least area that is mapped: 400 m2, or ten pixels where these are more.
-
-    400 m2 is the least area of agricultural land in China's third land survey. Source: TD/T 1055-2019.
-    """
-    return max(400.0, 10 * pixel_m**2)
 
 
 def by_threshold(threshold: float) -> Classify:

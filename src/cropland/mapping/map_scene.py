@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from geopandas import GeoDataFrame
-
-from cropland.data.statistics import Statistics
 from cropland.errors import IncompleteError
 from cropland.geo.area_words import MU_PER_HA
 from cropland.geo.scene import Scene
 from cropland.language import _
 from cropland.mapping.fill import Executor, fill
 from cropland.mapping.journal import Journal
-from cropland.mapping.overview import overview
 from cropland.mapping.own_grid import write_probability
 from cropland.mapping.place import check_room, publish, work_folder
 from cropland.mapping.plan import MapOptions, Plan, make_plan
 from cropland.mapping.plane import Plane
-from cropland.mapping.products import Found, write_products
 from cropland.mapping.progress import progress_bar
-from cropland.mapping.record import finished, job, record
+from cropland.mapping.record import Found, finished, job, record
 from cropland.mapping.stages import stage, taken
 from cropland.mapping.turned import mean_of_turns
 from cropland.mapping.work import Work
 from cropland.model import Model
-from cropland.writers.qgis import write_qgis
 
 __all__ = ["MapOptions", "MapResult", "map_scene"]
 
@@ -101,15 +94,13 @@ def map_scene(
         journal = Journal.begin(folder, task, anew=overwrite)
         flat = folder / "flat.tif"
         _fill(scene, plan, flat, executor=executor, journal=journal)
+        from cropland.mapping.finish import finish  # what makes parcels takes as long to import as all before
+
         whole = folder / "map"
-        whole.mkdir(exist_ok=True)
-        settings: dict[str, Any] = {"threshold": plan.threshold, "min_area_m2": plan.min_area_m2}
-        settings |= {"unit_m": scene.unit_m, "observed": scene.observed}
-        found = write_products(flat, whole, **settings, journal=journal, draw=partial(_draw, scene, whole))
-        _write_project(scene, plan.statistics, whole, home=out.absolute())
+        found = finish(scene, plan, flat, whole, home=out.absolute(), journal=journal)
         result = MapResult(scene, out, found, time.monotonic() - began, taken(), (*scene.notes, *plan.notes))
         took: dict[str, Any] = {"seconds": result.seconds, "stages": result.stages, "why": executor.why}
-        about = record(journal.job, found=asdict(found), notes=result.notes, **took)
+        about = record(journal.job, found=found, notes=result.notes, **took)
         (whole / "map.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
         publish(whole, out.absolute())
     return result
@@ -137,24 +128,3 @@ def _fill(scene: Scene, plan: Plan, out: Path, *, executor: Executor, journal: J
     with stage("own grid"):
         plane = mean_of_turns(planes, plan.turns, out.with_name("mean"))
         write_probability(plane, scene, out, ratio=plan.ratio, out_ratio=plan.out_ratio)
-
-
-def _draw(scene: Scene, folder: Path, found: Found, parcels: Iterable[GeoDataFrame]) -> None:
-    rasters, picture = (folder / "probability.tif", folder / "mask.tif"), folder / "overview.png"
-    overview(scene, *rasters, parcels, picture, area_ha=found.area_ha, share=found.share)
-
-
-def _write_project(scene: Scene, statistics: Statistics, folder: Path, *, home: Path) -> None:
-    """For the folder that this one will be moved to."""
-    numbers = [scene.bands.index(band) + 1 for band in statistics.bands[:3]]
-    write_qgis(
-        folder / "map.qgs",
-        title=scene.name,
-        scene=scene.files[0],
-        bands=(numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else numbers[0],
-        limits=list(zip(statistics.low, statistics.high, strict=True))[:3],
-        probability=folder / "probability.tif",
-        mask=folder / "mask.tif",
-        parcels=folder / "parcels.gpkg",
-        home=home,
-    )

@@ -1,4 +1,7 @@
-"""`cropland map`: scenes on the command line, each into a folder of its own."""
+"""`cropland map`: scenes on the command line, each into a folder of its own.
+
+What is needed after the network is imported when its turn comes, so that the network begins sooner.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-from geopandas import GeoDataFrame, GeoSeries
 from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
-from shapely.geometry.base import BaseGeometry
 
 from cropland.errors import InputError
 from cropland.geo.scene import Scene, parse_bands
 from cropland.geo.scenes import open_scenes
 from cropland.language import _, spoken
-from cropland.mapping.borders import table
-from cropland.mapping.clean import MU_M2
 from cropland.mapping.fill import Executor, Serial
+from cropland.mapping.least_area import MU_M2
 from cropland.mapping.map_scene import MapOptions, MapResult, map_scene
-from cropland.mapping.mosaic import NAME, Mosaic
-from cropland.mapping.mosaic import mosaic as put_together
-from cropland.mapping.overlaps import Overlap, check_mosaic
+from cropland.mapping.place import MOSAIC
 from cropland.mapping.radiometry import read_statistics
 from cropland.mapping.running import Running
-from cropland.writers.geopackage import write_geopackage
 
 __all__ = ["command"]
 
@@ -49,7 +46,7 @@ def command(
     min_area_mu: float | None = None,
     out_pixel: float | None = None,
     mosaic: bool = False,
-    overlap: Overlap | None = None,
+    overlap: Literal["mean", "latest", "most-valid"] | None = None,
     out_crs: str | None = None,
     trust: bool = False,
     overwrite: bool = False,
@@ -148,6 +145,8 @@ def command(
     opened = open_scenes(scenes, **opening, crs=crs, pixel_m=pixel_m, shift=shift)
     joining: dict[str, Any] = {"overlap": overlap or "mean", "crs": out_crs, "shift": shift}
     if mosaic:
+        from cropland.mapping.overlaps import check_mosaic
+
         check_mosaic(opened, **joining)
     elif overlap or out_crs:
         raise InputError(_("--overlap and --out-crs are of a mosaic; give --mosaic as well"))
@@ -164,10 +163,14 @@ def command(
             json.dumps({result.scene.name: dict(result.stages) for result in results}, indent=1), encoding="utf-8"
         )
     if len(results) > 1:
-        write_geopackage([_index(results)], out / "index.gpkg", layer="scenes")
+        from cropland.mapping.index import write_index
+
+        write_index(results, out / "index.gpkg")
     if mosaic:
+        from cropland.mapping.mosaic import mosaic as put_together
+
         mapped = list(zip(opened, folders, strict=True))
-        _tell_mosaic(put_together(mapped, trained, out / NAME, options=options, overwrite=overwrite, **joining))
+        put_together(mapped, trained, out / MOSAIC, options=options, overwrite=overwrite, **joining).tell()
 
 
 def _executor(spec: str, running: Running) -> AbstractContextManager[Executor]:
@@ -198,8 +201,8 @@ def _folders(out: Path, scenes: Sequence[Scene], *, mosaic: bool) -> list[Path]:
     if len(scenes) == 1 and not mosaic:
         return [out]
     names = [scene.name for scene in scenes]
-    if mosaic and NAME in names:
-        raise InputError(_("a scene is called {name}, as the folder of the mosaic is; rename it", name=NAME))
+    if mosaic and MOSAIC in names:
+        raise InputError(_("a scene is called {name}, as the folder of the mosaic is; rename it", name=MOSAIC))
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise InputError(
@@ -214,28 +217,3 @@ def _tell(result: MapResult) -> None:
         console.print(spoken(note))
     console.print(result.sentence)
     console.print(result.folder / "overview.png")
-
-
-def _tell_mosaic(made: Mosaic) -> None:
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    for note in made.notes:
-        console.print(spoken(note))
-    if made.borders:
-        console.print(table(made.borders))
-    console.print(made.sentence)
-    console.print(made.folder / "overview.png")
-
-
-def _index(results: Sequence[MapResult]) -> GeoDataFrame:
-    columns = {
-        "name": [result.scene.name for result in results],
-        "area_ha": [result.found.area_ha for result in results],
-        "share": [result.found.share for result in results],
-        "parcels": [result.found.parcels for result in results],
-        "folder": [result.folder.name for result in results],
-    }
-    return GeoDataFrame(columns, geometry=GeoSeries([_footprint(result.scene) for result in results], crs=4326))
-
-
-def _footprint(scene: Scene) -> BaseGeometry | None:
-    return None if scene.grid.crs is None else scene.grid.extent.to_crs("EPSG:4326").geom

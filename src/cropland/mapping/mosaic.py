@@ -19,6 +19,7 @@ from jaxtyping import Float32
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
+from rich.console import Console
 
 from cropland import __version__
 from cropland.errors import SceneError
@@ -26,22 +27,21 @@ from cropland.geo.area import pixel_edge_m
 from cropland.geo.area_words import MU_PER_HA
 from cropland.geo.scene import Scene
 from cropland.geo.visible import visible
-from cropland.language import Said, _, said
-from cropland.mapping.borders import Border
-from cropland.mapping.clean import default_min_area_m2, grid_of
+from cropland.language import Said, _, said, spoken
+from cropland.mapping.borders import Border, table
+from cropland.mapping.clean import grid_of
 from cropland.mapping.journal import Journal
+from cropland.mapping.least_area import default_min_area_m2
 from cropland.mapping.map_scene import MapOptions
 from cropland.mapping.overlaps import Overlap, write_mosaic
 from cropland.mapping.overview import PANEL, draw_overview
-from cropland.mapping.place import publish, work_folder
-from cropland.mapping.products import Found, write_products
-from cropland.mapping.record import FORMAT, fingerprint
+from cropland.mapping.place import MOSAIC, publish, work_folder
+from cropland.mapping.products import write_products
+from cropland.mapping.record import FORMAT, Found, fingerprint
 from cropland.model import Model
 from cropland.writers.qgis import write_qgis
 
 __all__ = ["Mosaic", "mosaic"]
-
-NAME = "mosaic"
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,16 @@ class Mosaic:
             known_ha=self.found.known_ha,
             parcels=self.found.parcels,
         )
+
+    def tell(self) -> None:
+        """Print what a person should know."""
+        console = Console(highlight=False, soft_wrap=True, markup=False)
+        for note in self.notes:
+            console.print(spoken(note))
+        if self.borders:
+            console.print(table(self.borders))
+        console.print(self.sentence)
+        console.print(self.folder / "overview.png")
 
 
 def mosaic(
@@ -94,7 +104,7 @@ def mosaic(
         borders = write_mosaic(scenes, maps, flat, **rule)
         found = _products(flat, whole, scenes, threshold=threshold, options=options, journal=journal)
         files: dict[str, Any] = {"mask": whole / "mask.tif", "parcels": whole / "parcels.gpkg", "home": out.absolute()}
-        write_qgis(whole / "map.qgs", title=NAME, scene=None, probability=whole / "probability.tif", **files)
+        write_qgis(whole / "map.qgs", title=MOSAIC, scene=None, probability=whole / "probability.tif", **files)
         made = Mosaic(out, found, tuple(borders), _notes(model, options))
         about = _record(made, journal, whole / "mask.tif")
         (whole / "map.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -18,8 +18,9 @@ from cropland.errors import IncompleteError, OutputError
 from cropland.language import _
 from cropland.mapping.plane import sync
 
-__all__ = ["check_room", "publish", "work_folder"]
+__all__ = ["MOSAIC", "check_room", "publish", "work_folder"]
 
+MOSAIC = "mosaic"  # the folder of a mosaic, beside those of its scenes
 BYTES_PER_PIXEL = 4  # probability and mask, flat and as COG, before compression
 BESIDES = 20_000_000  # parcels, picture and project
 

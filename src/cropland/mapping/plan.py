@@ -10,8 +10,8 @@ from cropland.data.statistics import Statistics
 from cropland.engines import Described
 from cropland.geo.scene import Scene
 from cropland.language import said
-from cropland.mapping.clean import default_min_area_m2
 from cropland.mapping.cut import Cut, cut_swaths, cut_tiles
+from cropland.mapping.least_area import default_min_area_m2
 from cropland.mapping.radiometry import choose_statistics
 from cropland.mapping.turned import TURNS, Turn, Turned
 from cropland.mapping.work import Readable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,26 +17,13 @@ from cropland.geo.tiles import Window
 from cropland.mapping.clean import by_threshold, clean_mask, grid_of
 from cropland.mapping.find_parcels import find_parcels
 from cropland.mapping.journal import Journal
+from cropland.mapping.record import Found
 from cropland.mapping.stages import stage
 from cropland.writers.cog import write_cog
 from cropland.writers.geopackage import write_geopackage
 from cropland.writers.geoparquet import write_geoparquet
 
-__all__ = ["Found", "write_products"]
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a map holds: areas in ha on the ellipsoid, cropland and the ground with data; the number of parcels."""
-
-    area_ha: float
-    known_ha: float
-    parcels: int
-
-    @property
-    def share(self) -> float:
-        """Cropland as a share of the ground with data."""
-        return self.area_ha / self.known_ha if self.known_ha else 0.0
+__all__ = ["write_products"]
 
 
 def write_products(

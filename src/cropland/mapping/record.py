@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,24 @@ from cropland.geo.scene import Scene
 from cropland.mapping.plan import Plan
 from cropland.model import Model
 
-__all__ = ["fingerprint", "finished", "job", "record"]
+__all__ = ["Found", "fingerprint", "finished", "job", "record"]
 
 FORMAT = 1
 SAMPLES, SAMPLE = 16, 1 << 16  # blocks of a file that are hashed, and their bytes
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a map holds: areas in ha on the ellipsoid, cropland and the ground with data; the number of parcels."""
+
+    area_ha: float
+    known_ha: float
+    parcels: int
+
+    @property
+    def share(self) -> float:
+        """Cropland as a share of the ground with data."""
+        return self.area_ha / self.known_ha if self.known_ha else 0.0
 
 
 def fingerprint(path: ImageFile) -> str:
@@ -62,7 +77,7 @@ def job(scene: Scene, model: Model, plan: Plan, engine: Described) -> dict[str, 
 def record(
     job: Mapping[str, Any],
     *,
-    found: Mapping[str, Any],
+    found: Found,
     seconds: float,
     stages: Mapping[str, float],
     why: str | None,
@@ -79,7 +94,7 @@ def record(
         "made": made,
         **job,
         "engine_chosen": why,
-        "found": {**found, **took},
+        "found": {**asdict(found), **took},
         "notes": list(notes),
     }
 
