@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Converted", "OpenVINOSlide"]
 
 FORMS = ("inside", "edge")
+FORMAT = 2  # of the files: counted up where a step is planned otherwise, so that none made before is read
 PERIODS = 4  # of the image that is traced
 Rows = Float[np.ndarray, "1 channel rows width"]
 
@@ -54,12 +55,16 @@ class Converted:
         """Write into a folder that is there."""
         for form, graph in self.graphs.items():
             openvino.save_model(graph, folder / f"{form}.xml", compress_to_fp16=False)
-        (folder / "schedule.json").write_text(json.dumps(self.schedule.plain()), encoding="utf-8")
+        plain = {"format": FORMAT, **self.schedule.plain()}
+        (folder / "schedule.json").write_text(json.dumps(plain), encoding="utf-8")
 
     @staticmethod
     def load(core: openvino.Core, folder: Path) -> Converted:
-        """Read what was saved. Raises `OSError` or `RuntimeError` if it is not there, or damaged."""
-        schedule = Schedule.of(json.loads((folder / "schedule.json").read_text(encoding="utf-8")))
+        """Read what was saved. Raises `OSError`, `RuntimeError` or `ValueError` if it is missing, damaged or older."""
+        plain = json.loads((folder / "schedule.json").read_text(encoding="utf-8"))
+        if plain.get("format") != FORMAT:
+            raise ValueError(folder)
+        schedule = Schedule.of(plain)
         return Converted(schedule, {form: core.read_model(folder / f"{form}.xml") for form in FORMS})
 
 
