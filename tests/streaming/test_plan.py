@@ -164,9 +164,15 @@ def test_a_branch_that_is_ahead_waits_and_axes_may_change_places() -> None:
     check(trained(TwoWays(9)), 2, [5, 40, 130], times=7)
 
 
-@pytest.mark.parametrize("band", [7, 192, 210, 211, 500])
-def test_a_queue_of_more_than_a_usual_band_is_right_for_any_band(band: int) -> None:
-    network = trained(nn.Sequential(TwoWays(70), nn.Conv2d(1, 1, 5, padding=2)))
+@pytest.mark.parametrize("products", [1e-3, 20])  # with the first, rows of the far branch are kept, not its image's
+@pytest.mark.parametrize("band", [7, 192, 211, 213, 500])
+def test_a_queue_of_more_than_a_usual_band_is_right_for_any_band(
+    band: int, products: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cropland.streaming.overlaps.PRODUCTS", products)
+    ways = TwoWays(70)
+    ways.far.insert(0, nn.Conv2d(2, 2, 3, padding=1))
+    network = trained(nn.Sequential(ways, nn.Conv2d(1, 1, 5, padding=2)))
     check(network, 2, [1, 140, 600], times=band)
 
 

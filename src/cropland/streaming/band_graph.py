@@ -108,15 +108,16 @@ class BandGraph:
     def queue(self, source: Node, late: int, overlap: int) -> Node:
         """A map as it was that many rows ago, and rows above these; right for any band, fast for one that is no higher
         than the queue is long: then nothing but the new rows is put behind what waits."""
-        axis = self.flows[source].axis
-        kept, new = self._kept(source, late + overlap), self.rows(source, 0)
-        with_new = [self.slice(new, axis, 0, -late), self.slice(new, axis, -late - overlap, None)]
-        count = self.graph.call_method("size", (new, axis))
-        stop = self.graph.call_function(operator.add, (count, overlap)) if overlap else count
-        before, after = ((*[slice(None)] * axis, part) for part in (slice(None, stop), slice(count, None)))
-        out, rest = (self.graph.call_function(operator.getitem, (kept, part)) for part in (before, after))
-        self.results.append(self.add(aten.cat.default, [rest, with_new[1]], axis))
-        return self.add(aten.cat.default, [out, with_new[0]], axis)
+        axis, own, length = self.flows[source].axis, self.overlaps.rows[source], late + overlap
+        kept, block = self._kept(source, length), self.copies[source]
+        count = self.graph.call_function(operator.sub, (self.graph.call_method("size", (block, axis)), own))
+        stop = self.graph.call_function(operator.add, (count, overlap))
+        parts = (slice(None, stop), slice(count, length - own))  # what comes out, and what goes on to wait
+        out, rest = (
+            self.graph.call_function(operator.getitem, (kept, (*[slice(None)] * axis, part))) for part in parts
+        )
+        self.results.append(self.add(aten.cat.default, [rest, self.slice(block, axis, -length, None)], axis))
+        return self.add(aten.cat.default, [out, self.slice(block, axis, own, -late)], axis)
 
     def rows(self, source: Node, above: int, below: int | None = None, fill: Fill = None) -> Node:
         """The new rows without the last few, and rows above them; those beyond the map as an operation takes them."""

@@ -49,13 +49,13 @@ class Overlaps:
         """Rows above the new ones that an operation computes."""
         return 0 if self.kept[node] else self.rows[node]
 
-    def is_queued(self, node: Node, source: Node) -> bool:
+    def _is_queued(self, node: Node, source: Node) -> bool:
         """Whether a join needs a source as it was a band ago, or more."""
         flow = self._flows[node]
         return flow.rules[source] == SAME and flow.delay - self._flows[source].delay >= self._new[source]
 
     def _wish(self, node: Node, source: Node, rows: int) -> int:
-        if self.is_queued(node, source):
+        if self._is_queued(node, source):
             return 0
         flow = self._flows[node]
         return max(0, above(flow, source, self._flows[source].delay, rows)) + flow.spare

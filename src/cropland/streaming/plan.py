@@ -99,10 +99,11 @@ class _Copy:
         flow, given = self.flows[node], dict[Node, Node]()
         for source in flow.rules:
             late = flow.delay - self.flows[source].delay
-            if self.overlaps.is_queued(node, source):
+            start = self._above(node, source)
+            if start > self.overlaps.rows[source]:
                 given[source] = self.to.queue(source, late, self.overlaps.made(node))
             else:
-                given[source] = self.to.rows(source, self._above(node, source), -late or None)
+                given[source] = self.to.rows(source, start, -late or None)
         return self.to.copy_on_rows(node, given, flow.axis)
 
     def _window(self, node: Node, source: Node, rule: Window) -> Node:
