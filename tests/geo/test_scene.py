@@ -178,3 +178,19 @@ def test_real_scenes(shared_data: Path, folder):
     scene = open_scene(min((shared_data / folder).glob("*.tif")))
     assert set(RGB) <= set(scene.bands) and scene.pixel_m == pytest.approx(10, rel=2e-3)
     assert scene.read(Window(100, 100, 64, 64), bands=RGB, ratio=2.0).valid.all()
+
+
+def test_the_halves_of_a_decimated_scene_show_the_pixels_of_the_whole(tmp_path):
+    """They are read in threads of their own where height and rows are even."""
+    values = np.random.default_rng(0).integers(0, 9999, (1, 618, 413)).astype(np.uint16)
+    values[:, :40, :90] = 0
+    profile = {"driver": "GTiff", "count": 1, "height": 618, "width": 413, "dtype": "uint16", "nodata": 0}
+    with rasterio.open(
+        tmp_path / "s.tif", "w", crs="EPSG:32650", transform=Affine(9, 0, 0, 0, -9, 0), **profile
+    ) as file:
+        file.write(values)
+    scene = open_scene(tmp_path / "s.tif", bands={"red": 1})
+    for pixels in range(5000, 9000, 97):
+        image = scene.read_decimated(bands=["red"], max_pixels=pixels)
+        expected, valid = scene.no_data.read(scene.layers, Window(0, 0, 618, 413), shape=image.valid.shape)
+        assert np.array_equal(image.values, np.where(valid, expected, 0)) and np.array_equal(image.valid, valid)

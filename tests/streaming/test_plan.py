@@ -140,25 +140,40 @@ def stacks(draw: st.DrawFn) -> nn.Module:
     return trained(Stack(chosen))
 
 
-@given(stacks(), st.integers(8, 80), st.integers(9, 40), st.integers(1, 4))
+@given(stacks(), st.integers(8, 80), st.integers(9, 40), st.integers(1, 4), st.sampled_from([1e-3, 20, 1e9]))
 @settings(max_examples=60, deadline=None)
-def test_any_stack_of_layers(network: nn.Module, height: int, width: int, times: int) -> None:
-    check(network, 1, [height], width=width, times=times)
+def test_any_stack_of_layers(network: nn.Module, height: int, width: int, times: int, products: float) -> None:
+    """Also where nearly all rows are kept, and where nearly all are computed again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cropland.streaming.overlaps.PRODUCTS", products)
+        check(network, 1, [height], width=width, times=times)
 
 
 class TwoWays(nn.Module):
     """A branch that looks far and one that does not: the second waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, reach: int) -> None:
         super().__init__()
-        self.far = nn.Sequential(*(nn.Conv2d(2, 2, 3, padding=9, dilation=9) for _ in range(3)))
+        self.far = nn.Sequential(*(nn.Conv2d(2, 2, 3, padding=reach, dilation=reach) for _ in range(3)))
 
     def forward(self, x: Tensor) -> Tensor:
         return (self.far(x) + x * x.mean(1, keepdim=True)).permute(0, 2, 3, 1).softmax(-1).permute(0, 3, 1, 2)[:, :1]
 
 
 def test_a_branch_that_is_ahead_waits_and_axes_may_change_places() -> None:
-    check(trained(TwoWays()), 2, [5, 40, 130], times=7)
+    check(trained(TwoWays(9)), 2, [5, 40, 130], times=7)
+
+
+@pytest.mark.parametrize("products", [1e-3, 20])  # with the first, rows of the far branch are kept, not its image's
+@pytest.mark.parametrize("band", [7, 192, 211, 213, 500])
+def test_a_queue_of_more_than_a_usual_band_is_right_for_any_band(
+    band: int, products: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cropland.streaming.overlaps.PRODUCTS", products)
+    ways = TwoWays(70)
+    ways.far.insert(0, nn.Conv2d(2, 2, 3, padding=1))
+    network = trained(nn.Sequential(ways, nn.Conv2d(1, 1, 5, padding=2)))
+    check(network, 2, [1, 140, 600], times=band)
 
 
 class Views(nn.Module):

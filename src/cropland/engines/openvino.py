@@ -89,7 +89,8 @@ class _OpenVINOEngine:
 
     @property
     def bytes_per_column(self) -> int:
-        return self._step.schedule.bytes_per_column
+        # Nearly all of it is of half the size in bfloat16.
+        return self._step.schedule.bytes_per_column // (1 if self.about["precision"] == "f32" else 2)
 
     @cached_property
     def _compiled(self) -> openvino.CompiledModel:

@@ -32,7 +32,7 @@ AT_OPEN = {  # of a remote file: few requests, and what came is forgotten when i
 Found = TypeVar("Found")
 
 # MB of decoded blocks, instead of 5 % of the machine's memory; whoever sets the variable knows better.
-os.environ.setdefault("GDAL_CACHEMAX", "128")
+os.environ.setdefault("GDAL_CACHEMAX", "96")
 
 _local = threading.local()
 _filters = threading.Lock()  # warning filters belong to the process, not to the thread

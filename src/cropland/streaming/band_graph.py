@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,45 +14,43 @@ from torch.fx import Graph, GraphModule, Node
 from cropland.language import said
 from cropland.row_rules import UnboundedError
 from cropland.streaming.arguments import FAR, SIZED, as_method, change_length, functional, name_of, on_rows
+from cropland.streaming.flow import Fill, Flow
+from cropland.streaming.overlaps import Overlaps
 from cropland.streaming.schedule import Beyond, Block, Kept, Length
 
-__all__ = ["BandGraph", "Fill", "Flow"]
+__all__ = ["BandGraph"]
 
 aten = torch.ops.aten
-Fill = float | Literal["clamp"] | None  # what an operation takes for rows beyond its map; None: it never looks there
 TALL = 64  # periods of an image that has rows in every map
-
-
-@dataclass(frozen=True)
-class Flow:
-    """A map on its way: its node in the new graph, its axis of rows, image rows per row, rows behind the image."""
-
-    node: Node
-    axis: int
-    scale: Fraction
-    delay: int
 
 
 class BandGraph:
     """A graph of a band, copied from that of a whole image (`copies`); with masks if `period`, its stride, is known."""
 
-    def __init__(self, program: ExportedProgram, period: int | None) -> None:
-        self.period, self.root, self.graph = period, nn.Module(), Graph()
+    def __init__(
+        self,
+        program: ExportedProgram,
+        image: Node,
+        flows: Mapping[Node, Flow],
+        overlaps: Overlaps,
+        period: int | None,
+    ) -> None:
+        self.image, self.flows, self.overlaps, self.period = image, flows, overlaps, period
+        self.root, self.graph = nn.Module(), Graph()
         self.copies: dict[Node, Node] = {}
-        self.flows: dict[Node, Flow] = {}
+        self._filled: dict[tuple[Node, Fill], Node] = {}
         self.masks: dict[Block, Node] = {}
         self.kept: list[Kept] = []
         self.results: list[Node] = []
         signature, values = program.graph_signature, {**program.state_dict, **program.constants}
-        (self.image,) = (node for node in program.graph.nodes if node.name in signature.user_inputs)
         placeholder = self.graph.placeholder("image")
         # masks come before the first of these, kept rows before the second
         self.anchors = [self.graph.call_function(int) for _ in range(2)]
-        self.copies[self.image], self.flows[self.image] = placeholder, Flow(placeholder, 2, Fraction(1), 0)
+        self.copies[image] = placeholder
         names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         names |= signature.inputs_to_lifted_tensor_constants
         for node in program.graph.nodes:
-            if node.op == "placeholder" and node is not self.image:
+            if node.op == "placeholder" and node is not image:
                 self.root.register_buffer(node.name, values[names[node.name]].detach())
                 self.copies[node] = copy = self.graph.get_attr(node.name)
                 copy.meta = dict(node.meta)
@@ -101,52 +98,68 @@ class BandGraph:
         as_method(made)
         return made
 
-    def late(self, source: Node, rows: int) -> Node:
-        """A map as it was that many rows ago."""
-        flow = self.flows[source]
-        return self.slice(self._with_kept(source, flow.node, rows), flow.axis, 0, -rows or None)
+    def keep(self, source: Node, new: Node, rows: int) -> Node:
+        """The last rows of the step before, above the new ones."""
+        axis = self.flows[source].axis
+        block = self.add(aten.cat.default, [self._kept(source, rows), new], axis)
+        self.results.append(self.slice(block, axis, -rows, None))
+        return block
 
-    def block(self, source: Node, rows: int, fill: Fill) -> Node:
-        """Kept rows and the new ones, those beyond the map as the operation takes them."""
-        flow = self.flows[source]
-        if fill == "clamp":
-            block = self._with_kept(source, flow.node, rows)
-            if not self.period:
-                return block
-            return self.add(aten.index_select.default, block, flow.axis, self._mask(source, rows, "clamp"))
-        if fill is None or not self.period:
-            return self._with_kept(source, flow.node, rows, fill or 0.0)
-        # Only the new rows are masked: those that are kept were, when they were new.
-        new = self.add(aten.where.ScalarOther, self.known(source, 0), flow.node, fill)
-        return self._with_kept(source, new, rows, fill)
+    def queue(self, source: Node, late: int, overlap: int) -> Node:
+        """A map as it was that many rows ago, and rows above these; right for any band, fast for one that is no higher
+        than the queue is long: then nothing but the new rows is put behind what waits."""
+        axis, own, length = self.flows[source].axis, self.overlaps.rows[source], late + overlap
+        kept, block = self._kept(source, length), self.copies[source]
+        count = self.graph.call_function(operator.sub, (self.graph.call_method("size", (block, axis)), own))
+        stop = self.graph.call_function(operator.add, (count, overlap))
+        parts = (slice(None, stop), slice(count, length - own))  # what comes out, and what goes on to wait
+        out, rest = (
+            self.graph.call_function(operator.getitem, (kept, (*[slice(None)] * axis, part))) for part in parts
+        )
+        self.results.append(self.add(aten.cat.default, [rest, self.slice(block, axis, -length, None)], axis))
+        return self.add(aten.cat.default, [out, self.slice(block, axis, own, -late)], axis)
 
-    def known(self, source: Node, rows: int) -> Node:
-        """Which of so many kept rows and the new ones are of the map, in as many axes as it has."""
+    def rows(self, source: Node, above: int, below: int | None = None, fill: Fill = None) -> Node:
+        """The new rows without the last few, and rows above them; those beyond the map as an operation takes them."""
+        return self.part(source, self._block(source, fill), above, below)
+
+    def part(self, source: Node, block: Node, above: int, below: int | None) -> Node:
+        """Of all rows of a source."""
+        return self.slice(block, self.flows[source].axis, self.overlaps.rows[source] - above, below)
+
+    def known(self, source: Node) -> Node:
+        """Which rows are of the map, in as many axes as it has."""
         shape = [1] * len(source.meta["val"].shape)  # OpenVINO computes a mask of fewer axes several times as slowly
         shape[self.flows[source].axis] = -1
-        return self.add(aten.view.default, self._mask(source, rows, "fill"), shape)
+        return self.add(aten.view.default, self._mask(source, "fill"), shape)
 
-    def _mask(self, source: Node, rows: int, beyond: Beyond) -> Node:
-        flow = self.flows[source]
+    def _block(self, source: Node, fill: Fill) -> Node:
+        block = self.copies[source]
+        if fill is None or not self.period:
+            return block
+        if (source, fill) not in self._filled:
+            if fill == "clamp":
+                rows = self._mask(source, "clamp")
+                filled = self.add(aten.index_select.default, block, self.flows[source].axis, rows)
+            else:
+                filled = self.add(aten.where.ScalarOther, self.known(source), block, fill)
+            self._filled[source, fill] = filled
+        return self._filled[source, fill]
+
+    def _mask(self, source: Node, beyond: Beyond) -> Node:
+        flow, rows = self.flows[source], self.overlaps.rows[source]
         block = Block(rows, flow.delay, flow.scale, self._length(source, flow.axis, along=0), beyond)
         if block not in self.masks:
             with self.graph.inserting_before(self.anchors[0]):
                 self.masks[block] = self.graph.placeholder(f"mask_{len(self.masks)}")
         return self.masks[block]
 
-    def _with_kept(self, source: Node, new: Node, rows: int, fill: float = 0.0) -> Node:
-        flow = self.flows[source]
-        if not rows:
-            return new
-        with self.graph.inserting_before(self.anchors[1]):
-            kept = self.graph.placeholder(f"kept_{len(self.results)}")
-        block = self.add(aten.cat.default, [kept, new], flow.axis)
-        self.results.append(self.slice(block, flow.axis, -rows, None))
+    def _kept(self, source: Node, rows: int) -> Node:
         if self.period:
-            axes = range(len(source.meta["val"].shape))
-            sizes = (rows if each == flow.axis else self._length(source, each, along=1) for each in axes)
-            self.kept.append(Kept(tuple(sizes), fill))
-        return block
+            axes, own = range(len(source.meta["val"].shape)), self.flows[source].axis
+            self.kept.append(Kept(tuple(rows if axis == own else self._length(source, axis, along=1) for axis in axes)))
+        with self.graph.inserting_before(self.anchors[1]):
+            return self.graph.placeholder(f"kept_{len(self.results)}")
 
     def _length(self, source: Node, axis: int, *, along: int) -> Any:
         """How long an axis of a map is, as a function of the image's height (`along` 0) or width (1)."""

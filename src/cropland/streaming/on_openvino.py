@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Converted", "OpenVINOSlide"]
 
 FORMS = ("inside", "edge")
+WIDE = 4096  # columns, beyond which one form is forgotten when the other's turn comes: 200 MB for half a second
+FORMAT = 2  # of the files: counted up where a step is planned otherwise, so that none made before is read
 PERIODS = 4  # of the image that is traced
 Rows = Float[np.ndarray, "1 channel rows width"]
 
@@ -57,12 +60,16 @@ class Converted:
         """Write into a folder that is there."""
         for form, graph in self.graphs.items():
             openvino.save_model(graph, folder / f"{form}.xml", compress_to_fp16=False)
-        (folder / "schedule.json").write_text(json.dumps(self.schedule.plain()), encoding="utf-8")
+        plain = {"format": FORMAT, **self.schedule.plain()}
+        (folder / "schedule.json").write_text(json.dumps(plain), encoding="utf-8")
 
     @staticmethod
     def load(core: openvino.Core, folder: Path) -> Converted:
-        """Read what was saved. Raises `OSError` or `RuntimeError` if it is not there, or damaged."""
-        schedule = Schedule.of(json.loads((folder / "schedule.json").read_text(encoding="utf-8")))
+        """Read what was saved. Raises `OSError`, `RuntimeError` or `ValueError` if it is missing, damaged or older."""
+        plain = json.loads((folder / "schedule.json").read_text(encoding="utf-8"))
+        if plain.get("format") != FORMAT:
+            raise ValueError(folder)
+        schedule = Schedule.of(plain)
         return Converted(schedule, {form: core.read_model(folder / f"{form}.xml") for form in FORMS})
 
 
@@ -72,24 +79,35 @@ class OpenVINOSlide:
     def __init__(
         self, core: openvino.Core, step: Converted, *, bands: int, width: int, settings: Mapping[str, Any]
     ) -> None:
-        self.schedule, self.band = step.schedule, step.schedule.band
+        self.schedule, self.band = step.schedule, step.schedule.band(width)
         self._core, self._graphs, self._settings = core, step.graphs, dict(settings)
         self._shape = (1, bands, self.band, width)
-        self._requests = {"edge": self._compile("edge")}  # the other form when its turn comes
+        self._requests = {"edge": self._compile("edge")}
+        beside = ThreadPoolExecutor(1)  # the other form is compiled while the first bands are computed
+        self._coming = {"inside": beside.submit(self._compile, "inside")}
+        beside.shutdown(wait=False)
         self._last = ""
 
     def __call__(self, image: Rows, masks: Sequence[np.ndarray]) -> Rows:
         """The next band, and for an edge its masks: the rows that come out."""
         form = "edge" if len(masks) else "inside"
-        request = self._requests.get(form) or self._requests.setdefault(form, self._compile(form))
+        request = self._request(form)
         if self._last not in ("", form):
             kept = {state.name: state.state for state in self._requests[self._last].query_state()}
             for state in request.query_state():
                 state.state = kept[state.name]
+            if self._shape[3] > WIDE:
+                del self._requests[self._last]
         self._last = form
         request.infer([np.ascontiguousarray(image, np.float32), *masks])
         rows: np.ndarray = request.get_output_tensor(0).data.copy()
         return rows
+
+    def _request(self, form: str) -> openvino.InferRequest:
+        if form not in self._requests:
+            coming = self._coming.pop(form, None)
+            self._requests[form] = coming.result() if coming else self._compile(form)
+        return self._requests[form]
 
     def _compile(self, form: str) -> openvino.InferRequest:
         graph, first = self._graphs[form].clone(), self.schedule.first(self._shape[3])

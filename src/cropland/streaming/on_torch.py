@@ -19,7 +19,7 @@ class TorchSlide:
     """Slides down one image of one width on a device."""
 
     def __init__(self, step: Step, *, width: int, device: torch.device, dtype: torch.dtype) -> None:
-        self.schedule, self.band = step.schedule, step.schedule.band
+        self.schedule, self.band = step.schedule, step.schedule.band(width)
         self._inside, self._edge = (form.to(device, dtype) for form in (step.inside, step.edge))
         self._device, self._dtype = device, dtype
         self._kept = [torch.from_numpy(kept).to(device, dtype) for kept in step.schedule.first(width)]

@@ -11,10 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
-__all__ = ["Beyond", "Block", "Kept", "Length", "Schedule"]
+__all__ = ["Beyond", "Block", "Kept", "Length", "Schedule", "usual_band"]
 
-ROWS = 128  # of a band: fewer cost time at each step, more cost memory (benchmarks/sliding.py)
-BYTES_PER_KEPT = 12  # of memory for each number that is kept: measured with the shipped model (benchmarks/sliding.py)
+ROWS = 192  # of a band: fewer cost time at each step, more cost memory (benchmarks/sliding.py)
+PIXELS = (
+    1 << 20
+)  # of a band at most: 8,192 columns and 192 rows would take a tenth more memory for a hundredth of speed
+BYTES = 32  # of memory for each number that is kept or in the largest map, in single precision: 23 to 35 measured
 Beyond = Literal["fill", "clamp"]
 
 
@@ -34,14 +37,13 @@ class Length:
 
 @dataclass(frozen=True)
 class Block:
-    """What an operation sees that looks beyond its own row: the rows that were `kept`, and the new ones behind them.
+    """What an operation sees that looks beyond its own row: `above` rows that another step had too, and the new ones.
 
     The map runs `delay` rows behind the image; `scale` is image rows per row. Rows beyond the map are filled with what
-    the operation takes them for, once, when they are new (so `kept` is 0, unless a mean counts the rows), or are the
-    nearest.
+    the operation takes them for, or are the nearest.
     """
 
-    kept: int
+    above: int
     delay: int
     scale: Fraction
     length: Length
@@ -51,7 +53,7 @@ class Block:
         """The first row and the one after the last, counted from the top of the map."""
         new = int(band / self.scale)
         start = step * new - self.delay
-        return start - self.kept, start + new
+        return start - self.above, start + new
 
     def is_inside(self, step: int, band: int, height: int) -> bool:
         """Whether all its rows are of the map."""
@@ -69,11 +71,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Kept:
-    """Rows that are kept for the next step: their shape, with lengths that depend on the image's width; and what stands
-    there before the first, as the operation takes rows above its map."""
+    """Rows that are kept for the next step: their shape, with lengths that depend on the image's width."""
 
     sizes: tuple[int | Length, ...]
-    fill: float
 
     def shape(self, width: int) -> tuple[int, ...]:
         """For an image of that width."""
@@ -84,24 +84,25 @@ class Kept:
 class Schedule:
     """When what is there. Bands have a multiple of `stride` rows; the output runs `delay` rows behind the image.
 
-    `blocks` are those that may lie beyond their maps, in the order of the step's masks.
+    `largest`: numbers in a step's largest map, for each column of the image. `blocks` are those that may lie beyond
+    their maps, in the order of the step's masks.
     """
 
     stride: int
     delay: int
+    largest: int
     blocks: tuple[Block, ...]
     kept: tuple[Kept, ...]
 
-    @property
-    def band(self) -> int:
-        """A height of bands that is worth a step: about 128 rows."""
-        return self.stride * max(1, round(ROWS / self.stride))
+    def band(self, width: int) -> int:
+        """A height of bands that is worth a step for images of that width."""
+        return usual_band(self.stride, width)
 
     @property
     def bytes_per_column(self) -> int:
         """About what a slide takes for each column of the image: what is kept, in both forms, and what is computed."""
         wide = 1024 * self.stride
-        return BYTES_PER_KEPT * sum(prod(kept.shape(wide)) for kept in self.kept) // wide
+        return BYTES * (sum(prod(kept.shape(wide)) for kept in self.kept) // wide + self.largest)
 
     def steps(self, height: int, band: int) -> int:
         """How many bands until the last row is out; bands after the end of the image may hold anything."""
@@ -122,7 +123,7 @@ class Schedule:
 
     def first(self, width: int) -> list[Float[np.ndarray, ...]]:
         """What is kept before the first step, for an image of that width."""
-        return [np.full(kept.shape(width), kept.fill, np.float32) for kept in self.kept]
+        return [np.zeros(kept.shape(width), np.float32) for kept in self.kept]
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -135,11 +136,13 @@ class Schedule:
             Block(**each | {"scale": Fraction(each["scale"]), "length": _length(each["length"])})
             for each in plain["blocks"]
         )
-        kept = (
-            Kept(tuple(n if isinstance(n, int) else _length(n) for n in each["sizes"]), float(each["fill"]))
-            for each in plain["kept"]
-        )
-        return Schedule(plain["stride"], plain["delay"], tuple(blocks), tuple(kept))
+        kept = (Kept(tuple(n if isinstance(n, int) else _length(n) for n in each["sizes"])) for each in plain["kept"])
+        return Schedule(plain["stride"], plain["delay"], plain["largest"], tuple(blocks), tuple(kept))
+
+
+def usual_band(stride: int, width: int = 1) -> int:
+    """A height of bands that is worth a step: about 192 rows, fewer of wide images."""
+    return stride * max(1, round(min(ROWS, PIXELS / width) / stride))
 
 
 def _length(plain: Mapping[str, Any]) -> Length:
