@@ -19,12 +19,13 @@ from cropland.mapping.cut import cut_swaths
 from cropland.model import Model, default_model
 from cropland.streaming.slide import slide_down
 from peers import mask_of, own
-from places import QUICK, ROUNDS, THREADS, WORK
+from places import QUICK, THREADS, WORK
 from processes import ChildError, child, use_two_cores
 from results import save
 from scenes import EMPTY, scene
 
 TILE, SIZE = 512, (2048, 1024) if QUICK else (8192, 8192)
+ROUNDS = 1 if QUICK else 3  # each takes more than a minute
 BARE, STEP, SLIDE, PROBABILITY, MASK, MAP = (
     "lone tiles, no overlap",
     "steps",

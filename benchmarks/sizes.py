@@ -21,11 +21,11 @@ CROPLAND, ALONE, LOOP, GEOAI = (
 )
 SIZES = {
     CROPLAND: [(2048, 2048), (4096, 4096), (8192, 8192), (16384, 16384), (32768, 4096)],
-    ALONE: [(2048, 2048), (4096, 4096), (8192, 8192), (32768, 4096)],
+    ALONE: [(2048, 2048), (4096, 4096), (8192, 8192)],
     LOOP: [(2048, 2048), (4096, 4096)],
-    GEOAI: [(2048, 2048), (4096, 4096), (8192, 4096)],
+    GEOAI: [(2048, 2048), (4096, 4096)],
 }
-SHORT, REPEATS = 20e6, 1 if QUICK else 3  # pixels up to which cropland's runs are repeated
+SHORT, REPEATS = 5e6, 1 if QUICK else 3  # pixels up to which cropland's runs are repeated
 
 
 def measure() -> dict[str, Any]:

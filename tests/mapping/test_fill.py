@@ -8,7 +8,7 @@ import pytest
 
 from cropland.engines import Engine
 from cropland.engines.openvino import open_engine
-from cropland.errors import IncompleteError
+from cropland.errors import ReadError
 from cropland.geo.scene import Image, Scene, open_scene
 from cropland.geo.tiles import Window
 from cropland.mapping import cut as cut_module
@@ -68,7 +68,7 @@ class Counted(Serial):
         return super().__call__(work, cut, wanted)
 
 
-def filled(folder: Path, work: Work, cut: Cut, executor: Serial) -> tuple[np.ndarray, list[IncompleteError]]:
+def filled(folder: Path, work: Work, cut: Cut, executor: Serial) -> tuple[np.ndarray, list[ReadError]]:
     plane, journal = Plane(folder / "plane", SHAPE), Journal.begin(folder, {})
     failed = fill(plane, "p", work, cut, executor=executor, journal=journal, advance=lambda _: None)
     return plane.rows(0, SHAPE[0]), failed
@@ -97,7 +97,7 @@ class Torn:
 
     def read(self, window: Window, *, bands: Sequence[str], ratio: float = 1.0) -> Image:
         if window.row < self.rows.stop and self.rows.start < window.row + window.height:
-            raise IncompleteError(f"{window} cannot be read")
+            raise ReadError(f"{window} cannot be read", "scene.tif", window, "torn")
         return self.scene.read(window, bands=bands, ratio=ratio)
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,16 +20,20 @@ from rasterio.transform import from_origin
 from cropland.cli import main
 from cropland.engines.openvino import open_engine as open_openvino
 from cropland.engines.torch import open_engine as open_torch
-from cropland.errors import InputError, ModelError, OutputError
+from cropland.errors import InputError, ModelError, OutputError, ReadError
+from cropland.geo import datasets
 from cropland.geo.scene import open_scene
+from cropland.geo.scenes import open_scenes
 from cropland.language import said
 from cropland.mapping import cut, plan
-from cropland.mapping.cut import cut_swaths, cut_tiles
+from cropland.mapping.cut import Cut, cut_swaths, cut_tiles
 from cropland.mapping.fill import Serial
 from cropland.mapping.map_scene import MapOptions, map_scene
 from cropland.mapping.radiometry import choose_statistics
+from cropland.mapping.work import Done, Work
 from cropland.model import Model
 from large_scene import write_large_scene
+from range_server import serving
 from small_model import save_model
 
 PIXEL = 10.0
@@ -339,3 +344,40 @@ def test_a_long_narrow_scene_fits_into_little_memory(model: Model, tmp_path: Pat
     assert run("--tile", "1000000").returncode != 0
     done = run()
     assert done.returncode == 0, done.stderr
+
+
+class Falling(Serial):
+    """Takes the server away after some units."""
+
+    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
+        for count, done in enumerate(super().__call__(work, cut, wanted)):
+            if count == 5:
+                down.append(True)
+            yield done
+
+
+down: list[bool] = []
+
+
+def test_a_server_that_goes_down_costs_only_what_was_not_read(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window is told, with exit status 3; when the server is back the same command ends at the same bytes."""
+    monkeypatch.setattr(datasets, "WAITS", (0.01,))
+    monkeypatch.setattr(datasets, "_given_up", set())
+    engine, options = open_openvino(model, precision="f32"), MapOptions(tile=64)
+    (tmp_path / "files").mkdir()
+    path = write_large_scene(tmp_path / "files" / "s.tif", (900, 700))
+    map_scene(open_scene(path), model, tmp_path / "local", executor=Serial(engine), options=options)
+    with serving(tmp_path / "files") as server:
+        server.fails = lambda path: "closed" if down else None
+        (scene,) = open_scenes([f"{server.address}/s.tif"])
+        with pytest.raises(ReadError, match=r"could not be read .* in rows \d+ to \d+") as caught:
+            map_scene(scene, model, tmp_path / "out", executor=Falling(engine), options=options)
+        assert caught.value.exit_status == 3 and not (tmp_path / "out").exists()
+        down.clear()
+        monkeypatch.setattr(datasets, "_given_up", set())  # as in another process
+        (scene,) = open_scenes([f"{server.address}/s.tif"])
+        map_scene(scene, model, tmp_path / "out", executor=Serial(engine), options=options)
+    for name in ("probability.tif", "mask.tif"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()

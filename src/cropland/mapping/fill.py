@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cropland.engines import Described, Engine
-from cropland.errors import IncompleteError
+from cropland.errors import ReadError
 from cropland.language import Said
 from cropland.mapping.cut import Cut
 from cropland.mapping.journal import Journal
@@ -66,7 +66,7 @@ def fill(
     executor: Executor,
     journal: Journal,
     advance: Callable[[int], None],
-) -> list[IncompleteError]:
+) -> list[ReadError]:
     """Write what is missing of a plane, `name` in the journal; why units could not be read, if any could not."""
     wanted = journal.missing(name, cut, plane)
     advance(cut.shape[0] * cut.shape[1] - sum(_pixels(cut, number) for number in wanted))

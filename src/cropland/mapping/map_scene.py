@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cropland.errors import IncompleteError
+from cropland.errors import ReadError
 from cropland.geo.area_words import MU_PER_HA
 from cropland.geo.scene import Scene
 from cropland.language import _
@@ -108,7 +108,7 @@ def map_scene(
 
 def _fill(scene: Scene, plan: Plan, out: Path, *, executor: Executor, journal: Journal) -> None:
     """Compute the probability, in every direction that is asked for, and write it on the grid of the product."""
-    failed: list[IncompleteError] = []
+    failed: list[ReadError] = []
     planes = []
     with progress_bar(scene.name, total=len(plan.passes) * plan.working_pixels) as advance:
         for each in plan.passes:
@@ -116,15 +116,14 @@ def _fill(scene: Scene, plan: Plan, out: Path, *, executor: Executor, journal: J
             planes.append(Plane(out.with_name(each.name), each.cut.shape))
             failed += fill(planes[-1], each.name, work, each.cut, executor=executor, journal=journal, advance=advance)
     if failed:
-        raise IncompleteError(
-            _(
-                "{count} parts of {name} could not be read ({error}); the rest is kept, and the same command fills in "
-                "what is missing",
-                count=len(failed),
-                name=scene.name,
-                error=failed[0],
-            )
+        told = _(
+            "{count} parts of {name} could not be read ({error}); the rest is kept, and the same command fills in "
+            "what is missing",
+            count=len(failed),
+            name=scene.name,
+            error=failed[0],
         )
+        raise ReadError(told, failed[0].path, failed[0].window, failed[0].cause)
     with stage("own grid"):
         plane = mean_of_turns(planes, plan.turns, out.with_name("mean"))
         write_probability(plane, scene, out, ratio=plan.ratio, out_ratio=plan.out_ratio)

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
 
-from cropland.errors import InputError
+from cropland.errors import IncompleteError, InputError, ReadError
 from cropland.geo.scene import Scene, parse_bands
 from cropland.geo.scenes import open_scenes
 from cropland.language import _, spoken
@@ -26,6 +26,7 @@ from cropland.mapping.map_scene import MapOptions, MapResult, map_scene
 from cropland.mapping.place import MOSAIC
 from cropland.mapping.radiometry import read_statistics
 from cropland.mapping.running import Running
+from cropland.model import Model
 
 __all__ = ["command"]
 
@@ -151,13 +152,9 @@ def command(
     elif overlap or out_crs:
         raise InputError(_("--overlap and --out-crs are of a mosaic; give --mosaic as well"))
     folders = _folders(out, opened, mosaic=mosaic)
-    results = []
     with _executor(executor, running) as by:
-        for scene, folder in zip(opened, folders, strict=True):
-            # Of several, those that an earlier run of the same command has finished are left as they are.
-            done: dict[str, Any] = {"overwrite": overwrite, "keep": len(opened) > 1 and not overwrite}
-            results.append(map_scene(scene, trained, folder, executor=by, options=options, **done))
-            _tell(results[-1])
+        work = list(zip(opened, folders, strict=True))
+        results = _map_each(work, trained, executor=by, options=options, overwrite=overwrite)
     if profile:
         profile.write_text(
             json.dumps({result.scene.name: dict(result.stages) for result in results}, indent=1), encoding="utf-8"
@@ -169,8 +166,34 @@ def command(
     if mosaic:
         from cropland.mapping.mosaic import mosaic as put_together
 
-        mapped = list(zip(opened, folders, strict=True))
-        put_together(mapped, trained, out / MOSAIC, options=options, overwrite=overwrite, **joining).tell()
+        put_together(work, trained, out / MOSAIC, options=options, overwrite=overwrite, **joining).tell()
+
+
+def _map_each(
+    work: Sequence[tuple[Scene, Path]], model: Model, *, executor: Executor, options: MapOptions, overwrite: bool
+) -> list[MapResult]:
+    """Of several, those that an earlier run of the same command has finished are left as they are, and one that cannot
+    be read on the way does not keep the others waiting; then `IncompleteError` is raised at the end."""
+    results, failed = [], 0
+    settings: dict[str, Any] = {"overwrite": overwrite, "keep": len(work) > 1 and not overwrite}
+    for scene, folder in work:
+        try:
+            results.append(map_scene(scene, model, folder, executor=executor, options=options, **settings))
+            _tell(results[-1])
+        except ReadError as error:
+            if len(work) == 1:
+                raise
+            failed += 1
+            Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(error)
+    if failed:
+        raise IncompleteError(
+            _(
+                "{count} of {total} scenes are incomplete; the same command fills in what is missing",
+                count=failed,
+                total=len(work),
+            )
+        )
+    return results
 
 
 def _executor(spec: str, running: Running) -> AbstractContextManager[Executor]:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from cropland.engines import Engine
-from cropland.errors import IncompleteError
+from cropland.errors import ReadError
 from cropland.geo.tiles import Tile, Window
 from cropland.mapping.cut import Cut
 from cropland.mapping.stages import each
@@ -57,7 +57,7 @@ class _Bands:
     start: int
     stop: int
     _waiting: deque[Bool[np.ndarray, "rows width"]] = field(default_factory=deque)
-    _failed: list[tuple[Window, IncompleteError]] = field(default_factory=list)
+    _failed: list[tuple[Window, ReadError]] = field(default_factory=list)
 
     @property
     def core(self) -> slice:
@@ -81,7 +81,7 @@ class _Bands:
         while self._waiting:
             yield self._waiting.popleft()
 
-    def error(self, core: Window, radius: int) -> IncompleteError | None:
+    def error(self, core: Window, radius: int) -> ReadError | None:
         """Why a unit cannot be trusted, if what the network sees for it could not be read."""
         low, high = core.row - radius, core.row + core.height + radius
         return next(

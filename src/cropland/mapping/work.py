@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from cropland.data.statistics import Statistics
-from cropland.errors import IncompleteError
+from cropland.errors import ReadError
 from cropland.geo.remote import ImageFile
 from cropland.geo.scene import Image
 from cropland.geo.tiles import Window
@@ -39,7 +39,7 @@ class Pixels:
 
     values: Float32[np.ndarray, "band height width"]
     valid: Bool[np.ndarray, "height width"]
-    error: IncompleteError | None = None
+    error: ReadError | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Work:
         with stage("reading"):
             try:
                 image = self.scene.read(window, bands=self.statistics.bands, ratio=self.ratio)
-            except IncompleteError as error:
+            except ReadError as error:
                 error.__cause__ = error.__context__ = error.__traceback__ = None  # it is kept, and may travel
                 shape = (len(self.statistics.bands), *window.shape)
                 return Pixels(np.zeros(shape, np.float32), np.zeros(window.shape, bool), error)
@@ -71,7 +71,7 @@ class Done:
     number: int
     logits: Sequence[Float[np.ndarray, "rows width"]] = ()
     valid: Sequence[Bool[np.ndarray, "rows width"]] = ()
-    error: IncompleteError | None = None
+    error: ReadError | None = None
     values: UInt8[np.ndarray, "height width"] | None = None
 
     def levels(self) -> UInt8[np.ndarray, "height width"]:
