@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Num
+from jaxtyping import Bool, Int64, Num
+from rasterio.io import DatasetReader
 from rasterio.windows import Window as FileWindow
 
 from cropland.geo.datasets import read_file
 from cropland.geo.remote import ImageFile
 from cropland.geo.tiles import Window
 
-__all__ = ["Layer", "read_layers", "read_mask"]
+__all__ = ["Layer", "read_layers", "read_mask", "sampled"]
+
+AT_ONCE = 4096  # columns
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,41 @@ def read_mask(
 
 
 def _read(path: ImageFile, indexes: list[int], window: Window, shape: tuple[int, int] | None) -> np.ndarray:
-    out_shape = None if shape is None else (len(indexes), *shape)
-    place = _file_window(window)
-    values: np.ndarray = read_file(path, window, lambda file: file.read(indexes, window=place, out_shape=out_shape))
-    return values
+    def read(file: DatasetReader) -> np.ndarray:
+        if shape is None or file.overviews(indexes[0]) or shape == window.shape:
+            out_shape = None if shape is None else (len(indexes), *shape)
+            values: np.ndarray = file.read(indexes, window=_file_window(window), out_shape=out_shape)
+            return values
+        return _at_distances(file, indexes, window, shape)
+
+    found: np.ndarray = read_file(path, window, read)
+    return found
+
+
+def _at_distances(file: DatasetReader, indexes: list[int], window: Window, shape: tuple[int, int]) -> np.ndarray:
+    """The pixels that GDAL shows of a decimated window, a few blocks wide at a time.
+
+    GDAL goes row by row over the whole width: where its cache does not hold a row of blocks, every block is decoded as
+    often as it has rows.
+    """
+    rows, cols = (sampled(*span) for span in zip(window[:2], window[2:], shape, strict=True))
+    wide = file.block_shapes[indexes[0] - 1][1]
+    wide *= max(1, AT_ONCE // wide)
+    out = np.empty((len(indexes), *shape), np.result_type(*(file.dtypes[index - 1] for index in indexes)))
+    for start in range(window.col // wide * wide, window.col + window.width, wide):
+        taken = (cols >= start) & (cols < start + wide)
+        if not taken.any():
+            continue
+        first, last = int(cols[taken][0]), int(cols[taken][-1])
+        for place, row in enumerate(rows):
+            line = file.read(indexes, window=FileWindow(first, int(row), last + 1 - first, 1))
+            out[:, place, taken] = line[:, 0, cols[taken] - first]
+    return out
+
+
+def sampled(start: int, length: int, count: int) -> Int64[np.ndarray, " place"]:
+    """Rows (or columns) that a decimated read of `count` of them shows."""
+    return start + (np.arange(count) * 2 + 1) * length // (2 * count)
 
 
 def _file_window(window: Window) -> FileWindow:

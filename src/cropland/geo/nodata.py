@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Int64, Num
 
-from cropland.geo.layers import Layer, read_layers, read_mask
+from cropland.geo.layers import Layer, read_layers, read_mask, sampled
 from cropland.geo.remote import ImageFile
 from cropland.geo.tiles import Window
 
@@ -107,7 +107,7 @@ class NoData:
         if all(layer.nodata is not None and may_be_measured(layer) for layer in self.layers):
             void = np.logical_and.reduce([v == layer.nodata for v, layer in zip(values, self.layers, strict=True)])
         if self.collar is not None:
-            rows, cols = _sampled(window.row, window.height, height), _sampled(window.col, window.width, width)
+            rows, cols = sampled(window.row, window.height, height), sampled(window.col, window.width, width)
             void |= self.collar.covers(values, rows, cols)
         return void
 
@@ -136,8 +136,3 @@ def _impossible(layer: Layer, values: np.ndarray) -> np.ndarray:
     if layer.nodata is not None and not may_be_measured(layer):
         void |= values == values.dtype.type(layer.nodata)
     return void
-
-
-def _sampled(start: int, length: int, count: int) -> np.ndarray:
-    """Rows (or columns) of the scene that a decimated read of `count` of them shows."""
-    return start + (np.arange(count) * 2 + 1) * length // (2 * count)
