@@ -22,8 +22,8 @@ CROPLAND, ALONE, LOOP, GEOAI = (
 SIZES = {
     CROPLAND: [(2048, 2048), (4096, 4096), (8192, 8192), (16384, 16384), (32768, 4096)],
     ALONE: [(2048, 2048), (4096, 4096), (8192, 8192)],
-    LOOP: [(2048, 2048), (4096, 4096)],
-    GEOAI: [(2048, 2048), (4096, 4096)],
+    LOOP: [(1024, 1024), (2048, 2048)],
+    GEOAI: [(1024, 1024), (2048, 2048)],
 }
 SHORT, REPEATS = 5e6, 1 if QUICK else 3  # pixels up to which cropland's runs are repeated
 
