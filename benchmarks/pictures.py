@@ -44,12 +44,13 @@ def bars(values: Mapping[str, float], label: str, out: Path, *, own: Sequence[st
 
 
 def memory(contenders: Mapping[str, Mapping[str, Any]], out: Path) -> None:
-    """Extra memory over pixels, both logarithmic, with the limit that was set."""
+    """Extra memory over pixels, these logarithmic, with the limit that was set."""
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(4.2)
         for colour, (name, runs) in zip(COLOURS, contenders.items(), strict=False):
             grown = sorted((size["height"] * size["width"] / 1e6, extra) for size, extra in extra_memory(runs))
-            axes.loglog(*zip(*grown, strict=True), "o-", color=colour, label=name)
+            axes.semilogx(*zip(*grown, strict=True), "o-", color=colour, label=name)
+        axes.set_ylim(bottom=0)
         axes.axhline(MEMORY_MB, color=PALE, linestyle="--", label="goal at 8,192 x 8,192")
         _finish(axes, MPX, MB)
         _save(figure, out)
