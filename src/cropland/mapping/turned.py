@@ -12,11 +12,11 @@ from cropland.geo.remote import ImageFile
 from cropland.geo.scene import Image, Scene
 from cropland.geo.tiles import Window
 from cropland.mapping.plane import Plane
+from cropland.mapping.work import NO_DATA
 
 __all__ = ["TURNS", "Turn", "Turned", "mean_of_turns"]
 
 ROWS = 256  # of the mean in memory
-NO_DATA = 255
 
 
 @dataclass(frozen=True)
