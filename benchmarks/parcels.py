@@ -25,7 +25,8 @@ CHILD = """
 import json, sys, time
 from pathlib import Path
 from cropland.mapping.clean import by_threshold, clean_mask, default_min_area_m2
-from cropland.mapping.find_parcels import find_parcels, in_threads
+from cropland.mapping.find_parcels import find_parcels
+from cropland.mapping.in_threads import in_threads
 from cropland.mapping.stages import stage, taken
 from cropland.writers.geopackage import write_geopackage
 from cropland.writers.geoparquet import write_geoparquet

@@ -25,9 +25,10 @@ begun = time.perf_counter()
 with TemporaryDirectory(dir=out.parent) as name:
     folder = Path(name)
     scene = open_scene(Path(job["scene"]))
-    plan = make_plan(scene, model, MapOptions(tiles=job.get("tiles", False)), engine=engine)
+    executor, options = Serial(engine), MapOptions(tiles=job.get("tiles", False))
+    plan = make_plan(scene, model, options, engine=engine, prepare=executor.prepare)
     cut, work = plan.passes[0].cut, Work(scene, plan.statistics, plan.ratio, plan.radius)
-    plane, how = Plane(folder / "plane", cut.shape), {"executor": Serial(engine), "journal": Journal.begin(folder, {})}
+    plane, how = Plane(folder / "plane", cut.shape), {"executor": executor, "journal": Journal.begin(folder, {})}
     fill(plane, "plane", work, cut, **how, advance=lambda _: None)
     if job.get("mask", True):
         flat = folder / "flat.tif"

@@ -32,8 +32,11 @@ class Statistics:
         """Values with low at 0 and high at 1, clipped to -0.5 .. 1.5; 0.5 where not valid."""
         low = np.asarray(self.low, np.float32)[:, None, None]
         scale = np.float32(1) / (np.asarray(self.high, np.float32)[:, None, None] - low)
-        normal = np.clip((values.astype(np.float32, copy=False) - low) * scale, FLOOR, CEILING)
-        return np.where(valid, normal, np.float32(MISSING))
+        normal = values.astype(np.float32, copy=False) - low
+        normal *= scale
+        normal.clip(FLOOR, CEILING, out=normal)
+        normal[:, ~valid] = MISSING
+        return normal
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for map.json and the model file."""

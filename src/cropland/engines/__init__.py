@@ -74,6 +74,9 @@ class Engine(Described, Protocol):
     ) -> Float[np.ndarray, "batch output height width"]:
         """Logits of whole images."""
 
+    def prepare(self, width: int, /) -> None:
+        """Begin to make the next slide for images of that width, where that takes long; nothing waits for it."""
+
     def slide(self, width: int, /) -> Slide:
         """Start at the top of an image of that width. Raises `NoSlideError`."""
 

@@ -55,6 +55,7 @@ def open_engine(model: Trained, *, threads: int | None = None, precision: Precis
 class _OpenVINOEngine:
     def __init__(self, core: openvino.Core, model: Trained, settings: dict[str, Any], threads: int | None) -> None:
         self._core, self._model, self._settings, self._threads = core, model, settings, threads
+        self._prepared: dict[int, Slide] = {}  # one at most, by width
 
     def __call__(
         self, batch: Float[np.ndarray, "batch band height width"], /
@@ -64,7 +65,12 @@ class _OpenVINOEngine:
         logits: np.ndarray = self._compiled(np.ascontiguousarray(batch, np.float32))[0]
         return logits
 
+    def prepare(self, width: int, /) -> None:
+        self._prepared = {width: self.slide(width)}
+
     def slide(self, width: int, /) -> Slide:
+        if width in self._prepared:
+            return self._prepared.pop(width)
         if width < SMALLEST:
             return self._torch.slide(width)
         bands = len(self._model.recipe.bands)

@@ -51,6 +51,9 @@ class _TorchEngine:
         result: np.ndarray = logits.to(self._dtype).cpu().numpy()
         return result
 
+    def prepare(self, width: int, /) -> None:
+        """Nothing takes long."""
+
     def slide(self, width: int, /) -> TorchSlide:
         return TorchSlide(
             self._step, width=width, device=self._device, dtype=torch.float16 if self._is_half else self._dtype

@@ -1,6 +1,7 @@
 """Find an undeclared black or white collar: one value in every band along the border."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -41,7 +42,8 @@ def _at_border(no_data: NoData, shape: tuple[int, int], tolerance: float) -> Seq
     candidates = (0,) if dtype.kind == "f" else (0, int(np.iinfo(dtype).max))
     if max(shape) <= CELLS:
         return candidates
-    seen = [no_data.read(no_data.layers, window)[0] for window in _glances(*shape)]
+    with ThreadPoolExecutor(2) as pool:  # blocks are decoded
+        seen = list(pool.map(lambda window: no_data.read(no_data.layers, window)[0], _glances(*shape)))
     return [value for value in candidates if any(is_near(values, value, tolerance).any() for values in seen)]
 
 

@@ -5,11 +5,13 @@ out bit for bit as the same part of a larger one.
 """
 
 from math import ceil
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Num
-from scipy.sparse import csr_matrix
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 __all__ = ["Taps", "resample", "resampled_length", "taps"]
 
@@ -27,8 +29,10 @@ class Taps(NamedTuple):
         return first, int(self.pixel.max()) + 1 - first
 
     @property
-    def matrix(self) -> csr_matrix:
+    def matrix(self) -> "csr_matrix":
         """The weights as a matrix of output by source pixels of the span; its products sum in the order of the taps."""
+        from scipy.sparse import csr_matrix  # few scenes come here, and it takes as long to import as numpy
+
         (first, length), (out, tap) = self.span, self.weight.shape
         starts = np.arange(0, out * tap + 1, tap)
         return csr_matrix((self.weight.ravel(), (self.pixel - first).ravel(), starts), shape=(out, length))
@@ -89,13 +93,13 @@ def resample(
     return np.stack([_sums(np.where(valid, band, 0), down, across) / divisor for band in values]), enough
 
 
-def _sums(plane: np.ndarray, down: csr_matrix, across: csr_matrix) -> np.ndarray:
+def _sums(plane: np.ndarray, down: "csr_matrix", across: "csr_matrix") -> np.ndarray:
     by_row = down @ plane.astype(np.float32)
     by_col: np.ndarray = across @ np.ascontiguousarray(by_row.T)
     return by_col.T
 
 
-def _whole_weight(down: csr_matrix, across: csr_matrix) -> np.ndarray:
+def _whole_weight(down: "csr_matrix", across: "csr_matrix") -> np.ndarray:
     """The sums over ones: rows have few different ones, so that each is taken across once."""
     by_row, row = np.unique(down @ np.ones(down.shape[1], np.float32), return_inverse=True)
     by_col: np.ndarray = across @ np.tile(by_row, (across.shape[1], 1))

@@ -13,6 +13,7 @@ from rasterio.io import DatasetReader
 from scipy import ndimage
 
 from cropland.geo.area import pixel_area_m2
+from cropland.mapping.in_threads import in_threads
 from cropland.mapping.regions import CORNERS, EDGES, Classify, RasterStrips, Strip, connected, run_starts
 from cropland.writers.cog import write_cog
 
@@ -53,7 +54,7 @@ def clean_mask(
     may be anything, so that slivers along no data are left. Slivers are thus given to whatever surrounds them.
 
     classify: `by_threshold` or `by_value`. unit_m: metres per unit of coordinates, without a CRS. block: rows in memory
-    (width x block x 20 bytes, and some 60 bytes for each region); the bytes written do not depend on it. The raster is
+    (width x block x 40 bytes, and some 60 bytes for each region); the bytes written do not depend on it. The raster is
     read once. Raises `GridError` without CRS and `unit_m`.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -90,10 +91,8 @@ class _Numbered(NamedTuple):
 def _number(strips: Iterable[Strip], grid: GeoBox, unit_m: float | None, kept: BinaryIO) -> Iterator[_Numbered]:
     """Number the regions of each strip; the runs of equal pixels are kept, with their numbers, for `_replay`."""
     before, above = 0, np.zeros(0, np.int64)
-    for strip in strips:
-        starts = run_starts(strip.classes)
+    for strip, starts, number, is_cropland in in_threads(_label, strips):
         classes = strip.classes.ravel()[starts]
-        number, is_cropland = _label(strip.classes, starts)
         number += before
         lengths = np.diff(starts, append=strip.classes.size)
         row = starts // strip.window.width
@@ -106,14 +105,15 @@ def _number(strips: Iterable[Strip], grid: GeoBox, unit_m: float | None, kept: B
 
 
 def _label(
-    classes: UInt8[np.ndarray, "height width"], starts: Int64[np.ndarray, "run"]
-) -> tuple[Int64[np.ndarray, "run"], Bool[np.ndarray, "number"]]:
-    """The region of each run, cropland before the rest, and which are cropland."""
-    cropland, count = ndimage.label(classes == 1, EDGES, output=np.int32)
+    strip: Strip,
+) -> tuple[Strip, Int64[np.ndarray, "run"], Int64[np.ndarray, "run"], Bool[np.ndarray, "number"]]:
+    """A strip, its runs, the region of each, cropland before the rest, and which regions are cropland."""
+    starts = run_starts(strip.classes)
+    cropland, count = ndimage.label(strip.classes == 1, EDGES, output=np.int32)
     # Corners connect what is not cropland, since they do not connect cropland: a diagonal track is one region.
-    other, others = ndimage.label(classes != 1, CORNERS, output=np.int32)
+    other, others = ndimage.label(strip.classes != 1, CORNERS, output=np.int32)
     here, there = cropland.ravel()[starts].astype(np.int64), other.ravel()[starts].astype(np.int64)
-    return np.where(here > 0, here - 1, there + (count - 1)), np.arange(count + others) < count
+    return strip, starts, np.where(here > 0, here - 1, there + (count - 1)), np.arange(count + others) < count
 
 
 def _fresh_mm2(strip: Strip, grid: GeoBox, unit_m: float | None) -> Float64[np.ndarray, "row"]:

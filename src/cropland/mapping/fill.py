@@ -37,6 +37,9 @@ class Executor(Protocol):
     def why(self) -> Said | None:
         """Why by this one, if that is known."""
 
+    def prepare(self, cut: Cut) -> None:
+        """Begin, beside what else there is to do, what must be there before units of this cut are computed."""
+
     def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]: ...
 
 
@@ -46,6 +49,10 @@ class Serial:
 
     engine: Engine
     why: Said | None = None  # it is this engine
+
+    def prepare(self, cut: Cut) -> None:
+        if cut.way == "slide":
+            self.engine.prepare(cut.units[0].padded.width)
 
     def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
         for run in cut.runs(wanted):

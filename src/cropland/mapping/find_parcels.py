@@ -1,8 +1,6 @@
 """From a clean mask to its parcels, cell by cell: memory holds a row of cells and the parcels that it cuts."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +8,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,31 +23,17 @@ from cropland.geo.area import ellipsoidal_area_m2, ellipsoidal_length_m, pixel_e
 from cropland.geo.tiles import Window, tiles
 from cropland.language import _
 from cropland.mapping.clean import grid_of
+from cropland.mapping.in_threads import in_threads
 from cropland.mapping.outlines import Traced, trace_cell
 from cropland.mapping.seams import Regions, join_cells
 from cropland.mapping.spill import Spill
 from cropland.mapping.stages import each as timed
 
-__all__ = ["CELL", "Parcels", "Spread", "find_parcels", "in_threads"]
+__all__ = ["CELL", "Parcels", "Spread", "find_parcels"]
 
 CELL = 1024  # pixels between two lines of the lattice, on which outlines are held: a part of the result
 ROWS = 8192  # of a chunk of the table, which is what a reader of a place skips or reads
-THREADS = 2
-Each = TypeVar("Each")
-Out = TypeVar("Out")
 Spread = Callable[[Callable[[Window], Traced], Iterable[Window]], Iterator[Traced]]
-
-
-def in_threads(work: Callable[[Each], Out], over: Iterable[Each]) -> Iterator[Out]:
-    """`map`, in order, a few ahead of what is asked for."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        waiting: deque[Any] = deque()
-        for each in over:
-            waiting.append(pool.submit(work, each))
-            if len(waiting) > THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 @dataclass(frozen=True)

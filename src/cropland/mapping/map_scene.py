@@ -84,7 +84,7 @@ def map_scene(
     """
     began, _before = time.monotonic(), taken()
     with stage("planning"):
-        plan = make_plan(scene, model, options or MapOptions(), engine=executor.engine)
+        plan = make_plan(scene, model, options or MapOptions(), engine=executor.engine, prepare=executor.prepare)
         task = job(scene, model, plan, executor.engine)
         earlier = finished(out, task) if keep else None
     if earlier:

@@ -63,6 +63,9 @@ class Dask:
     engine: Described
     why: Said | None = None
 
+    def prepare(self, cut: Cut) -> None:
+        """Nothing: each worker does as it begins."""
+
     def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
         """The units, as they come. Raises `IncompleteError` where the cluster is lost on the way."""
         _check_seen(self.client, work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -85,9 +86,19 @@ class Plan:
         }
 
 
-def make_plan(scene: Scene, model: Model, options: MapOptions, *, engine: Described) -> Plan:
-    """The plan of a scene. Raises `BandError` or `InputError` for what does not fit, `ModelError` for a network that
-    looks at the whole image and a scene that is too large for it."""
+def make_plan(
+    scene: Scene,
+    model: Model,
+    options: MapOptions,
+    *,
+    engine: Described,
+    prepare: Callable[[Cut], None] = lambda _: None,
+) -> Plan:
+    """The plan of a scene.
+
+    prepare: is told the first cut before the scene is read for its statistics. Raises `BandError` or `InputError` for
+    what does not fit, `ModelError` for a network that looks at the whole image and a scene that is too large for it.
+    """
     pixel = model.nearest_pixel(scene.pixel_m)
     ratio = pixel.pixel_m / scene.pixel_m
     ratio = 1.0 if abs(ratio - 1) < SAME_PIXEL else ratio
@@ -95,6 +106,7 @@ def make_plan(scene: Scene, model: Model, options: MapOptions, *, engine: Descri
     height, width = map(int, scene.working_grid(ratio).shape)
     turns = TURNS[: options.average]
     cuts, notes = _cuts((height, width), turns, model, options, engine)
+    prepare(cuts[0])
     passes = tuple(
         Pass(f"plane-{number}", Turned(scene, turn, (height, width)) if number else scene, cut)
         for number, (turn, cut) in enumerate(zip(turns, cuts, strict=True))

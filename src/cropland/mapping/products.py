@@ -52,8 +52,7 @@ def write_products(
             journal.once(
                 mask, lambda out: clean_mask(flat, out, classify=classify, min_area_m2=min_area_m2, unit_m=unit_m)
             )
-        with stage("areas"):
-            areas = _areas_ha(mask, unit_m)
+        areas = beside.submit(_areas_ha, mask, unit_m)
         with stage("parcels"), find_parcels(mask, probability=flat, **about, folder=folder) as parcels:
             with stage("parcels.parquet"):
                 write_geoparquet(parcels.chunks(), folder / "parcels.parquet")
@@ -61,7 +60,7 @@ def write_products(
                 write_geopackage(parcels.chunks(), folder / "parcels.gpkg")
             with stage("waiting for probability.tif"):
                 compressed.result()
-            found = Found(*areas, len(parcels))
+            found = Found(*areas.result(), len(parcels))
             with stage("overview.png"):
                 draw(found, parcels.chunks())
     return found
@@ -75,7 +74,7 @@ def _compress(flat: Path, out: Path, journal: Journal) -> None:
 def _areas_ha(mask: Path, unit_m: float | None) -> tuple[float, float]:
     """Cropland and ground with data, counted in the mask."""
     sums = np.zeros(256)
-    with rasterio.open(mask) as file:
+    with stage("areas"), rasterio.open(mask) as file:
         grid = grid_of(file)
         for _, block in file.block_windows(1):
             area = pixel_area_m2(grid, Window(block.row_off, block.col_off, block.height, block.width), unit_m=unit_m)

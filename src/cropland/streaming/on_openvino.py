@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Converted", "OpenVINOSlide"]
 
-FORMS = ("inside", "edge")
-WIDE = 4096  # columns, beyond which one form is forgotten when the other's turn comes: 200 MB for half a second
+FORMS = ("edge", "inside")  # the top edge comes first
+WIDE = 4096  # columns, beyond which a form is forgotten when the other's turn comes, and compiled anew beside it
 FORMAT = 2  # of the files: counted up where a step is planned otherwise, so that none made before is read
 PERIODS = 4  # of the image that is traced
 Rows = Float[np.ndarray, "1 channel rows width"]
@@ -82,34 +82,25 @@ class OpenVINOSlide:
         self.schedule, self.band = step.schedule, step.schedule.band(width)
         self._core, self._graphs, self._settings = core, step.graphs, dict(settings)
         self._shape = (1, bands, self.band, width)
-        self._requests = {"edge": self._compile("edge")}
-        beside = ThreadPoolExecutor(1)  # the other form is compiled while the first bands are computed
-        self._coming = {"inside": beside.submit(self._compile, "inside")}
-        beside.shutdown(wait=False)
+        self._beside = ThreadPoolExecutor(1)  # compiles while bands are read and computed
+        self._requests = {form: self._beside.submit(self._compile, form) for form in FORMS}
         self._last = ""
 
     def __call__(self, image: Rows, masks: Sequence[np.ndarray]) -> Rows:
         """The next band, and for an edge its masks: the rows that come out."""
         form = "edge" if len(masks) else "inside"
-        request = self._request(form)
+        request = self._requests[form].result()
         if self._last not in ("", form):
-            kept = {state.name: state.state for state in self._requests[self._last].query_state()}
-            for state in request.query_state():
-                state.state = kept[state.name]
+            _hand_over(self._requests[self._last].result(), request)
             if self._shape[3] > WIDE:
-                del self._requests[self._last]
+                self._requests[self._last] = self._beside.submit(self._compile, self._last)
         self._last = form
         request.infer([np.ascontiguousarray(image, np.float32), *masks])
         rows: np.ndarray = request.get_output_tensor(0).data.copy()
         return rows
 
-    def _request(self, form: str) -> openvino.InferRequest:
-        if form not in self._requests:
-            coming = self._coming.pop(form, None)
-            self._requests[form] = coming.result() if coming else self._compile(form)
-        return self._requests[form]
-
     def _compile(self, form: str) -> openvino.InferRequest:
+        """A form of the step for this width; what it keeps is 0."""
         graph, first = self._graphs[form].clone(), self.schedule.first(self._shape[3])
         masks = self.schedule.masks(0, self.band, self.band) if form == "edge" else []
         given = [*((f"mask_{i}", mask.shape) for i, mask in enumerate(masks))]
@@ -118,11 +109,14 @@ class OpenVINOSlide:
         manager = Manager()
         manager.register_pass(MakeStateful({f"kept_{i}": f"next_{i}" for i in range(len(first))}))
         manager.run_passes(graph)
-        request = self._core.compile_model(graph, "CPU", self._settings).create_infer_request()
-        states = {state.name: state for state in request.query_state()}
-        for i, kept in enumerate(first):
-            states[f"kept_{i}next_{i}"].state = openvino.Tensor(kept)
-        return request
+        return self._core.compile_model(graph, "CPU", self._settings).create_infer_request()
+
+
+def _hand_over(above: openvino.InferRequest, below: openvino.InferRequest) -> None:
+    """What one form kept, to the other; one map after the other, since each is copied in single precision."""
+    kept = {state.name: state for state in above.query_state()}
+    for state in below.query_state():
+        state.state = kept[state.name].state
 
 
 def _name(graph: openvino.Model, *, masks: int, kept: int) -> None:
