@@ -186,6 +186,18 @@ def _stages(stages: Sequence[Mapping[str, float]]) -> str:
     return "The stages of `cropland map --profile`:\n\n" + table(("stage", "s"), middles.items())
 
 
+def _parcels(figures: Kept, _: Path) -> Values:
+    stages = [*figures["sizes"][0]["stages"]]
+    rows = [_parcels_row(size, stages) for size in figures["sizes"]]
+    return {"parcels": table(("rows x columns", "parcels", "s", "s per Mpx", "peak MB", *stages), rows)}
+
+
+def _parcels_row(size: Kept, stages: Sequence[str]) -> Sequence[object]:
+    megapixels, seconds = size["height"] * size["width"] / 1e6, median(size["seconds"])
+    shares = (size["stages"][name] / megapixels * 1e3 for name in stages)
+    return size_of(size), f"{size['parcels']:,}", seconds, seconds / megapixels, median(size["peak_mb"]), *shares
+
+
 def _roofline(figures: Kept, folder: Path) -> Values:
     head = ("", "ms per tile of 512", "least", "reached", "GFLOP/s", "best GFLOP/s")
     return {
@@ -223,6 +235,7 @@ SECTIONS: dict[str, Callable[[Kept, Path], Values]] = {
     "peers": _peers,
     "sizes": _sizes,
     "breakdown": _breakdown,
+    "parcels": _parcels,
     "roofline": _roofline,
     "sliding": _sliding,
 }

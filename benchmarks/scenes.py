@@ -27,7 +27,7 @@ def write_scene(path: Path, height: int, width: int) -> None:
     """The sample and its mirror images."""
     with rasterio.open(SAMPLE) as file:
         small, profile, names = file.read(), file.profile, file.descriptions
-    rows, columns = (_mirrored(length, own) for length, own in zip((height, width), small.shape[1:], strict=True))
+    rows, columns = (mirrored(length, own) for length, own in zip((height, width), small.shape[1:], strict=True))
     profile.update(height=height, width=width, tiled=True, blockxsize=512, blockysize=512, BIGTIFF="IF_SAFER")
     with rasterio.open(path, "w", **profile) as file:
         for top in range(0, height, 512):
@@ -36,5 +36,6 @@ def write_scene(path: Path, height: int, width: int) -> None:
         file.descriptions = names
 
 
-def _mirrored(length: int, own: int) -> np.ndarray:
+def mirrored(length: int, own: int) -> np.ndarray:
+    """Which of `own` rows (or columns) each of `length` shows, back and forth."""
     return np.pad(np.arange(own), (0, max(0, length - own)), mode="symmetric")[:length]

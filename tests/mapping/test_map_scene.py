@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -346,17 +347,19 @@ def test_a_long_narrow_scene_fits_into_little_memory(model: Model, tmp_path: Pat
     assert done.returncode == 0, done.stderr
 
 
-class Falling(Serial):
-    """Takes the server away after some units."""
+@dataclass(frozen=True)
+class Disturbed(Serial):
+    """Something happens after some units; `asked`: how many were wanted."""
+
+    happens: Callable[[], object] = list
+    asked: list[int] = field(default_factory=list)
 
     def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
+        self.asked.append(len(wanted))
         for count, done in enumerate(super().__call__(work, cut, wanted)):
             if count == 5:
-                down.append(True)
+                self.happens()
             yield done
-
-
-down: list[bool] = []
 
 
 def write_noise(path: Path, shape: tuple[int, int]) -> Path:
@@ -368,13 +371,37 @@ def write_noise(path: Path, shape: tuple[int, int]) -> Path:
     return path
 
 
+def test_a_file_that_is_cut_off_on_the_way_costs_only_what_was_not_read(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told with exit status 3; once the file is copied anew the same command ends at the same bytes."""
+    monkeypatch.setattr(datasets, "WAITS", (0.01,))
+    engine, options = open_openvino(model, precision="f32"), MapOptions(tile=64)
+    path = write_noise(tmp_path / "s.tif", (1500, 700))
+    whole = path.read_bytes()
+    map_scene(open_scene(path), model, tmp_path / "expected", executor=Serial(engine), options=options)
+    cutting = Disturbed(engine, happens=lambda: os.truncate(path, len(whole) // 2))
+    with pytest.raises(ReadError, match=r"could not be read .* in rows \d+ to \d+") as caught:
+        map_scene(open_scene(path), model, tmp_path / "out", executor=cutting, options=options)
+    assert caught.value.exit_status == 3 and not (tmp_path / "out").exists()
+    monkeypatch.setattr(datasets, "_given_up", set())  # as in another process
+    path.write_bytes(whole)
+    os.utime(path, (0, 0))
+    again = Disturbed(engine)
+    map_scene(open_scene(path), model, tmp_path / "out", executor=again, options=options)
+    assert 0 < again.asked[0] < cutting.asked[0]
+    for name in ("probability.tif", "mask.tif"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
+
+
 def test_a_server_that_goes_down_costs_only_what_was_not_read(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The window is told, with exit status 3; when the server is back the same command ends at the same bytes."""
     monkeypatch.setattr(datasets, "WAITS", (0.01,))
     monkeypatch.setattr(datasets, "_given_up", set())
-    engine, options = open_openvino(model, precision="f32"), MapOptions(tile=64)
+    engine, options, down = open_openvino(model, precision="f32"), MapOptions(tile=64), list[bool]()
+    falling = Disturbed(engine, happens=lambda: down.append(True))
     (tmp_path / "files").mkdir()
     path = write_noise(tmp_path / "files" / "s.tif", (1500, 700))
     map_scene(open_scene(path), model, tmp_path / "local", executor=Serial(engine), options=options)
@@ -382,7 +409,7 @@ def test_a_server_that_goes_down_costs_only_what_was_not_read(
         server.fails = lambda path: "closed" if down else None
         (scene,) = open_scenes([f"{server.address}/s.tif"])
         with pytest.raises(ReadError, match=r"could not be read .* in rows \d+ to \d+") as caught:
-            map_scene(scene, model, tmp_path / "out", executor=Falling(engine), options=options)
+            map_scene(scene, model, tmp_path / "out", executor=falling, options=options)
         assert caught.value.exit_status == 3 and not (tmp_path / "out").exists()
         down.clear()
         monkeypatch.setattr(datasets, "_given_up", set())  # as in another process

@@ -1,0 +1,31 @@
+"""From a probability to mask and parcels; what was found, and seconds by stage, are written to a file."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from cropland.mapping.clean import by_threshold, clean_mask
+from cropland.mapping.find_parcels import find_parcels
+from cropland.mapping.in_threads import in_threads
+from cropland.mapping.least_area import default_min_area_m2
+from cropland.mapping.stages import stage, taken
+from cropland.writers.geopackage import write_geopackage
+from cropland.writers.geoparquet import write_geoparquet
+from told import tell
+
+job = json.loads(sys.argv[1])
+probability, folder = Path(job["probability"]), Path(job["out"])
+mask = folder / "mask.tif"
+begun = time.perf_counter()
+with stage("mask"):
+    clean_mask(probability, mask, classify=by_threshold(0.5), min_area_m2=default_min_area_m2(job["pixel_m"]))
+spread = in_threads if job["threads"] > 1 else map
+with stage("areas, order"), find_parcels(mask, probability=probability, folder=folder, spread=spread) as found:
+    with stage("parcels.parquet"):
+        write_geoparquet(found.chunks(), folder / "parcels.parquet")
+    with stage("parcels.gpkg"):
+        write_geopackage(found.chunks(), folder / "parcels.gpkg")
+seconds = time.perf_counter() - begun
+(folder / "found.json").write_text(json.dumps({"parcels": len(found), "stages": taken()}), encoding="utf-8")
+tell(seconds)
