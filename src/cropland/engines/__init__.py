@@ -8,7 +8,7 @@ Its `slide(width)` gives one that takes a tall image of that width band by band.
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +35,7 @@ __all__ = [
     "Trained",
     "cache_folder",
     "choose_engine",
+    "why_not",
 ]
 
 # OpenVINO's converter reports its use over the network unless this package is missing; a map is nobody's business.
@@ -48,6 +49,15 @@ class NoSlideError(Exception):
     def reason(self) -> Said:
         reason: Said = self.args[0]
         return reason
+
+
+def why_not(step: Callable[[], object]) -> Said | None:
+    """Why a network cannot slide, if the attempt to make its step tells."""
+    try:
+        step()
+    except NoSlideError as error:
+        return error.reason
+    return None
 
 
 class Described(Protocol):

@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from cropland import __version__
 from cropland.code.names import is_foreign
-from cropland.engines import Engine, NoSlideError, Precision, Trained, cache_folder
+from cropland.engines import Engine, NoSlideError, Precision, Trained, cache_folder, why_not
 from cropland.errors import ModelError
 from cropland.language import Said, _, said
 from cropland.streaming.on_openvino import Converted, OpenVINOSlide
@@ -87,11 +87,7 @@ class _OpenVINOEngine:
 
     @cached_property
     def no_slide(self) -> Said | None:
-        try:
-            self._step  # noqa: B018  # made here, if it can be
-        except NoSlideError as error:
-            return error.reason
-        return None
+        return why_not(lambda: self._step)
 
     @property
     def bytes_per_column(self) -> int:

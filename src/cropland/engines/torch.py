@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import nn
 
 from cropland import __version__
-from cropland.engines import Engine, NoSlideError, Precision, Trained
+from cropland.engines import Engine, NoSlideError, Precision, Trained, why_not
 from cropland.language import Said
 from cropland.row_rules import UnboundedError
 from cropland.streaming.on_torch import TorchSlide
@@ -70,11 +70,7 @@ class _TorchEngine:
 
     @cached_property
     def no_slide(self) -> Said | None:
-        try:
-            self._step  # noqa: B018  # made here, if it can be
-        except NoSlideError as error:
-            return error.reason
-        return None
+        return why_not(lambda: self._step)
 
     @property
     def bytes_per_column(self) -> int:

@@ -20,6 +20,7 @@ VERSION = "3.22.0"  # the oldest that is known to open it
 RAMP = {0: "#f7f3e8", 64: "#e3d9a7", 127: "#b5c46b", 190: "#5f9a3a", 254: "#1c5c2a"}
 CLASSES = {0: ("#e9e4d6", said("not cropland")), 1: ("#548c2f", said("cropland"))}
 OUTLINE = "255,196,0,255"
+WIDEST = 3  # pixels of the map
 
 
 def write_qgis(
@@ -47,7 +48,7 @@ def write_qgis(
         _text(qgis, "title", title)
         _crs(SubElement(qgis, "projectCrs"), grid.crs)
         layers = [
-            _parcels(f"./{parcels.name}|layername=parcels", grid.crs),
+            _parcels(f"./{parcels.name}|layername=parcels", grid.crs, pixel=grid.res[0]),
             _raster("mask", f"./{mask.name}", grid.crs, _palette()),
             _raster("probability", f"./{probability.name}", grid.crs, _ramp()),
         ]
@@ -175,12 +176,15 @@ def _enhancement(renderer: Element, tag: str, limits: tuple[float, float]) -> No
         _text(enhancement, name, value)
 
 
-def _parcels(source: str, crs: CRS | None) -> Element:
+def _parcels(source: str, crs: CRS | None, *, pixel: float) -> Element:
+    """Outlines of 0.4 mm, thinner from where they would cover the ground: they are at most some pixels wide."""
     layer = _layer("parcels", source, crs, provider="ogr", type="vector", geometry="Polygon")
     renderer = SubElement(layer, "renderer-v2", type="singleSymbol")
     symbol = SubElement(SubElement(renderer, "symbols"), "symbol", type="fill", name="0", alpha="1")
     fill = SubElement(symbol, "layer", {"class": "SimpleFill"}, enabled="1", locked="0")
-    style = {"style": "no", "outline_color": OUTLINE, "outline_style": "solid", "outline_width": "0.4"}
-    for key, value in {**style, "outline_width_unit": "MM", "joinstyle": "round"}.items():
+    width = {"outline_width": str(WIDEST * pixel), "outline_width_unit": "MapUnit"}
+    width["outline_width_map_unit_scale"] = "3x:0,0,0,0,1,0.4"
+    style = {"style": "no", "outline_color": OUTLINE, "outline_style": "solid", "joinstyle": "round"}
+    for key, value in {**style, **width}.items():
         SubElement(fill, "prop", k=key, v=value)
     return layer
