@@ -140,6 +140,7 @@ def test_every_docstring_is_translated(translate):
         (("show", "unte", "--lang", "zh"), "是否想写 'unet'？"),
         (("show", "--lang", "zh", "unet", "--json", "--json"), "--json 给了不止一次"),
         (("--lang", "zh", "parcels", "mask.tif", "--min-area-m2", "x"), "'x'，应为 数"),
+        (("--lang", "zh", "parcels", "mask.tif", "--min-area-m2=-1"), "'-1'，应为 数 ≥ 0"),
     ],
 )
 def test_an_error_is_one_line_in_chinese(words, told):

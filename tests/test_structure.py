@@ -68,8 +68,9 @@ def test_the_source_stays_small():
     assert source_tree.program_line_count("lab") < 2000
     # Messages in two languages take a line for each of their values: 600 lines, for which 8,000 became 8,600; the
     # network that slides down a scene, with what runs it, is another 600; the journal, the cluster, mosaics, scenes by
-    # address, parcels of any size and exported models are 2,500 more.
-    assert source_tree.program_line_count() < 11_700
+    # address, parcels of any size and exported models are 2,500 more; limits of numbers, and what a run
+    # went on with, are 50.
+    assert source_tree.program_line_count() < 11_750
 
 
 def test_torch_is_imported_only_where_networks_are():

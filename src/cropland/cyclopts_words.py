@@ -8,11 +8,12 @@ import errno
 import importlib
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
 from cyclopts import (
     App,
+    Argument,
     CoercionError,
     CycloptsError,
     Group,
@@ -20,8 +21,10 @@ from cyclopts import (
     RepeatArgumentError,
     UnknownOptionError,
     UnusedCliTokensError,
+    ValidationError,
 )
 from cyclopts.help import DefaultFormatter, DescriptionRenderer, HelpEntry, HelpPanel, InlineText
+from cyclopts.validators import Number
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
@@ -72,11 +75,24 @@ def told(error: CycloptsError | OSError) -> str:
         case CoercionError(token=token) if token:
             name, kind = token.keyword or _name(error), _kind(error.target_type)
             return _("{name}: '{value}' came, expected {kind}", name=name, value=token.value, kind=kind)
+        case ValidationError(argument=argument) if argument and (limits := list(_limits(argument))):
+            token = argument.tokens[0]
+            name, kind = token.keyword or argument.name, _("a number {limits}", limits=", ".join(limits))
+            return _("{name}: '{value}' came, expected {kind}", name=name, value=token.value, kind=kind)
         case RepeatArgumentError():
             return _("{name} is given more than once", name=error.token.keyword)
         case UnusedCliTokensError():
             return _("nothing takes these words: {words}", words=" ".join(error.unused_tokens or ()))
     return str(error)
+
+
+def _limits(argument: Argument) -> Iterator[str]:
+    """As in ≥ 1."""
+    validators = argument.parameter.validator
+    for each in validators if isinstance(validators, Iterable) else (validators,):
+        if isinstance(each, Number):
+            limits = {"<": each.lt, "≤": each.lte, ">": each.gt, "≥": each.gte}
+            yield from (f"{sign} {limit}" for sign, limit in limits.items() if limit is not None)
 
 
 def _of_the_system(error: OSError) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as any_case
 
+from cropland.bounds import ABOVE_0, COUNT
 from cropland.catalog import find
 from cropland.data.statistics import CEILING, FLOOR, HIGH, LOW, MISSING, Statistics
-from cropland.errors import InputError, ModelError, OutputError
+from cropland.errors import ModelError, OutputError
 from cropland.formats import INPUT, OUTPUT, Format, Run
 from cropland.language import _
-from cropland.mapping.radiometry import read_statistics
+from cropland.mapping.radiometry import check_statistics, read_statistics
 from cropland.model import Model, default_model
 from cropland.writers import replacing
 
@@ -156,8 +157,8 @@ def command(
     *,
     to: str,
     out: Path | None = None,
-    pixel_m: float | None = None,
-    tile: int | None = None,
+    pixel_m: Annotated[float | None, ABOVE_0] = None,
+    tile: Annotated[int | None, COUNT] = None,
     statistics: Path | None = None,
     trust: bool = False,
     overwrite: bool = False,
@@ -193,24 +194,8 @@ def command(
     suffix = find("formats", to).suffix
     place = out or Path(f"{trained.name}{suffix}")
     _check_place(place, suffix, overwrite=overwrite)
-    if tile is not None and tile < 1:
-        raise InputError(_("--tile {tile}: expected a number of pixels", tile=tile))
-    known = _statistics(statistics, trained) if statistics else None
+    known = check_statistics(read_statistics(statistics), trained) if statistics else None
     _tell(export(trained, to, place, pixel_m=pixel_m, tile=tile, statistics=known), len(trained.bands), tile)
-
-
-def _statistics(path: Path, model: Model) -> Statistics:
-    found = read_statistics(path)
-    if found.bands != model.bands:
-        raise InputError(
-            _(
-                "the statistics are of {bands}, the model takes {bands2}; use the map.json of a map "
-                "made with this model",
-                bands=", ".join(found.bands),
-                bands2=", ".join(model.bands),
-            )
-        )
-    return found
 
 
 def _check_place(out: Path, suffix: str, *, overwrite: bool) -> None:

@@ -18,6 +18,7 @@ from cropland.engines import NoSlideError, cache_folder
 from cropland.engines.openvino import open_engine
 from cropland.errors import ModelError
 from cropland.model import Model
+from cropland.streaming import on_openvino
 from cropland.streaming.on_openvino import Converted, OpenVINOSlide
 from cropland.streaming.plan import plan
 from cropland.streaming.slide import Slide, slide_down
@@ -86,6 +87,19 @@ def test_two_slides_do_not_share_rows(model: Model) -> None:
     one, other = engine.slide(80), engine.slide(80)
     other(image[:, :, : other.band], one.schedule.masks(0, other.band, 300))
     np.testing.assert_array_equal(slid(one, image), slid(engine.slide(80), image))
+
+
+def test_a_slide_gives_the_same_whenever_it_is_compiled(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ahead, twice ahead, and with forms that are forgotten while the other runs, as those of wide images are."""
+    engine = open_engine(model, precision="f32")
+    image = np.random.default_rng(0).random((1, 3, 1500, 80), np.float32)
+    expected = slid(engine.slide(80), image)
+    engine.prepare(80)
+    engine.prepare(80)
+    for _ in range(2):
+        np.testing.assert_array_equal(slid(engine.slide(80), image), expected)
+    monkeypatch.setattr(on_openvino, "WIDE", 0)
+    np.testing.assert_array_equal(slid(engine.slide(80), image), expected)
 
 
 def test_a_network_that_looks_at_the_whole_image_cannot_slide(tmp_path: Path) -> None:

@@ -69,10 +69,17 @@ def _end(core: tuple[int, int, int, int]) -> int:
 
 def test_another_job_is_refused_and_named(tmp_path: Path) -> None:
     Journal.begin(tmp_path, {"scene": "s", "model": 1})
-    with pytest.raises(OutputError, match="begun with another model; "):
+    with pytest.raises(OutputError, match=r"begun otherwise \(model 1, now 2\); "):
         Journal.begin(tmp_path, {"scene": "s", "model": 2})
     assert Journal.begin(tmp_path, {"scene": "s", "model": 1}).job["model"] == 1
     assert Journal.begin(tmp_path, {"scene": "s", "model": 2}, anew=True).job["model"] == 2
+
+
+def test_what_is_otherwise_in_a_job_is_told_with_its_values_where_they_are_short(tmp_path: Path) -> None:
+    options = {"threshold": 0.5, "average": 1}
+    Journal.begin(tmp_path, {"options": options, "sha256": "a" * 64})
+    with pytest.raises(OutputError, match=r"\(options.threshold 0.5, now 0.4, sha256\)"):
+        Journal.begin(tmp_path, {"options": {**options, "threshold": 0.4}, "sha256": "b" * 64})
 
 
 def test_a_file_is_made_once(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 from cyclopts import Parameter
-from cyclopts.validators import Number
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cropland.bounds import ABOVE_0, COUNT
 from cropland.data.chips import ChipFolder, open_chips, write_index
 from cropland.data.cut_scene import Cutter
 from cropland.data.read_labels import LabelOptions, read_labels
@@ -39,13 +39,13 @@ def command(
     labels: LabelOptions = LabelOptions(),  # noqa: B008 - frozen
     group: str | None = None,
     side: Annotated[str, Parameter(name="--split")] = "validation=0.2",
-    size: Annotated[int, Parameter(validator=Number(gte=1))] = 256,
+    size: Annotated[int, COUNT] = 256,
     append: Annotated[bool, Parameter(negative="")] = False,
     sensor: str | None = None,
     bands: str | None = None,
     nodata: float | None = None,
     crs: str | None = None,
-    pixel_m: float | None = None,
+    pixel_m: Annotated[float | None, ABOVE_0] = None,
     shift: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Cut chips for training from scenes and labels.

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cropland.bounds import ABOVE_0
 from cropland.data.read_labels import LabelOptions, read_labels
 from cropland.errors import InputError, OutputError
 from cropland.evaluation.report import best_and_worst, page, percent
@@ -34,10 +35,10 @@ def command(
     out: Path = Path("evaluation"),
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     tolerance_m: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None,
-    working_pixel_m: float | None = None,
+    working_pixel_m: Annotated[float | None, ABOVE_0] = None,
     trust: Annotated[bool, Parameter(negative="")] = False,
     crs: str | None = None,
-    pixel_m: float | None = None,
+    pixel_m: Annotated[float | None, ABOVE_0] = None,
     shift: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Measure a model on chips, or a mask against labels.

@@ -19,8 +19,8 @@ SAME_FRAME = ("World Geodetic System 1984", "WGS 84", "WGS_1984", "China 2000", 
 NEEDS_SHIFT = ("Xian 1980", "Xian_1980", "Beijing 1954", "Beijing_1954", "New Beijing")
 
 
-def user_crs(text: str) -> CRS:
-    """The CRS that a user wrote.
+def user_crs(text: str, *, option: str = "--crs") -> CRS:
+    """The CRS that a user wrote as that option.
 
     Raises `GridError` if there is none of that name.
     """
@@ -28,7 +28,7 @@ def user_crs(text: str) -> CRS:
         return CRS.from_user_input(text)
     except CRSError as error:
         raise GridError(
-            _("--crs {text!r} is not known; write it as EPSG:32650 or as a file's WKT", text=text)
+            _("{option} {text!r} is not known; write it as EPSG:32650 or as a file's WKT", option=option, text=text)
         ) from error
 
 

@@ -16,7 +16,7 @@ from cropland.geo.tiles import Tile, tiles
 from cropland.language import _
 from cropland.model import Model
 
-__all__ = ["Cut", "Way", "cut_swaths", "cut_tiles"]
+__all__ = ["LEAST_CORE", "Cut", "Way", "cut_swaths", "cut_tiles", "least_width"]
 
 Way = Literal["slide", "tiles"]
 WIDEST = 8192  # columns of a strip: what is kept takes some 22 KB for each with the shipped model
@@ -89,12 +89,17 @@ def cut_tiles(shape: tuple[int, int], model: Model, *, size: int | None = None, 
     return Cut("tiles", shape, tuple(tiles(shape, size=core, halo=model.radius, stride=model.stride)))
 
 
+def least_width(width: int, model: Model) -> int:
+    """Columns of the narrowest strip: a core narrower than its halo would be computed more often than once again."""
+    return width if model.radius is None else min(width, 4 * model.radius)
+
+
 def _strips(shape: tuple[int, int], model: Model, widest: int) -> list[Tile]:
     width, halo = shape[1], model.radius
+    widest = max(widest, least_width(width, model))
     if width <= widest or halo is None:
         return tiles((1, width), size=width, halo=0, stride=1)
-    least = 2 * halo  # a core narrower than this would be computed more often than once again
-    many = ceil(width / max(widest - 2 * halo, least))
+    many = ceil(width / (widest - 2 * halo))
     return tiles((1, width), size=ceil(width / many), halo=halo, stride=model.stride)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from cropland.mapping.plane import Plane, sync
 
 __all__ = ["Journal"]
 
+SHORT = 30  # letters of a value that is told
+
 
 class Journal:
     """The journal of the work in a folder."""
@@ -28,6 +30,7 @@ class Journal:
     def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
         self._folder = folder
         self.job: Mapping[str, Any] = job
+        self.goes_on = (folder / "journal.jsonl").exists()
         self._sums = _read(folder / "journal.jsonl")
 
     @staticmethod
@@ -43,10 +46,10 @@ class Journal:
         elif first != plain:
             raise OutputError(
                 _(
-                    "an unfinished map lies in {folder}, begun with another {what}; go on as it was begun, throw it "
+                    "an unfinished map lies in {folder}, begun otherwise ({what}); go on as it was begun, throw it "
                     "away with --overwrite, or choose another --out",
                     folder=folder,
-                    what=", ".join(key for key in plain if first.get(key) != plain[key]),
+                    what=", ".join(_differences(first, plain)),
                 )
             )
         return Journal(folder, plain)
@@ -76,6 +79,20 @@ class Journal:
         make(path)
         sync(path)
         self.note({path.name: _checksum(path)})
+
+
+def _differences(first: Mapping[str, Any], now: Mapping[str, Any], *, under: str = "") -> Iterator[str]:
+    """What was otherwise, with both values where they are short: options.threshold 0.4, now 0.5."""
+    for key, value in now.items():
+        before, name = first.get(key), f"{under}{key}"
+        if before == value:
+            continue
+        if isinstance(before, dict) and isinstance(value, dict):
+            yield from _differences(before, value, under=f"{name}.")
+            continue
+        both = [json.dumps(each, ensure_ascii=False) for each in (before, value)]
+        is_short = max(map(len, both)) <= SHORT
+        yield _("{name} {before}, now {value}", name=name, before=both[0], value=both[1]) if is_short else name
 
 
 def _begun(folder: Path) -> Any:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cropland.errors import ReadError
 from cropland.geo.area_words import MU_PER_HA
@@ -31,7 +31,10 @@ __all__ = ["MapOptions", "MapResult", "map_scene"]
 
 @dataclass(frozen=True)
 class MapResult:
-    """What was found in one scene; seconds in all and by stage."""
+    """What was found in one scene; seconds in all and by stage.
+
+    how: `resumed` after what an earlier run had done, or `kept` from one that had done all.
+    """
 
     scene: Scene
     folder: Path
@@ -39,30 +42,39 @@ class MapResult:
     seconds: float
     stages: Mapping[str, float]
     notes: tuple[str, ...] = field(default=())
+    how: Literal["new", "resumed", "kept"] = "new"
 
     @staticmethod
     def earlier(scene: Scene, folder: Path, about: Mapping[str, Any]) -> MapResult:
         """Of a map that was made before, from what its map.json says."""
         found = about["found"]
         counted = Found(found["area_ha"], found["known_ha"], found["parcels"])
-        return MapResult(scene, folder, counted, found["seconds"], found["seconds_by_stage"], tuple(about["notes"]))
+        took = found["seconds"], found["seconds_by_stage"]
+        return MapResult(scene, folder, counted, *took, tuple(about["notes"]), "kept")
 
     @property
     def sentence(self) -> str:
         """One line for a person."""
-        speed = self.scene.shape[0] * self.scene.shape[1] / 1e6 / self.seconds
         return _(
             "{name}: {area_ha:,.1f} ha of cropland ({area_mu:,.0f} mu), {share:.1%} of {known_ha:,.1f} ha, "
-            "parcels: {parcels:,}; {seconds:.1f} s, {speed:.2f} Mpx/s",
+            "parcels: {parcels:,}; {took}",
             name=self.scene.name,
             area_ha=self.found.area_ha,
             area_mu=self.found.area_ha * MU_PER_HA,
             share=self.found.share,
             known_ha=self.found.known_ha,
             parcels=self.found.parcels,
-            seconds=self.seconds,
-            speed=speed,
+            took=self._took,
         )
+
+    @property
+    def _took(self) -> str:
+        if self.how == "kept":
+            return _("mapped before")
+        if self.how == "resumed":
+            return _("{seconds:.1f} s, after what an earlier run had done", seconds=self.seconds)
+        speed = self.scene.shape[0] * self.scene.shape[1] / 1e6 / self.seconds
+        return _("{seconds:.1f} s, {speed:.2f} Mpx/s", seconds=self.seconds, speed=speed)
 
 
 def map_scene(
@@ -98,9 +110,10 @@ def map_scene(
 
         whole = folder / "map"
         found = finish(scene, plan, flat, whole, home=out.absolute(), journal=journal)
-        result = MapResult(scene, out, found, time.monotonic() - began, taken(), (*scene.notes, *plan.notes))
-        took: dict[str, Any] = {"seconds": result.seconds, "stages": result.stages, "why": executor.why}
-        about = record(journal.job, found=found, notes=result.notes, **took)
+        notes, resumed = (*scene.notes, *plan.notes), journal.goes_on
+        result = MapResult(scene, out, found, time.monotonic() - began, taken(), notes, "resumed" if resumed else "new")
+        took: dict[str, Any] = {"seconds": result.seconds, "stages": result.stages, "resumed": resumed}
+        about = record(journal.job, found=found, notes=notes, why=executor.why, **took)
         (whole / "map.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
         publish(whole, out.absolute())
     return result

@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
 
+from cropland.bounds import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
 from cropland.errors import IncompleteError, InputError, ReadError
 from cropland.geo.scene import Scene, parse_bands
 from cropland.geo.scenes import open_scenes
@@ -23,7 +24,7 @@ from cropland.language import _, spoken
 from cropland.mapping.fill import Executor, Serial
 from cropland.mapping.least_area import MU_M2
 from cropland.mapping.map_scene import MapOptions, MapResult, map_scene
-from cropland.mapping.place import MOSAIC
+from cropland.mapping.place import MOSAIC, check_free
 from cropland.mapping.radiometry import read_statistics
 from cropland.mapping.running import Running
 from cropland.model import Model
@@ -39,19 +40,19 @@ def command(
     bands: str | None = None,
     nodata: float | None = None,
     crs: str | None = None,
-    pixel_m: float | None = None,
+    pixel_m: Annotated[float | None, ABOVE_0] = None,
     shift: bool = False,
     statistics: Path | None = None,
-    threshold: float | None = None,
-    min_area_m2: float | None = None,
-    min_area_mu: float | None = None,
-    out_pixel: float | None = None,
+    threshold: Annotated[float | None, SHARE] = None,
+    min_area_m2: Annotated[float | None, NOT_NEGATIVE] = None,
+    min_area_mu: Annotated[float | None, NOT_NEGATIVE] = None,
+    out_pixel: Annotated[float | None, ABOVE_0] = None,
     mosaic: bool = False,
     overlap: Literal["mean", "latest", "most-valid"] | None = None,
     out_crs: str | None = None,
     trust: bool = False,
     overwrite: bool = False,
-    threads: int | None = None,
+    threads: Annotated[int | None, COUNT] = None,
     engine: str | None = None,
     precision: Literal["fastest", "f32"] = "fastest",
     memory: str | None = None,
@@ -59,7 +60,7 @@ def command(
     executor: str = "serial",
     profile: Path | None = None,
     tiles: bool = False,
-    tile: int | None = None,
+    tile: Annotated[int | None, COUNT] = None,
 ) -> None:
     """Map the cropland of scenes: probability, mask, parcels and a picture.
 
@@ -114,11 +115,12 @@ def command(
     engine
         What runs the network: openvino or torch; torch where CUDA is, else openvino, if not given.
     precision
-        fastest, or f32 for single precision.
+        fastest: bfloat16 where the processor computes it, half precision on CUDA; or f32 for single precision.
     memory
         What the network and what it keeps may take, as in 2GB; a map does not depend on it beyond its last digits.
     average
-        Take the mean of the scene laid in 2, 4 or 8 ways (turned and mirrored); as many times as long.
+        Take the mean of the scene laid in 2, 4 or 8 ways (turned and mirrored); as many times as long. The model's
+        threshold was chosen without it.
     executor
         serial; dask for worker processes on this machine; dask:tcp://HOST:8786 for a cluster.
     profile
@@ -130,6 +132,8 @@ def command(
     """
     if min_area_m2 is not None and min_area_mu is not None:
         raise InputError(_("--min-area-m2 and --min-area-mu say the same; give one of them"))
+    if profile and not profile.absolute().parent.is_dir():
+        raise InputError(_("--profile {profile}: that folder is not there; make it first", profile=profile))
     running = Running.of(model, trust=trust, engine=engine, threads=threads, precision=precision)
     trained = running.load()
     options = MapOptions(
@@ -149,6 +153,7 @@ def command(
         from cropland.mapping.overlaps import check_mosaic
 
         check_mosaic(opened, **joining)
+        check_free(out / MOSAIC, overwrite=overwrite)  # before any scene is mapped
     elif overlap or out_crs:
         raise InputError(_("--overlap and --out-crs are of a mosaic; give --mosaic as well"))
     folders = _folders(out, opened, mosaic=mosaic)
@@ -201,7 +206,7 @@ def _executor(spec: str, running: Running) -> AbstractContextManager[Executor]:
     kind, _colon, address = spec.partition(":")
     if spec == "serial":
         return nullcontext(Serial(running.open(), running.why))
-    if kind != "dask":
+    if kind != "dask" or (address and "://" not in address):
         raise InputError(
             _("--executor {spec}: there is none of that name; give serial, dask or dask:tcp://HOST:8786", spec=spec)
         )

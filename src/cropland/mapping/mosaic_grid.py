@@ -43,7 +43,7 @@ def choose_crs(grids: Sequence[GeoBox], names: Sequence[str], *, crs: str | None
         if grid.crs is None:
             raise GridError(_("{name} has no CRS, so it has no place in a mosaic; give it with --crs", name=name))
     own = [_crs(grid) for grid in grids]
-    chosen = user_crs(crs) if crs else Counter(own).most_common(1)[0][0]
+    chosen = user_crs(crs, option="--out-crs") if crs else Counter(own).most_common(1)[0][0]
     for each in own:
         check_frames(each, chosen, shift=shift)
     return chosen

@@ -28,6 +28,7 @@ __all__ = ["draw_overview", "overview"]
 
 PANEL = 1000  # pixels of the longer side of a panel
 INK, PALE, LAND, CROP, OUTLINE = "#23301f", "#8a8f80", "#e9e4d6", "#548c2f", "#ffc400"
+NO_DATA = "#dbe0e3"  # colder than all land, and dark enough for what is written on it
 RAMP = ["#f7f3e8", "#e3d9a7", "#b5c46b", "#5f9a3a", "#1c5c2a"]
 
 
@@ -120,7 +121,7 @@ def _panels(shape: tuple[int, int]) -> "tuple[Figure, list[Axes]]":
         row, column = divmod(number, columns)
         left, bottom = edge + column * (wide + gap), size[1] - head - row * (high + caption) - caption - high
         place = (left / size[0], bottom / size[1], wide / size[0], high / size[1])
-        axes.append(figure.add_axes(place, xticks=[], yticks=[], facecolor="white"))
+        axes.append(figure.add_axes(place, xticks=[], yticks=[], facecolor=NO_DATA))
         axes[-1].spines[:].set(color=PALE, linewidth=0.6)
     return figure, axes
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from math import sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rich.console import Console
 
+from cropland.bounds import ABOVE_0, NOT_NEGATIVE
 from cropland.errors import GridError, InputError, OutputError, SceneError
 from cropland.geo.area import pixel_edge_m
 from cropland.geo.area_words import area_words
@@ -42,10 +43,10 @@ def command(
     out: Path | None = None,
     probability: Path | None = None,
     value: float = 1,
-    min_area_m2: float | None = None,
-    min_area_mu: float | None = None,
-    simplify_m: float | None = None,
-    pixel_m: float | None = None,
+    min_area_m2: Annotated[float | None, NOT_NEGATIVE] = None,
+    min_area_mu: Annotated[float | None, NOT_NEGATIVE] = None,
+    simplify_m: Annotated[float | None, NOT_NEGATIVE] = None,
+    pixel_m: Annotated[float | None, ABOVE_0] = None,
 ) -> None:
     """Turn a mask into parcels: polygons with their area, perimeter and mean probability.
 

@@ -18,7 +18,7 @@ from cropland.errors import IncompleteError, OutputError
 from cropland.language import _
 from cropland.mapping.plane import sync
 
-__all__ = ["MOSAIC", "check_room", "publish", "work_folder"]
+__all__ = ["MOSAIC", "check_free", "check_room", "publish", "work_folder"]
 
 MOSAIC = "mosaic"  # the folder of a mosaic, beside those of its scenes
 BYTES_PER_PIXEL = 4  # probability and mask, flat and as COG, before compression
@@ -34,7 +34,7 @@ def work_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
     is being made by another run; `IncompleteError` where the disk fails on the way.
     """
     out = out.absolute()  # "." has no name
-    _check_free(out, overwrite=overwrite)
+    check_free(out, overwrite=overwrite)
     folder = out.parent / f".{out.name}.unfinished"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,6 +77,21 @@ def check_room(out: Path, pixels: int, *, work: Path | None = None) -> None:
         )
 
 
+def check_free(out: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` unless a map may be put there."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise OutputError(_("{out} is a file, a folder is wanted; choose another --out", out=out))
+    holds_map = (out / "map.json").exists()
+    if holds_map and not overwrite:
+        raise OutputError(
+            _("{out} holds a map; delete it, replace it with --overwrite, or choose another --out", out=out)
+        )
+    if not holds_map and any(out.iterdir()):
+        raise OutputError(_("{out} holds files that are no map; choose another --out", out=out))
+
+
 @contextmanager
 def _held(folder: Path, out: Path) -> Iterator[None]:
     """Hold the folder, which the system lets go of when the process ends, however it ends."""
@@ -110,15 +125,3 @@ def _unwritable(out: Path, folder: Path, error: Exception) -> OutputError | Inco
             )
         )
     return OutputError(_("{out} cannot be written ({error}); choose another --out or make room", out=out, error=error))
-
-
-def _check_free(out: Path, *, overwrite: bool) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise OutputError(_("{out} is a file, a folder is wanted; choose another --out", out=out))
-    holds_map = (out / "map.json").exists()
-    if holds_map and not overwrite:
-        raise OutputError(_("{out} holds a map; replace it with --overwrite, or choose another --out", out=out))
-    if not holds_map and any(out.iterdir()):
-        raise OutputError(_("{out} holds files that are no map; choose another --out", out=out))

@@ -9,9 +9,10 @@ from typing import Any
 
 from cropland.data.statistics import Statistics
 from cropland.engines import Described
+from cropland.errors import InputError
 from cropland.geo.scene import Scene
-from cropland.language import said
-from cropland.mapping.cut import Cut, cut_swaths, cut_tiles
+from cropland.language import _, said
+from cropland.mapping.cut import LEAST_CORE, Cut, cut_swaths, cut_tiles, least_width
 from cropland.mapping.least_area import default_min_area_m2
 from cropland.mapping.radiometry import choose_statistics
 from cropland.mapping.turned import TURNS, Turn, Turned
@@ -134,11 +135,30 @@ def _cuts(
     in_tiles = options.tiles or options.tile or model.radius is None or prod(shape) <= SMALL
     why_not = None if in_tiles else engine.no_slide
     if in_tiles or why_not:
+        _check_memory(options, _least_tile(shape, model), BYTES_PER_PIXEL)
         at_once = None if options.memory is None else options.memory // BYTES_PER_PIXEL
         notes = (said("Mapped in overlapping tiles, since the network cannot slide: {why}.", why=why_not),)
         return [cut_tiles(each, model, size=options.tile, at_once=at_once) for each in shapes], notes if why_not else ()
+    _check_memory(options, least_width(shape[1], model), engine.bytes_per_column)
     widest = None if options.memory is None else options.memory // engine.bytes_per_column
     return [cut_swaths(each, model, widest=widest) for each in shapes], ()
+
+
+def _least_tile(shape: tuple[int, int], model: Model) -> int:
+    """Pixels that the network must see at once: the scene, or the smallest core with its halo."""
+    return prod(shape) if model.radius is None else min(prod(shape), (LEAST_CORE + 2 * model.radius) ** 2)
+
+
+def _check_memory(options: MapOptions, many: int, bytes_each: int) -> None:
+    least = many * bytes_each / 1e6
+    if options.memory is not None and options.tile is None and options.memory / 1e6 < least:
+        raise InputError(
+            _(
+                "--memory of {memory:,.1f} MB does not suffice: the network takes some {least:,.0f} MB at least here",
+                memory=options.memory / 1e6,
+                least=least,
+            )
+        )
 
 
 def _pixel_note(scene: Scene, pixel: WorkingPixel, ratio: float) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ def progress_bar(name: str, *, total: int) -> Iterator[Callable[[int], None]]:
         task = progress.add_task(name, total=total, rate="")
 
         def advance(pixels: int) -> None:
-            progress.update(task, advance=pixels, rate=f"{(progress.tasks[0].speed or 0) / 1e6:.2f} Mpx/s")
+            speed = progress.tasks[0].speed
+            progress.update(task, advance=pixels, rate=f"{speed / 1e6:.2f} Mpx/s" if speed else "")
 
         yield advance

@@ -11,22 +11,26 @@ from cropland.geo.scene import Scene
 from cropland.language import _
 from cropland.model import Model
 
-__all__ = ["choose_statistics", "read_statistics"]
+__all__ = ["check_statistics", "choose_statistics", "read_statistics"]
 
 
 def choose_statistics(scene: Scene, model: Model, given: Statistics | None) -> Statistics:
     """Those given, else the model's own when its radiometry is fixed, else the scene's from one decimated pass."""
-    chosen = given or model.statistics or scene_statistics(scene, model.bands)
-    if chosen.bands != model.bands:
+    return check_statistics(given or model.statistics or scene_statistics(scene, model.bands), model)
+
+
+def check_statistics(given: Statistics, model: Model) -> Statistics:
+    """The same. Raises `InputError` for those of other bands than the model's."""
+    if given.bands != model.bands:
         raise InputError(
             _(
                 "the statistics are of {bands}, the model takes {bands2}; use the map.json of a map "
                 "made with this model",
-                bands=", ".join(chosen.bands),
+                bands=", ".join(given.bands),
                 bands2=", ".join(model.bands),
             )
         )
-    return chosen
+    return given
 
 
 def read_statistics(path: Path) -> Statistics:

@@ -82,19 +82,20 @@ def record(
     seconds: float,
     stages: Mapping[str, float],
     why: str | None,
+    resumed: bool,
     notes: Sequence[str],
 ) -> dict[str, Any]:
     """What map.json says: the job (whose statistics `--statistics` takes again), what was found, notes.
 
-    why: it was computed by that engine.
+    why: it was computed by that engine. resumed: `seconds` are of the last run alone.
     """
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    took = {"seconds": round(seconds, 3), "seconds_by_stage": dict(stages)}
+    took = {"seconds": round(seconds, 3), "seconds_by_stage": dict(stages), "resumed": resumed}
     return {
         "format": FORMAT,
         "made": made,
         **job,
-        "engine_chosen": why,
+        "engine_reason": why,
         "found": {**asdict(found), **took},
         "notes": list(notes),
     }
