@@ -19,11 +19,11 @@ CROPLAND, ALONE, LOOP, GEOAI = (
     "plain loop, eager PyTorch",
     "geoai, predict_geotiff",
 )
-SIZES = {
-    CROPLAND: [(2048, 2048), (4096, 4096), (8192, 8192), (16384, 16384), (32768, 32768)],
-    ALONE: [(2048, 2048), (4096, 4096), (8192, 8192)],
+SIZES = {  # the largest comes last: the system needs a while to have its memory ready again
     LOOP: [(1024, 1024), (2048, 2048)],
     GEOAI: [(1024, 1024), (2048, 2048)],
+    ALONE: [(2048, 2048), (4096, 4096), (8192, 8192)],
+    CROPLAND: [(2048, 2048), (4096, 4096), (8192, 8192), (16384, 16384), (32768, 32768)],
 }
 SHORT, REPEATS = 5e6, 1 if QUICK else 3  # pixels up to which cropland's runs are repeated
 

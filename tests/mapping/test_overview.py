@@ -63,8 +63,9 @@ def test_the_scale_is_round() -> None:
 def test_what_cannot_be_seen_is_not_drawn() -> None:
     places = shapely.points(*np.mgrid[:100:20, :100:20].reshape(2, -1))
     circles = np.concatenate([shapely.buffer(places, 8, quad_segs=500), shapely.buffer(places, 0.2)])
-    fine = _visible_lines(circles, rasterio.Affine.identity(), 0.01)
-    coarse = _visible_lines(circles, rasterio.Affine.identity(), 1.0)
-    assert len(fine) == 50 and len(coarse) == 25
-    assert sum(map(len, coarse)) < sum(map(len, fine)) / 10
-    assert all(np.ptp(line, axis=0).min() > 15 for line in coarse)
+    fine, coarse = (_visible_lines(circles, rasterio.Affine.identity(), step) for step in (0.01, 1.0))
+    assert [np.isnan(line[:, 0]).sum() + 1 for line in (fine, coarse)] == [50, 25]
+    assert len(coarse) < len(fine) / 10
+    rings = np.split(coarse, np.flatnonzero(np.isnan(coarse[:, 0])))
+    assert all(np.ptp(ring[~np.isnan(ring[:, 0])], axis=0).min() > 15 for ring in rings)
+    assert len(_visible_lines(circles[:0], rasterio.Affine.identity(), 1.0)) == 0

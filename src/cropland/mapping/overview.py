@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 import shapely
 from geopandas import GeoDataFrame
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 from rasterio.enums import Resampling
 
 from cropland.fonts import drawable, lettering
@@ -131,24 +131,28 @@ def _draw_parcels(axis: "Axes", parcels: Iterable[GeoDataFrame], mask: Path) -> 
     from matplotlib.collections import LineCollection
 
     with rasterio.open(mask) as source:
-        to_pixels, finest = ~source.transform, max(source.shape) / PANEL / 4
+        to_pixels, finest = ~source.transform, max(source.shape) / PANEL / 2
     count, lines = 0, list[np.ndarray]()
     for table in parcels:
         count += len(table)
-        lines += _visible_lines(table.geometry.to_numpy(), to_pixels, finest)
+        lines.append(_visible_lines(table.geometry.to_numpy(), to_pixels, finest))
     width = float(np.clip(2.2 - 0.5 * np.log10(max(count, 1)), 0.35, 1.2))
     axis.add_collection(LineCollection(lines, colors=OUTLINE, linewidths=width, joinstyle="round"), autolim=False)
     return count
 
 
-def _visible_lines(polygons: np.ndarray, to_pixels: rasterio.Affine, finest: float) -> list[np.ndarray]:
-    """Rings in pixels without what cannot be seen: memory follows from the picture, not from the number of parcels."""
+def _visible_lines(polygons: np.ndarray, to_pixels: rasterio.Affine, finest: float) -> Float64[np.ndarray, "point 2"]:
+    """Rings in pixels as one line with NaN between them, without what cannot be seen."""
     points, ring = shapely.get_coordinates(shapely.get_rings(polygons), return_index=True)
     points = np.column_stack(to_pixels @ tuple(points.T))
     steps = np.rint(points / finest)
     moves = (np.diff(steps, axis=0, prepend=-1) != 0).any(axis=1) | (np.diff(ring, prepend=-1) != 0)
-    lines = np.split(points[moves], np.flatnonzero(np.diff(ring[moves])) + 1) if len(points) else []
-    return [line for line in lines if max(np.ptp(line, axis=0)) >= 8 * finest]
+    points, ring = points[moves], ring[moves]
+    starts = np.flatnonzero(np.diff(ring, prepend=-1))
+    extents = np.maximum.reduceat(points, starts) - np.minimum.reduceat(points, starts) if len(starts) else points
+    kept = np.repeat(extents.max(axis=1) >= 4 * finest, np.diff(starts, append=len(points)))
+    points, ring = points[kept], ring[kept]
+    return np.insert(points, np.flatnonzero(np.diff(ring)) + 1, np.nan, axis=0)
 
 
 def _draw_ramp(axis: "Axes", ramp: Any) -> None:

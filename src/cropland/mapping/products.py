@@ -25,6 +25,8 @@ from cropland.writers.geoparquet import write_geoparquet
 
 __all__ = ["write_products"]
 
+FEW = 2048  # parcels in memory, where a file does not gain by more
+
 
 def write_products(
     flat: Path,
@@ -57,12 +59,12 @@ def write_products(
             with stage("parcels.parquet"):
                 write_geoparquet(parcels.chunks(), folder / "parcels.parquet")
             with stage("parcels.gpkg"):
-                write_geopackage(parcels.chunks(), folder / "parcels.gpkg")
+                write_geopackage(parcels.chunks(FEW), folder / "parcels.gpkg")
             with stage("waiting for probability.tif"):
                 compressed.result()
             found = Found(*areas.result(), len(parcels))
             with stage("overview.png"):
-                draw(found, parcels.chunks())
+                draw(found, parcels.chunks(FEW))
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from geopandas import GeoDataFrame
-from pyarrow import Table
+from pyarrow import Table, default_memory_pool
 
 from cropland.writers import replacing
 
@@ -36,6 +36,7 @@ def write_geoparquet(chunks: Iterable[GeoDataFrame], out: Path) -> None:
             _widen(geo, its_geo)
         assert writer is not None, "a table has at least one chunk"
         writer.add_key_value_metadata({"geo": json.dumps(geo), "fiboa": json.dumps(FIBOA)})
+    default_memory_pool().release_unused()  # Arrow keeps a hundred megabytes for a next table
 
 
 def _to_arrow(frame: GeoDataFrame) -> tuple[Table, dict[str, Any]]:
