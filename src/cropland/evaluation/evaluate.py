@@ -202,7 +202,8 @@ def _mask(
 
 def _watched(parts: Iterable[Part], *, total: int) -> list[Part]:
     columns = (BarColumn(), TextColumn("{task.completed}/{task.total} {task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task, done = progress.add_task("", total=total, rate=""), []
         for part in parts:
             done.append(part)

@@ -15,7 +15,8 @@ __all__ = ["progress_bar"]
 def progress_bar(name: str, *, total: int) -> Iterator[Callable[[int], None]]:
     """A bar with megapixels per second and the time left; yields the function that moves it on by some pixels."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(name, total=total, rate="")
 
         def advance(pixels: int) -> None:
