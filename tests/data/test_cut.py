@@ -18,6 +18,7 @@ from cropland.data.chips import open_chips
 from cropland.data.cut import cut_chips
 from cropland.data.cut_scene import Cutter, windows
 from cropland.data.labels import WholeLabels
+from cropland.errors import ChipError
 from cropland.geo.scene import open_scene
 
 
@@ -94,7 +95,11 @@ def test_chips_of_overlapping_scenes_that_touch_are_on_one_side(tmp_path_factory
         for number, offset in enumerate([(0, 0), *offsets])
     ]
     cutter = Cutter(partial(open_scene, bands={"red": 1}), WholeLabels(0), size, lambda path: "g")
-    cut_chips(paths, tmp_path / "chips", cutter=cutter, validation=0.25)
+    try:
+        cut_chips(paths, tmp_path / "chips", cutter=cutter, validation=0.25)
+    except ChipError as error:  # of scenes that coincide there is too little ground for two sides
+        assert "cannot be split" in str(error) and not (tmp_path / "chips").exists()
+        return
     ground = open_chips(tmp_path / "chips").index.to_crs(CRS)
     train, validation = (ground[ground["split"] == side].geometry.union_all() for side in ("train", "validation"))
     assert train.distance(validation) > 0.4 * size * 10
