@@ -34,7 +34,7 @@ docs: .venv/developer  ## Run the tutorials and build the site into docs/_build/
 ecosystem: .venv/developer  ## Other programs and other people's networks, in environments of their own; needs the internet
 	$(BIN)/python recipes/ecosystem/check.py
 
-bench: .venv/developer  ## Measure against peers and the machine's limit, half an hour; needs the internet and 8 GB
+bench: .venv/developer  ## Measure against peers and the machine's limit, most of an hour; needs the internet and 20 GB
 	$(BIN)/python benchmarks
 
 model: .venv/developer  ## Train the shipped model again, from ../shared/data or CROPLAND_DATA

@@ -5,7 +5,7 @@
     python benchmarks --missing        those without results
 
 Results are kept question by question, so what was stopped goes on. Environments and scenes are kept in build/bench or
-CROPLAND_BENCH. It takes some 25 minutes on two cores, in which the machine should rest.
+CROPLAND_BENCH. It takes some 40 minutes on two cores, and more the first time, in which the machine should rest.
 """
 
 import importlib

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-WORK = Path(os.environ.get("CROPLAND_BENCH", ROOT / "build" / "bench"))  # some 6 GB of environments, 4 GB of scenes
+WORK = Path(os.environ.get("CROPLAND_BENCH", ROOT / "build" / "bench"))  # some 7 GB of environments, 8 GB of scenes
 QUICK = bool(os.environ.get("CROPLAND_BENCH_QUICK"))  # one round of small scenes, to see whether all runs
 CHILDREN = Path(__file__).with_name("children")
 PAGES = Path(__file__).with_name("pages")  # the words
