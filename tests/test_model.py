@@ -10,8 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from cropland.errors import ModelError
-from cropland.model import Model, WorkingPixel, build_network, source_hash
-from cropland.model_file import KEY
+from cropland.model import KEY, Model, WorkingPixel, build_network, source_hash
 from cropland.recipe import Recipe, parse_recipe
 
 

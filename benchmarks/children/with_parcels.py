@@ -7,9 +7,8 @@ from pathlib import Path
 
 from cropland.mapping.clean import by_threshold, clean_mask
 from cropland.mapping.find_parcels import find_parcels
-from cropland.mapping.in_threads import in_threads
 from cropland.mapping.least_area import default_min_area_m2
-from cropland.mapping.stages import stage, taken
+from cropland.progress import in_threads, stage, taken
 from cropland.writers.geopackage import write_geopackage
 from cropland.writers.geoparquet import write_geoparquet
 from told import tell

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as any_case
 
-from cropland.bounds import ABOVE_0, COUNT
 from cropland.catalog import find
 from cropland.data.statistics import CEILING, FLOOR, HIGH, LOW, MISSING, Statistics
 from cropland.errors import ModelError, OutputError
@@ -23,6 +22,7 @@ from cropland.formats import INPUT, OUTPUT, Format, Run
 from cropland.language import _
 from cropland.mapping.radiometry import check_statistics, read_statistics
 from cropland.model import Model, default_model
+from cropland.options import ABOVE_0, COUNT
 from cropland.writers import replacing
 
 __all__ = ["Exported", "command", "export"]

@@ -10,7 +10,10 @@ from typing import Annotated, Any
 
 import torch
 from cyclopts import Parameter
+from rich import box
 from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,11 +23,10 @@ from cropland.code.cells import SUFFIXES as CODE
 from cropland.code.listing import listing
 from cropland.code.names import is_foreign
 from cropland.errors import InputError
-from cropland.language import _, said
+from cropland.language import _, said, spoken
 from cropland.model import Model, build_network
 from cropland.receptive_field import Field, field
 from cropland.recipe import Network, Recipe, read_recipe
-from cropland.show_tables import show
 
 SIZE = 512  # pixels along an edge of the image that is followed through the network
 MEASURED = said("measured when it was trained")
@@ -173,3 +175,72 @@ def recipe_of(name: str, *, trust_all: bool = False) -> Recipe:
         advice = nearest(name, known)
         raise InputError(_("'{name}' is no .safetensors, no .toml and no network; {advice}", name=name, advice=advice))
     return Recipe(name=name, network=Network(name=name, trust_all=trust_all))
+
+
+def show(found: dict[str, Any], console: Console) -> None:
+    """Print a file's names, a network's parts, or the code that a model brings."""
+    tables: list[Table | Syntax]
+    if "candidates" in found:
+        tables = [_candidates(found), _cells(found)]
+    elif "anatomy" in found:
+        tables = [_facts(found), _layers(found["anatomy"])]
+    else:
+        tables = [_facts(found), *(Syntax(source, "python") for source in found["code"]["files"].values())]
+    for table in tables:
+        console.print(table)
+
+
+def _facts(found: dict[str, Any]) -> Table:
+    recipe, seen = found["recipe"], found.get("anatomy")
+    table = Table(title=found.get("model", recipe["name"]), show_header=False, box=box.SIMPLE, title_justify="left")
+    table.add_row(_("network"), f"{recipe['network']['name']} {recipe['network']['options'] or ''}")
+    table.add_row(_("bands"), ", ".join(recipe["bands"]))
+    table.add_row(_("outputs"), ", ".join(recipe["outputs"]))
+    if seen:
+        table.add_row(_("parameters"), f"{seen['parameters']:,}")
+        per_pixel = _("{count:,.0f} per pixel of the image, as below", count=seen["multiply_adds"])
+        table.add_row(_("multiply-adds"), per_pixel)
+        table.add_row(_("receptive field"), _field(seen))
+        table.add_row(_("stride"), _("{count} pixels", count=seen["stride"]))
+    else:
+        table.add_row(_("its own code"), _("below; what it makes is shown with --trust, which runs it"))
+    for pixel in found.get("working_pixels", ()):
+        scored = _("IoU {iou:.4f}, threshold {threshold:.3f}", iou=pixel["iou"], threshold=pixel["threshold"])
+        table.add_row(_("at {pixel_m:g} m", pixel_m=pixel["pixel_m"]), scored)
+    if "version" in found:
+        made = _("cropland {version}, sources {hash}", version=found["version"], hash=found["source_hash"])
+        table.add_row(_("made by"), made)
+    return table
+
+
+def _candidates(found: dict[str, Any]) -> Table:
+    headings = (_("name"), _("kind"), _("cells that it needs"))
+    table = Table(*headings, box=box.SIMPLE, title=found["file"], title_justify="left")
+    table.add_column(_("lines that run"), justify="right")
+    for each in found["candidates"]:
+        table.add_row(each["name"], spoken(each["kind"]), ", ".join(map(str, each["cells"])), str(each["lines"]))
+    return table
+
+
+def _cells(found: dict[str, Any]) -> Table:
+    table = Table(_("cell"), _("first line"), _("statements that run for one of them"), box=box.SIMPLE)
+    for each in found["cells"]:
+        runs = _("{runs} of {statements}", runs=each["runs"], statements=each["statements"])
+        table.add_row(str(each["number"]), each["first"][:60], spoken(each["fault"]) or runs)
+    return table
+
+
+def _field(seen: dict[str, Any]) -> str:
+    if seen["radius"] is None:
+        return _("no bound: {reason}", reason=seen["reason"])
+    return _("{radius} pixels to every side", radius=seen["radius"])
+
+
+def _layers(seen: dict[str, Any]) -> Table:
+    table = Table(_("layer"), box=box.SIMPLE)
+    for name in (_("channels"), _("stride"), _("parameters"), _("multiply-adds")):
+        table.add_column(name, justify="right")
+    for layer in seen["layers"]:
+        numbers = (layer["channels"], layer["stride"], layer["parameters"], round(layer["multiply_adds"]))
+        table.add_row(layer["name"], *(f"{number:,.12g}" for number in numbers))
+    return table

@@ -18,7 +18,6 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cropland.bounds import ABOVE_0, COUNT
 from cropland.data.chips import ChipFolder, open_chips, write_index
 from cropland.data.cut_scene import Cutter
 from cropland.data.read_labels import LabelOptions, read_labels
@@ -26,6 +25,7 @@ from cropland.data.split import parse_split, split
 from cropland.errors import ChipError, LabelError, OutputError
 from cropland.geo.scene import open_scene, parse_bands
 from cropland.language import _, spoken
+from cropland.options import ABOVE_0, COUNT
 
 __all__ = ["CutReport", "command", "cut_chips"]
 

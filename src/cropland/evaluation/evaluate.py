@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cropland.bounds import ABOVE_0
 from cropland.data.read_labels import LabelOptions, read_labels
 from cropland.errors import InputError, OutputError
 from cropland.evaluation.report import best_and_worst, page, percent
 from cropland.evaluation.score import Part, metrics
 from cropland.language import _, said
+from cropland.options import ABOVE_0
 
 __all__ = ["command", "write_report"]
 

@@ -13,8 +13,8 @@ from rasterio.io import DatasetReader
 from scipy import ndimage
 
 from cropland.geo.area import pixel_area_m2
-from cropland.mapping.in_threads import in_threads
 from cropland.mapping.regions import CORNERS, EDGES, Classify, RasterStrips, Strip, connected, run_starts
+from cropland.progress import in_threads
 from cropland.writers.cog import write_cog
 
 __all__ = ["by_threshold", "by_value", "clean_mask", "grid_of"]

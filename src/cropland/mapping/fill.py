@@ -16,9 +16,9 @@ from cropland.mapping.cut import Cut
 from cropland.mapping.journal import Journal
 from cropland.mapping.plane import Plane, sync
 from cropland.mapping.sliding import compute_swaths
-from cropland.mapping.stages import stage
 from cropland.mapping.tiling import compute_tiles
 from cropland.mapping.work import Done, Work
+from cropland.progress import stage
 
 __all__ = ["Executor", "Serial", "compute", "fill"]
 

@@ -23,11 +23,11 @@ from cropland.geo.area import ellipsoidal_area_m2, ellipsoidal_length_m, pixel_e
 from cropland.geo.tiles import Window, tiles
 from cropland.language import _
 from cropland.mapping.clean import grid_of
-from cropland.mapping.in_threads import in_threads
 from cropland.mapping.outlines import Traced, trace_cell
 from cropland.mapping.seams import Regions, join_cells
 from cropland.mapping.spill import Spill
-from cropland.mapping.stages import each as timed
+from cropland.progress import each as timed
+from cropland.progress import in_threads
 
 __all__ = ["CELL", "Parcels", "Spread", "find_parcels"]
 

@@ -19,12 +19,11 @@ from cropland.mapping.own_grid import write_probability
 from cropland.mapping.place import check_room, publish, work_folder
 from cropland.mapping.plan import MapOptions, Plan, make_plan
 from cropland.mapping.plane import Plane
-from cropland.mapping.progress import progress_bar
 from cropland.mapping.record import Found, finished, job, record
-from cropland.mapping.stages import stage, taken
 from cropland.mapping.turned import mean_of_turns
 from cropland.mapping.work import Work
 from cropland.model import Model
+from cropland.progress import progress_bar, stage, taken
 
 __all__ = ["MapOptions", "MapResult", "map_scene"]
 

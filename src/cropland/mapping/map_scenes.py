@@ -16,7 +16,6 @@ from cyclopts import Parameter
 from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
 
-from cropland.bounds import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
 from cropland.errors import IncompleteError, InputError, ReadError
 from cropland.geo.scene import Scene, parse_bands
 from cropland.geo.scenes import open_scenes
@@ -28,6 +27,7 @@ from cropland.mapping.place import MOSAIC, check_free
 from cropland.mapping.radiometry import read_statistics
 from cropland.mapping.running import Running
 from cropland.model import Model
+from cropland.options import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
 
 __all__ = ["command"]
 

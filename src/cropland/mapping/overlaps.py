@@ -26,7 +26,7 @@ from cropland.mapping.borders import NO_DATA, Border, Borders
 from cropland.mapping.clean import by_threshold, grid_of
 from cropland.mapping.mosaic_grid import Place, choose_crs, mosaic_grid, place_in
 from cropland.mapping.place import check_room
-from cropland.mapping.progress import progress_bar
+from cropland.progress import progress_bar
 
 __all__ = ["Overlap", "check_mosaic", "write_mosaic"]
 

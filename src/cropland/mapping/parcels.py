@@ -16,7 +16,6 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rich.console import Console
 
-from cropland.bounds import ABOVE_0, NOT_NEGATIVE
 from cropland.errors import GridError, InputError, OutputError, SceneError
 from cropland.geo.area import pixel_edge_m
 from cropland.geo.area_words import area_words
@@ -24,6 +23,7 @@ from cropland.language import _
 from cropland.mapping.clean import by_value, clean_mask, grid_of
 from cropland.mapping.find_parcels import find_parcels
 from cropland.mapping.least_area import MU_M2, default_min_area_m2
+from cropland.options import ABOVE_0, NOT_NEGATIVE
 from cropland.writers.geojson import write_geojson
 from cropland.writers.geopackage import write_geopackage
 from cropland.writers.geoparquet import write_geoparquet

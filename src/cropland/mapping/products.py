@@ -18,7 +18,7 @@ from cropland.mapping.clean import by_threshold, clean_mask, grid_of
 from cropland.mapping.find_parcels import find_parcels
 from cropland.mapping.journal import Journal
 from cropland.mapping.record import Found
-from cropland.mapping.stages import stage
+from cropland.progress import stage
 from cropland.writers.cog import write_cog
 from cropland.writers.geopackage import write_geopackage
 from cropland.writers.geoparquet import write_geoparquet

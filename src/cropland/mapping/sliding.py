@@ -17,8 +17,8 @@ from cropland.engines import Engine
 from cropland.errors import ReadError
 from cropland.geo.tiles import Tile, Window
 from cropland.mapping.cut import Cut
-from cropland.mapping.stages import each
 from cropland.mapping.work import Done, Work, read_ahead
+from cropland.progress import each
 from cropland.streaming.slide import Slide, slide_down
 
 __all__ = ["compute_swaths"]

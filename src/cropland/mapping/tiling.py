@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from cropland.engines import Engine
 from cropland.mapping.cut import Cut
-from cropland.mapping.stages import stage
 from cropland.mapping.work import Done, Pixels, Work, read_ahead
+from cropland.progress import stage
 
 __all__ = ["compute_tiles"]
 

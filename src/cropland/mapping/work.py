@@ -15,7 +15,7 @@ from cropland.errors import ReadError
 from cropland.geo.remote import ImageFile
 from cropland.geo.scene import Image
 from cropland.geo.tiles import Window
-from cropland.mapping.stages import each, stage
+from cropland.progress import each, stage
 
 __all__ = ["NO_DATA", "Done", "Pixels", "Readable", "Work", "levels", "read_ahead"]
 

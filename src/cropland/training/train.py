@@ -15,14 +15,15 @@ from rich.console import Console
 from torch import nn
 
 from cropland.code import forget_changed
+from cropland.contract import check_network
 from cropland.data.batches import Batch, Sampler, batches
 from cropland.data.chips import ChipFolder, open_chips
 from cropland.errors import ChipError, ModelError
 from cropland.language import _
 from cropland.model import Model, build_network
+from cropland.progress import training_bar
 from cropland.recipe import Precision, Recipe, read_recipe
 from cropland.training import journal, pictures, tensorboard
-from cropland.training.contract import check_network
 from cropland.training.device import autocast, choose_device, place_batch, place_network
 from cropland.training.finish import finish, fixed_statistics
 from cropland.training.kept_memory import keep_memory
@@ -30,7 +31,6 @@ from cropland.training.memory import micro_batch
 from cropland.training.objective import Objective, make_objective, require_finite
 from cropland.training.optimizer import make_optimizer, set_rate, update_average
 from cropland.training.place import Place
-from cropland.training.progress import progress_bar
 from cropland.training.validate import Score, says_one_thing, validate
 
 SAVE_EVERY_S = 60.0
@@ -101,7 +101,7 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
     optimizer = make_optimizer(network, training)
     place = _resume(run, network, average, optimizer, where)
     steps = max(1, training.chips_per_epoch // training.batch)
-    with progress_bar() as bar:
+    with training_bar() as bar:
         for epoch in range(place.epoch, training.epochs):
             if epoch - place.best_epoch > training.patience:
                 break

@@ -2,7 +2,7 @@
 
 import time
 
-from cropland.mapping.stages import each, stage, taken
+from cropland.progress import each, stage, taken
 
 
 def test_a_stage_within_another_is_counted_once() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cropland.adapt import adapt, build_own
+from cropland.contract import adapt, build_own
 from cropland.errors import ModelError
 
 

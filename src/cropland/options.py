@@ -5,6 +5,7 @@ from cyclopts.validators import Number
 
 __all__ = ["ABOVE_0", "COUNT", "NOT_NEGATIVE", "SHARE"]
 
+
 ABOVE_0 = Parameter(validator=Number(gt=0))
 NOT_NEGATIVE = Parameter(validator=Number(gte=0))
 SHARE = Parameter(validator=Number(gte=0, lte=1))

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from cropland.errors import ModelError
 from cropland.language import _
+from cropland.recipe import Recipe
 
 BASE = 64  # pixels; what divides it is no longer needed to divide an image
 DIVISORS = (1, 2, 4, 8, 16, 32, 64)
@@ -162,3 +163,41 @@ def _unfit(name: str, given: tuple[int, ...], y: Tensor) -> ModelError:
             came=tuple(y.shape),
         )
     )
+
+
+PROBES = ((64, 64), (75, 90))  # a round size and an odd one
+
+
+def check_network(network: nn.Module, recipe: Recipe) -> None:
+    """Raise `ModelError`, saying what came, unless (1, bands, h, w) gives (1, outputs, h, w) at any h and w."""
+    network.eval()
+    for height, width in PROBES:
+        given = (1, len(recipe.bands), height, width)
+        expected = (1, len(recipe.outputs), height, width)
+        came = _output_shape(network, given)
+        if came != expected:
+            raise ModelError(
+                _(
+                    "network {name}: an input of {given} gave {came}, expected {expected} (one logit "
+                    "per pixel and output, at any height and width)",
+                    name=recipe.network.name,
+                    given=given,
+                    came=came,
+                    expected=expected,
+                )
+            )
+
+
+@torch.no_grad()
+def _output_shape(network: nn.Module, shape: tuple[int, ...]) -> object:
+    try:
+        y = network(torch.zeros(shape))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ModelError(
+            _(
+                "the network fails on an input of {shape}: {splitlines}",
+                shape=shape,
+                splitlines=str(error).splitlines()[0],
+            )
+        ) from error
+    return tuple(y.shape) if torch.is_tensor(y) else f"a {type(y).__name__}"
