@@ -1,7 +1,7 @@
 """A web server with range requests on this machine, which can be told to fail.
 
 It is a thread of the test's process. rasterio looks for a file's neighbours without letting other threads run: to open
-an address by hand needs what `cropland.geo.datasets` sets, or it waits for an answer that cannot come.
+an address by hand needs what `cropland.geo.reading` sets, or it waits for an answer that cannot come.
 """
 
 import re

@@ -10,7 +10,7 @@ from small_scene import CRS, FOREST, HEIGHT, LEFT, PERHAPS, PIXEL, RICE, TOP, WH
 from cropland.data.read_labels import LabelOptions, read_labels
 from cropland.errors import InputError, LabelError
 from cropland.geo.scene import open_scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 
 ALL = Window(0, 0, HEIGHT, WIDTH)
 

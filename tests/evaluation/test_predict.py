@@ -12,7 +12,7 @@ from cropland.data.chips import Chip
 from cropland.data.statistics import Statistics
 from cropland.evaluation.predict import chip_probability, only_bands
 from cropland.geo.scene import Image, open_scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 
 
 def chip(values: np.ndarray, valid: np.ndarray | None = None, *, pixel_m: float = 1.0) -> Chip:

@@ -10,7 +10,7 @@ from pyproj import Geod
 
 from cropland.errors import GridError
 from cropland.geo.area import ellipsoidal_area_m2, ellipsoidal_length_m, pixel_area_m2
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 
 WGS84 = Geod(ellps="WGS84")
 DEGREES = GeoBox((300, 400), Affine(0.001, 0, 116, 0, -0.001, 40), "EPSG:4326")

@@ -2,17 +2,19 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.shutil import copy
 from rasterio.shutil import copy as rasterio_copy
 
 from cropland.errors import BandError, SceneError
-from cropland.geo.scene import open_scene, parse_bands
-from cropland.geo.tiles import Window, tiles
+from cropland.geo.scene import open_scene, open_scenes, parse_bands
+from cropland.geo.window import Window, tiles
 
 RGB = ("red", "green", "blue")
 
@@ -194,3 +196,59 @@ def test_the_halves_of_a_decimated_scene_show_the_pixels_of_the_whole(tmp_path):
         image = scene.read_decimated(bands=["red"], max_pixels=pixels)
         expected, valid = scene.no_data.read(scene.layers, Window(0, 0, 618, 413), shape=image.valid.shape)
         assert np.array_equal(image.values, np.where(valid, expected, 0)) and np.array_equal(image.valid, valid)
+
+
+RGB_of_scenes = ("red", "green", "blue")
+
+
+def names(*given: object, **options: object) -> list[str]:
+    return [scene.name for scene in open_scenes(given, **options)]
+
+
+def test_a_pattern_that_no_shell_expanded(write, picture, tmp_path, monkeypatch):
+    for name in ("b", "a", "c/d"):
+        write(f"tiles/{name}.tif", picture, names=RGB_of_scenes)
+    (tmp_path / "tiles" / "a.tif.aux.xml").write_text("<PAMDataset/>", encoding="utf-8")
+    (tmp_path / "tiles" / "._a.tif").write_bytes(b"of macOS")
+    assert names(str(tmp_path / "tiles" / "*")) == ["a", "b", "d"]  # c is a folder of one image
+    assert names(str(tmp_path / "tiles" / "**" / "*.tif")) == ["a", "b", "d"]
+    monkeypatch.chdir(tmp_path)
+    assert names("tiles/[ab].tif", Path("tiles/c/d.tif")) == ["a", "b", "d"]
+    with pytest.raises(SceneError, match=r"no file fits tiles/\*\.jp2"):
+        names("tiles/*.jp2")
+
+
+def test_a_name_may_have_brackets(write, picture):
+    assert names(write("scene[1].tif", picture, names=RGB_of_scenes)) == ["scene[1]"]
+
+
+def test_a_folder_of_bands_is_one_scene_and_of_images_several(write, picture, tmp_path):
+    for name, band in zip(RGB_of_scenes, picture, strict=True):
+        write(f"bands/T50_{name}.tif", band[None])
+    write("images/x.tif", picture, names=RGB_of_scenes)
+    write("images/y.tif", picture, names=RGB_of_scenes)
+    assert names(tmp_path / "bands", tmp_path / "images") == ["T50", "x", "y"]
+    write("bands/T50_TCI.tif", picture)  # a preview among the bands
+    assert len(names(tmp_path / "bands", bands={"red": 1, "green": 2, "blue": 3})) == 1
+
+
+def test_a_folder_of_folders(write, picture, tmp_path):
+    for date in ("2020", "2021"):
+        for name, band in zip(RGB_of_scenes, picture, strict=True):
+            write(f"years/{date}/{name}.tif", band[None])
+    assert names(tmp_path / "years") == ["2020", "2021"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SceneError, match="no images in"):
+        names(tmp_path / "empty")
+
+
+def test_a_vrt_and_the_virtual_file_systems(write, picture, tmp_path):
+    path = write("north.tif", picture, names=RGB_of_scenes, tiled=True, blockxsize=16, blockysize=16)
+    copy(path, tmp_path / "all.vrt", driver="VRT")
+    assert names(tmp_path / "all.vrt", f"/vsisubfile/0_{path.stat().st_size},{path}") == ["all", "north"]
+
+
+def test_the_time_of_the_image(write, picture):
+    path = write("t.tif", picture, names=RGB_of_scenes, tags={"TIFFTAG_DATETIME": "2024:05:01 10:20:30"})
+    assert open_scenes([path])[0].observed == datetime(2024, 5, 1, 10, 20, 30, tzinfo=UTC)
+    assert open_scenes([write("u.tif", picture, names=RGB_of_scenes)])[0].observed is None

@@ -10,7 +10,7 @@ from cropland.engines import Engine
 from cropland.engines.openvino import open_engine
 from cropland.errors import ReadError
 from cropland.geo.scene import Image, Scene, open_scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.mapping import cut as cut_module
 from cropland.mapping.cut import Cut, cut_swaths, cut_tiles
 from cropland.mapping.fill import Serial, fill

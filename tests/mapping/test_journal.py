@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from cropland.cli import main
 from cropland.errors import OutputError
-from cropland.geo.tiles import tiles
+from cropland.geo.window import tiles
 from cropland.mapping.cut import Cut
 from cropland.mapping.journal import Journal
 from cropland.mapping.plane import Plane

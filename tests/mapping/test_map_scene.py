@@ -23,8 +23,7 @@ from cropland.engines.openvino import open_engine as open_openvino
 from cropland.engines.torch import open_engine as open_torch
 from cropland.errors import InputError, ModelError, OutputError, ReadError
 from cropland.geo import datasets
-from cropland.geo.scene import open_scene
-from cropland.geo.scenes import open_scenes
+from cropland.geo.scene import open_scene, open_scenes
 from cropland.language import said
 from cropland.mapping import cut, plan
 from cropland.mapping.cut import Cut, cut_swaths, cut_tiles

@@ -12,7 +12,7 @@ from affine import Affine
 
 from cropland.cli import main
 from cropland.geo.area import pixel_area_m2
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.mapping.clean import grid_of
 from cropland.mapping.map_scene import MapOptions
 from cropland.mapping.mosaic import mosaic

@@ -6,7 +6,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from cropland.errors import GridError
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.mapping.mosaic_grid import Place, choose_crs, mosaic_grid, place_in
 
 UTM = "EPSG:32650"

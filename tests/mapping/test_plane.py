@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.mapping.plane import Plane, sync
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cropland.geo.scene import open_scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.mapping.plane import Plane
 from cropland.mapping.turned import TURNS, Turned, mean_of_turns
 from large_scene import write_large_scene

@@ -16,7 +16,7 @@ from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw, Labels
 from cropland.data.statistics import Statistics, scene_statistics
 from cropland.errors import BandError
 from cropland.geo.scene import Scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.language import _
 
 __all__ = ["Cutter", "windows"]

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from cropland.geo.scene import Scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 
 __all__ = ["CROPLAND", "OTHER", "UNKNOWN", "Draw", "Labels", "WholeLabels"]
 

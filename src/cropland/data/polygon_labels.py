@@ -12,8 +12,8 @@ from rasterio.features import rasterize
 from cropland.data.labels import CROPLAND, UNKNOWN, Draw, Labels
 from cropland.errors import LabelError
 from cropland.geo.scene import Scene
-from cropland.geo.tiles import Window
 from cropland.geo.vectors import to_grid_crs
+from cropland.geo.window import Window
 from cropland.language import _
 
 __all__ = ["Inside", "PolygonLabels"]

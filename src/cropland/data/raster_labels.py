@@ -13,10 +13,9 @@ from rasterio.warp import Resampling, reproject
 
 from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw
 from cropland.errors import LabelError
-from cropland.geo.datasets import dataset
-from cropland.geo.layers import Layer, read_layers
+from cropland.geo.reading import Layer, dataset, read_layers
 from cropland.geo.scene import Scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.language import _
 
 __all__ = ["RasterLabels", "ValueTable", "parse_classes"]

@@ -10,7 +10,7 @@ from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Labels, WholeLabels
 from cropland.data.polygon_labels import Inside, PolygonLabels
 from cropland.data.raster_labels import RasterLabels, parse_classes
 from cropland.errors import LabelError, SceneError
-from cropland.geo.datasets import dataset
+from cropland.geo.reading import dataset
 from cropland.geo.vectors import fields, read_polygons, said_fields
 from cropland.language import _
 

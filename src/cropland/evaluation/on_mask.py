@@ -15,10 +15,10 @@ from cropland.data.read_labels import LabelOptions
 from cropland.errors import LabelError, SceneError
 from cropland.evaluation.confusion import UNKNOWN
 from cropland.evaluation.score import Part, Picture, Score, score
-from cropland.geo.crs import pixel_edges_m
+from cropland.geo.grid import pixel_edges_m
 from cropland.geo.scene import Scene
-from cropland.geo.tiles import Tile, Window, tiles
 from cropland.geo.vectors import read_polygons
+from cropland.geo.window import Tile, Window, tiles
 from cropland.language import _, said
 
 __all__ = ["Regions", "blocks", "on_mask", "read_regions"]

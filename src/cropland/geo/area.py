@@ -14,11 +14,12 @@ from pyproj.crs import ProjectedCRS
 from pyproj.crs.coordinate_operation import LambertCylindricalEqualAreaConversion
 
 from cropland.errors import GridError
-from cropland.geo.crs import to_geodetic
-from cropland.geo.tiles import Window
-from cropland.language import _
+from cropland.geo.grid import to_geodetic
+from cropland.geo.window import Window
+from cropland.language import _, language
 
-__all__ = ["ellipsoidal_area_m2", "ellipsoidal_length_m", "pixel_area_m2", "pixel_edge_m"]
+__all__ = ["MU_PER_HA", "area_words", "ellipsoidal_area_m2", "ellipsoidal_length_m", "pixel_area_m2", "pixel_edge_m"]
+
 
 CELL = 16  # pixels that share one area: it changes by less than 1e-4 over them, and their sum is right
 LONGEST_M = 2000.0  # piece of an edge: a straight line of one projection is a curve in another
@@ -136,3 +137,15 @@ def _lines(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     is_area = shapely.get_dimensions(parts) == 2
     rings, of_part = shapely.get_rings(parts[is_area], return_index=True)
     return np.concatenate([rings, parts[~is_area]]), np.concatenate([owner[is_area][of_part], owner[~is_area]])
+
+
+MU_PER_HA = 15
+
+
+def area_words(area_ha: float, *, digits: int) -> str:
+    """Hectares with so many digits after the point, in Chinese followed by mu (1 mu is 1/15 ha)."""
+    area = f"{area_ha:,.{digits}f}"
+    if language() != "zh":
+        return _("{area} ha", area=area)
+    mu = area_ha * MU_PER_HA
+    return _("{area} ha ({mu} mu)", area=area, mu=f"{mu:,.0f}" if mu >= 100 else f"{mu:,.1f}")

@@ -1,37 +1,48 @@
 """A scene: imagery on one grid, read in windows at its own pixel size or another."""
 
+from __future__ import annotations
+
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from glob import has_magic
 from math import sqrt
+from pathlib import Path
+from warnings import catch_warnings
 
 import numpy as np
 from affine import Affine
 from jaxtyping import Bool, Float32
 from odc.geo.geobox import GeoBox
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
 
-from cropland.errors import BandError
+from cropland.errors import BandError, SceneError
 from cropland.fact_sheet import fact_sheet
-from cropland.geo.band_names import NamedBands, name_bands, of_one_size, parse_bands
-from cropland.geo.baseline import added_to
-from cropland.geo.crs import crs_name
-from cropland.geo.datasets import at_first_look
-from cropland.geo.files import Given, Imagery, given_imagery
-from cropland.geo.find_no_data import check_any_data, find_no_data, nodata_value
-from cropland.geo.layers import Layer
-from cropland.geo.nodata import NoData
-from cropland.geo.observed import observed_in
-from cropland.geo.placement import place
-from cropland.geo.remote import ImageFile
+from cropland.geo.bands import NamedBands, added_to, name_bands, of_one_size, parse_bands
+from cropland.geo.grid import crs_name, place
+from cropland.geo.imagery import IMAGES, Given, Imagery, given_imagery, images_in, is_stac, stac_imagery
+from cropland.geo.no_data import NoData, check_any_data, find_no_data, nodata_value
+from cropland.geo.reading import (
+    ImageFile,
+    Layer,
+    Remote,
+    Source,
+    at_first_look,
+    dataset,
+    image_file,
+    observed_in,
+    sources,
+)
 from cropland.geo.resample import resample, resampled_length, taps
-from cropland.geo.sources import Source, sources
-from cropland.geo.tiles import Window
-from cropland.geo.visible import thumbnail
+from cropland.geo.window import Window
 from cropland.language import _, said, spoken
 
-__all__ = ["Image", "Scene", "open_scene", "parse_bands"]
+__all__ = ["Image", "Scene", "open_scene", "open_scenes", "parse_bands"]
+
 
 Pixels = tuple[np.ndarray, np.ndarray | None]
 AT_ONCE = 1 << 24  # source pixels resampled in one go
@@ -247,3 +258,81 @@ def _offset_notes(layers: Sequence[Layer]) -> tuple[str, ...]:
             added=", ".join(f"{a:+g}" for a in sorted(added)),
         ),
     )
+
+
+LEAST = 3  # bands of an image that is a scene by itself
+
+
+def open_scenes(
+    given: Sequence[Given],
+    *,
+    sensor: str | None = None,
+    bands: Mapping[str, int] | None = None,
+    nodata: float | None = None,
+    crs: str | None = None,
+    pixel_m: float | None = None,
+    shift: bool = False,
+) -> list[Scene]:
+    """Look at all scenes that are given, in their order, by name where one of them stands for several.
+
+    Each is an image (a VRT, an address); a pattern such as tiles/*.tif; a STAC Item or ItemCollection; or a folder. A
+    folder whose images have three bands or more each, and as many, is so many scenes, one of folders of images is as
+    many as these; any other is one scene with a file per band.
+    The rest is as in `open_scene`. Raises the same errors.
+    """
+    return [
+        open_scene(imagery, sensor=sensor, bands=bands, nodata=nodata, crs=crs, pixel_m=pixel_m, shift=shift)
+        for each in given
+        for imagery in _imagery(image_file(each))
+    ]
+
+
+def _imagery(file: ImageFile) -> list[Imagery]:
+    if is_stac(file):
+        return stac_imagery(file)
+    if isinstance(file, Remote):
+        return [given_imagery(file)]
+    if file.is_dir():
+        return [given_imagery(path) for path in _in_folder(file)]
+    if has_magic(str(file)) and not file.exists():
+        return [imagery for path in _fitting(file) for imagery in _imagery(path)]
+    return [given_imagery(file)]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    images = images_in(folder)
+    if not images:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and images_in(path)) or [folder]
+    counts = {dataset(path).count for path in images}
+    return images if len(images) > 1 and len(counts) == 1 and min(counts) >= LEAST else [folder]
+
+
+def _fitting(pattern: Path) -> list[Path]:
+    """What fits, without files that only go with images."""
+    root = Path(pattern.anchor)
+    found = sorted(path for path in root.glob(os.fspath(pattern.relative_to(root))) if not path.name.startswith("."))
+    if not found:
+        raise SceneError(_("no file fits {pattern}; give the path of an image", pattern=pattern))
+    return [path for path in found if path.is_dir() or path.suffix.lower() in IMAGES or is_stac(path)] or found
+
+
+def visible(scene: Scene, *, max_pixels: int) -> Float32[np.ndarray, "height width 4"]:
+    """Red, green and blue where the scene has them, else its first band, from its 2nd to its 98th percentile; and
+    where it is valid; all 0..1."""
+    names = ("red", "green", "blue")
+    bands = names if all(name in scene.bands for name in names) else scene.bands[:1] * 3
+    image = scene.read_decimated(bands=bands, max_pixels=max_pixels)
+    seen = image.values[:, image.valid]
+    low, high = np.percentile(seen, (2, 98), axis=1)[:, :, None, None] if seen.size else np.zeros((2, 3, 1, 1))
+    stretched = np.clip((image.values - low) / np.maximum(high - low, 1e-6), 0, 1)
+    return np.concatenate([stretched, image.valid[None]]).transpose(1, 2, 0).astype(np.float32)
+
+
+def thumbnail(scene: Scene, *, edge: int = 240) -> bytes:
+    """A PNG of about `edge` x `edge` pixels."""
+    shown = (255 * visible(scene, max_pixels=edge**2)).astype(np.uint8).transpose(2, 0, 1)
+    bands, height, width = shown.shape
+    with MemoryFile() as memory, catch_warnings(action="ignore", category=NotGeoreferencedWarning):
+        with memory.open(driver="PNG", count=bands, height=height, width=width, dtype="uint8") as file:
+            file.write(shown)
+        return bytes(memory.read())

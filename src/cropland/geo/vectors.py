@@ -14,7 +14,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FieldError
 from pyproj import CRS
 
 from cropland.errors import GridError, LabelError
-from cropland.geo.crs import check_frames, user_crs
+from cropland.geo.grid import check_frames, user_crs
 from cropland.language import _
 
 __all__ = ["fields", "read_polygons", "said_fields", "to_grid_crs"]

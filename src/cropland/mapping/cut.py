@@ -12,7 +12,7 @@ from math import ceil, isqrt
 from typing import Literal
 
 from cropland.errors import ModelError
-from cropland.geo.tiles import Tile, tiles
+from cropland.geo.window import Tile, tiles
 from cropland.language import _
 from cropland.model import Model
 

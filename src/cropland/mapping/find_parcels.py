@@ -20,7 +20,7 @@ from rasterio.io import DatasetReader
 
 from cropland.errors import GridError
 from cropland.geo.area import ellipsoidal_area_m2, ellipsoidal_length_m, pixel_edge_m
-from cropland.geo.tiles import Window, tiles
+from cropland.geo.window import Window, tiles
 from cropland.language import _
 from cropland.mapping.clean import grid_of
 from cropland.mapping.outlines import Traced, trace_cell

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cropland.errors import ReadError
-from cropland.geo.area_words import MU_PER_HA
+from cropland.geo.area import MU_PER_HA
 from cropland.geo.scene import Scene
 from cropland.language import _
 from cropland.mapping.fill import Executor, fill

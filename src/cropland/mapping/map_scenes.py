@@ -17,8 +17,7 @@ from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
 
 from cropland.errors import IncompleteError, InputError, ReadError
-from cropland.geo.scene import Scene, parse_bands
-from cropland.geo.scenes import open_scenes
+from cropland.geo.scene import Scene, open_scenes, parse_bands
 from cropland.language import _, spoken
 from cropland.mapping.fill import Executor, Serial
 from cropland.mapping.least_area import MU_M2

@@ -23,10 +23,8 @@ from rich.console import Console
 
 from cropland import __version__
 from cropland.errors import SceneError
-from cropland.geo.area import pixel_edge_m
-from cropland.geo.area_words import MU_PER_HA
-from cropland.geo.scene import Scene
-from cropland.geo.visible import visible
+from cropland.geo.area import MU_PER_HA, pixel_edge_m
+from cropland.geo.scene import Scene, visible
 from cropland.language import Said, _, said, spoken
 from cropland.mapping.borders import Border, table
 from cropland.mapping.clean import grid_of

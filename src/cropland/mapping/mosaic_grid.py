@@ -13,8 +13,8 @@ from pyproj import CRS
 from rasterio.warp import transform_bounds
 
 from cropland.errors import GridError
-from cropland.geo.crs import check_frames, geometric_mean, pixel_edges_m, user_crs
-from cropland.geo.tiles import Window
+from cropland.geo.grid import check_frames, geometric_mean, pixel_edges_m, user_crs
+from cropland.geo.window import Window
 from cropland.language import _
 
 __all__ = ["Place", "choose_crs", "mosaic_grid", "place_in"]

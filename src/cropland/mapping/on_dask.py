@@ -21,7 +21,7 @@ from distributed.comm import CommClosedError
 
 from cropland import __version__
 from cropland.errors import CroplandError, IncompleteError, InputError, SceneError
-from cropland.geo.remote import ImageFile
+from cropland.geo.reading import ImageFile
 from cropland.language import Said, _
 from cropland.mapping.cut import Cut
 from cropland.mapping.fill import compute

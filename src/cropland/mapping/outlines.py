@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 from rasterio.io import DatasetReader
 from scipy import ndimage
 
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.mapping.regions import EDGES, read_window, run_starts
 
 __all__ = ["Borders", "Traced", "trace_cell", "without_collinear"]

@@ -20,7 +20,7 @@ from rasterio.vrt import WarpedVRT
 
 from cropland.errors import InputError
 from cropland.geo.scene import Scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.language import _
 from cropland.mapping.borders import NO_DATA, Border, Borders
 from cropland.mapping.clean import by_threshold, grid_of

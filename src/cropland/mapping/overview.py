@@ -14,9 +14,8 @@ from jaxtyping import Float32, Float64, UInt8
 from rasterio.enums import Resampling
 
 from cropland.fonts import drawable, lettering
-from cropland.geo.area_words import area_words
-from cropland.geo.scene import Scene
-from cropland.geo.visible import visible
+from cropland.geo.area import area_words
+from cropland.geo.scene import Scene, visible
 from cropland.language import _
 from cropland.writers import replacing
 

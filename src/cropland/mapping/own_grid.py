@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 
 from cropland.geo.resample import Taps, resample, taps
 from cropland.geo.scene import Scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.mapping.plane import Plane
 from cropland.mapping.work import NO_DATA
 

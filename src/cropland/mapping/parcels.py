@@ -17,8 +17,7 @@ from rasterio.io import DatasetReader
 from rich.console import Console
 
 from cropland.errors import GridError, InputError, OutputError, SceneError
-from cropland.geo.area import pixel_edge_m
-from cropland.geo.area_words import area_words
+from cropland.geo.area import area_words, pixel_edge_m
 from cropland.language import _
 from cropland.mapping.clean import by_value, clean_mask, grid_of
 from cropland.mapping.find_parcels import find_parcels

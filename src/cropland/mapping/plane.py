@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 
 __all__ = ["Plane", "sync"]
 

@@ -13,7 +13,7 @@ import rasterio
 from geopandas import GeoDataFrame
 
 from cropland.geo.area import pixel_area_m2
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.mapping.clean import by_threshold, clean_mask, grid_of
 from cropland.mapping.find_parcels import find_parcels
 from cropland.mapping.journal import Journal

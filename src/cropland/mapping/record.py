@@ -12,7 +12,7 @@ from typing import Any
 
 from cropland import __version__
 from cropland.engines import Described
-from cropland.geo.remote import ImageFile, Remote, identity
+from cropland.geo.reading import ImageFile, Remote, identity
 from cropland.geo.scene import Scene
 from cropland.mapping.plan import Plan
 from cropland.model import Model

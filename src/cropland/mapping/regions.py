@@ -12,7 +12,7 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 
 __all__ = ["CORNERS", "EDGES", "Classify", "RasterStrips", "Strip", "connected", "read_window", "run_starts"]
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32
 
 from cropland.engines import Engine
 from cropland.errors import ReadError
-from cropland.geo.tiles import Tile, Window
+from cropland.geo.window import Tile, Window
 from cropland.mapping.cut import Cut
 from cropland.mapping.work import Done, Work, read_ahead
 from cropland.progress import each

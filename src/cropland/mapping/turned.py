@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cropland.geo.remote import ImageFile
+from cropland.geo.reading import ImageFile
 from cropland.geo.scene import Image, Scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.mapping.plane import Plane
 from cropland.mapping.work import NO_DATA
 

@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from cropland.data.statistics import Statistics
 from cropland.errors import ReadError
-from cropland.geo.remote import ImageFile
+from cropland.geo.reading import ImageFile
 from cropland.geo.scene import Image
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.progress import each, stage
 
 __all__ = ["NO_DATA", "Done", "Pixels", "Readable", "Work", "levels", "read_ahead"]

@@ -9,8 +9,7 @@ import rasterio
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
-from cropland.geo.datasets import reading
-from cropland.geo.remote import ImageFile, Remote
+from cropland.geo.reading import ImageFile, Remote, reading
 from cropland.language import said
 from cropland.writers import replacing
 

@@ -14,7 +14,7 @@ from cropland.blocks.separable import Separable
 from cropland.blocks.strided import strided
 from cropland.demo import TILE
 from cropland.geo.scene import open_scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines, Panel, Panels, heat
 from cropland.lab.finding import Finding

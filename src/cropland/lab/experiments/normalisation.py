@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cropland.data.statistics import scene_statistics
 from cropland.demo import TILE
 from cropland.geo.scene import open_scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Chart, Lines, Panel, Panels, Stack, heat
 from cropland.lab.finding import Finding

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cropland.blocks.convolution import Convolution
-from cropland.geo.tiles import tiles
+from cropland.geo.window import tiles
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Panel, Panels, heat, raster
 from cropland.lab.experiments.normalisation import tile_image

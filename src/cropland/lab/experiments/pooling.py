@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.demo import TILE
 from cropland.geo.scene import open_scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Box, Lines, Panel, Panels, raster
 from cropland.lab.finding import Finding

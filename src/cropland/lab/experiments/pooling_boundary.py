@@ -16,7 +16,7 @@ from cropland.data.read_labels import LabelOptions, read_labels
 from cropland.demo import FIELDS, TILE
 from cropland.evaluation.boundary import boundary_counts, boundary_f1
 from cropland.geo.scene import open_scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines, Panel, Panels, heat
 from cropland.lab.finding import Finding

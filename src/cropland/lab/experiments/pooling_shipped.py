@@ -14,7 +14,7 @@ from cropland.data.statistics import scene_statistics
 from cropland.demo import TILE
 from cropland.evaluation.boundary import boundary, distance_m
 from cropland.geo.scene import open_scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines, Panel, Panels, heat, raster
 from cropland.lab.finding import Finding

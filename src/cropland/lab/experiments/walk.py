@@ -16,7 +16,7 @@ from cropland.data.read_labels import LabelOptions, read_labels
 from cropland.data.statistics import scene_statistics
 from cropland.demo import FIELDS, TILE
 from cropland.geo.scene import open_scene
-from cropland.geo.tiles import Window
+from cropland.geo.window import Window
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Box, Panel, Panels, heat, raster
 from cropland.lab.finding import Finding

@@ -1,13 +1,83 @@
-"""Grids, the lack of them, and what the message says to do."""
+"""Frames that are one, frames that are not, and pixels in metres."""
 
 import numpy as np
 import pytest
 from affine import Affine
+from pyproj import CRS, Geod
 from rasterio.control import GroundControlPoint
 from rasterio.rpc import RPC
 
 from cropland.errors import GridError
+from cropland.geo.grid import check_frames, geometric_mean, pixel_edges_m, usable_crs, user_crs
 from cropland.geo.scene import open_scene
+
+XIAN_ESRI = (
+    'GEOGCS["GCS_Xian_1980",DATUM["D_Xian_1980",SPHEROID["Xian_1980",6378140.0,298.257]],'
+    'PRIMEM["Greenwich",0.0],UNIT["Degree",0.0174532925199433]]'
+)
+CGCS2000_ESRI = (
+    'GEOGCS["GCS_China_Geodetic_Coordinate_System_2000",DATUM["D_China_2000",'
+    'SPHEROID["CGCS2000",6378137.0,298.257222101]],PRIMEM["Greenwich",0.0],UNIT["Degree",0.0174532925199433]]'
+)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(4490, 4326), (4528, 32650), (CGCS2000_ESRI, 4326), (4610, 2364), (4258, 4326), (4269, 32614), (4214, 2437)],
+)
+def test_frames_that_may_be_mixed(one, other):
+    check_frames(CRS(one), CRS(other), shift=False)
+    check_frames(CRS(other), CRS(one), shift=False)
+
+
+@pytest.mark.parametrize("frame", [4610, 2364, XIAN_ESRI, 4214, 2437])
+@pytest.mark.parametrize("other", [4326, 32650, 4490])
+def test_the_old_chinese_frames_are_refused_unless_the_error_is_accepted(frame, other):
+    for pair in ((frame, other), (other, frame)):
+        with pytest.raises(GridError, match=r"different frames.*100 m.*--shift"):
+            check_frames(*map(CRS, pair), shift=False)
+        check_frames(*map(CRS, pair), shift=True)
+
+
+def test_pixels_of_a_geographic_grid_are_metres_on_the_ellipsoid():
+    step = 1e-4
+    along, down = pixel_edges_m(Affine(step, 0, 116, 0, -step, 40), CRS(4326), row=0, col=0)
+    assert along == pytest.approx(8.5394, abs=1e-3)  # a degree of longitude at 40 N is 85 394 m on WGS 84
+    assert down == pytest.approx(11.1035, abs=1e-3)
+
+
+@pytest.mark.parametrize("turn", [0, 30, 135])
+def test_rotation_does_not_change_the_size(turn):
+    affine = Affine.translation(500_000, 4_000_000) @ Affine.rotation(turn) @ Affine.scale(2, -3)
+    edges = pixel_edges_m(affine, CRS(32650), row=10, col=10)
+    assert edges == pytest.approx((2 / 0.9996, 3 / 0.9996), rel=1e-5)
+    assert geometric_mean(edges) == pytest.approx(6**0.5 / 0.9996, rel=1e-5)
+
+
+def test_feet_are_made_metres():
+    edges = pixel_edges_m(Affine(1, 0, 1_000_000, 0, -1, 200_000), CRS(2263), row=0, col=0)
+    assert edges == pytest.approx((0.3048, 0.3048), rel=2e-4)
+
+
+def test_web_mercator_is_corrected_for_latitude():
+    along, _ = pixel_edges_m(Affine(10, 0, 0, 0, -10, 8_399_737.9), CRS(3857), row=0, col=0)
+    assert along == pytest.approx(10 * Geod(ellps="WGS84").line_length([0, 1], [60, 60]) / 111_319.49, rel=1e-3)
+
+
+def test_a_grid_outside_of_its_system():
+    with pytest.raises(GridError, match="lies outside of"):
+        pixel_edges_m(Affine(10, 0, 1e12, 0, -10, 1e12), CRS(32650), row=0, col=0)
+
+
+def test_local_systems_are_none_and_heights_are_left():
+    assert usable_crs(CRS.from_wkt('LOCAL_CS["drawing",UNIT["metre",1]]').to_wkt()) is None
+    assert usable_crs(CRS("EPSG:32650+5773").to_wkt()).to_epsg() == 32650
+
+
+def test_a_crs_that_is_not_known():
+    with pytest.raises(GridError, match=r"--crs 'EPSG:1' is not known; write it as EPSG:32650"):
+        user_crs("EPSG:1")
+
 
 RGB = ("red", "green", "blue")
 

@@ -1,4 +1,4 @@
-"""Scenes of STAC items as catalogues write them: which files, which bands in them, when."""
+"""The name of a scene is what its files share."""
 
 import json
 from collections.abc import Callable
@@ -10,13 +10,26 @@ import numpy as np
 import pytest
 
 from cropland.errors import SceneError
-from cropland.geo.remote import Remote
-from cropland.geo.scene import open_scene
-from cropland.geo.scenes import open_scenes
-from cropland.geo.stac_items import is_stac, stac_imagery
-from cropland.geo.tiles import Window
+from cropland.geo.imagery import is_stac, scene_name, stac_imagery
+from cropland.geo.reading import Remote
+from cropland.geo.scene import open_scene, open_scenes
+from cropland.geo.window import Window
 from cropland.writers.stac import write_model_item
 from range_server import serving
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        (["a/GF2_PMS1.tif"], "GF2_PMS1"),
+        (["a/LC09_L2SP_SR_B2.TIF", "a/LC09_L2SP_SR_B5.TIF"], "LC09_L2SP_SR"),
+        (["field/red.tif", "field/nir.tif"], "field"),
+        (["x/麦田_红.tif", "x/麦田_绿.tif"], "麦田"),
+    ],
+)
+def test_names(files, name):
+    assert scene_name([Path(file) for file in files]) == name
+
 
 RGB = ("red", "green", "blue")
 WHOLE = Window(0, 0, 40, 60)

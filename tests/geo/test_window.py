@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cropland.geo.tiles import Window, tiles
+from cropland.geo.window import Window, tiles
 
 LENGTH = st.integers(1, 90)
 

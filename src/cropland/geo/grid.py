@@ -1,0 +1,260 @@
+"""Coordinate reference systems: frames that may be mixed, and the size of a pixel on the ellipsoid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import sqrt
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj import CRS, Geod, Transformer
+from pyproj.exceptions import CRSError
+from pyproj.transformer import TransformerGroup
+from rasterio.io import DatasetReader
+
+from cropland.errors import GridError
+from cropland.geo.reading import ImageFile, Remote, dataset, reading
+from cropland.language import _, said
+
+__all__ = [
+    "Placement",
+    "check_frames",
+    "metres_on_ellipsoid",
+    "pixel_edges_m",
+    "place",
+    "to_geodetic",
+    "usable_crs",
+    "user_crs",
+]
+
+
+# CGCS2000 is ITRF97 at epoch 2000.0 and WGS 84 is kept to ITRF: the same frame to decimetres (GB 22021-2008).
+SAME_FRAME = ("World Geodetic System 1984", "WGS 84", "WGS_1984", "China 2000", "CGCS2000", "China_2000")
+NEEDS_SHIFT = ("Xian 1980", "Xian_1980", "Beijing 1954", "Beijing_1954", "New Beijing")
+
+
+def user_crs(text: str, *, option: str = "--crs") -> CRS:
+    """The CRS that a user wrote as that option.
+
+    Raises `GridError` if there is none of that name.
+    """
+    try:
+        return CRS.from_user_input(text)
+    except CRSError as error:
+        raise GridError(
+            _("{option} {text!r} is not known; write it as EPSG:32650 or as a file's WKT", option=option, text=text)
+        ) from error
+
+
+@lru_cache(maxsize=256)
+def usable_crs(wkt: str) -> CRS | None:
+    """The horizontal CRS of a file; None when it is only local (a drawing's) or damaged."""
+    try:
+        crs = CRS.from_wkt(wkt)
+    except CRSError:
+        return None
+    horizontal = crs.sub_crs_list[0] if crs.is_compound else crs
+    flat = horizontal.to_2d() if len(horizontal.axis_info) == 3 else horizontal
+    return flat if flat.is_geographic or flat.is_projected else None
+
+
+def crs_name(crs: CRS) -> str:
+    """A system as a person calls it."""
+    code = crs.to_epsg()
+    return f"{CRS(crs).name} (EPSG:{code})" if code else CRS(crs).name
+
+
+def check_frames(source: CRS, target: CRS, *, shift: bool) -> None:
+    """Refuse to mix frames between which no transformation is known.
+
+    Raises `GridError` unless `shift` accepts what PROJ has, which may be off by a hundred metres.
+    """
+    ours, theirs = (_frame(crs) for crs in (source, target))
+    if shift or ours == theirs or not (_needs_shift(ours) or _needs_shift(theirs) or _is_ballpark(source, target)):
+        return
+    raise GridError(
+        _(
+            "{name} and {name2} have different frames ({ours}, {theirs}) and coordinates may be "
+            "off by about 100 m; transform with your survey office's parameters first, or "
+            "accept the error with --shift",
+            name=source.name,
+            name2=target.name,
+            ours=ours,
+            theirs=theirs,
+        )
+    )
+
+
+def pixel_edges_m(affine: Affine, crs: CRS, *, row: float, col: float) -> tuple[float, float]:
+    """Lengths of the two edges of the pixel at a place, in metres on the ellipsoid, whatever the grid's rotation."""
+    corners = [affine @ place for place in ((col, row), (col + 1, row), (col, row + 1))]
+    x, y = np.array(corners).T
+    (along, down) = metres_on_ellipsoid(crs, (x[[0, 0]], y[[0, 0]]), (x[1:], y[1:]))
+    if not (np.isfinite(along) and np.isfinite(down) and along > 0 and down > 0):
+        raise GridError(_("the grid lies outside of {name}; give the right one with --crs", name=crs.name))
+    return float(along), float(down)
+
+
+def metres_on_ellipsoid(
+    crs: CRS, start: tuple[np.ndarray, np.ndarray], end: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """Lengths of the geodesics between points of a CRS."""
+    project, geod = to_geodetic(crs)
+    _, _, lengths = geod.inv(*project.transform(*start), *project.transform(*end))
+    return np.asarray(lengths, dtype=np.float64)
+
+
+@lru_cache(maxsize=64)
+def to_geodetic(crs: CRS) -> tuple[Transformer, Geod]:
+    """The way to longitude and latitude of the CRS's own frame, and its ellipsoid."""
+    geodetic = crs.geodetic_crs
+    geod = crs.get_geod()
+    if geodetic is None or geod is None:
+        raise GridError(_("{name} has no ellipsoid; give another with --crs", name=crs.name))
+    return Transformer.from_crs(crs, geodetic, always_xy=True), geod
+
+
+def geometric_mean(edges: tuple[float, float]) -> float:
+    """The edge of the square of the same area."""
+    return sqrt(edges[0] * edges[1])
+
+
+def _frame(crs: CRS) -> str:
+    geodetic = crs.geodetic_crs
+    datum = geodetic.datum.name if geodetic and geodetic.datum else crs.name
+    return "WGS 84" if datum.removeprefix("D_").startswith(SAME_FRAME) else datum
+
+
+def _needs_shift(frame: str) -> bool:
+    return frame.removeprefix("D_").startswith(NEEDS_SHIFT)
+
+
+@lru_cache(maxsize=64)
+def _is_ballpark(source: CRS, target: CRS) -> bool:
+    """Whether PROJ knows no transformation and would take the coordinates as they are."""
+    group = TransformerGroup(_plain(source), _plain(target), always_xy=True)
+    return all("Ballpark" in step.description for step in group.transformers)
+
+
+def _plain(crs: CRS) -> CRS:
+    # For PROJ, CGCS2000 and WGS 84 are two frames with only a ballpark between them.
+    return CRS.from_epsg(4326) if _frame(crs) == "WGS 84" else crs
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The grid of a scene, the edge of its pixels in metres at the centre, and what was assumed."""
+
+    grid: GeoBox
+    pixel_m: float
+    notes: tuple[str, ...]
+
+
+def place(files: Sequence[ImageFile], *, crs: str | None, pixel_m: float | None, shift: bool) -> Placement:
+    """Place a scene.
+
+    Raises `GridError` when its files have different grids, or when it has none and neither a CRS nor a pixel size is
+    given.
+    """
+    first = dataset(files[0])
+    _check_same(files, first)
+    with reading(files[0]):
+        own = usable_crs(first.crs.to_wkt()) if first.crs else None
+    if (own or crs) and not first.transform.is_identity:
+        return _on_earth(first, own, crs=crs, pixel_m=pixel_m, shift=shift)
+    if pixel_m is None:
+        raise GridError(_no_grid(files[0], first))
+    if not pixel_m > 0:
+        raise GridError(_("--pixel-m {pixel_m} is not a size; give the edge of a pixel in metres", pixel_m=pixel_m))
+    note = said(
+        "No coordinate reference system: mapped in pixel space, with pixels of {pixel_m:g} m as given.", pixel_m=pixel_m
+    )
+    return Placement(_pixel_space(first), pixel_m, (note,))
+
+
+def _on_earth(
+    file: DatasetReader, own: CRS | None, *, crs: str | None, pixel_m: float | None, shift: bool
+) -> Placement:
+    used = user_crs(crs) if crs else own
+    assert used is not None
+    notes = []
+    if crs and own and own != used:
+        check_frames(own, used, shift=shift)
+        notes.append(said("{crs} as given, in place of the file's own {name}.", crs=crs, name=own.name))
+    row, col = file.height / 2, file.width / 2
+    size = geometric_mean(pixel_edges_m(file.transform, used, row=row, col=col))
+    if pixel_m is not None:
+        notes.append(
+            said(
+                "The grid says pixels of {size:.4g} m; --pixel-m {pixel_m:g} is for scenes without a grid.",
+                size=size,
+                pixel_m=pixel_m,
+            )
+        )
+    return Placement(GeoBox(file.shape, file.transform, used.to_wkt()), size, tuple(notes))
+
+
+def _pixel_space(file: DatasetReader) -> GeoBox:
+    # Without a world file QGIS draws row r at y = -r; products on this grid lie on the picture there.
+    affine = Affine.scale(1, -1) if file.transform.is_identity else file.transform
+    return GeoBox(file.shape, affine, None)
+
+
+def _check_same(files: Sequence[ImageFile], first: DatasetReader) -> None:
+    for path in files[1:]:
+        other = dataset(path)
+        if other.shape != first.shape or not other.transform.almost_equals(first.transform, first.res[0] * 1e-3):
+            raise GridError(
+                _(
+                    "{name} ({size}) is not on the grid of {name2} ({size2}); give bands of one pixel "
+                    "size, or bring them together: gdalbuildvrt -separate -resolution highest scene.vrt "
+                    "FILE...",
+                    name=path.name,
+                    size=_size(other),
+                    name2=files[0].name,
+                    size2=_size(first),
+                )
+            )
+
+
+def _size(file: DatasetReader) -> str:
+    return _("{width} x {height} pixels of {res:g}", width=file.width, height=file.height, res=file.res[0])
+
+
+def _no_grid(path: ImageFile, file: DatasetReader) -> str:
+    """What mends a scene without a place on Earth."""
+    out = f"{path.stem}_map.tif" if isinstance(path, Remote) else path.with_name(f"{path.stem}_map.tif")
+    if file.rpcs is not None:
+        zone = _utm(file.rpcs.long_off, file.rpcs.lat_off)
+        return _(
+            "{name} is a raw delivery with RPCs and no grid; make it a map first: gdalwarp -rpc "
+            "-t_srs {zone} {path} {out} (add -to RPC_DEM=dem.tif where the ground is not flat)",
+            name=path.name,
+            zone=zone,
+            path=path,
+            out=out,
+        )
+    points, system = file.gcps
+    if points:
+        target = f" -t_srs EPSG:{system.to_epsg()}" if system and system.to_epsg() else ""
+        return _(
+            "{name} has ground control points and no grid; make it a map first: gdalwarp{target} {path} {out}",
+            name=path.name,
+            target=target,
+            path=path,
+            out=out,
+        )
+    if file.transform.is_identity:
+        return _(
+            "{name} has no grid; give the size of its pixels with --pixel-m METRES to map it in pixel space",
+            name=path.name,
+        )
+    return _(
+        "{name} has no coordinate reference system; give --crs EPSG:CODE, or the pixel size with --pixel-m",
+        name=path.name,
+    )
+
+
+def _utm(longitude: float, latitude: float) -> str:
+    return f"EPSG:{(32600 if latitude >= 0 else 32700) + min(60, int((longitude + 180) // 6) + 1)}"

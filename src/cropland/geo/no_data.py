@@ -1,0 +1,307 @@
+"""Where a scene has no data: declared by a value, an alpha band or a mask, or an undeclared collar."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Bool, Int64, Num
+from scipy import ndimage
+
+from cropland.errors import SceneError
+from cropland.geo.bands import NamedBands
+from cropland.geo.reading import (
+    ImageFile,
+    Layer,
+    Source,
+    has_mask,
+    is_lossy,
+    read_layers,
+    read_mask,
+    representable,
+    sampled,
+)
+from cropland.geo.window import Window
+from cropland.language import _, said
+
+__all__ = [
+    "Collar",
+    "NoData",
+    "along_border",
+    "check_any_data",
+    "find_collar",
+    "find_no_data",
+    "grown",
+    "is_abrupt",
+    "may_be_measured",
+    "nodata_value",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Collar:
+    """A border of one value around the image.
+
+    reached: cells of a coarse picture of the scene that the value fills, connected to the border, and their
+    neighbours. A pixel is collar when it lies in such a cell and every deciding band is within `tolerance` of the
+    value: a rule of the pixel's own place, the same for every window.
+    """
+
+    value: float
+    tolerance: float
+    reached: Bool[np.ndarray, "cell_row cell_col"]
+    scene_shape: tuple[int, int]
+
+    def covers(
+        self,
+        values: Sequence[Num[np.ndarray, "height width"]],
+        rows: Int64[np.ndarray, "height"],
+        cols: Int64[np.ndarray, "width"],
+    ) -> Bool[np.ndarray, "height width"]:
+        """Which pixels at these rows and columns of the scene are collar."""
+        places = (rows, cols)
+        cells = (p * n // total for p, n, total in zip(places, self.reached.shape, self.scene_shape, strict=True))
+        near = self.reached[np.ix_(*cells)]
+        return near & is_near(values, self.value, self.tolerance) if near.any() else near
+
+
+@dataclass(frozen=True, eq=False)
+class NoData:
+    """The scene's rule for no data.
+
+    layers: the bands that decide. alphas: bands of opacity. masks: files with a mask band.
+    """
+
+    layers: tuple[Layer, ...]
+    alphas: tuple[Layer, ...] = ()
+    masks: tuple[ImageFile, ...] = ()
+    collar: Collar | None = field(default=None)
+
+    @property
+    def is_possible(self) -> bool:
+        """False when every pixel is certainly valid."""
+        return self._by_value or bool(self.alphas or self.masks)
+
+    @property
+    def _by_value(self) -> bool:
+        values = any(layer.nodata is not None or layer.is_float for layer in self.layers)
+        return values or self.collar is not None
+
+    def read(
+        self, layers: Sequence[Layer], window: Window, *, shape: tuple[int, int] | None = None
+    ) -> tuple[Num[np.ndarray, "layer height width"], Bool[np.ndarray, "height width"] | None]:
+        """Numbers of `layers` in a window (decimated to `shape`) and where they are valid; None: everywhere."""
+        if not (self.is_possible or any(layer.is_float or layer.nodata is not None for layer in layers)):
+            return read_layers(layers, window, shape=shape), None
+        needed = list(dict.fromkeys([*layers, *self._deciding]))
+        values = dict(zip(needed, read_layers(needed, window, shape=shape), strict=True))
+        return np.stack([values[layer] for layer in layers]), self._valid(values, window, shape)
+
+    def valid(self, window: Window, *, shape: tuple[int, int] | None = None) -> Bool[np.ndarray, "height width"]:
+        """Where a window (decimated to `shape`) has data, by the deciding bands."""
+        layers = self._deciding
+        values = dict(zip(layers, read_layers(layers, window, shape=shape), strict=True)) if layers else {}
+        return self._valid(values, window, shape)
+
+    @property
+    def _deciding(self) -> tuple[Layer, ...]:
+        return self.layers if self._by_value else ()
+
+    def _valid(
+        self, values: Mapping[Layer, np.ndarray], window: Window, shape: tuple[int, int] | None
+    ) -> Bool[np.ndarray, "height width"]:
+        void = self._declared(window, shape)
+        for layer, numbers in values.items():
+            void |= _impossible(layer, numbers)
+        if self._by_value:
+            void |= self._filled([values[layer] for layer in self.layers], window)
+        return ~void
+
+    def _declared(self, window: Window, shape: tuple[int, int] | None) -> np.ndarray:
+        void = np.zeros(shape or window.shape, bool)
+        for path in self.masks:
+            void |= ~read_mask(path, window, shape=shape)
+        for alpha in self.alphas:
+            void |= read_layers([alpha], window, shape=shape)[0] == 0
+        return void
+
+    def _filled(self, values: Sequence[np.ndarray], window: Window) -> np.ndarray:
+        """Where all deciding bands hold a no-data value that a measurement may hold too, or the collar's."""
+        height, width = values[0].shape
+        void = np.zeros((height, width), bool)
+        if all(layer.nodata is not None and may_be_measured(layer) for layer in self.layers):
+            void = np.logical_and.reduce([v == layer.nodata for v, layer in zip(values, self.layers, strict=True)])
+        if self.collar is not None:
+            rows, cols = sampled(window.row, window.height, height), sampled(window.col, window.width, width)
+            void |= self.collar.covers(values, rows, cols)
+        return void
+
+
+def may_be_measured(layer: Layer) -> bool:
+    """Whether the no-data value may be a measurement as well: zero (deep water) and the largest integer (a white roof).
+
+    There every deciding band must hold it; any other no-data value voids a pixel in whatever band it stands.
+    """
+    largest = None if layer.is_float else np.iinfo(layer.dtype).max
+    return layer.nodata in (0, largest)
+
+
+def is_near(values: Iterable[Num[np.ndarray, "height width"]], value: float, distance: float) -> np.ndarray:
+    """Where every band is within a distance of a value."""
+    if distance == 0:
+        same: np.ndarray = np.logical_and.reduce([band == value for band in values])
+        return same
+    low, high = value - distance, value + distance
+    near: np.ndarray = np.logical_and.reduce([(band >= low) & (band <= high) for band in values])
+    return near
+
+
+def _impossible(layer: Layer, values: np.ndarray) -> np.ndarray:
+    void = ~np.isfinite(values) if layer.is_float else np.zeros(values.shape, bool)
+    if layer.nodata is not None and not may_be_measured(layer):
+        void |= values == values.dtype.type(layer.nodata)
+    return void
+
+
+DECIDING = ("blue", "green", "red", "nir")  # few, so that validity is one thing whichever bands are read
+JPEG_NOISE = 6  # of 255: what JPEG makes of a flat black beside a picture
+LOOK = 256  # pixels
+
+
+def nodata_value(source: Source, named: NamedBands, given: float | None) -> float | None:
+    """The no-data value of a band: given, declared, or its sensor's.
+
+    Raises `SceneError` for a value that its type cannot hold.
+    """
+    if given is not None:
+        value = representable(given, source.dtype)
+        if value is None and not np.isnan(given):
+            raise SceneError(
+                _(
+                    "--nodata {given:g} cannot occur in {name}, which holds {dtype}",
+                    given=given,
+                    name=source.path.name,
+                    dtype=source.dtype,
+                )
+            )
+        return value
+    usual = {sensor.nodata for sensor in named.sensors}
+    is_number = not source.dtype.startswith("float") and len(usual) == 1
+    return source.nodata if source.nodata is not None or not is_number else usual.pop()
+
+
+def find_no_data(
+    layers: Sequence[Layer], named: NamedBands, found: Sequence[Source], *, shape: tuple[int, int]
+) -> tuple[NoData, tuple[str, ...]]:
+    """The rule, and a note on what was found. A collar is looked for where nothing is declared."""
+    by_name = dict(zip(named.names, layers, strict=True))
+    deciding = tuple(by_name[name] for name in DECIDING if name in by_name) or tuple(layers[:4])
+    alphas = tuple(Layer(s.path, s.index, s.dtype) for s in found if s.color == "alpha" and s not in named.sources)
+    masks = tuple(path for path in dict.fromkeys(s.path for s in found) if has_mask(path))
+    no_data = NoData(deciding, alphas, masks)
+    declared = alphas or masks or any(layer.nodata is not None for layer in layers)
+    if declared or len(layers) < 2:  # a single band of 0 and 1 is a mask, and 0 is no collar there
+        return no_data, ()
+    noise = JPEG_NOISE if any(is_lossy(s.path) for s in named.sources) else 0
+    collar = find_collar(no_data, shape, tolerance=noise)
+    if collar is None:
+        return no_data, ()
+    colour = said("black") if collar.value == 0 else said("white")
+    note = said(
+        "A {colour} collar ({value:g} in every band, connected to the border) is taken as no data.",
+        colour=colour,
+        value=collar.value,
+    )
+    return replace(no_data, collar=collar), (note,)
+
+
+def check_any_data(no_data: NoData, shape: tuple[int, int], *, name: str) -> None:
+    """Refuse a scene without a valid pixel: a look at its middle, then at single pixels all over.
+
+    Raises `SceneError`.
+    """
+    height, width = shape
+    size = min(LOOK, height), min(LOOK, width)
+    middle = Window((height - size[0]) // 2, (width - size[1]) // 2, *size)
+    if not no_data.is_possible or no_data.valid(middle).any():
+        return
+    valid = no_data.valid(Window(0, 0, height, width), shape=(min(height, 4 * LOOK), min(width, 4 * LOOK)))
+    if not valid.any():
+        raise SceneError(_("{name} is all no data; give another scene, or another value with --nodata", name=name))
+
+
+CELLS = 512  # rows and columns of the coarse picture at most
+SMALLEST = 0.002  # share of the scene
+GLANCES = 16  # rows at which the left and the right border are looked at before the whole scene is
+
+
+def find_collar(no_data: NoData, shape: tuple[int, int], *, tolerance: float) -> Collar | None:
+    """The collar of a scene of that shape, if it has one.
+
+    A collar runs along the border and is abrupt: where most neighbours are nearly as dark or as bright, it is water,
+    shadow or cloud. tolerance: what a lossy compression may have added to the value.
+    """
+    candidates = _at_border(no_data, shape, tolerance)
+    if not candidates:
+        return None
+    coarse = (min(shape[0], CELLS), min(shape[1], CELLS))
+    values, valid = no_data.read(no_data.layers, Window(0, 0, *shape), shape=coarse)
+    known = np.ones(coarse, bool) if valid is None else valid
+    from cropland.geo.no_data import along_border, grown, is_abrupt
+
+    for value in candidates:
+        region = along_border(is_near(values, value, tolerance) & known)
+        if region.mean() >= SMALLEST and is_abrupt(values, region, known, value):
+            return Collar(value, tolerance, grown(region), shape)
+    return None
+
+
+def _at_border(no_data: NoData, shape: tuple[int, int], tolerance: float) -> Sequence[float]:
+    """Black and white, as far as they stand at the border at all: a few blocks instead of the whole scene."""
+    dtype = np.dtype(no_data.layers[0].dtype)
+    candidates = (0,) if dtype.kind == "f" else (0, int(np.iinfo(dtype).max))
+    if max(shape) <= CELLS:
+        return candidates
+    with ThreadPoolExecutor(2) as pool:  # blocks are decoded
+        seen = list(pool.map(lambda window: no_data.read(no_data.layers, window)[0], _glances(*shape)))
+    return [value for value in candidates if any(is_near(values, value, tolerance).any() for values in seen)]
+
+
+def _glances(height: int, width: int) -> Iterator[Window]:
+    yield Window(0, 0, 1, width)
+    yield Window(height - 1, 0, 1, width)
+    for row in np.linspace(0, height - 1, min(GLANCES, height)).astype(int):
+        yield Window(int(row), 0, 1, 1)
+        yield Window(int(row), width - 1, 1, 1)
+
+
+ALONG = 0.125  # share of the border: a roof or a cloud that touches it fills less
+SOFT = 0.1  # of the median: a neighbour so near the value is its shading, as around water or cloud
+
+
+def along_border(filled: Bool[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"]:
+    """The part that is connected to the border, if it fills enough of that."""
+    if _border(filled).mean() < ALONG:
+        return np.zeros_like(filled)
+    labels, _ = ndimage.label(filled)
+    touching = np.unique(_border(labels))
+    return np.isin(labels, touching[touching > 0])
+
+
+def _border(picture: Num[np.ndarray, "row col"]) -> Num[np.ndarray, " place"]:
+    return np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+
+
+def is_abrupt(values: Num[np.ndarray, "layer row col"], region: np.ndarray, known: np.ndarray, value: float) -> bool:
+    """Whether few neighbours of the region are nearly as dark or as bright as it is."""
+    around = ndimage.binary_dilation(region) & ~region & known
+    if not around.any():
+        return True
+    distance = SOFT * float(np.median(values[:, known & ~region]))
+    return float(is_near(values, value, distance)[around].mean()) < 0.5
+
+
+def grown(region: Bool[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"]:
+    """The region and all its neighbours."""
+    reached: np.ndarray = ndimage.binary_dilation(region, np.ones((3, 3)))
+    return reached
