@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cropland.data import cut
-from cropland.data.read_labels import LabelOptions
+from cropland.data.labels import LabelOptions
 from cropland.mapping import map_scenes
 
 __all__ = ["FIELDS", "TILE", "command", "samples"]

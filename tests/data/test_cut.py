@@ -15,8 +15,7 @@ from small_scene import CRS, FOREST, HEIGHT, RICE, WHEAT, WIDTH, write_raster
 
 from cropland.cli import main
 from cropland.data.chips import open_chips
-from cropland.data.cut import cut_chips
-from cropland.data.cut_scene import Cutter, windows
+from cropland.data.cut import Cutter, cut_chips, windows
 from cropland.data.labels import WholeLabels
 from cropland.errors import ChipError
 from cropland.geo.scene import open_scene

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cropland.data.read_labels import LabelOptions, read_labels
+from cropland.data.labels import LabelOptions, read_labels
 from cropland.errors import LabelError, SceneError
 from cropland.evaluation import on_mask as module
 from cropland.evaluation.confusion import Counts

@@ -3,17 +3,48 @@
 Labels are laid on a scene once and then drawn window by window: memory holds one chip, whatever the scene's size.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
 
+import geopandas as gpd
 import numpy as np
-from jaxtyping import UInt8
+import rasterio
+import shapely
+from cyclopts import Parameter
+from jaxtyping import Float64, UInt8
+from odc.geo.geobox import GeoBox
+from rasterio.features import rasterize
+from rasterio.io import DatasetReader
+from rasterio.warp import Resampling, reproject
 
+from cropland.errors import LabelError, SceneError
+from cropland.geo.reading import Layer, dataset, read_layers
 from cropland.geo.scene import Scene
+from cropland.geo.vectors import fields, read_polygons, said_fields, to_grid_crs
 from cropland.geo.window import Window
+from cropland.language import _
 
-__all__ = ["CROPLAND", "OTHER", "UNKNOWN", "Draw", "Labels", "WholeLabels"]
+__all__ = [
+    "CROPLAND",
+    "OTHER",
+    "PRESETS",
+    "UNKNOWN",
+    "Draw",
+    "Inside",
+    "LabelOptions",
+    "Labels",
+    "PolygonLabels",
+    "Preset",
+    "RasterLabels",
+    "ValueTable",
+    "WholeLabels",
+    "parse_classes",
+    "read_labels",
+]
+
 
 CROPLAND, OTHER, UNKNOWN = 1, 0, 255
 
@@ -40,3 +71,388 @@ class WholeLabels:
     def on(self, scene: Scene) -> Draw:
         """Return the function that fills a window with the one value."""
         return lambda window: np.full((window.height, window.width), self.value, np.uint8)
+
+
+MEANINGS = ("layer", "where", "preset", "encoding", "background", "inside", "unknown_where", "classes")
+VALUES = {"cropland": CROPLAND, "other": OTHER, "known": OTHER, "unknown": UNKNOWN}
+
+
+class Preset(NamedTuple):
+    """A survey's own codes: their field, and as SQL which polygons are cropland and which are known to be it or not."""
+
+    field: str
+    cropland: str
+    known: str
+
+
+PRESETS = {
+    # China's third national land survey, GB/T 21010-2017: 0101 paddy, 0102 irrigated, 0103 dry land. Orchards (02),
+    # grass (04) and land that could be turned back into cropland (a K behind the code) count as what they are today.
+    "dlbm": Preset("DLBM", "DLBM IN ('0101', '0102', '0103')", known="DLBM IS NOT NULL AND DLBM <> ''")
+}
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class LabelOptions:
+    """Where labels come from and what they mean.
+
+    Parameters
+    ----------
+    labels
+        Polygons in any format and CRS, a raster, or a folder of rasters named as the scenes are.
+    layer
+        The layer of a file with several, such as a .gdb.
+    where
+        SQL that selects the polygons that are cropland, as in "crop = 'rice'"; without it all are.
+    preset
+        In place of --where, a survey's own codes. dlbm: China's land survey; DLBM 0101, 0102, 0103 are cropland, every
+        other DLBM is not.
+    encoding
+        Of the attributes, where a shapefile does not say it, as GBK.
+    background
+        What lies outside the polygons: known (it is not cropland) or unknown (nobody looked).
+    inside
+        Polygons of the area that was looked at; outside it everything is unknown.
+    unknown_where
+        SQL that selects polygons of which nothing is known.
+    classes
+        What a raster's values mean: 1 cropland, 0 not cropland, 255 unknown, as in "50=1,100=255,*=0".
+    whole
+        In place of --labels: every pixel of these scenes is cropland, or is something other.
+    """
+
+    labels: Path | None = None
+    layer: str | None = None
+    where: str | None = None
+    preset: str | None = None
+    encoding: str | None = None
+    background: Literal["known", "unknown"] | None = None
+    inside: Path | None = None
+    unknown_where: str | None = None
+    classes: str | None = None
+    whole: Literal["cropland", "other"] | None = None
+
+    def given(self, *names: str) -> str:
+        """Those of these options that have a value, as they are typed."""
+        return ", ".join(f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None)
+
+
+def read_labels(options: LabelOptions, *, shift: bool = False) -> Labels:
+    """Polygons, a raster, a folder of rasters, or one word for whole scenes, as labels that can be laid on a scene.
+
+    `shift` accepts a datum shift that is only roughly known. Raises `LabelError` if an option is missing or does not go
+    with these labels, or if no polygon is left; what lies outside polygons is never assumed.
+    """
+    if options.labels and not options.whole:
+        return _from_file(options.labels, options, shift=shift)
+    if options.labels or not options.whole:
+        raise LabelError(_("give --labels FILE, or --whole cropland or --whole other for every pixel; one of the two"))
+    _refuse(options, *MEANINGS)
+    return WholeLabels(VALUES[options.whole])
+
+
+def _from_file(path: Path, options: LabelOptions, *, shift: bool) -> Labels:
+    labels = _raster(path, options) if _is_raster(path) else _polygons(path, options, shift=shift)
+    if options.inside is None:
+        return labels
+    area = ((CROPLAND, read_polygons(options.inside)),)
+    return Inside(labels, PolygonLabels(area, OTHER, options.inside.name, shift))
+
+
+def _raster(path: Path, options: LabelOptions) -> Labels:
+    _refuse(options, "layer", "where", "preset", "encoding", "background", "unknown_where")
+    return RasterLabels(path, None if options.classes is None else parse_classes(options.classes))
+
+
+def _polygons(path: Path, options: LabelOptions, *, shift: bool) -> Labels:
+    _refuse(options, "classes", *(["where"] if options.preset else []))
+    if options.background is None:
+        raise LabelError(
+            _(
+                "what lies outside the polygons of {name}? Give --background known (it is not "
+                "cropland) or --background unknown (nobody looked); --inside AREA limits it to the "
+                "area that was looked at",
+                name=path.name,
+            )
+        )
+    layers = tuple(
+        (value, read_polygons(path, layer=options.layer, where=sql, encoding=options.encoding))
+        for value, sql in _selections(path, options)
+    )
+    return PolygonLabels(layers, VALUES[options.background], path.name, shift)
+
+
+def _selections(path: Path, options: LabelOptions) -> list[tuple[int, str | None]]:
+    """Values and the SQL of their polygons; later ones cover earlier ones."""
+    selections: list[tuple[int, str | None]] = [(CROPLAND, options.where)]
+    if options.preset is not None:
+        if options.preset not in PRESETS:
+            raise LabelError(
+                _(
+                    "--preset {preset} is not known; there is {presets}",
+                    preset=options.preset,
+                    presets=", ".join(PRESETS),
+                )
+            )
+        preset = PRESETS[options.preset]
+        known = fields(path, layer=options.layer, encoding=options.encoding)
+        if preset.field.upper() not in map(str.upper, known):
+            raise LabelError(
+                _(
+                    "--preset {preset} reads the field {field}, and {has}; "
+                    "say with --where which polygons are cropland",
+                    preset=options.preset,
+                    field=preset.field,
+                    has=said_fields(path, known),
+                )
+            )
+        selections = [(OTHER, preset.known), (CROPLAND, preset.cropland)]
+    return selections + ([(UNKNOWN, options.unknown_where)] if options.unknown_where else [])
+
+
+def _is_raster(path: Path) -> bool:
+    if not path.exists():
+        raise LabelError(_("{path} is not there; --labels takes polygons, a raster, or a folder of rasters", path=path))
+    if path.is_dir():
+        return path.suffix.lower() != ".gdb"
+    try:
+        dataset(path)
+    except SceneError:
+        return False
+    return True
+
+
+def _refuse(options: LabelOptions, *names: str) -> None:
+    if given := options.given(*names):
+        source = options.labels.name if options.labels else f"--whole {options.whole}"
+        raise LabelError(
+            _(
+                "{given} says nothing about {source}: leave it out (polygons take --where or "
+                "--preset and --background, a raster takes --classes, --whole takes neither)",
+                given=given,
+                source=source,
+            )
+        )
+
+
+Geometries = np.ndarray  # of shapely geometries
+
+
+@dataclass(frozen=True, eq=False)
+class PolygonLabels:
+    """Polygons, each layer with the value it stands for, a later one over an earlier one; `background` elsewhere."""
+
+    layers: tuple[tuple[int, gpd.GeoDataFrame], ...]
+    background: int
+    source: str
+    shift: bool = False
+
+    def on(self, scene: Scene) -> Draw:
+        """Lay them on a scene. Raises `LabelError` if none meets it or it has no CRS."""
+        if scene.grid.crs is None:
+            raise LabelError(
+                _(
+                    "{name} has no CRS to lay polygons on: give --crs, or a raster of its size as labels",
+                    name=scene.name,
+                )
+            )
+        parts = [_meeting(frame, scene, shift=self.shift) for _, frame in self.layers]
+        if not any(map(len, parts)):
+            frame = self.layers[-1][1]
+            here = _place(scene.grid.extent.geom, scene.grid.crs)
+            there = _place(shapely.box(*frame.total_bounds), frame.crs)
+            raise LabelError(
+                _(
+                    "no polygon of {source} meets {name}, at {here}; they lie at {there}: check the CRS of both",
+                    source=self.source,
+                    name=scene.name,
+                    here=here,
+                    there=there,
+                )
+            )
+        values = np.repeat([value for value, _ in self.layers], [len(part) for part in parts])
+        return _burning(scene.grid, np.concatenate(parts), values, fill=self.background)
+
+
+@dataclass(frozen=True, eq=False)
+class Inside:
+    """Other labels, unknown outside the area that was looked at."""
+
+    labels: Labels
+    area: PolygonLabels
+
+    def on(self, scene: Scene) -> Draw:
+        """Lay both on a scene. Raises `LabelError` if one of them does not meet it."""
+        draw, looked_at = self.labels.on(scene), self.area.on(scene)
+        return lambda window: np.where(looked_at(window) == CROPLAND, draw(window), np.uint8(UNKNOWN))
+
+
+def _meeting(frame: gpd.GeoDataFrame, scene: Scene, *, shift: bool) -> Geometries:
+    """The geometries that meet the scene, in its CRS."""
+    extent = scene.grid.extent
+    box = shapely.box(*extent.to_crs(frame.crs).boundingbox.bbox)
+    # Widened, because an edge that is straight in one CRS is curved in the other.
+    near = frame.sindex.intersection(box.buffer(0.02 * box.length).bounds)
+    moved: Geometries = to_grid_crs(frame.iloc[np.sort(near)], scene.grid.crs, shift=shift).geometry.to_numpy()
+    meeting: Geometries = moved[shapely.intersects(moved, extent.geom)]
+    return meeting
+
+
+def _burning(grid: GeoBox, shapes: Geometries, values: UInt8[np.ndarray, " shape"], *, fill: int) -> Draw:
+    tree = shapely.STRtree(shapes)
+
+    def draw(window: Window) -> UInt8[np.ndarray, "height width"]:
+        here = grid[window.slices]
+        met = np.sort(tree.query(here.extent.geom))
+        if not len(met):
+            return np.full(window.shape, fill, np.uint8)
+        pairs = zip(shapes[met], values[met].tolist(), strict=True)  # burnt in this order
+        label: np.ndarray = rasterize(pairs, window.shape, fill=fill, transform=here.affine, dtype="uint8")
+        return label
+
+    return draw
+
+
+def _place(geometry: shapely.Geometry, crs: object) -> str:
+    west, south, east, north = gpd.GeoSeries([geometry], crs=str(crs)).to_crs(4326).total_bounds
+    return f"{west:.3f}..{east:.3f} E {south:.3f}..{north:.3f} N"
+
+
+# No JPEG: its values are not those that somebody drew.
+SUFFIXES = (".tif", ".tiff", ".png", ".img", ".vrt", ".jp2", ".bmp", ".gif")
+ENTRY = re.compile(r"(\*|[-+]?\d+(?:\.\d+)?)=(0|1|255)")
+
+Values = Float64[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True)
+class ValueTable:
+    """What each value of a raster means: 1 cropland, 0 not cropland, 255 unknown; `rest` is every value not named."""
+
+    meaning: Mapping[float, int]
+    rest: int | None = None
+
+    def __call__(self, values: Values, source: str) -> UInt8[np.ndarray, "height width"]:
+        """Translate values; NaN, which is no data, is unknown. Raises `LabelError` if a value is not in the table."""
+        found, place = np.unique(values, return_inverse=True)
+        meant = [UNKNOWN if np.isnan(value) else self.meaning.get(value, self.rest) for value in found]
+        foreign = [f"{value:g}" for value, means in zip(found, meant, strict=True) if means is None]
+        if foreign:
+            raise LabelError(
+                _(
+                    '{source} has the values {foreign}: give --classes "1=1,*=0" ({table_help})',
+                    source=source,
+                    foreign=", ".join(foreign[:12]),
+                    table_help=_table_help(),
+                )
+            )
+        return np.array(meant, np.uint8)[place].reshape(values.shape)
+
+
+PLAIN = ValueTable({0: OTHER, 1: CROPLAND, 255: UNKNOWN})
+
+
+def parse_classes(text: str) -> ValueTable:
+    """Read a table such as `50=1,100=255,*=0`. Raises `LabelError` for anything else."""
+    entries = [ENTRY.fullmatch(entry) for entry in text.replace(" ", "").split(",")]
+    if not all(entries):
+        raise LabelError(
+            _(
+                '--classes "{text}" cannot be read: give pairs such as "50=1,100=255,*=0" ({table_help})',
+                text=text,
+                table_help=_table_help(),
+            )
+        )
+    meaning = {entry[1]: int(entry[2]) for entry in entries if entry}
+    rest = meaning.pop("*", None)
+    return ValueTable({float(value): target for value, target in meaning.items()}, rest)
+
+
+@dataclass(frozen=True)
+class RasterLabels:
+    """A raster of classes, or a folder that holds one for each scene under the scene's name.
+
+    Without a table, 0, 1 and 255 mean themselves. A raster on another grid gives its nearest pixel.
+    """
+
+    path: Path
+    table: ValueTable | None = None
+
+    def on(self, scene: Scene) -> Draw:
+        """Lay it on a scene. Raises `LabelError` if there is none for the scene, or it does not meet the scene."""
+        path = _named_as(scene, self.path) if self.path.is_dir() else self.path
+        read = _read_window if _aligned(dataset(path), scene) else _read_warped
+        nodata = self._nodata(dataset(path))
+        table = self.table or PLAIN
+        return lambda window: table(read(path, scene, window, nodata), path.name)
+
+    def _nodata(self, labels: DatasetReader) -> float | None:
+        """The value that is no data; a class that the table names is none, whatever the file declares."""
+        if self.table is None and labels.nodata in (0, 1):
+            raise LabelError(
+                _(
+                    "{name} declares its value {nodata:g} to be no data: say what it is, --classes "
+                    '"1=1,0=0" or --classes "1=1,0=255" ({table_help})',
+                    name=Path(labels.name).name,
+                    nodata=labels.nodata,
+                    table_help=_table_help(),
+                )
+            )
+        return None if self.table and labels.nodata in self.table.meaning else labels.nodata
+
+
+def _named_as(scene: Scene, folder: Path) -> Path:
+    for path in sorted(folder.iterdir()):
+        if path.stem == scene.name and path.suffix.lower() in SUFFIXES:
+            return path
+    raise LabelError(
+        _(
+            "{folder} has no raster for the scene {name}; expected {name} with {suffixes}",
+            folder=folder,
+            name=scene.name,
+            suffixes=", ".join(SUFFIXES),
+        )
+    )
+
+
+def _aligned(labels: DatasetReader, scene: Scene) -> bool:
+    """Whether the raster's pixels are the scene's; raises if the two cannot be laid on one another."""
+    grid = scene.grid
+    same_shape = labels.shape == scene.shape
+    if same_shape and (labels.crs is None or grid.crs is None):
+        return True
+    name = f"{Path(labels.name).name} ({labels.height} x {labels.width} pixels)"
+    other = f"{scene.name} ({grid.height} x {grid.width})"
+    if labels.crs is None or grid.crs is None:
+        raise LabelError(
+            _("{name} cannot be laid on {other}: expected a CRS on both, or the same size", name=name, other=other)
+        )
+    extent = grid.extent.to_crs(labels.crs).boundingbox
+    if rasterio.coords.disjoint_bounds(tuple(extent), labels.bounds):
+        raise LabelError(_("{name} does not meet {other}: check the CRS of both", name=name, other=other))
+    same_place = labels.transform.almost_equals(grid.affine, precision=1e-3 * abs(grid.affine.a))
+    return bool(same_shape and same_place and grid.crs == labels.crs)
+
+
+def _read_window(path: Path, scene: Scene, window: Window, nodata: float | None) -> Values:
+    (values,) = read_layers([Layer(path, 1, "float64")], window).astype(float)
+    return values if nodata is None else np.where(values == nodata, np.nan, values)
+
+
+def _read_warped(path: Path, scene: Scene, window: Window, nodata: float | None) -> Values:
+    values = np.full(window.shape, np.nan)
+    reproject(
+        rasterio.band(dataset(path), 1),
+        values,
+        src_nodata=nodata,
+        dst_transform=scene.grid[window.slices].affine,
+        dst_crs=str(scene.grid.crs),
+        dst_nodata=np.nan,
+        resampling=Resampling.nearest,
+    )
+    return values
+
+
+def _table_help() -> str:
+    return _("VALUE=1 is cropland, VALUE=0 is not, VALUE=255 is unknown, * is every other value")

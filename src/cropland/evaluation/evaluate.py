@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cropland.data.read_labels import LabelOptions, read_labels
+from cropland.data.labels import LabelOptions, read_labels
 from cropland.errors import InputError, OutputError
 from cropland.evaluation.report import best_and_worst, page, percent
 from cropland.evaluation.score import Part, metrics

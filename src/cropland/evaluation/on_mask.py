@@ -9,9 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from pyproj import CRS
 
-from cropland.data.labels import Draw, Labels
-from cropland.data.polygon_labels import PolygonLabels
-from cropland.data.read_labels import LabelOptions
+from cropland.data.labels import Draw, LabelOptions, Labels, PolygonLabels
 from cropland.errors import LabelError, SceneError
 from cropland.evaluation.confusion import UNKNOWN
 from cropland.evaluation.score import Part, Picture, Score, score

@@ -20,9 +20,8 @@ from torch import nn
 
 from cropland.data.batches import Batch, Sampler, batches
 from cropland.data.chips import INDEX, ChipFolder, open_chips
-from cropland.data.cut import cut_chips
-from cropland.data.cut_scene import Cutter
-from cropland.data.read_labels import LabelOptions, read_labels
+from cropland.data.cut import Cutter, cut_chips
+from cropland.data.labels import LabelOptions, read_labels
 from cropland.demo import FIELDS, FOLDER, TILE
 from cropland.geo.scene import open_scene
 from cropland.lab.measure import synchronise

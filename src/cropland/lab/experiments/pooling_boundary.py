@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from cropland.blocks.average_pool import average_pool
 from cropland.blocks.max_pool import max_pool
-from cropland.data.read_labels import LabelOptions, read_labels
+from cropland.data.labels import LabelOptions, read_labels
 from cropland.demo import FIELDS, TILE
 from cropland.evaluation.boundary import boundary_counts, boundary_f1
 from cropland.geo.scene import open_scene

@@ -12,7 +12,7 @@ import torch
 from scipy.ndimage import binary_closing
 from torch import Tensor
 
-from cropland.data.read_labels import LabelOptions, read_labels
+from cropland.data.labels import LabelOptions, read_labels
 from cropland.data.statistics import scene_statistics
 from cropland.demo import FIELDS, TILE
 from cropland.geo.scene import open_scene

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from cropland.data.cut_scene import windows
+from cropland.data.cut import windows
 from cropland.evaluation.confusion import count
 from cropland.evaluation.pictures import verdict
 from cropland.evaluation.score import Picture

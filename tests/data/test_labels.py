@@ -7,7 +7,7 @@ import rasterio
 from affine import Affine
 from small_scene import CRS, FOREST, HEIGHT, LEFT, PERHAPS, PIXEL, RICE, TOP, WHEAT, WIDTH, box, fields, write_raster
 
-from cropland.data.read_labels import LabelOptions, read_labels
+from cropland.data.labels import LabelOptions, read_labels
 from cropland.errors import InputError, LabelError
 from cropland.geo.scene import open_scene
 from cropland.geo.window import Window
