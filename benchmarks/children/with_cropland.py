@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 
 from cropland.engines.openvino import open_engine
 from cropland.geo.scene import open_scene
-from cropland.mapping.clean import by_threshold, clean_mask
 from cropland.mapping.fill import Serial, fill
 from cropland.mapping.journal import Journal
 from cropland.mapping.own_grid import write_probability
@@ -16,6 +15,7 @@ from cropland.mapping.plan import MapOptions, make_plan
 from cropland.mapping.plane import Plane
 from cropland.mapping.work import Work
 from cropland.model import Model, default_model
+from cropland.parcels.clean import by_threshold, clean_mask
 from told import tell
 
 job = json.loads(sys.argv[1])

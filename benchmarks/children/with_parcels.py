@@ -5,9 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from cropland.mapping.clean import by_threshold, clean_mask
-from cropland.mapping.find_parcels import find_parcels
-from cropland.mapping.least_area import default_min_area_m2
+from cropland.parcels.clean import by_threshold, clean_mask, default_min_area_m2
+from cropland.parcels.parcels import find_parcels
 from cropland.progress import in_threads, stage, taken
 from cropland.writers.geopackage import write_geopackage
 from cropland.writers.geoparquet import write_geoparquet

@@ -24,7 +24,7 @@ VERBS = {
         "Map the cropland of scenes: probability, mask, parcels and a picture.",
     ),
     "parcels": (
-        "cropland.mapping.parcels:command",
+        "cropland.parcels.parcels:command",
         "Turn a mask into parcels: polygons with their area, perimeter and mean probability.",
     ),
     "chips": ("cropland.data.cut:command", "Cut chips for training from scenes and labels."),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cropland.mapping.borders import Border, Borders, table
-from cropland.mapping.clean import by_threshold
+from cropland.parcels.clean import by_threshold
 
 CLASSES = by_threshold(0.5)(np.arange(256, dtype=np.uint8))
 NAMES = ("a", "b", "c")

@@ -13,10 +13,10 @@ from affine import Affine
 from cropland.cli import main
 from cropland.geo.area import pixel_area_m2
 from cropland.geo.window import Window
-from cropland.mapping.clean import grid_of
 from cropland.mapping.map_scene import MapOptions
 from cropland.mapping.mosaic import mosaic
 from cropland.model import Model
+from cropland.parcels.clean import grid_of
 from range_server import serving
 from small_maps import pattern, save_map
 from small_model import save_model

@@ -10,9 +10,9 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from cropland.geo.scene import open_scene
-from cropland.mapping.clean import by_threshold, clean_mask
 from cropland.mapping.overview import _round_below, _visible_lines, overview
-from cropland.mapping.parcels import parcels
+from cropland.parcels.clean import by_threshold, clean_mask
+from cropland.parcels.parcels import parcels
 
 
 def write(path: Path, values: np.ndarray, **more: object) -> Path:

@@ -20,13 +20,13 @@ from cropland.errors import IncompleteError, InputError, ReadError
 from cropland.geo.scene import Scene, open_scenes, parse_bands
 from cropland.language import _, spoken
 from cropland.mapping.fill import Executor, Serial
-from cropland.mapping.least_area import MU_M2
 from cropland.mapping.map_scene import MapOptions, MapResult, map_scene
 from cropland.mapping.place import MOSAIC, check_free
 from cropland.mapping.radiometry import read_statistics
 from cropland.mapping.running import Running
 from cropland.model import Model
 from cropland.options import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
+from cropland.parcels.clean import MU_M2
 
 __all__ = ["command"]
 

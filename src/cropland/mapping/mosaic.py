@@ -27,9 +27,7 @@ from cropland.geo.area import MU_PER_HA, pixel_edge_m
 from cropland.geo.scene import Scene, visible
 from cropland.language import Said, _, said, spoken
 from cropland.mapping.borders import Border, table
-from cropland.mapping.clean import grid_of
 from cropland.mapping.journal import Journal
-from cropland.mapping.least_area import default_min_area_m2
 from cropland.mapping.map_scene import MapOptions
 from cropland.mapping.overlaps import Overlap, write_mosaic
 from cropland.mapping.overview import PANEL, draw_overview
@@ -37,6 +35,7 @@ from cropland.mapping.place import MOSAIC, publish, work_folder
 from cropland.mapping.products import write_products
 from cropland.mapping.record import FORMAT, Found, fingerprint
 from cropland.model import Model
+from cropland.parcels.clean import default_min_area_m2, grid_of
 from cropland.writers.qgis import write_qgis
 
 __all__ = ["Mosaic", "mosaic"]

@@ -23,9 +23,9 @@ from cropland.geo.scene import Scene
 from cropland.geo.window import Window
 from cropland.language import _
 from cropland.mapping.borders import NO_DATA, Border, Borders
-from cropland.mapping.clean import by_threshold, grid_of
 from cropland.mapping.mosaic_grid import Place, choose_crs, mosaic_grid, place_in
 from cropland.mapping.place import check_room
+from cropland.parcels.clean import by_threshold, grid_of
 from cropland.progress import progress_bar
 
 __all__ = ["Overlap", "check_mosaic", "write_mosaic"]

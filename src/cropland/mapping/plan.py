@@ -13,11 +13,11 @@ from cropland.errors import InputError
 from cropland.geo.scene import Scene
 from cropland.language import _, said
 from cropland.mapping.cut import LEAST_CORE, Cut, cut_swaths, cut_tiles, least_width
-from cropland.mapping.least_area import default_min_area_m2
 from cropland.mapping.radiometry import choose_statistics
 from cropland.mapping.turned import TURNS, Turn, Turned
 from cropland.mapping.work import Readable
 from cropland.model import Model, WorkingPixel
+from cropland.parcels.clean import default_min_area_m2
 
 __all__ = ["MapOptions", "Pass", "Plan", "make_plan"]
 

@@ -14,10 +14,10 @@ from geopandas import GeoDataFrame
 
 from cropland.geo.area import pixel_area_m2
 from cropland.geo.window import Window
-from cropland.mapping.clean import by_threshold, clean_mask, grid_of
-from cropland.mapping.find_parcels import find_parcels
 from cropland.mapping.journal import Journal
 from cropland.mapping.record import Found
+from cropland.parcels.clean import by_threshold, clean_mask, grid_of
+from cropland.parcels.parcels import find_parcels
 from cropland.progress import stage
 from cropland.writers.cog import write_cog
 from cropland.writers.geopackage import write_geopackage

@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from cropland.errors import GridError
-from cropland.mapping.clean import by_threshold, by_value, clean_mask
+from cropland.parcels.clean import by_threshold, by_value, clean_mask, default_min_area_m2
 
 PIXEL_M2 = 100.0
 MASKS = st.tuples(st.integers(1, 24), st.integers(1, 17)).flatmap(
@@ -143,3 +143,8 @@ def test_without_crs_the_unit_is_needed(tmp_path: Path) -> None:
     with pytest.raises(GridError, match="--pixel-m"):
         clean_mask(source, tmp_path / "o.tif", classify=by_value(1, nodata=255), min_area_m2=1)
     assert [path.name for path in tmp_path.iterdir()] == ["m.tif"]
+
+
+def test_the_least_area_is_400_m2_or_ten_pixels() -> None:
+    assert default_min_area_m2(1.0) == 400
+    assert default_min_area_m2(10.0) == 1000

@@ -1,6 +1,7 @@
 """Cleaning: a mask without specks and holes that are too small to be a field or a gap in one."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO, NamedTuple
@@ -11,13 +12,31 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 from odc.geo.geobox import GeoBox
 from rasterio.io import DatasetReader
 from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from cropland.geo.area import pixel_area_m2
-from cropland.mapping.regions import CORNERS, EDGES, Classify, RasterStrips, Strip, connected, run_starts
+from cropland.geo.window import Window
 from cropland.progress import in_threads
 from cropland.writers.cog import write_cog
 
-__all__ = ["by_threshold", "by_value", "clean_mask", "grid_of"]
+__all__ = [
+    "CORNERS",
+    "EDGES",
+    "MU_M2",
+    "Classify",
+    "RasterStrips",
+    "Strip",
+    "by_threshold",
+    "by_value",
+    "clean_mask",
+    "connected",
+    "default_min_area_m2",
+    "grid_of",
+    "read_window",
+    "run_starts",
+]
+
 
 COLOURS = {0: (233, 228, 214, 255), 1: (84, 140, 47, 255), 255: (255, 255, 255, 0)}
 
@@ -178,3 +197,71 @@ def _write(fresh: Iterable[UInt8[np.ndarray, "height width"]], like: DatasetRead
         for rows in fresh:
             target.write(rows, 1, window=rasterio.windows.Window(0, start, like.width, len(rows)))
             start += len(rows)
+
+
+MU_M2 = 10_000 / 15
+
+
+def default_min_area_m2(pixel_m: float) -> float:
+    """The least area that is mapped: 400 m2, or ten pixels where these are more.
+
+    400 m2 is the least area of agricultural land in China's third land survey. Source: TD/T 1055-2019.
+    """
+    return max(400.0, 10 * pixel_m**2)
+
+
+EDGES = ndimage.generate_binary_structure(2, 1)
+CORNERS = ndimage.generate_binary_structure(2, 2)
+
+
+class Strip(NamedTuple):
+    """Rows of classes 0, 1 and 255, of which the first `shared` are the last of the strip above."""
+
+    window: Window
+    classes: UInt8[np.ndarray, "height width"]
+    shared: int
+
+
+Classify = Callable[[np.ndarray], UInt8[np.ndarray, "height width"]]
+
+
+@dataclass(frozen=True)
+class RasterStrips:
+    """The strips of the first band of an open raster, `rows` new rows each and the last of the one above."""
+
+    source: DatasetReader
+    classify: Classify
+    rows: int
+
+    def __iter__(self) -> Iterator[Strip]:
+        height, width = self.source.shape
+        last = np.zeros((0, width), np.uint8)
+        for start in range(0, height, self.rows):
+            fresh = Window(start, 0, min(self.rows, height - start), width)
+            classes = np.concatenate([last, self.classify(read_window(self.source, fresh))])
+            yield Strip(Window(start - len(last), 0, len(classes), width), classes, len(last))
+            last = classes[-1:]
+
+
+def read_window(source: DatasetReader, window: Window) -> np.ndarray:
+    """The first band in a window."""
+    values: np.ndarray = source.read(
+        1, window=rasterio.windows.Window(window.col, window.row, window.width, window.height)
+    )
+    return values
+
+
+def run_starts(values: np.ndarray) -> Int64[np.ndarray, "run"]:
+    """Where runs of equal values begin, counted through the rows; each row begins one."""
+    begins = np.ones(values.shape, bool)
+    np.not_equal(values[:, 1:], values[:, :-1], out=begins[:, 1:])
+    starts: np.ndarray = np.flatnonzero(begins)
+    return starts
+
+
+def connected(count: int, links: Int64[np.ndarray, "2 link"]) -> Int64[np.ndarray, "node"]:
+    """The number of the component of each of `count` nodes, in the order of their first nodes."""
+    graph = coo_array((np.ones(links.shape[1], bool), (links[0], links[1])), shape=(count, count))
+    _, component = connected_components(graph, directed=False)
+    found: np.ndarray = component.astype(np.int64)
+    return found

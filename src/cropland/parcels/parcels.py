@@ -1,0 +1,340 @@
+"""Parcels: polygons of cropland with their area, perimeter and mean probability."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import groupby
+from math import sqrt
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import Annotated, Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+import rasterio
+import shapely
+from geopandas import GeoDataFrame, GeoSeries
+from jaxtyping import Int64
+from odc.geo.geobox import GeoBox
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rich.console import Console
+
+from cropland.errors import GridError, InputError, OutputError, SceneError
+from cropland.geo.area import area_words, ellipsoidal_area_m2, ellipsoidal_length_m, pixel_edge_m
+from cropland.geo.window import Window, tiles
+from cropland.language import _
+from cropland.options import ABOVE_0, NOT_NEGATIVE
+from cropland.parcels.clean import MU_M2, by_value, clean_mask, default_min_area_m2, grid_of
+from cropland.parcels.outlines import Regions, Traced, join_cells, trace_cell
+from cropland.progress import each as timed
+from cropland.progress import in_threads
+from cropland.writers.geojson import write_geojson
+from cropland.writers.geopackage import write_geopackage
+from cropland.writers.geoparquet import write_geoparquet
+
+__all__ = ["CELL", "Parcels", "Spill", "Spread", "command", "find_parcels", "parcels"]
+
+
+WRITERS: dict[str, Callable[[Iterable[GeoDataFrame], Path], None]] = {
+    ".parquet": write_geoparquet,
+    ".gpkg": write_geopackage,
+    ".geojson": write_geojson,
+}
+
+
+def command(
+    mask: Path,
+    *,
+    out: Path | None = None,
+    probability: Path | None = None,
+    value: float = 1,
+    min_area_m2: Annotated[float | None, NOT_NEGATIVE] = None,
+    min_area_mu: Annotated[float | None, NOT_NEGATIVE] = None,
+    simplify_m: Annotated[float | None, NOT_NEGATIVE] = None,
+    pixel_m: Annotated[float | None, ABOVE_0] = None,
+) -> None:
+    """Turn a mask into parcels: polygons with their area, perimeter and mean probability.
+
+    Specks and holes below the least area are removed first. Edges of parcels are smoothed, never crossing.
+
+    Example:
+        cropland parcels mask.tif --out parcels.gpkg --min-area-mu 1
+
+    Parameters
+    ----------
+    mask
+        A raster of classes, 1 for cropland.
+    out
+        .parquet (GeoParquet), .gpkg or .geojson; MASK_parcels.parquet beside the mask if not given.
+    probability
+        probability.tif of the same grid, for the mean probability of each parcel.
+    value
+        The class that is cropland.
+    min_area_m2
+        Least area of a parcel and of a hole, in m2; 400 or ten pixels if not given, 0 to keep all.
+    min_area_mu
+        The same in mu (1 mu is 10000/15 m2).
+    simplify_m
+        How far simplification may go, in metres; one pixel if not given, 0 for none.
+    pixel_m
+        Edge of a pixel in metres, for a mask without a CRS.
+    """
+    out = out or mask.with_name(f"{mask.stem}_parcels.parquet")
+    write = WRITERS.get(out.suffix.lower())
+    if write is None:
+        raise OutputError(
+            _("{name}: no format of that ending; use {writers}", name=out.name, writers=", ".join(WRITERS))
+        )
+    with _opened(mask) as source, TemporaryDirectory(prefix="cropland-") as folder:
+        _check_classes(source, value)
+        unit_m = _unit_m(source, pixel_m)
+        least_m2 = _min_area_m2(min_area_m2, min_area_mu, pixel_m=pixel_edge_m(grid_of(source), unit_m=unit_m))
+        cleaned = Path(folder) / "mask.tif"
+        classify = by_value(value, nodata=source.nodata)
+        clean_mask(mask, cleaned, classify=classify, min_area_m2=least_m2, unit_m=unit_m)
+        how: dict[str, Any] = {"probability": probability, "simplify_m": simplify_m, "unit_m": unit_m}
+        with find_parcels(cleaned, **how, folder=Path(folder)) as found:
+            write(found.chunks(), out)
+            count, area_ha = len(found), found.area_ha
+    console = Console()
+    console.print(
+        _(
+            "{count:,} parcels, {area} (least area {least_m2:g} m2)",
+            count=count,
+            area=area_words(area_ha, digits=2),
+            least_m2=least_m2,
+        ),
+        highlight=False,
+    )
+    console.print(out, soft_wrap=True, highlight=False, markup=False)
+
+
+def parcels(
+    mask: Path,
+    *,
+    probability: Path | None = None,
+    simplify_m: float | None = None,
+    unit_m: float | None = None,
+    observed: datetime | None = None,
+) -> GeoDataFrame:
+    """All parcels of a clean mask in one table, where memory holds it; see `find_parcels`."""
+    how: dict[str, Any] = {"simplify_m": simplify_m, "unit_m": unit_m, "observed": observed}
+    with find_parcels(mask, probability=probability, **how) as found:
+        return pd.concat(found.chunks(), ignore_index=True)
+
+
+@contextmanager
+def _opened(raster: Path) -> Iterator[DatasetReader]:
+    try:
+        with rasterio.open(raster) as source:
+            yield source
+    except RasterioError as error:
+        raise SceneError(
+            _("{name} cannot be read ({error}); expected a raster of classes", name=raster.name, error=error)
+        ) from error
+
+
+def _unit_m(source: DatasetReader, pixel_m: float | None) -> float | None:
+    """Metres per unit of the coordinates for a raster without a CRS."""
+    if source.crs:
+        return None
+    if pixel_m is None:
+        raise GridError(
+            _(
+                "{name} has no CRS, so areas are not known; give the edge of a pixel with --pixel-m",
+                name=Path(source.name).name,
+            )
+        )
+    return pixel_m / sqrt(abs(source.transform.determinant))
+
+
+def _check_classes(source: DatasetReader, value: float) -> None:
+    """Refuse a raster that is evidently no mask of `value`, by a look at up to 1000 x 1000 of its pixels."""
+    name = Path(source.name).name
+    if source.count != 1:
+        raise SceneError(
+            _(
+                "{name} has {count} bands, expected one of classes; make a mask with `cropland map`",
+                name=name,
+                count=source.count,
+            )
+        )
+    sample = source.read(1, out_shape=tuple(min(1000, length) for length in source.shape))
+    others = sorted(set(np.unique(sample).tolist()) - {0, 255, source.nodata})
+    if others and value not in others:
+        seen = ", ".join(f"{other:g}" for other in others[:8])
+        raise SceneError(
+            _(
+                "{name} has the values {seen} and no {value:g}; say which is cropland with --value",
+                name=name,
+                seen=seen,
+                value=value,
+            )
+        )
+
+
+def _min_area_m2(given_m2: float | None, given_mu: float | None, *, pixel_m: float) -> float:
+    if given_m2 is not None and given_mu is not None:
+        raise InputError(_("the least area came twice; give --min-area-m2 or --min-area-mu"))
+    if given_mu is not None:
+        return given_mu * MU_M2
+    return default_min_area_m2(pixel_m) if given_m2 is None else given_m2
+
+
+CELL = 1024  # pixels between two lines of the lattice, on which outlines are held: a part of the result
+ROWS = 8192  # of a chunk of the table, which is what a reader of a place skips or reads
+Spread = Callable[[Callable[[Window], Traced], Iterable[Window]], Iterator[Traced]]
+
+
+@dataclass(frozen=True)
+class Parcels:
+    """Parcels in the order of a Hilbert curve, so that neighbours on the ground are neighbours in a file.
+
+    Columns are those of fiboa: id, area (ha on the ellipsoid), perimeter (m, with holes), determination_method,
+    determination_datetime (the time of the image, UTC) and mean_probability (0..1, over the pixels of the mask; missing
+    without a probability). Source: github.com/fiboa/specification, version 0.2.0.
+    """
+
+    spill: Spill
+    crs: Any
+    observed: datetime | None
+
+    def __len__(self) -> int:
+        return len(self.spill)
+
+    @property
+    def area_ha(self) -> float:
+        """The area of all of them."""
+        return float(self.spill.figures("area").sum(dtype=np.float64))
+
+    def chunks(self, rows: int = ROWS) -> Iterator[GeoDataFrame]:
+        """The table in pieces of so many rows; one without rows if there is no parcel."""
+        order = np.argsort(self.spill.figures("place"), kind="stable")
+        figures = {name: self.spill.figures(name)[order] for name in ("area", "perimeter", "mean_probability")}
+        for start in range(0, max(len(order), 1), rows):
+            numbers = order[start : start + rows]
+            here = {name: values[start : start + rows] for name, values in figures.items()}
+            yield self._frame(start, self.spill.polygons(numbers), here)
+
+    def _frame(self, start: int, polygons: np.ndarray, figures: dict[str, np.ndarray]) -> GeoDataFrame:
+        count = len(polygons)
+        columns = {
+            "id": pd.Series([str(number) for number in range(start + 1, start + count + 1)], dtype="str"),
+            "area": figures["area"],
+            "perimeter": figures["perimeter"],
+            "determination_method": pd.Series(["auto-imagery"] * count, dtype="str"),
+            "determination_datetime": pd.Series([pd.Timestamp(self.observed)] * count, dtype="datetime64[ms, UTC]"),
+            "mean_probability": figures["mean_probability"],
+        }
+        return GeoDataFrame(columns, geometry=GeoSeries(polygons, crs=self.crs), crs=self.crs)
+
+
+@contextmanager
+def find_parcels(
+    mask: Path,
+    *,
+    probability: Path | None = None,
+    simplify_m: float | None = None,
+    unit_m: float | None = None,
+    observed: datetime | None = None,
+    folder: Path | None = None,
+    cell: int = CELL,
+    spread: Spread = in_threads,
+) -> Iterator[Parcels]:
+    """The parcels of a clean mask (0, 1, 255) of any size, in its own CRS.
+
+    Polygons are valid and do not overlap; they depend on the mask and on `cell` alone. simplify_m: one pixel if not
+    given. unit_m: metres per unit of the coordinates, without a CRS. folder: for a temporary file as large as the
+    parcels. spread: a `map` that may work on many cells at a time. Raises `GridError` where areas cannot be known or
+    the two rasters do not fit.
+    """
+    with rasterio.open(mask) as source, TemporaryFile(dir=folder) as file:
+        grid = grid_of(source)
+        if probability is not None:
+            _check_grid(probability, source)
+        tolerance = 1.0 if simplify_m is None else simplify_m / pixel_edge_m(grid, unit_m=unit_m)
+        trace = partial(trace_cell, mask, probability, tolerance=tolerance)
+        cells = [tile.core for tile in tiles(source.shape, size=cell, halo=0, stride=1)]
+        traced = zip(cells, spread(trace, cells), strict=True)
+        rows = ([each for _, each in row] for _, row in groupby(traced, key=lambda pair: pair[0].row))
+        spill = Spill(file)
+        for regions in timed("seams", join_cells(timed("outlines", rows))):
+            _measure(regions, grid, source.crs, spill, unit_m=unit_m)
+        yield Parcels(spill, source.crs, observed)
+
+
+def _check_grid(probability: Path, mask: DatasetReader) -> None:
+    with rasterio.open(probability) as source:
+        if source.shape != mask.shape or not source.transform.almost_equals(mask.transform, 1e-6):
+            raise GridError(
+                _(
+                    "{name} is not on the grid of the mask; give the one that the mask was made from",
+                    name=probability.name,
+                )
+            )
+
+
+def _measure(regions: Regions, grid: GeoBox, crs: Any, spill: Spill, *, unit_m: float | None) -> None:
+    """Put regions with their figures into the spill."""
+    shapes = GeoSeries(_placed(regions.polygons, grid), crs=crs)
+    known, levels = regions.sums
+    middle = grid.affine @ (grid.shape[1] / 2, grid.shape[0] / 2)
+    means = np.divide(levels, known * 254, out=np.full(len(known), np.nan), where=known > 0)
+    some = len(shapes) > 0
+    area = ellipsoidal_area_m2(shapes, unit_m=unit_m, middle=middle) / 1e4 if some else np.zeros(0)
+    perimeter = ellipsoidal_length_m(shapes, unit_m=unit_m) if some else np.zeros(0)
+    bounds = grid.boundingbox.bbox
+    figures: dict[str, Any] = {
+        "place": shapes.hilbert_distance(total_bounds=bounds).to_numpy() if some else np.zeros(0, np.uint32),
+        "area": np.float32(area),
+        "perimeter": np.float32(perimeter),
+        "mean_probability": np.float32(means),
+    }
+    spill.add(shapes.to_numpy(), figures)
+
+
+def _placed(polygons: np.ndarray, grid: GeoBox) -> np.ndarray:
+    """Polygons in the coordinates of the grid's CRS, shells counterclockwise."""
+    a, b, c, d, e, f = grid.affine[:6]
+    matrix, origin = np.array([[a, d], [b, e]]), np.array([c, f])
+    placed: np.ndarray = shapely.orient_polygons(shapely.transform(polygons, lambda points: points @ matrix + origin))
+    return placed
+
+
+class Spill:
+    """Polygons that are added in any order and read in any other; some 12 bytes each stay in memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lengths: list[np.ndarray] = []
+        self._columns: dict[str, list[np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lengths))
+
+    def add(self, polygons: np.ndarray, figures: Mapping[str, np.ndarray]) -> None:
+        """Append polygons and their figures, the same ones each time."""
+        records = shapely.to_wkb(polygons)
+        self._file.seek(0, 2)
+        self._file.writelines(records)
+        self._lengths.append(np.fromiter(map(len, records), np.int32, len(records)))
+        for name, values in figures.items():
+            self._columns.setdefault(name, []).append(values)
+
+    def figures(self, name: str) -> np.ndarray:
+        """One figure of all polygons, in the order in which they came."""
+        return np.concatenate(self._columns[name])
+
+    def polygons(self, numbers: Int64[np.ndarray, "polygon"]) -> np.ndarray:
+        """The polygons of these numbers (0 for the first that came)."""
+        lengths = np.concatenate(self._lengths)
+        starts = np.cumsum(lengths, dtype=np.int64) - lengths
+        records = np.empty(len(numbers), object)
+        for place in np.argsort(numbers):  # forward through the file
+            self._file.seek(starts[numbers[place]])
+            records[place] = self._file.read(lengths[numbers[place]])
+        found: np.ndarray = shapely.from_wkb(records)
+        return found
