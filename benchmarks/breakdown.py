@@ -15,7 +15,7 @@ import numpy as np
 
 from cropland.engines.openvino import open_engine
 from cropland.geo.scene import open_scene
-from cropland.mapping.cut import cut_swaths
+from cropland.mapping.units import cut_swaths
 from cropland.model import Model, default_model
 from cropland.streaming.slide import slide_down
 from peers import mask_of, own

@@ -20,7 +20,7 @@ import rasterio
 
 import environments
 from cropland.geo.scene import open_scene
-from cropland.mapping.radiometry import choose_statistics
+from cropland.mapping.plan import choose_statistics
 from cropland.model import Model, default_model
 from places import QUICK, ROUNDS, THREADS, WORK
 from processes import ChildError, Runs, child, in_turn

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from cropland.lab.draw import COLOURS
-from cropland.mapping.overview import CROP, INK, PALE
+from cropland.mapping.picture import CROP, INK, PALE
 from goals import extra_memory, line
 
 STYLE = {

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from cropland.engines.openvino import open_engine
 from cropland.geo.scene import open_scene
-from cropland.mapping.fill import Serial
+from cropland.mapping.compute import Serial, Work
 from cropland.mapping.plan import MapOptions, make_plan
-from cropland.mapping.work import Work
 from cropland.model import Model, default_model
 from told import tell
 

@@ -8,12 +8,10 @@ from tempfile import TemporaryDirectory
 
 from cropland.engines.openvino import open_engine
 from cropland.geo.scene import open_scene
-from cropland.mapping.fill import Serial, fill
-from cropland.mapping.journal import Journal
-from cropland.mapping.own_grid import write_probability
+from cropland.mapping.compute import Serial, Work, fill
 from cropland.mapping.plan import MapOptions, make_plan
-from cropland.mapping.plane import Plane
-from cropland.mapping.work import Work
+from cropland.mapping.products import write_probability
+from cropland.mapping.run_folder import Journal, Plane
 from cropland.model import Model, default_model
 from cropland.parcels.clean import by_threshold, clean_mask
 from told import tell

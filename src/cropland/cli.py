@@ -20,7 +20,7 @@ from cropland.language import _, choose, language, speak, translated
 VERBS = {
     "demo": ("cropland.demo:command", "Map the two sample scenes that ship, to see what cropland does."),
     "map": (
-        "cropland.mapping.map_scenes:command",
+        "cropland.mapping.map:command",
         "Map the cropland of scenes: probability, mask, parcels and a picture.",
     ),
     "parcels": (

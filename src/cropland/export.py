@@ -20,7 +20,7 @@ from cropland.data.statistics import CEILING, FLOOR, HIGH, LOW, MISSING, Statist
 from cropland.errors import ModelError, OutputError
 from cropland.formats import INPUT, OUTPUT, Format, Run
 from cropland.language import _
-from cropland.mapping.radiometry import check_statistics, read_statistics
+from cropland.mapping.plan import check_statistics, read_statistics
 from cropland.model import Model, default_model
 from cropland.options import ABOVE_0, COUNT
 from cropland.writers import replacing

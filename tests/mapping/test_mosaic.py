@@ -9,16 +9,33 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from pyproj import CRS
 
 from cropland.cli import main
+from cropland.errors import GridError, InputError
 from cropland.geo.area import pixel_area_m2
 from cropland.geo.window import Window
-from cropland.mapping.map_scene import MapOptions
-from cropland.mapping.mosaic import mosaic
+from cropland.mapping import overlaps
+from cropland.mapping.map import MapOptions
+from cropland.mapping.mosaic import (
+    Border,
+    Borders,
+    Place,
+    check_mosaic,
+    choose_crs,
+    mosaic,
+    mosaic_grid,
+    place_in,
+    table,
+    write_mosaic,
+)
 from cropland.model import Model
-from cropland.parcels.clean import grid_of
+from cropland.parcels.clean import by_threshold, grid_of
 from range_server import serving
-from small_maps import pattern, save_map
+from small_maps import UTM50, pattern, save_map
 from small_model import save_model
 
 WEST, EAST = Affine(10, 0, 770_000, 0, -10, 4_000_000), Affine(10, 0, 231_500, 0, -10, 4_000_500)
@@ -118,3 +135,266 @@ def test_one_scene_that_is_gone_since_is_a_mosaic_too(model: Model, tmp_path: Pa
         np.testing.assert_array_equal(file.read(1), levels)
     times = gpd.read_parquet(tmp_path / "out" / "parcels.parquet")["determination_datetime"]
     assert len(times) and set(times.dt.year) == {2020}
+
+
+RULES = ("mean", "latest", "most-valid")
+DATES = ("2020:01:01 00:00:00", "2022:01:01 00:00:00", "2021:01:01 00:00:00")
+
+
+def put_together(folder: Path, maps, overlap: str, **how) -> tuple[np.ndarray, list[Border]]:
+    scenes, paths = zip(*((scene, place / "probability.tif") for scene, place in maps), strict=True)
+    borders = write_mosaic(scenes, paths, folder / "out.tif", overlap=overlap, threshold=0.5, **how)
+    with rasterio.open(folder / "out.tif") as file:
+        assert file.nodata == 255 and file.block_shapes == [(512, 512)]
+        return file.read(1), borders
+
+
+@settings(max_examples=20)
+@given(
+    st.integers(20, 60),
+    st.integers(20, 60),
+    st.floats(0.2, 0.8),
+    st.integers(0, 15),
+    st.booleans(),
+    st.sampled_from(RULES),
+    st.integers(0, 2**32),
+)
+def test_a_map_cut_in_two_is_the_map(tmp_path_factory, height, width, cut, shared, upright, rule, seed):
+    """Apart or overlapping, side by side or one above the other: the same numbers, nothing is interpolated."""
+    rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("cut")
+    whole = rng.integers(0, 255, (height, width)).astype(np.uint8)
+    whole[rng.random(whole.shape) < 0.1] = 255
+    at = round(cut * whole.shape[upright])
+    parts = [slice(0, at + shared), slice(at, None)]
+    maps = []
+    for number, part in enumerate(parts):
+        levels = whole[:, part] if upright else whole[part]
+        moved = UTM50 @ (Affine.translation(part.start, 0) if upright else Affine.translation(0, part.start))
+        maps.append(save_map(folder / f"{number}", levels, affine=moved, taken=DATES[number]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlaps, "BLOCK", 16)
+        patch.setattr(overlaps, "_profile", lambda grid, own=overlaps._profile: own(grid) | {"tiled": False})
+        scenes, paths = zip(*((scene, place / "probability.tif") for scene, place in maps), strict=True)
+        borders = write_mosaic(scenes, paths, folder / "out.tif", overlap=rule, threshold=0.5)
+    with rasterio.open(folder / "out.tif") as file:
+        np.testing.assert_array_equal(file.read(1), whole)
+        assert file.transform == UTM50
+    assert all(border.difference in (0, None) and border.disagreeing in (0, None) for border in borders)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [("mean", [10, 15, 30, 30, 255]), ("latest", [10, 20, 20, 20, 255]), ("most-valid", [10, 20, 40, 40, 255])],
+)
+def test_rules(tmp_path, rule, expected):
+    """Of a, b and c, b is the latest; c has no pixel without data, b one of four, a two of four."""
+    maps = []
+    rows = [10, 10, 255, 255], [20, 20, 20, 255], [40, 40]
+    for name, row, start, date in zip("abc", rows, (0, 1, 2), DATES, strict=True):
+        moved = UTM50 @ Affine.translation(start, 0)
+        maps.append(save_map(tmp_path / name, np.array([row] * 3, np.uint8), affine=moved, taken=date))
+    found, borders = put_together(tmp_path, maps, rule)
+    np.testing.assert_array_equal(found, [expected] * 3)
+    common = {border.scenes: border.pixels for border in borders if border.pixels}
+    assert common == {("a", "b"): 3, ("b", "c"): 6}
+
+
+def test_the_latest_needs_dates(tmp_path):
+    maps = [
+        save_map(tmp_path / name, np.ones((4, 4), np.uint8), taken=date)
+        for name, date in (("a", DATES[0]), ("b", None))
+    ]
+    scenes = [scene for scene, folder in maps]
+    with pytest.raises(InputError, match="b does not say when it was taken"):
+        check_mosaic(scenes, overlap="latest", crs=None, shift=False)
+    check_mosaic(scenes, overlap="mean", crs=None, shift=False)
+
+
+def zones(folder: Path, *, brighter: int = 0):
+    """One pattern of the ground in two zones: in 50 east of its middle, in 51, tilted, to the east of that."""
+    west, east = Affine(10, 0, 770_000, 0, -10, 4_000_000), Affine(10, 0, 231_500, 0, -10, 4_000_500)
+    shape = (300, 300)
+    one = save_map(folder / "west", pattern(shape, west, "EPSG:32650"), affine=west, taken=DATES[0])
+    levels = pattern(shape, east, "EPSG:32651") + np.uint8(brighter)
+    return [one, save_map(folder / "east", levels, affine=east, crs="EPSG:32651", taken=DATES[1])]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_scenes_of_two_zones_fit(tmp_path, rule):
+    found, (border,) = put_together(tmp_path, zones(tmp_path), rule)
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert file.crs.to_epsg() == 32650 and file.res == (10, 10)
+        wanted = pattern(found.shape, file.transform, "EPSG:32650")
+    known = found != 255
+    assert known.sum() > 1.3 * 300 * 300 and border.pixels > 2000
+    off = np.abs(found.astype(int) - wanted)[known]
+    assert (off <= 2).mean() > 0.99 and off.max() <= 8  # half a pixel of the steepest slope, along the edge
+    assert border.difference < 1 / 254 and border.seam == pytest.approx(1, abs=0.25)
+
+
+def test_a_brighter_scene_is_measured(tmp_path):
+    _, (border,) = put_together(tmp_path, zones(tmp_path, brighter=20), "latest")
+    assert border.difference == pytest.approx(20 / 254, abs=0.002) and border.disagreeing > 0.05 and border.seam > 1.5
+
+
+def test_no_data_does_not_spread_into_what_is_interpolated(tmp_path):
+    levels = np.full((40, 40), 200, np.uint8)
+    levels[10:20, 10:20] = 255
+    half = save_map(tmp_path / "half", levels, affine=UTM50 @ Affine.translation(0.5, 0.5))
+    found, _ = put_together(tmp_path, [save_map(tmp_path / "other", levels[:5, :5]), half], "mean")
+    assert set(np.unique(found)) == {200, 255} and (found == 255).sum() <= 100 + 82
+
+
+def test_any_crs(tmp_path):
+    found, borders = put_together(tmp_path, zones(tmp_path), "mean", crs="EPSG:4490")
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert file.crs.to_epsg() == 4490
+        wanted = pattern(found.shape, file.transform, "EPSG:4326")
+    known = found != 255
+    off = np.abs(found.astype(int) - wanted)[known]
+    assert (off <= 2).mean() > 0.99 and off.max() <= 8 and borders[0].difference < 2 / 254
+
+
+CLASSES = by_threshold(0.5)(np.arange(256, dtype=np.uint8))
+NAMES = ("a", "b", "c")
+
+
+def measured(maps, used=None, mosaic=None, *, core=None, scenes=(0, 1)):
+    maps = np.array(maps, np.uint8)
+    borders = Borders(CLASSES)
+    used = maps != 255 if used is None else np.array(used, bool)
+    mosaic = maps.min(axis=0) if mosaic is None else np.array(mosaic, np.uint8)
+    borders.add(scenes, maps, used, mosaic, core or mosaic.shape)
+    return borders.found(NAMES)
+
+
+def test_an_overlap_is_compared_pixel_by_pixel():
+    first, second = [[100, 200, 0, 255]], [[110, 100, 255, 9]]
+    (border,) = measured([first, second])
+    assert border.scenes == ("a", "b") and border.pixels == 2
+    assert border.difference == pytest.approx((10 + 100) / 2 / 254)
+    assert border.disagreeing == 0.5  # 200 against 100, of which one is below 127
+
+
+def test_a_border_is_compared_with_the_inside():
+    """Steps of 2 within either scene, of 10 between them; downwards 0: no step is left out."""
+    row = [10, 12, 14, 24, 26, 28]
+    mosaic = [row, row]
+    first = [[10, 12, 14, 255, 255, 255]] * 2
+    second = [[255, 255, 255, 24, 26, 28]] * 2
+    (border,) = measured([first, second], mosaic=mosaic)
+    inside = (8 * 2 + 6 * 0) / 14
+    assert (border.pixels, border.difference, border.disagreeing, border.steps) == (0, None, None, 2)
+    assert border.seam == pytest.approx(10 / inside)
+
+
+def test_a_mean_has_its_border_where_the_second_begins():
+    first, second = [[10, 11, 12, 13]], [[255, 255, 22, 23]]
+    (border,) = measured([first, second], mosaic=[[10, 11, 17, 18]])
+    assert border.steps == 1 and border.seam == pytest.approx(6 / 1)
+
+
+def test_what_does_not_meet_is_no_border():
+    assert measured([[[1, 2, 255, 255, 255]], [[255, 255, 255, 4, 5]]]) == []
+
+
+def test_blocks_add_up_to_the_whole():
+    rng = np.random.default_rng(0)
+    maps = rng.integers(0, 256, (3, 20, 30)).astype(np.uint8)
+    maps[rng.random(maps.shape) < 0.4] = 255
+    used, mosaic = maps != 255, maps.min(axis=0)
+    whole, parts = Borders(CLASSES), Borders(CLASSES)
+    whole.add((0, 1, 2), maps, used, mosaic, (20, 30))
+    for row in range(0, 20, 7):
+        for col in range(0, 30, 8):
+            block = np.s_[..., row : row + 8, col : col + 9]
+            core = min(7, 20 - row), min(8, 30 - col)
+            order = [2, 0, 1]  # blocks may count scenes in any order
+            parts.add(order, maps[block][order], used[block][order], mosaic[block], core)
+    assert parts.found(NAMES) == whole.found(NAMES) and len(whole.found(NAMES)) == 3
+
+
+def test_the_table_says_what_there_is():
+    shown = table([Border(("a", "b"), 0, None, None, 5, 1.25), Border(("a", "c"), 1200, 0.0625, 0.5, 0, None)])
+    assert [list(column.cells) for column in shown.columns] == [
+        ["a", "a"],
+        ["b", "c"],
+        ["0", "1,200"],
+        ["", "0.062"],
+        ["", "50.0%"],
+        ["1.25", ""],
+    ]
+
+
+UTM = "EPSG:32650"
+
+
+def grid(shape, *, x=500_000.0, y=4_000_000.0, pixel=10.0, crs=UTM, affine=None):
+    return GeoBox(shape, affine or Affine(pixel, 0, x, 0, -pixel, y), crs)
+
+
+def test_neighbours_on_the_same_lines_are_copied():
+    west, east = grid((40, 60)), grid((30, 50), x=500_600, y=4_000_100)
+    mosaic = mosaic_grid([west, east], CRS(UTM))
+    assert mosaic.shape == (50, 110) and mosaic.affine == Affine(10, 0, 500_000, 0, -10, 4_000_100)
+    assert place_in(mosaic, west) == Place(Window(10, 0, 40, 60), is_copied=True)
+    assert place_in(mosaic, east) == Place(Window(0, 60, 30, 50), is_copied=True)
+
+
+@pytest.mark.parametrize("other", [grid((9, 9), x=500_004), grid((9, 9), pixel=10.5), grid((9, 9), crs="EPSG:32651")])
+def test_others_are_warped(other):
+    first = grid((40, 60))
+    mosaic = mosaic_grid([first, other], CRS(UTM))
+    assert place_in(mosaic, first).is_copied and not place_in(mosaic, other).is_copied
+
+
+def test_the_finest_decides_the_pixel():
+    coarse, fine = grid((40, 60)), grid((100, 100), x=500_003, pixel=2.0)
+    mosaic = mosaic_grid([coarse, fine], CRS(UTM))
+    assert place_in(mosaic, fine).is_copied and mosaic.affine.a == 2
+    east, beyond = grid((40, 60), x=770_000), grid((100, 100), x=230_000, pixel=2.0, crs="EPSG:32651")
+    assert mosaic_grid([east, beyond], CRS(UTM)).affine.a == pytest.approx(2.0, rel=0.01)
+
+
+def test_pixels_of_neighbouring_zones_are_one_size():
+    """10 m are 9.99 m on the ground near the edge of a zone."""
+    mosaic = mosaic_grid([grid((40, 60)), grid((40, 60), x=200_000, crs="EPSG:32651")], CRS(UTM))
+    assert mosaic.affine.a == 10
+
+
+def test_a_crs_that_no_map_has():
+    """0.001 degrees at 36 degrees north are 100 m, the geometric mean of 90 m and 111 m."""
+    mosaic = mosaic_grid([grid((40, 60), pixel=100.0)], CRS("EPSG:4326"))
+    assert mosaic.affine.a == pytest.approx(0.001, rel=0.01) and mosaic.affine.e == -mosaic.affine.a
+    place = place_in(mosaic, grid((40, 60), pixel=100.0))
+    assert not place.is_copied and place.window == Window(0, 0, *mosaic.shape)
+
+
+def test_a_rotated_map_is_within():
+    turned = grid((40, 60), affine=Affine.translation(5e5, 4e6) @ Affine.rotation(30) @ Affine.scale(10, -10))
+    mosaic = mosaic_grid([turned], CRS(UTM))
+    inside, outside = mosaic.boundingbox, turned.boundingbox
+    assert inside.left <= outside.left and inside.top >= outside.top and inside.right >= outside.right
+    assert mosaic.affine.a == pytest.approx(10) and mosaic.affine.b == 0 and not place_in(mosaic, turned).is_copied
+
+
+def test_most_decide_the_crs():
+    grids = [grid((9, 9), crs=crs) for crs in ("EPSG:32651", UTM, UTM)]
+    assert choose_crs(grids, "abc", crs=None, shift=False) == CRS(UTM)
+    assert choose_crs(grids[:2], "ab", crs=None, shift=False) == CRS("EPSG:32651")
+    assert choose_crs(grids, "abc", crs="EPSG:4490", shift=False) == CRS("EPSG:4490")  # CGCS2000 is WGS 84
+
+
+def test_what_has_no_place_is_told():
+    with pytest.raises(GridError, match="b has no CRS"):
+        choose_crs([grid((9, 9)), grid((9, 9), crs=None)], "ab", crs=None, shift=False)
+    xian = [grid((9, 9)), grid((9, 9), x=500_000, crs="EPSG:2383")]
+    with pytest.raises(GridError, match="different frames"):
+        choose_crs(xian, "ab", crs=None, shift=False)
+    assert choose_crs(xian, "ab", crs=None, shift=True) == CRS(UTM)
+
+
+def test_far_apart_there_is_no_mosaic():
+    with pytest.raises(GridError, match="so far apart"):
+        mosaic_grid([grid((100, 100)), grid((100, 100), x=600_000, y=3_000_000)], CRS(UTM))
+    mosaic_grid([grid((100, 100)), grid((100, 100), x=507_000)], CRS(UTM))

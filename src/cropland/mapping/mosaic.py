@@ -3,42 +3,61 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
-from math import prod, sqrt
+from itertools import combinations
+from math import ceil, floor, prod, sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import rasterio
 from affine import Affine
 from geopandas import GeoDataFrame
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32, UInt8
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 from rasterio.enums import Resampling
-from rasterio.warp import reproject
+from rasterio.io import DatasetReader
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import reproject, transform_bounds
 from rich.console import Console
+from rich.table import Table
 
 from cropland import __version__
-from cropland.errors import SceneError
+from cropland.errors import GridError, InputError, SceneError
 from cropland.geo.area import MU_PER_HA, pixel_edge_m
+from cropland.geo.grid import check_frames, geometric_mean, pixel_edges_m, user_crs
 from cropland.geo.scene import Scene, visible
+from cropland.geo.window import Window
 from cropland.language import Said, _, said, spoken
-from cropland.mapping.borders import Border, table
-from cropland.mapping.journal import Journal
-from cropland.mapping.map_scene import MapOptions
-from cropland.mapping.overlaps import Overlap, write_mosaic
-from cropland.mapping.overview import PANEL, draw_overview
-from cropland.mapping.place import MOSAIC, publish, work_folder
+from cropland.mapping.map import MapOptions
+from cropland.mapping.picture import PANEL, draw_overview
 from cropland.mapping.products import write_products
-from cropland.mapping.record import FORMAT, Found, fingerprint
+from cropland.mapping.run_folder import FORMAT, MOSAIC, Found, Journal, check_room, fingerprint, publish, work_folder
 from cropland.model import Model
-from cropland.parcels.clean import default_min_area_m2, grid_of
+from cropland.parcels.clean import by_threshold, default_min_area_m2, grid_of
+from cropland.progress import progress_bar
 from cropland.writers.qgis import write_qgis
 
-__all__ = ["Mosaic", "mosaic"]
+__all__ = [
+    "Border",
+    "Borders",
+    "Mosaic",
+    "Overlap",
+    "Place",
+    "check_mosaic",
+    "choose_crs",
+    "mosaic",
+    "mosaic_grid",
+    "place_in",
+    "table",
+    "write_mosaic",
+]
 
 
 @dataclass(frozen=True)
@@ -203,3 +222,420 @@ def _record(made: Mosaic, journal: Journal, mask: Path) -> dict[str, Any]:
         "borders": [border.to_json() for border in made.borders],
         "notes": list(made.notes),
     }
+
+
+BLOCK = 512
+EXACT = 0.01  # pixels that a place may be off by where a map is warped
+
+Overlap = Literal["mean", "latest", "most-valid"]
+Compose = Callable[[UInt8[np.ndarray, "scene height width"]], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class _Map:
+    """The map of a scene; `scene` is its number among those given."""
+
+    path: Path
+    scene: int
+    place: Place
+
+
+def check_mosaic(scenes: Sequence[Scene], *, overlap: Overlap, crs: str | None, shift: bool) -> None:
+    """Raise what would stop the mosaic, before anything is mapped: `GridError`, or `InputError` for a missing date."""
+    grids = [scene.grid for scene in scenes]
+    mosaic_grid(grids, choose_crs(grids, [scene.name for scene in scenes], crs=crs, shift=shift))
+    undated = next((scene.name for scene in scenes if scene.observed is None), None)
+    if overlap == "latest" and undated:
+        raise InputError(
+            _("{name} does not say when it was taken, so the latest is not known; use another --overlap", name=undated)
+        )
+
+
+def write_mosaic(
+    scenes: Sequence[Scene],
+    probabilities: Sequence[Path],
+    out: Path,
+    *,
+    overlap: Overlap,
+    threshold: float,
+    crs: str | None = None,
+    shift: bool = False,
+) -> list[Border]:
+    """Write the probability of all scenes as one tiled GeoTIFF; how much they differ where they meet.
+
+    Each map (uint8 0..254 = p x 254, 255 = no data) is taken over pixel by pixel where it lies on the lines of the
+    mosaic's grid, and interpolated bilinearly otherwise, without its pixels of no data. Where several know a pixel:
+
+    mean        their mean
+    latest      the one that was observed last
+    most-valid  the one whose map has the largest share of pixels with data; of equals the one given first
+
+    A block of 512 x 512 pixels of the maps over it is in memory. threshold: of the classes that are compared.
+    Raises `GridError` for maps without a common place, `OutputError` for a disk that is too small.
+    """
+    grids = [_grid(path) for path in probabilities]
+    chosen = choose_crs(grids, [scene.name for scene in scenes], crs=crs, shift=shift)
+    grid = mosaic_grid(grids, chosen)
+    placed = [
+        _Map(path, number, place_in(grid, own))
+        for number, (path, own) in enumerate(zip(probabilities, grids, strict=True))
+    ]
+    check_room(out, min(prod(grid.shape), sum(prod(each.place.window.shape) for each in placed)))
+    maps = [placed[number] for number in _order(scenes, probabilities, overlap)]
+    compose = _mean if overlap == "mean" else _first
+    borders = Borders(by_threshold(threshold)(np.arange(256, dtype=np.uint8)))
+    with rasterio.open(out, "w", **_profile(grid)) as file, progress_bar(out.stem, total=prod(grid.shape)) as advance:
+        file.descriptions = ("probability x 254",)
+        for core, values in _blocks(maps, grid, compose, borders):
+            file.write(values, 1, window=_file_window(core))
+            advance(core.height * core.width)
+    return borders.found([scene.name for scene in scenes])
+
+
+def _order(scenes: Sequence[Scene], probabilities: Sequence[Path], overlap: Overlap) -> list[int]:
+    """Numbers of the scenes, those in front that count where others are valid as well."""
+    if overlap == "mean":
+        return list(range(len(scenes)))
+    if overlap == "latest":
+        merit = [scene.observed.timestamp() if scene.observed else 0.0 for scene in scenes]
+    else:
+        merit = [_valid_share(path) for path in probabilities]
+    return sorted(range(len(scenes)), key=lambda number: -merit[number])
+
+
+def _blocks(
+    maps: Sequence[_Map], grid: GeoBox, compose: Compose, borders: Borders
+) -> Iterator[tuple[Window, UInt8[np.ndarray, "height width"]]]:
+    """Block by block, each read with one more pixel to the right and below: its neighbours there."""
+    height, width = map(int, grid.shape)
+    for row in range(0, height, BLOCK):
+        reach = Window(row, 0, min(BLOCK + 1, height - row), width)
+        crossing = [each for each in maps if _common(each.place.window, reach)]
+        with ExitStack() as stack:
+            readers = [(each, stack.enter_context(_opened(each, grid))) for each in crossing]
+            for col in range(0, width, BLOCK):
+                core = Window(row, col, min(BLOCK, height - row), min(BLOCK, width - col))
+                wider = Window(row, col, reach.height, min(BLOCK + 1, width - col))
+                yield core, _block(readers, core, wider, compose, borders)
+
+
+def _block(
+    readers: Sequence[tuple[_Map, DatasetReader]], core: Window, wider: Window, compose: Compose, borders: Borders
+) -> UInt8[np.ndarray, "height width"]:
+    found = [(each, _read(reader, each.place.window, wider)) for each, reader in readers]
+    over = [(each, values) for each, values in found if values is not None]
+    if not over:
+        return np.full(core.shape, NO_DATA, np.uint8)
+    stack = np.stack([values for each, values in over])
+    mosaic, used = compose(stack)
+    borders.add([each.scene for each, values in over], stack, used, mosaic, core.shape)
+    return mosaic[: core.height, : core.width]
+
+
+def _mean(stack: UInt8[np.ndarray, "scene height width"]) -> tuple[np.ndarray, Bool[np.ndarray, "scene height width"]]:
+    known = stack != NO_DATA
+    count = known.sum(axis=0)
+    mean = np.rint(np.where(known, stack, 0).sum(axis=0) / np.maximum(count, 1))
+    return np.where(count, mean, NO_DATA).astype(np.uint8), known
+
+
+def _first(stack: UInt8[np.ndarray, "scene height width"]) -> tuple[np.ndarray, Bool[np.ndarray, "scene height width"]]:
+    known = stack != NO_DATA
+    first = known.argmax(axis=0)[None]  # 0 where none is known, which is no data as well
+    is_first = np.arange(len(stack))[:, None, None] == first
+    return np.take_along_axis(stack, first, axis=0)[0], known & is_first
+
+
+@contextmanager
+def _opened(each: _Map, grid: GeoBox) -> Iterator[DatasetReader]:
+    """A reader of the map on the lines of the mosaic, from the first pixel of its window there."""
+    with rasterio.open(each.path) as file:
+        if each.place.is_copied:
+            yield file
+            return
+        row, col, height, width = each.place.window
+        assert grid.crs is not None
+        onto = {"crs": grid.crs.to_wkt(), "transform": grid.affine @ Affine.translation(col, row)}
+        onto |= {"height": height, "width": width, "src_nodata": NO_DATA, "nodata": NO_DATA, "tolerance": EXACT}
+        with WarpedVRT(file, resampling=Resampling.bilinear, **onto) as warped:
+            yield warped
+
+
+def _read(reader: DatasetReader, place: Window, window: Window) -> UInt8[np.ndarray, "height width"] | None:
+    """What a map says in a window of the mosaic; None where it does not reach."""
+    common = _common(place, window)
+    if common is None:
+        return None
+    values = np.full(window.shape, NO_DATA, np.uint8)
+    values[common.within(window).slices] = reader.read(1, window=_file_window(common.within(place)))
+    return values
+
+
+def _common(one: Window, other: Window) -> Window | None:
+    top, left = max(one.row, other.row), max(one.col, other.col)
+    bottom = min(one.row + one.height, other.row + other.height)
+    right = min(one.col + one.width, other.col + other.width)
+    return Window(top, left, bottom - top, right - left) if bottom > top and right > left else None
+
+
+def _file_window(window: Window) -> rasterio.windows.Window:
+    return rasterio.windows.Window(window.col, window.row, window.width, window.height)
+
+
+def _grid(path: Path) -> GeoBox:
+    with rasterio.open(path) as file:
+        return grid_of(file)
+
+
+def _profile(grid: GeoBox) -> dict[str, object]:
+    height, width = map(int, grid.shape)
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": NO_DATA, "height": height, "width": width}
+    profile |= {"crs": None if grid.crs is None else grid.crs.to_wkt(), "transform": grid.affine, "sparse_ok": True}
+    profile |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "deflate", "bigtiff": "if_safer"}
+    return profile
+
+
+def _valid_share(path: Path) -> float:
+    with rasterio.open(path) as file:
+        counts = [np.count_nonzero(file.read(1, window=block) != NO_DATA) for _, block in file.block_windows(1)]
+        return float(sum(counts) / (file.height * file.width))
+
+
+NO_DATA = 255
+LEVELS = 254  # of a probability of 1
+
+
+@dataclass(frozen=True)
+class Border:
+    """Two scenes where they meet; None: nothing to measure.
+
+    pixels: that both scenes know. difference: the mean of |p1 - p2| on them. disagreeing: the share of them whose class
+    differs. steps: neighbours in the mosaic on either side of the border. seam: the mean of |p(x) - p(y)| over these,
+    divided by its mean over neighbours within the two scenes: at 1 the border cannot be told from the inside.
+    """
+
+    scenes: tuple[str, str]
+    pixels: int
+    difference: float | None
+    disagreeing: float | None
+    steps: int
+    seam: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Borders:
+    """Sums over the blocks of a mosaic, in whole numbers, so that their order has no part in them.
+
+    A border runs between neighbours (left and right, upper and lower) of which one is made from a scene and not from
+    another, and its neighbour from that other.
+    """
+
+    def __init__(self, classes: UInt8[np.ndarray, 256]) -> None:
+        self.classes = classes  # of each level
+        self.common: defaultdict[tuple[int, int], np.ndarray] = defaultdict(lambda: np.zeros(3, np.int64))
+        self.across: defaultdict[tuple[int, int], np.ndarray] = defaultdict(lambda: np.zeros(2, np.int64))
+        self.inside: defaultdict[int, np.ndarray] = defaultdict(lambda: np.zeros(2, np.int64))
+
+    def add(
+        self,
+        scenes: Sequence[int],
+        maps: UInt8[np.ndarray, "scene height width"],
+        used: Bool[np.ndarray, "scene height width"],
+        mosaic: UInt8[np.ndarray, "height width"],
+        core: tuple[int, int],
+    ) -> None:
+        """Add a block, which may reach one pixel further than its `core` to the right and below.
+
+        maps: what each of these scenes says. used: where it is part of the mosaic.
+        """
+        inner = maps[:, : core[0], : core[1]]
+        known = inner != NO_DATA
+        for one, other in combinations(range(len(scenes)), 2):
+            both = known[one] & known[other]
+            if both.any():
+                self.common[_pair(scenes[one], scenes[other])] += self._compared(inner[one][both], inner[other][both])
+        for here, there in _neighbours(mosaic, core):
+            self._add_steps(scenes, used[:, *here], used[:, *there], _steps(mosaic[here], mosaic[there]))
+
+    def found(self, names: Sequence[str]) -> list[Border]:
+        """Every pair of scenes that meet."""
+        return [self._border(pair, names) for pair in sorted(self.common.keys() | self.across.keys())]
+
+    def _compared(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        apart = np.abs(one.astype(np.int64) - other).sum()
+        return np.array([one.size, apart, (self.classes[one] != self.classes[other]).sum()])
+
+    def _add_steps(self, scenes: Sequence[int], here: np.ndarray, there: np.ndarray, steps: np.ndarray) -> None:
+        """`steps` is -1 where one of the neighbours is unknown."""
+        known = steps >= 0
+        same = known & (here == there).all(axis=0)
+        for place, scene in enumerate(scenes):
+            self.inside[scene] += _summed(steps, same & here[place])
+        if (same == known).all():
+            return
+        for one, other in combinations(range(len(scenes)), 2):
+            apart = here[one] & ~here[other] & there[other] | here[other] & ~here[one] & there[one]
+            apart |= there[one] & ~there[other] & here[other] | there[other] & ~there[one] & here[one]
+            if (known & apart).any():
+                self.across[_pair(scenes[one], scenes[other])] += _summed(steps, known & apart)
+
+    def _border(self, pair: tuple[int, int], names: Sequence[str]) -> Border:
+        pixels, apart, others = map(int, self.common.get(pair, (0, 0, 0)))
+        steps, across = map(int, self.across.get(pair, (0, 0)))
+        count, inside = map(int, self.inside[pair[0]] + self.inside[pair[1]])
+        return Border(
+            (names[pair[0]], names[pair[1]]),
+            pixels,
+            apart / pixels / LEVELS if pixels else None,
+            others / pixels if pixels else None,
+            steps,
+            (across / steps) / (inside / count) if steps and inside else None,
+        )
+
+
+def table(borders: Sequence[Border]) -> Table:
+    """For a person."""
+    shown = Table(box=None, pad_edge=False)
+    for heading in (_("scene"), _("meets"), _("common pixels"), _("mean difference"), _("other class"), _("seam")):
+        shown.add_column(heading, justify="left" if len(shown.columns) < 2 else "right")
+    for border in borders:
+        difference = "" if border.difference is None else f"{border.difference:.3f}"
+        disagreeing = "" if border.disagreeing is None else f"{border.disagreeing:.1%}"
+        seam = "" if border.seam is None else f"{border.seam:.2f}"
+        shown.add_row(*border.scenes, f"{border.pixels:,}", difference, disagreeing, seam)
+    return shown
+
+
+def _pair(one: int, other: int) -> tuple[int, int]:
+    return min(one, other), max(one, other)
+
+
+def _neighbours(mosaic: np.ndarray, core: tuple[int, int]) -> Iterator[tuple[Any, Any]]:
+    """Slices of the pixels with a right neighbour and of these; then the same downwards."""
+    height, width = min(core[0], mosaic.shape[0]), min(core[1], mosaic.shape[1] - 1)
+    yield np.s_[:height, :width], np.s_[:height, 1 : width + 1]
+    height, width = min(core[0], mosaic.shape[0] - 1), min(core[1], mosaic.shape[1])
+    yield np.s_[:height, :width], np.s_[1 : height + 1, :width]
+
+
+def _steps(here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    steps = np.abs(here.astype(np.int16) - there)
+    return np.where((here == NO_DATA) | (there == NO_DATA), np.int16(-1), steps)
+
+
+def _summed(steps: np.ndarray, where: np.ndarray) -> np.ndarray:
+    return np.array([np.count_nonzero(where), steps[where].sum(dtype=np.int64)])
+
+
+SAME_PIXEL = 0.02  # sizes so near are one: 10 m is 9.99 m on the ground at another place of a zone
+EMPTIEST = 50  # pixels of a mosaic for one of the maps in it
+LARGE = 2**28  # pixels; a smaller mosaic may be as empty as it is
+SAME_PLACE = 0.01  # pixels
+SLACK = 1e-3  # pixels that a footprint may reach over a line of the grid without another pixel
+
+
+@dataclass(frozen=True)
+class Place:
+    """The window of the mosaic that a map covers; `is_copied` where its pixels are pixels of the mosaic."""
+
+    window: Window
+    is_copied: bool
+
+
+def choose_crs(grids: Sequence[GeoBox], names: Sequence[str], *, crs: str | None, shift: bool) -> CRS:
+    """The CRS that was asked for, else that of most maps, of the first where as many have another.
+
+    Raises `GridError` for a map without a CRS, or with one of a frame that PROJ cannot join, unless `shift`.
+    """
+    for grid, name in zip(grids, names, strict=True):
+        if grid.crs is None:
+            raise GridError(_("{name} has no CRS, so it has no place in a mosaic; give it with --crs", name=name))
+    own = [_crs(grid) for grid in grids]
+    chosen = user_crs(crs, option="--out-crs") if crs else Counter(own).most_common(1)[0][0]
+    for each in own:
+        check_frames(each, chosen, shift=shift)
+    return chosen
+
+
+def mosaic_grid(grids: Sequence[GeoBox], crs: CRS) -> GeoBox:
+    """A grid over all of the given ones, with the pixel size of the finest.
+
+    Where maps have the CRS already, it continues the finest of these, so that its pixels, and those of every map on
+    the same lines, are taken over as they are. Raises `GridError` for maps that lie too far apart for one raster.
+    """
+    finest = min(grids, key=_pixel_m)
+    upright = [grid for grid in grids if _crs(grid) == crs and _is_upright(grid.affine)]
+    bounds = [_bounds(grid, crs) for grid in grids]
+    if upright:
+        anchor = min(upright, key=_pixel_m)
+        ratio = _pixel_m(finest) / _pixel_m(anchor)
+        affine = anchor.affine @ Affine.scale(1.0 if abs(ratio - 1) < SAME_PIXEL else ratio)
+    else:
+        size = _pixel_in(crs, finest, (bounds[0][0], bounds[0][3]))
+        affine = Affine.scale(size, -size)
+    spans = [_span(affine, each) for each in bounds]
+    top, left = min(span[0] for span in spans), min(span[1] for span in spans)
+    bottom, right = max(span[2] for span in spans), max(span[3] for span in spans)
+    covered = sum((span[2] - span[0]) * (span[3] - span[1]) for span in spans)
+    if (bottom - top) * (right - left) > max(LARGE, EMPTIEST * covered):
+        raise GridError(
+            _(
+                "the scenes lie so far apart that less than {share:.0%} of their mosaic would have data; "
+                "make one mosaic for each region",
+                share=1 / EMPTIEST,
+            )
+        )
+    return GeoBox((bottom - top, right - left), affine @ Affine.translation(left, top), crs.to_wkt())
+
+
+def place_in(mosaic: GeoBox, grid: GeoBox) -> Place:
+    """Where a map lies in the mosaic."""
+    crs = _crs(mosaic)
+    top, left, bottom, right = _span(mosaic.affine, _bounds(grid, crs))
+    window = Window(top, left, bottom - top, right - left)
+    height, width = grid.shape
+    relative = ~mosaic.affine @ grid.affine
+    corners = [(relative @ (col, row), (left + col, top + row)) for col, row in ((0, 0), (width, height), (width, 0))]
+    off = max(abs(a - b) for got, wanted in corners for a, b in zip(got, wanted, strict=True))
+    return Place(window, _crs(grid) == crs and off < SAME_PLACE)
+
+
+def _crs(grid: GeoBox) -> CRS:
+    return CRS.from_user_input(str(grid.crs))
+
+
+def _pixel_m(grid: GeoBox) -> float:
+    height, width = grid.shape
+    return geometric_mean(pixel_edges_m(grid.affine, _crs(grid), row=height / 2, col=width / 2))
+
+
+def _is_upright(affine: Affine) -> bool:
+    return affine.b == affine.d == 0 and affine.a > 0 > affine.e
+
+
+def _bounds(grid: GeoBox, crs: CRS) -> tuple[float, float, float, float]:
+    """West, south, east and north in a CRS, along curved edges as well."""
+    box, own = grid.boundingbox, _crs(grid)
+    if own == crs:
+        return float(box.left), float(box.bottom), float(box.right), float(box.top)
+    west, south, east, north = transform_bounds(own.to_wkt(), crs.to_wkt(), *box.bbox, densify_pts=21)
+    return west, south, east, north
+
+
+def _pixel_in(crs: CRS, finest: GeoBox, corner: tuple[float, float]) -> float:
+    """The pixel's edge in units of the CRS: the same number between metres and metres, else the same length."""
+    own = _crs(finest)
+    if own.is_projected and crs.is_projected and own.axis_info[0].unit_name == crs.axis_info[0].unit_name:
+        return sqrt(abs(finest.affine.determinant))
+    tiny = 1e-5
+    unit_m = geometric_mean(pixel_edges_m(Affine.translation(*corner) @ Affine.scale(tiny), crs, row=0, col=0)) / tiny
+    return _pixel_m(finest) / unit_m
+
+
+def _span(affine: Affine, bounds: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
+    """First row and column, and those after the last, of an upright grid's pixels under some bounds."""
+    west, south, east, north = bounds
+    (left, top), (right, bottom) = ~affine @ (west, north), ~affine @ (east, south)
+    return floor(top + SLACK), floor(left + SLACK), ceil(bottom - SLACK), ceil(right - SLACK)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
-from cropland.data.statistics import Statistics
+from cropland.data.statistics import Statistics, scene_statistics
 from cropland.engines import Described
 from cropland.errors import InputError
 from cropland.geo.scene import Scene
 from cropland.language import _, said
-from cropland.mapping.cut import LEAST_CORE, Cut, cut_swaths, cut_tiles, least_width
-from cropland.mapping.radiometry import choose_statistics
-from cropland.mapping.turned import TURNS, Turn, Turned
-from cropland.mapping.work import Readable
+from cropland.mapping.units import LEAST_CORE, TURNS, Cut, Readable, Turn, Turned, cut_swaths, cut_tiles, least_width
 from cropland.model import Model, WorkingPixel
 from cropland.parcels.clean import default_min_area_m2
 
-__all__ = ["MapOptions", "Pass", "Plan", "make_plan"]
+__all__ = ["MapOptions", "Pass", "Plan", "check_statistics", "choose_statistics", "make_plan", "read_statistics"]
+
 
 SMALL = 2**20  # pixels; a scene up to that is computed at once: to slide, the field must fill and empty
 BYTES_PER_PIXEL = 420  # that the network takes in tiles: measured with the shipped model
@@ -174,3 +174,32 @@ def _pixel_note(scene: Scene, pixel: WorkingPixel, ratio: float) -> tuple[str, .
             iou=pixel.iou,
         ),
     )
+
+
+def choose_statistics(scene: Scene, model: Model, given: Statistics | None) -> Statistics:
+    """Those given, else the model's own when its radiometry is fixed, else the scene's from one decimated pass."""
+    return check_statistics(given or model.statistics or scene_statistics(scene, model.bands), model)
+
+
+def check_statistics(given: Statistics, model: Model) -> Statistics:
+    """The same. Raises `InputError` for those of other bands than the model's."""
+    if given.bands != model.bands:
+        raise InputError(
+            _(
+                "the statistics are of {bands}, the model takes {bands2}; use the map.json of a map "
+                "made with this model",
+                bands=", ".join(given.bands),
+                bands2=", ".join(model.bands),
+            )
+        )
+    return given
+
+
+def read_statistics(path: Path) -> Statistics:
+    """The statistics that an earlier map used, from its map.json."""
+    try:
+        return Statistics.from_json(json.loads(path.read_text(encoding="utf-8"))["statistics"])
+    except FileNotFoundError as error:
+        raise InputError(_("no file {path}; give the map.json of an earlier map", path=path)) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(_("{path} holds no statistics; give the map.json of an earlier map", path=path)) from error

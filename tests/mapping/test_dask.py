@@ -164,7 +164,7 @@ def wait_for_workers(address: str, count: int) -> None:
 def test_a_scheduler_that_is_not_there_is_told(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cropland.mapping.on_dask.SECONDS", 1)
+    monkeypatch.setattr("cropland.mapping.dask.SECONDS", 1)
     assert main([*words, "--out", str(tmp_path / "out"), "--executor", "dask:tcp://127.0.0.1:9"]) == 2
     assert "no Dask scheduler" in capsys.readouterr().err
     assert main([*words, "--out", str(tmp_path / "out"), "--executor", "dask:nonsense://x"]) == 2

@@ -12,12 +12,10 @@ from cropland.errors import ReadError
 from cropland.geo.scene import Image, Scene, open_scene
 from cropland.geo.window import Window
 from cropland.mapping import cut as cut_module
-from cropland.mapping.cut import Cut, cut_swaths, cut_tiles
-from cropland.mapping.fill import Serial, fill
-from cropland.mapping.journal import Journal
-from cropland.mapping.plane import Plane
-from cropland.mapping.radiometry import choose_statistics
-from cropland.mapping.work import Done, Work
+from cropland.mapping.compute import Done, Serial, Work, fill
+from cropland.mapping.plan import choose_statistics
+from cropland.mapping.run_folder import Journal, Plane
+from cropland.mapping.units import Cut, cut_swaths, cut_tiles
 from cropland.model import Model
 from large_scene import write_large_scene
 from small_model import save_model
@@ -77,7 +75,7 @@ def filled(folder: Path, work: Work, cut: Cut, executor: Serial) -> tuple[np.nda
 def test_a_run_that_was_stopped_goes_on_with_what_is_missing(
     scene: Scene, model: Model, engine: Engine, cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cropland.mapping.fill.AT_ONCE", 1)
+    monkeypatch.setattr("cropland.mapping.compute.AT_ONCE", 1)
     work = Work(scene, choose_statistics(scene, model, None), 1.0, model.radius)
     (tmp_path / "whole").mkdir(), (tmp_path / "part").mkdir()
     expected, _ = filled(tmp_path / "whole", work, cut, Serial(engine))

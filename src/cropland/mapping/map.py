@@ -1,34 +1,161 @@
-"""`cropland map`: scenes on the command line, each into a folder of its own.
-
-What is needed after the network is imported when its turn comes, so that the network begins sooner.
-"""
+"""From a scene to a map: probability, mask, parcels, picture. The only tiler in the package is reached from here."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
+from geopandas import GeoDataFrame, GeoSeries
 from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
+from shapely.geometry.base import BaseGeometry
 
 from cropland.errors import IncompleteError, InputError, ReadError
+from cropland.geo.area import MU_PER_HA
 from cropland.geo.scene import Scene, open_scenes, parse_bands
 from cropland.language import _, spoken
-from cropland.mapping.fill import Executor, Serial
-from cropland.mapping.map_scene import MapOptions, MapResult, map_scene
-from cropland.mapping.place import MOSAIC, check_free
-from cropland.mapping.radiometry import read_statistics
-from cropland.mapping.running import Running
+from cropland.mapping.compute import Executor, Running, Serial, Work, fill, mean_of_turns
+from cropland.mapping.plan import MapOptions, Plan, make_plan, read_statistics
+from cropland.mapping.products import write_probability
+from cropland.mapping.run_folder import (
+    MOSAIC,
+    Found,
+    Journal,
+    Plane,
+    check_free,
+    check_room,
+    finished,
+    job,
+    publish,
+    record,
+    work_folder,
+)
 from cropland.model import Model
 from cropland.options import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
 from cropland.parcels.clean import MU_M2
+from cropland.progress import progress_bar, stage, taken
+from cropland.writers.geopackage import write_geopackage
 
-__all__ = ["command"]
+__all__ = ["MapOptions", "MapResult", "command", "map_scene", "write_index"]
+
+
+@dataclass(frozen=True)
+class MapResult:
+    """What was found in one scene; seconds in all and by stage.
+
+    how: `resumed` after what an earlier run had done, or `kept` from one that had done all.
+    """
+
+    scene: Scene
+    folder: Path
+    found: Found
+    seconds: float
+    stages: Mapping[str, float]
+    notes: tuple[str, ...] = field(default=())
+    how: Literal["new", "resumed", "kept"] = "new"
+
+    @staticmethod
+    def earlier(scene: Scene, folder: Path, about: Mapping[str, Any]) -> MapResult:
+        """Of a map that was made before, from what its map.json says."""
+        found = about["found"]
+        counted = Found(found["area_ha"], found["known_ha"], found["parcels"])
+        took = found["seconds"], found["seconds_by_stage"]
+        return MapResult(scene, folder, counted, *took, tuple(about["notes"]), "kept")
+
+    @property
+    def sentence(self) -> str:
+        """One line for a person."""
+        return _(
+            "{name}: {area_ha:,.1f} ha of cropland ({area_mu:,.0f} mu), {share:.1%} of {known_ha:,.1f} ha, "
+            "parcels: {parcels:,}; {took}",
+            name=self.scene.name,
+            area_ha=self.found.area_ha,
+            area_mu=self.found.area_ha * MU_PER_HA,
+            share=self.found.share,
+            known_ha=self.found.known_ha,
+            parcels=self.found.parcels,
+            took=self._took,
+        )
+
+    @property
+    def _took(self) -> str:
+        if self.how == "kept":
+            return _("mapped before")
+        if self.how == "resumed":
+            return _("{seconds:.1f} s, after what an earlier run had done", seconds=self.seconds)
+        speed = self.scene.shape[0] * self.scene.shape[1] / 1e6 / self.seconds
+        return _("{seconds:.1f} s, {speed:.2f} Mpx/s", seconds=self.seconds, speed=speed)
+
+
+def map_scene(
+    scene: Scene,
+    model: Model,
+    out: Path,
+    *,
+    executor: Executor,
+    options: MapOptions | None = None,
+    overwrite: bool = False,
+    keep: bool = False,
+) -> MapResult:
+    """Map one scene into the folder `out`, which appears whole; a run that was stopped goes on where it was.
+
+    keep: leave a finished map that was made from the same scene in the same way, as it is.
+    executor: what computes the units. Raises `InputError` or one of its kinds for bands that
+    are missing, statistics of other bands, a scene without data, a folder that cannot be used, a disk that is too
+    small, unfinished work of another kind; `IncompleteError` where files failed on the way.
+    """
+    began, _before = time.monotonic(), taken()
+    with stage("planning"):
+        plan = make_plan(scene, model, options or MapOptions(), engine=executor.engine, prepare=executor.prepare)
+        task = job(scene, model, plan, executor.engine)
+        earlier = finished(out, task) if keep else None
+    if earlier:
+        return MapResult.earlier(scene, out, earlier)
+    with work_folder(out, overwrite=overwrite) as folder:
+        check_room(out, plan.pixels, work=folder)
+        journal = Journal.begin(folder, task, anew=overwrite)
+        flat = folder / "flat.tif"
+        _fill(scene, plan, flat, executor=executor, journal=journal)
+        from cropland.mapping.products import finish
+
+        whole = folder / "map"
+        found = finish(scene, plan, flat, whole, home=out.absolute(), journal=journal)
+        notes, resumed = (*scene.notes, *plan.notes), journal.goes_on
+        result = MapResult(scene, out, found, time.monotonic() - began, taken(), notes, "resumed" if resumed else "new")
+        took: dict[str, Any] = {"seconds": result.seconds, "stages": result.stages, "resumed": resumed}
+        about = record(journal.job, found=found, notes=notes, why=executor.why, **took)
+        (whole / "map.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+        publish(whole, out.absolute())
+    return result
+
+
+def _fill(scene: Scene, plan: Plan, out: Path, *, executor: Executor, journal: Journal) -> None:
+    """Compute the probability, in every direction that is asked for, and write it on the grid of the product."""
+    failed: list[ReadError] = []
+    planes = []
+    with progress_bar(scene.name, total=len(plan.passes) * plan.working_pixels) as advance:
+        for each in plan.passes:
+            work = Work(each.readable, plan.statistics, plan.ratio, plan.radius)
+            planes.append(Plane(out.with_name(each.name), each.cut.shape))
+            failed += fill(planes[-1], each.name, work, each.cut, executor=executor, journal=journal, advance=advance)
+    if failed:
+        told = _(
+            "{count} parts of {name} could not be read ({error}); the rest is kept, and the same command fills in "
+            "what is missing",
+            count=len(failed),
+            name=scene.name,
+            error=failed[0],
+        )
+        raise ReadError(told, failed[0].path, failed[0].window, failed[0].cause)
+    with stage("own grid"):
+        plane = mean_of_turns(planes, plan.turns, out.with_name("mean"))
+        write_probability(plane, scene, out, ratio=plan.ratio, out_ratio=plan.out_ratio)
 
 
 def command(
@@ -149,7 +276,7 @@ def command(
     opened = open_scenes(scenes, **opening, crs=crs, pixel_m=pixel_m, shift=shift)
     joining: dict[str, Any] = {"overlap": overlap or "mean", "crs": out_crs, "shift": shift}
     if mosaic:
-        from cropland.mapping.overlaps import check_mosaic
+        from cropland.mapping.mosaic import check_mosaic
 
         check_mosaic(opened, **joining)
         check_free(out / MOSAIC, overwrite=overwrite)  # before any scene is mapped
@@ -164,7 +291,7 @@ def command(
             json.dumps({result.scene.name: dict(result.stages) for result in results}, indent=1), encoding="utf-8"
         )
     if len(results) > 1:
-        from cropland.mapping.index import write_index
+        from cropland.mapping.map import write_index
 
         write_index(results, out / "index.gpkg")
     if mosaic:
@@ -210,7 +337,7 @@ def _executor(spec: str, running: Running) -> AbstractContextManager[Executor]:
             _("--executor {spec}: there is none of that name; give serial, dask or dask:tcp://HOST:8786", spec=spec)
         )
     try:
-        from cropland.mapping.on_dask import connected
+        from cropland.mapping.dask import connected
     except ImportError as error:
         raise InputError(_("--executor dask needs a package: pip install 'cropland[dask]'")) from error
     return connected(address or None, running if running.threads else replace(running, threads=1))
@@ -244,3 +371,23 @@ def _tell(result: MapResult) -> None:
         console.print(spoken(note))
     console.print(result.sentence)
     console.print(result.folder / "overview.png")
+
+
+def write_index(results: Sequence[MapResult], out: Path) -> None:
+    """A GeoPackage with an outline for each scene."""
+    write_geopackage([_index(results)], out, layer="scenes")
+
+
+def _index(results: Sequence[MapResult]) -> GeoDataFrame:
+    columns = {
+        "name": [result.scene.name for result in results],
+        "area_ha": [result.found.area_ha for result in results],
+        "share": [result.found.share for result in results],
+        "parcels": [result.found.parcels for result in results],
+        "folder": [result.folder.name for result in results],
+    }
+    return GeoDataFrame(columns, geometry=GeoSeries([_footprint(result.scene) for result in results], crs=4326))
+
+
+def _footprint(scene: Scene) -> BaseGeometry | None:
+    return None if scene.grid.crs is None else scene.grid.extent.to_crs("EPSG:4326").geom

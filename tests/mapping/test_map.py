@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 
 from cropland.cli import main
+from cropland.demo import FOLDER
 from cropland.engines.openvino import open_engine as open_openvino
 from cropland.engines.torch import open_engine as open_torch
 from cropland.errors import InputError, ModelError, OutputError, ReadError
@@ -26,11 +27,10 @@ from cropland.geo import datasets
 from cropland.geo.scene import open_scene, open_scenes
 from cropland.language import said
 from cropland.mapping import cut, plan
-from cropland.mapping.cut import Cut, cut_swaths, cut_tiles
-from cropland.mapping.fill import Serial
-from cropland.mapping.map_scene import MapOptions, map_scene
-from cropland.mapping.radiometry import choose_statistics
-from cropland.mapping.work import Done, Work
+from cropland.mapping.compute import Done, Serial, Work
+from cropland.mapping.map import MapOptions, map_scene
+from cropland.mapping.plan import choose_statistics
+from cropland.mapping.units import Cut, cut_swaths, cut_tiles
 from cropland.model import Model
 from large_scene import write_large_scene
 from range_server import serving
@@ -416,3 +416,45 @@ def test_a_server_that_goes_down_costs_only_what_was_not_read(
         map_scene(scene, model, tmp_path / "out", executor=Serial(engine), options=options)
     for name in ("probability.tif", "mask.tif"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
+
+
+SAMPLE = str(FOLDER / "sentinel2_delmarva.tif")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--out-pixel=-3"], "--out-pixel"),
+        (["--out-pixel", "0"], "--out-pixel"),
+        (["--tile=-7"], "--tile"),
+        (["--tile", "0"], "--tile"),
+        (["--threads", "0"], "--threads"),
+        (["--threshold", "7"], "--threshold"),
+        (["--threshold", "nan"], "--threshold"),
+        (["--min-area-m2=-5"], "--min-area-m2"),
+        (["--memory", "1KB"], "the network takes some"),
+        (["--memory", "1KB", "--tiles"], "the network takes some"),
+        (["--memory", "much"], "as in 2GB"),
+        (["--profile", "not_there/p.json"], "--profile not_there"),
+        (["--executor", "dask:foo"], "dask:tcp://HOST:8786"),
+        (["--mosaic", "--out-crs", "EPSG:9999999"], "--out-crs 'EPSG:9999999' is not known"),
+        (["--overlap", "mean"], "give --mosaic as well"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(
+    words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["map", SAMPLE, "--out", str(tmp_path / "out"), *words]) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.startswith("cropland: ") and "\n" not in error.strip()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mosaic_that_is_there_is_told_before_any_scene_is_mapped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out" / "mosaic").mkdir(parents=True)
+    (tmp_path / "out" / "mosaic" / "map.json").write_text(json.dumps({}), encoding="utf-8")
+    assert main(["map", SAMPLE, "--out", str(tmp_path / "out"), "--mosaic"]) == 2
+    assert "mosaic holds a map; delete it" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mosaic"]

@@ -10,7 +10,7 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from cropland.geo.scene import open_scene
-from cropland.mapping.overview import _round_below, _visible_lines, overview
+from cropland.mapping.picture import _round_below, _visible_lines, overview
 from cropland.parcels.clean import by_threshold, clean_mask
 from cropland.parcels.parcels import parcels
 

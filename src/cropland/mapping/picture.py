@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_overview", "overview"]
 
+
 PANEL = 1000  # pixels of the longer side of a panel
 INK, PALE, LAND, CROP, OUTLINE = "#23301f", "#8a8f80", "#e9e4d6", "#548c2f", "#ffc400"
 NO_DATA = "#dbe0e3"  # colder than all land, and dark enough for what is written on it

@@ -23,12 +23,11 @@ from cropland import __version__
 from cropland.errors import CroplandError, IncompleteError, InputError, SceneError
 from cropland.geo.reading import ImageFile
 from cropland.language import Said, _
-from cropland.mapping.cut import Cut
-from cropland.mapping.fill import compute
-from cropland.mapping.running import Running
-from cropland.mapping.work import Done, Work
+from cropland.mapping.compute import Done, Running, Work, compute
+from cropland.mapping.units import Cut
 
 __all__ = ["Dask", "connected"]
+
 
 SECONDS = 20  # to wait for a scheduler and its first worker
 FIELDS = 8  # heights of the field in a task at most: a quarter more rows are computed than in one go

@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, isqrt
-from typing import Literal
+from typing import Literal, Protocol
+
+import numpy as np
 
 from cropland.errors import ModelError
-from cropland.geo.window import Tile, tiles
+from cropland.geo.reading import ImageFile
+from cropland.geo.scene import Image, Scene
+from cropland.geo.window import Tile, Window, tiles
 from cropland.language import _
 from cropland.model import Model
 
-__all__ = ["LEAST_CORE", "Cut", "Way", "cut_swaths", "cut_tiles", "least_width"]
+__all__ = ["LEAST_CORE", "TURNS", "Cut", "Turn", "Turned", "Way", "cut_swaths", "cut_tiles", "least_width"]
+
 
 Way = Literal["slide", "tiles"]
 WIDEST = 8192  # columns of a strip: what is kept takes some 22 KB for each with the shipped model
@@ -108,3 +113,66 @@ def _swaths(height: int, width: int) -> list[tuple[int, int]]:
     many = max(1, round(height * width / SWATH))
     size = ceil(height / many)
     return [(row, min(size, height - row)) for row in range(0, height, size)]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Swap rows and columns or not, then turn the order of the rows or not, and of the columns."""
+
+    swap: bool
+    rows: bool
+    columns: bool
+
+    def shape(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Of the turned grid."""
+        return (shape[1], shape[0]) if self.swap else shape
+
+    def window(self, window: Window, shape: tuple[int, int]) -> Window:
+        """Where a window of the turned grid lies in the grid of `shape`."""
+        height, width = self.shape(shape)
+        row = height - window.row - window.height if self.rows else window.row
+        col = width - window.col - window.width if self.columns else window.col
+        return Window(col, row, window.width, window.height) if self.swap else Window(row, col, *window.shape)
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Turn an array whose last axes are rows and columns."""
+        values = values.swapaxes(-1, -2) if self.swap else values
+        return values[..., :: -1 if self.rows else 1, :: -1 if self.columns else 1]
+
+    def back(self, values: np.ndarray) -> np.ndarray:
+        """Turn it back."""
+        values = values[..., :: -1 if self.rows else 1, :: -1 if self.columns else 1]
+        return values.swapaxes(-1, -2) if self.swap else values
+
+
+TURNS = tuple(
+    Turn(swap, rows, columns) for swap in (False, True) for rows in (False, True) for columns in (False, True)
+)
+
+
+@dataclass(frozen=True)
+class Turned:
+    """A scene that is read turned; `shape` is that of its working grid."""
+
+    scene: Scene
+    turn: Turn
+    shape: tuple[int, int]
+
+    @property
+    def files(self) -> tuple[ImageFile, ...]:
+        """Of the scene."""
+        return self.scene.files
+
+    def read(self, window: Window, *, bands: Sequence[str], ratio: float = 1.0) -> Image:
+        """As `Scene.read`, of the turned working grid."""
+        image = self.scene.read(self.turn.window(window, self.shape), bands=bands, ratio=ratio)
+        return Image(self.turn(image.values), self.turn(image.valid))
+
+
+class Readable(Protocol):
+    """A scene, as it is or turned."""
+
+    @property
+    def files(self) -> tuple[ImageFile, ...]: ...
+
+    def read(self, window: Window, *, bands: Sequence[str], ratio: float = 1.0) -> Image: ...

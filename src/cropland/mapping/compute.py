@@ -1,0 +1,408 @@
+"""The probability of a whole grid, unit by unit: read ahead, compute, write behind, note in the journal."""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8
+
+from cropland.data.statistics import Statistics
+from cropland.engines import Described, Engine, Precision, choose_engine
+from cropland.errors import ModelError, ReadError
+from cropland.geo.window import Tile, Window
+from cropland.language import Said, _
+from cropland.mapping.run_folder import Journal, Plane, sync
+from cropland.mapping.units import Cut, Readable, Turn
+from cropland.model import Model, default_model
+from cropland.progress import each, stage
+from cropland.streaming.slide import Slide, slide_down
+
+__all__ = [
+    "NO_DATA",
+    "Done",
+    "Executor",
+    "Pixels",
+    "Running",
+    "Serial",
+    "Work",
+    "compute",
+    "compute_swaths",
+    "compute_tiles",
+    "fill",
+    "levels",
+    "read_ahead",
+]
+
+
+WAITING = 2  # units that may wait to be written
+AT_ONCE = 1 << 21  # pixels that go to the disk together: to wait for it costs some milliseconds
+
+
+class Executor(Protocol):
+    """What computes units, here or elsewhere, in any order."""
+
+    @property
+    def engine(self) -> Described:
+        """By which it computes."""
+
+    @property
+    def why(self) -> Said | None:
+        """Why by this one, if that is known."""
+
+    def prepare(self, cut: Cut) -> None:
+        """Begin, beside what else there is to do, what must be there before units of this cut are computed."""
+
+    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]: ...
+
+
+@dataclass(frozen=True)
+class Serial:
+    """One run after the other, in this process."""
+
+    engine: Engine
+    why: Said | None = None  # it is this engine
+
+    def prepare(self, cut: Cut) -> None:
+        if cut.way == "slide":
+            self.engine.prepare(cut.units[0].padded.width)
+
+    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
+        for run in cut.runs(wanted):
+            yield from compute(work, cut, run, self.engine)
+
+
+def compute(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator[Done]:
+    """The units of a run."""
+    return {"slide": compute_swaths, "tiles": compute_tiles}[cut.way](work, cut, run, engine)
+
+
+def fill(
+    plane: Plane,
+    name: str,
+    work: Work,
+    cut: Cut,
+    *,
+    executor: Executor,
+    journal: Journal,
+    advance: Callable[[int], None],
+) -> list[ReadError]:
+    """Write what is missing of a plane, `name` in the journal; why units could not be read, if any could not."""
+    wanted = journal.missing(name, cut, plane)
+    advance(cut.shape[0] * cut.shape[1] - sum(_pixels(cut, number) for number in wanted))
+    keeper, failed = _Keeper(plane, name, cut, journal), []
+    with ThreadPoolExecutor(1) as writer:
+        waiting: deque[Future[None]] = deque()
+        for done in executor(work, cut, wanted):
+            if done.error:
+                failed.append(done.error)
+                continue
+            waiting.append(writer.submit(keeper.keep, done))
+            if len(waiting) > WAITING:
+                _wait(waiting)
+            advance(_pixels(cut, done.number))
+        while waiting:
+            _wait(waiting)
+    keeper.commit()
+    return failed
+
+
+def _wait(waiting: deque[Future[None]]) -> None:
+    with stage("waiting for writing"):
+        waiting.popleft().result()
+
+
+def _pixels(cut: Cut, number: int) -> int:
+    return cut.units[number].core.height * cut.units[number].core.width
+
+
+@dataclass
+class _Keeper:
+    """Writes units; several small ones go into the journal together."""
+
+    plane: Plane
+    name: str
+    cut: Cut
+    journal: Journal
+    _sums: dict[str, int] = field(default_factory=dict)
+    _size: int = 0
+
+    def keep(self, done: Done) -> None:
+        with stage("writing"):
+            values = done.levels()
+            self.plane.write(self.cut.units[done.number].core, values)
+            self._sums[f"{self.name} {done.number}"] = zlib.crc32(values.data)
+            self._size += values.size
+            if self._size >= AT_ONCE:
+                self.commit()
+
+    def commit(self) -> None:
+        if self._sums:
+            sync(self.plane.path)
+            self.journal.note(self._sums)
+        self._sums, self._size = {}, 0
+
+
+NO_DATA = 255
+Place = TypeVar("Place")
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What the network takes, and where there is data; without data where it could not be read, for what reason."""
+
+    values: Float32[np.ndarray, "band height width"]
+    valid: Bool[np.ndarray, "height width"]
+    error: ReadError | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """A scene with all that decides what the network sees of it. `radius`: how far the network sees, in pixels."""
+
+    scene: Readable
+    statistics: Statistics
+    ratio: float
+    radius: int | None
+
+    def read(self, window: Window) -> Pixels:
+        """A window of the working grid, normalised."""
+        with stage("reading"):
+            try:
+                image = self.scene.read(window, bands=self.statistics.bands, ratio=self.ratio)
+            except ReadError as error:
+                error.__cause__ = error.__context__ = error.__traceback__ = None  # it is kept, and may travel
+                shape = (len(self.statistics.bands), *window.shape)
+                return Pixels(np.zeros(shape, np.float32), np.zeros(window.shape, bool), error)
+            return Pixels(self.statistics.normalise(image.values, image.valid), image.valid)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was found of unit `number`: rows of logits and of where there is data, or at once the `values` that are
+    written; or why it could not be read."""
+
+    number: int
+    logits: Sequence[Float[np.ndarray, "rows width"]] = ()
+    valid: Sequence[Bool[np.ndarray, "rows width"]] = ()
+    error: ReadError | None = None
+    values: UInt8[np.ndarray, "height width"] | None = None
+
+    def levels(self) -> UInt8[np.ndarray, "height width"]:
+        """Probabilities as they are written."""
+        if self.values is not None:
+            return self.values
+        logits, valid = np.concatenate(self.logits), np.concatenate(self.valid)
+        return levels(logits, valid) if valid.any() else np.full(valid.shape, NO_DATA, np.uint8)
+
+    def packed(self, number: int) -> Done:
+        """The same as unit `number`, as small as it can be sent."""
+        return Done(number, error=self.error) if self.error else Done(number, values=self.levels())
+
+
+def levels(
+    logits: Float[np.ndarray, "height width"], valid: Bool[np.ndarray, "height width"]
+) -> UInt8[np.ndarray, "height width"]:
+    """Probabilities as they are written: 0 to 254, and 255 where there is no data."""
+    with np.errstate(over="ignore"):  # beyond e^88 a probability is 0
+        odds = np.exp(-logits)
+    odds += 1
+    rounded = np.rint(np.divide(254, odds, out=odds), out=odds).astype(np.uint8)
+    return np.where(valid, rounded, np.uint8(NO_DATA))
+
+
+def read_ahead(read: Callable[[Place], Read], places: Sequence[Place]) -> Iterator[tuple[Place, Read]]:
+    """What is read of each place, while the one before is worked on."""
+    if not places:
+        return
+    with ThreadPoolExecutor(1) as reader:
+        yield from zip(places, each("waiting for reading", _ahead(reader, read, places)), strict=True)
+
+
+def _ahead(reader: ThreadPoolExecutor, read: Callable[[Place], Read], places: Sequence[Place]) -> Iterator[Read]:
+    waiting = reader.submit(read, places[0])
+    for following in (*places[1:], None):
+        ready = waiting.result()
+        if following is not None:
+            waiting = reader.submit(read, following)
+        yield ready
+
+
+def compute_swaths(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator[Done]:
+    """The units of a run, which lie one below the other; while one band is computed, the next is read."""
+    assert work.radius is not None, "a network without a bound does not slide"
+    units, height = [cut.units[number] for number in run], cut.shape[0]
+    slide = engine.slide(units[0].padded.width)
+    top, heights = units[0].core.row, [unit.core.height for unit in units]
+    first = max(0, top - work.radius) // slide.band
+    bands = _Bands(work, units[0], slide.band, first * slide.band, _read_to(slide, top + sum(heights), height))
+    found = each("network", slide_down(slide, bands, height, first=first, radius=work.radius))
+    above = max(0, first * slide.band - slide.schedule.delay)
+    logits = _regrouped((rows[0, 0, :, bands.core] for rows in found), [top - above, *heights])
+    valid = _regrouped(bands.valid(), [top - first * slide.band, *heights])
+    next(logits), next(valid)  # above the run
+    for number, unit, found_here, valid_here in zip(run, units, logits, valid, strict=True):
+        yield Done(number, found_here, valid_here, bands.error(unit.core, work.radius))
+
+
+def _read_to(slide: Slide, stop: int, height: int) -> int:
+    """The row to read to, for all rows above `stop` to come out."""
+    steps = -(-(stop + slide.schedule.delay) // slide.band)
+    return min(height, steps * slide.band)
+
+
+@dataclass
+class _Bands:
+    """A strip from one row to another, normalised; where it has data waits until its rows come out of the network."""
+
+    work: Work
+    strip: Tile
+    band: int
+    start: int
+    stop: int
+    _waiting: deque[Bool[np.ndarray, "rows width"]] = field(default_factory=deque)
+    _failed: list[tuple[Window, ReadError]] = field(default_factory=list)
+
+    @property
+    def core(self) -> slice:
+        """The columns that count."""
+        return self.strip.inner.slices[1]
+
+    def __iter__(self) -> Iterator[Float32[np.ndarray, "1 band rows width"]]:
+        whole = self.strip.padded
+        windows = [
+            Window(row, whole.col, min(self.band, self.stop - row), whole.width)
+            for row in range(self.start, self.stop, self.band)
+        ]
+        for window, pixels in read_ahead(self.work.read, windows):
+            self._waiting.append(pixels.valid[:, self.core])
+            if pixels.error:
+                self._failed.append((window, pixels.error))
+            yield pixels.values[None]
+
+    def valid(self) -> Iterator[Bool[np.ndarray, "rows width"]]:
+        """Where there is data, in rows that were read; rows come out later than they go in, so some are waiting."""
+        while self._waiting:
+            yield self._waiting.popleft()
+
+    def error(self, core: Window, radius: int) -> ReadError | None:
+        """Why a unit cannot be trusted, if what the network sees for it could not be read."""
+        low, high = core.row - radius, core.row + core.height + radius
+        return next(
+            (error for window, error in self._failed if low < window.row + window.height and window.row < high), None
+        )
+
+
+def _regrouped(parts: Iterable[np.ndarray], heights: Iterable[int]) -> Iterator[list[np.ndarray]]:
+    """Rows that come in parts of any height, in lists of parts of these heights together."""
+    parts, rest = iter(parts), np.empty((0, 0))
+    for height in heights:
+        group, missing = [], height
+        while missing:
+            rest = rest if len(rest) else next(parts)
+            group.append(rest[:missing])
+            missing, rest = missing - len(group[-1]), rest[len(group[-1]) :]
+        yield group
+
+
+def compute_tiles(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator[Done]:
+    """The tiles of a run; while one is computed, the next is read."""
+    for number, pixels in read_ahead(lambda number: work.read(cut.units[number].padded), run):
+        yield _computed(number, pixels, cut, engine)
+
+
+def _computed(number: int, pixels: Pixels, cut: Cut, engine: Engine) -> Done:
+    if pixels.error:
+        return Done(number, error=pixels.error)
+    rows, cols = cut.units[number].inner.slices
+    valid = pixels.valid[rows, cols]
+    if not valid.any():
+        return Done(number, [valid], [valid])
+    with stage("network"):
+        logits = engine(pixels.values[None])
+    return Done(number, [logits[0, 0, rows, cols]], [valid])
+
+
+@dataclass(frozen=True)
+class Running:
+    """What it takes to open the engine. model: None for the one that ships with cropland, wherever that lies.
+
+    digest: of the model's file. threads: all if None.
+    """
+
+    model: Path | None
+    digest: str
+    trust: bool
+    engine: str
+    threads: int | None
+    precision: Precision
+    why: Said = field(compare=False)  # this engine
+
+    @staticmethod
+    def of(
+        model: Path | None,
+        *,
+        trust: bool = False,
+        engine: str | None = None,
+        threads: int | None = None,
+        precision: Precision = "fastest",
+    ) -> Running:
+        """Of a model on this machine. Raises `ModelError` as `Model.load`, `InputError` as `choose_engine`."""
+        trained = Model.load(model or default_model(), trust=trust)
+        path = None if model is None else model.absolute()
+        choice = choose_engine(engine)
+        return Running(path, trained.digest, trust, choice.name, threads, precision, choice.reason)
+
+    def load(self) -> Model:
+        """The model. Raises `ModelError` where its file is not the same."""
+        model = Model.load(self.model or default_model(), trust=self.trust)
+        if model.digest != self.digest:
+            raise ModelError(_("{path} is another model here; copy the file anew", path=model.path))
+        return model
+
+    def open(self) -> Engine:
+        """The engine, which stays open."""
+        return _open(self)
+
+
+@lru_cache(maxsize=1)
+def _open(running: Running) -> Engine:
+    opened: Callable[..., Engine] = importlib.import_module(f"cropland.engines.{running.engine}").open_engine
+    return opened(running.load(), threads=running.threads, precision=running.precision)
+
+
+def mean_of_turns(planes: Sequence[Plane], turns: Sequence[Turn], out: Path) -> Plane:
+    """The mean of planes that were computed turned, laid back and rounded; no data where the first has none."""
+    if len(planes) == 1:
+        return planes[0]
+    mean = Plane(out, planes[0].shape)
+    height, width = mean.shape
+    for start in range(0, height, ROWS):
+        window = Window(start, 0, min(ROWS, height - start), width)
+        laid = [
+            turn.back(plane.read(_turned(turn, window, mean.shape))) for plane, turn in zip(planes, turns, strict=True)
+        ]
+        values = np.rint(np.mean(laid, axis=0, dtype=np.float32)).astype(np.uint8)
+        mean.write(window, np.where(laid[0] == NO_DATA, np.uint8(NO_DATA), values))
+    return mean
+
+
+def _turned(turn: Turn, window: Window, shape: tuple[int, int]) -> Window:
+    """Where a window of the grid lies in the turned one."""
+    swapped = Window(window.col, window.row, window.width, window.height) if turn.swap else window
+    height, width = turn.shape(shape)
+    row = height - swapped.row - swapped.height if turn.rows else swapped.row
+    col = width - swapped.col - swapped.width if turn.columns else swapped.col
+    return Window(row, col, *swapped.shape)
+
+
+ROWS = 256  # of the mean in memory
