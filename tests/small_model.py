@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from cropland.model import Model, WorkingPixel, build_network
-from cropland.receptive_field import field
 from cropland.recipe import parse_recipe
+from cropland.streaming.receptive_field import field
 
 SMALL = {"width": 4, "encoder_options": {"width": 4, "depth": 2}}
 

@@ -25,8 +25,8 @@ from cropland.code.names import is_foreign
 from cropland.errors import InputError
 from cropland.language import _, said, spoken
 from cropland.model import Model, build_network
-from cropland.receptive_field import Field, field
 from cropland.recipe import Network, Recipe, read_recipe
+from cropland.streaming.receptive_field import Field, field
 
 SIZE = 512  # pixels along an edge of the image that is followed through the network
 MEASURED = said("measured when it was trained")

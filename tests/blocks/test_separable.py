@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cropland.blocks.separable import Separable
-from cropland.receptive_field import field
+from cropland.streaming.receptive_field import field
 from shaken import shaken
 
 

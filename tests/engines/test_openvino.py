@@ -19,9 +19,9 @@ from cropland.engines.openvino import open_engine
 from cropland.errors import ModelError
 from cropland.model import Model
 from cropland.streaming import on_openvino
-from cropland.streaming.on_openvino import Converted, OpenVINOSlide
-from cropland.streaming.plan import plan
+from cropland.streaming.openvino import Converted, OpenVINOSlide
 from cropland.streaming.slide import Slide, slide_down
+from cropland.streaming.step import plan
 from small_model import save_model
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from cropland.catalog import find
 from cropland.lab.reach import Reach, maps_of, reach
-from cropland.receptive_field import field
+from cropland.streaming.receptive_field import field
 
 
 def test_convolutions_in_a_row_add_up():

@@ -10,7 +10,7 @@ from torch import nn
 
 from cropland.blocks.residual import Residual
 from cropland.catalog import find, names
-from cropland.receptive_field import field
+from cropland.streaming.receptive_field import field
 from shaken import shaken
 
 ENCODERS: dict[str, dict[str, Any]] = {

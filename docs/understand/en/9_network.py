@@ -18,8 +18,8 @@ from cropland.lab.results import Results
 from cropland.lab.told import told
 from cropland.model import Model, default_model
 from cropland.networks.unet import UNet
-from cropland.receptive_field import Field
 from cropland.show import anatomy
+from cropland.streaming.receptive_field import Field
 
 _ = torch.manual_seed(0), torch.set_grad_enabled(False)
 cpu = torch.device("cpu")

@@ -23,7 +23,7 @@ from cropland.code.names import is_foreign
 from cropland.engines import Engine, NoSlideError, Precision, Trained, cache_folder, why_not
 from cropland.errors import ModelError
 from cropland.language import Said, _, said
-from cropland.streaming.on_openvino import Converted, OpenVINOSlide
+from cropland.streaming.openvino import Converted, OpenVINOSlide
 from cropland.streaming.slide import Slide, slide_down
 
 if TYPE_CHECKING:
@@ -189,8 +189,8 @@ def _exported(network: nn.Module, bands: int) -> openvino.Model:
 
 
 def _convert_step(core: openvino.Core, model: Trained) -> Converted:
-    from cropland.row_rules import UnboundedError
-    from cropland.streaming.plan import plan
+    from cropland.streaming.row_rules import UnboundedError
+    from cropland.streaming.step import plan
 
     network, bands = model.network(), len(model.recipe.bands)
     try:

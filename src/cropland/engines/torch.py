@@ -12,9 +12,9 @@ from torch import nn
 from cropland import __version__
 from cropland.engines import Engine, NoSlideError, Precision, Trained, why_not
 from cropland.language import Said
-from cropland.row_rules import UnboundedError
-from cropland.streaming.on_torch import TorchSlide
-from cropland.streaming.plan import Step, plan
+from cropland.streaming.row_rules import UnboundedError
+from cropland.streaming.slide import TorchSlide
+from cropland.streaming.step import Step, plan
 
 __all__ = ["open_engine"]
 

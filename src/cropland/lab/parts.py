@@ -18,9 +18,9 @@ from cropland.lab.budget import Budget
 from cropland.lab.measure import synchronise
 from cropland.lab.reach import last
 from cropland.model import Model, build_network, default_model
-from cropland.receptive_field import Field
 from cropland.recipe import Recipe, read_recipe
 from cropland.show import Layer, anatomy, recipe_of
+from cropland.streaming.receptive_field import Field
 from cropland.training.device import place_network
 
 FLOAT = 4  # bytes

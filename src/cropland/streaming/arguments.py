@@ -9,7 +9,7 @@ import torch
 from torch.fx import Node
 
 from cropland.language import said
-from cropland.row_rules import UnboundedError, Window
+from cropland.streaming.row_rules import UnboundedError, Window
 
 __all__ = [
     "FAR",

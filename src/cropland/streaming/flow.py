@@ -13,8 +13,8 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from cropland.language import said
-from cropland.row_rules import SAME, Interpolation, Reading, Rule, Transposed, UnboundedError, Window, read
 from cropland.streaming.arguments import argument, name_of, padded
+from cropland.streaming.row_rules import SAME, Interpolation, Reading, Rule, Transposed, UnboundedError, Window, read
 
 __all__ = ["Fill", "Flow", "above", "below", "follow", "is_number"]
 

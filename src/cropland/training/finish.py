@@ -11,8 +11,8 @@ from torch import nn
 from cropland.data.chips import ChipFolder
 from cropland.data.statistics import Statistics
 from cropland.model import Model, source_hash
-from cropland.receptive_field import field
 from cropland.recipe import Recipe
+from cropland.streaming.receptive_field import field
 from cropland.training import pictures
 from cropland.training.validate import predictor, validate
 from cropland.writers.stac import write_model_item

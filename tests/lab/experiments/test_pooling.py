@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cropland.lab.experiments.pooling import activations, multiply_adds, with_halvings
-from cropland.receptive_field import field
+from cropland.streaming.receptive_field import field
 
 
 def test_a_network_without_halvings_has_the_same_weights():

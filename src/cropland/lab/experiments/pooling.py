@@ -22,7 +22,7 @@ from cropland.lab.number import Number, exactly
 from cropland.lab.trials import small_recipe
 from cropland.model import build_network
 from cropland.networks.unet import UNet
-from cropland.receptive_field import field
+from cropland.streaming.receptive_field import field
 from cropland.training.device import place_network
 from cropland.training.memory import SHARE, free_bytes, kept_bytes
 

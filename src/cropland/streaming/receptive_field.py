@@ -9,11 +9,11 @@ from math import lcm
 from torch import nn
 from torch.fx import Graph, Node
 
-from cropland.exported import exported
 from cropland.language import said
-from cropland.row_rules import Reading, Rule, UnboundedError, read
+from cropland.streaming.row_rules import Reading, Rule, UnboundedError, exported, read
 
 __all__ = ["Field", "field"]
+
 
 SIZES = ((256, 264), (257, 251))  # of several remainders by any stride
 

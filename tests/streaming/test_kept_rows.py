@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from cropland.streaming.plan import plan
+from cropland.streaming.step import plan
 
 
 def kept(*layers: nn.Module) -> list[tuple[int, ...]]:
@@ -34,5 +34,5 @@ def test_a_low_band_is_kept_where_it_is_wide_but_dear() -> None:
 def test_what_a_product_costs_decides(
     products: float, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cropland.streaming.overlaps.PRODUCTS", products)
+    monkeypatch.setattr("cropland.streaming.kept_rows.PRODUCTS", products)
     assert expected in kept(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cropland.receptive_field import Field, field
+from cropland.streaming.receptive_field import Field, field
 
 
 class Stack(nn.Module):

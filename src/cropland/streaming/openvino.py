@@ -21,9 +21,10 @@ from openvino.passes import MakeStateful, Manager
 from cropland.streaming.schedule import Schedule
 
 if TYPE_CHECKING:
-    from cropland.streaming.plan import Step
+    from cropland.streaming.step import Step
 
 __all__ = ["Converted", "OpenVINOSlide"]
+
 
 FORMS = ("edge", "inside")  # the top edge comes first
 WIDE = 4096  # columns, beyond which a form is forgotten when the other's turn comes, and compiled anew beside it

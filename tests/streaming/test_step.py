@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cropland.catalog import find
-from cropland.row_rules import UnboundedError
-from cropland.streaming.plan import Step, plan
+from cropland.streaming.row_rules import UnboundedError
+from cropland.streaming.step import Step, plan
 
 
 def slide(step: Step, image: Tensor, band: int) -> Tensor:
@@ -145,7 +145,7 @@ def stacks(draw: st.DrawFn) -> nn.Module:
 def test_any_stack_of_layers(network: nn.Module, height: int, width: int, times: int, products: float) -> None:
     """Also where nearly all rows are kept, and where nearly all are computed again."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cropland.streaming.overlaps.PRODUCTS", products)
+        patch.setattr("cropland.streaming.kept_rows.PRODUCTS", products)
         check(network, 1, [height], width=width, times=times)
 
 
@@ -169,7 +169,7 @@ def test_a_branch_that_is_ahead_waits_and_axes_may_change_places() -> None:
 def test_a_queue_of_more_than_a_usual_band_is_right_for_any_band(
     band: int, products: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cropland.streaming.overlaps.PRODUCTS", products)
+    monkeypatch.setattr("cropland.streaming.kept_rows.PRODUCTS", products)
     ways = TwoWays(70)
     ways.far.insert(0, nn.Conv2d(2, 2, 3, padding=1))
     network = trained(nn.Sequential(ways, nn.Conv2d(1, 1, 5, padding=2)))

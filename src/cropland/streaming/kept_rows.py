@@ -12,11 +12,12 @@ from math import inf, prod
 from torch import Tensor
 from torch.fx import Node
 
-from cropland.row_rules import SAME, Interpolation, Rule, Transposed, shape
 from cropland.streaming.arguments import argument, name_of
 from cropland.streaming.flow import Flow, above
+from cropland.streaming.row_rules import SAME, Interpolation, Rule, Transposed, shape
 
 __all__ = ["Overlaps"]
+
 
 PRODUCTS = 20  # multiply-adds in the time that it takes to copy a number: of the shipped model, in OpenVINO on a CPU
 
