@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 from cropland.cli import main as cropland
-from cropland.code import importable, load
 from cropland.demo import FIELDS, TILE
+from cropland.notebooks import importable, load
 
 os.chdir(tempfile.mkdtemp())
 EPOCHS = 1 if os.environ.get("CROPLAND_SHORT") else 3  # the tests run this page in its short form

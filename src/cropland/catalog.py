@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import Any
 
 from cropland import code
-from cropland.code.names import IN_FILE, is_foreign
 from cropland.errors import RecipeError
 from cropland.language import _
+from cropland.notebooks.names import IN_FILE, is_foreign
 
 
 def names(shelf: str) -> list[str]:

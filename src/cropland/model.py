@@ -17,13 +17,13 @@ from safetensors import SafetensorError, safe_open
 
 from cropland import __version__
 from cropland.catalog import find, names
-from cropland.code.bundle import bundle, unpack
-from cropland.code.names import anchored, files_of, foreign_names, is_foreign, with_paths
 from cropland.data.statistics import Statistics
 from cropland.engines import cache_folder
 from cropland.errors import ModelError
 from cropland.fact_sheet import fact_sheet
 from cropland.language import _
+from cropland.notebooks.bundle import bundle, unpack
+from cropland.notebooks.names import anchored, files_of, foreign_names, is_foreign, with_paths
 from cropland.recipe import Recipe, parse_recipe
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Model:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     version: str = __version__
     source_hash: str = ""
-    code: Mapping[str, Any] | None = None  # of the user's own, see `cropland.code.bundle`
+    code: Mapping[str, Any] | None = None  # of the user's own, see `cropland.notebooks.bundle`
     path: Path | None = None
 
     @property

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
-from cropland.code.names import anchored
 from cropland.errors import RecipeError
 from cropland.language import _, language, said
+from cropland.notebooks.names import anchored
 
 Range = tuple[float, float]
 Layout = Literal["channels_last", "channels_first"]

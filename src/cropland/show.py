@@ -19,12 +19,12 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.catalog import names, nearest
-from cropland.code.cells import SUFFIXES as CODE
-from cropland.code.listing import listing
-from cropland.code.names import is_foreign
 from cropland.errors import InputError
 from cropland.language import _, said, spoken
 from cropland.model import Model, build_network
+from cropland.notebooks.cells import SUFFIXES as CODE
+from cropland.notebooks.names import is_foreign
+from cropland.notebooks.needs import listing
 from cropland.recipe import Network, Recipe, read_recipe
 from cropland.streaming.receptive_field import Field, field
 

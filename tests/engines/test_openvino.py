@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cropland.code import forget_changed
 from cropland.engines import NoSlideError, cache_folder
 from cropland.engines.openvino import open_engine
 from cropland.errors import ModelError
 from cropland.model import Model
+from cropland.notebooks import forget_changed
 from cropland.streaming import on_openvino
 from cropland.streaming.openvino import Converted, OpenVINOSlide
 from cropland.streaming.slide import Slide, slide_down

@@ -19,10 +19,10 @@ import openvino
 from jaxtyping import Float
 
 from cropland import __version__
-from cropland.code.names import is_foreign
 from cropland.engines import Engine, NoSlideError, Precision, Trained, cache_folder, why_not
 from cropland.errors import ModelError
 from cropland.language import Said, _, said
+from cropland.notebooks.names import is_foreign
 from cropland.streaming.openvino import Converted, OpenVINOSlide
 from cropland.streaming.slide import Slide, slide_down
 

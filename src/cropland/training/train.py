@@ -14,13 +14,13 @@ from cyclopts import Parameter
 from rich.console import Console
 from torch import nn
 
-from cropland.code import forget_changed
 from cropland.contract import check_network
 from cropland.data.batches import Batch, Sampler, batches
 from cropland.data.chips import ChipFolder, open_chips
 from cropland.errors import ChipError, ModelError
 from cropland.language import _
 from cropland.model import Model, build_network
+from cropland.notebooks import forget_changed
 from cropland.progress import training_bar
 from cropland.recipe import Precision, Recipe, read_recipe
 from cropland.training import journal, pictures, tensorboard

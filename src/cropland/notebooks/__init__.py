@@ -1,11 +1,11 @@
 """Load a name from a notebook or script anywhere: only the definitions that it needs run::
 
-    from cropland.code import importable, load
+    from cropland.notebooks import importable, load
     Net = load("../other folder/实验.ipynb", "Net")
     with importable("../other folder"):
         from 实验 import Net
 
-A file is one module, `cropland.code.<path>`, whose names come to be when they are asked for. Its objects can be
+A file is one module, `cropland.notebooks.<path>`, whose names come to be when they are asked for. Its objects can be
 pickled: a worker process imports this module, and with it the file, by that name.
 """
 
@@ -21,10 +21,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cropland.code.file import CodeFile, MissingNameError
-from cropland.code.siblings import Folder, beside, importer
 from cropland.errors import RecipeError
 from cropland.language import _
+from cropland.notebooks.file import CodeFile, Folder, MissingNameError, beside, importer
 
 WHOLE = "whole:"  # before the path of a file that is run from top to bottom
 OURS = {*sys.stdlib_module_names, "cropland"}  # names that no folder takes over
@@ -118,7 +117,7 @@ def _caller_folder(depth: int = 2) -> Path:
 
 
 class _ByPath(MetaPathFinder, Loader):
-    """Finds `cropland.code.<path>`, as a worker process asks for it."""
+    """Finds `cropland.notebooks.<path>`, as a worker process asks for it."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         return ModuleSpec(name, self) if name.startswith(f"{__name__}.") else None

@@ -12,10 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cropland.code import loaded, opened
-from cropland.code.file import CodeFile
 from cropland.errors import ModelError
 from cropland.language import _
+from cropland.notebooks import loaded, opened
+from cropland.notebooks.file import CodeFile
 
 
 def bundle(paths: Iterable[Path]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cropland.code.names import anchored, files_of, foreign_names, is_foreign
+from cropland.notebooks.names import anchored, files_of, foreign_names, is_foreign
 
 
 @pytest.mark.parametrize(

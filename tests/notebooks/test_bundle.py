@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cropland.code import get
-from cropland.code.bundle import bundle, unpack
 from cropland.errors import ModelError
+from cropland.notebooks import get
+from cropland.notebooks.bundle import bundle, unpack
 from notebooks import write_notebook
 
 

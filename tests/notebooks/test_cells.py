@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cropland.code.cells import read_cells
 from cropland.errors import RecipeError
+from cropland.notebooks.cells import read_cells
 from notebooks import write_notebook
 
 

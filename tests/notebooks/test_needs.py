@@ -5,9 +5,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cropland.code.cells import Cell
-from cropland.code.file import CodeFile
-from cropland.code.needs import constants, defined, needed, statements
+from cropland.notebooks.cells import Cell
+from cropland.notebooks.file import CodeFile
+from cropland.notebooks.needs import constants, defined, listing, needed, statements
+from notebooks import write_notebook
 
 
 def plan(text: str, name: str) -> list[str]:
@@ -112,3 +113,28 @@ def test_names_asked_for_in_any_order_are_what_a_run_from_the_top_makes(lines: l
     file = CodeFile(Path("x.py"), "x", (Cell(1, text, "x"),), "")
     for name in names:
         assert plain(file.get(name)) == plain(whole[name]), name
+
+
+def test_candidates_with_the_cells_that_they_need(tmp_path: Path):
+    path = write_notebook(
+        tmp_path / "a.ipynb",
+        "#md words",
+        "!ls\nimport torch.nn as nn\nwidth = 8",
+        "def helper(x):\n    return width * x",
+        "class Plain:\n    pass",
+        "class Net(nn.Module):\n    def forward(self, x):\n        return helper(x)",
+        "print(Net())\n",
+        "broken (",
+        "class Wider(Net): pass",
+    )
+    told = listing(path)
+    assert [(each.name, each.kind, each.cells, each.lines) for each in told.candidates] == [
+        ("Net", "network", (2, 3, 5), 7),
+        ("Wider", "network", (2, 3, 5, 8), 8),
+        ("Plain", "class", (4,), 2),
+        ("helper", "function", (2, 3), 3),
+    ]
+    uses = {each.number: each for each in told.cells}
+    assert (uses[2].first, uses[2].runs, uses[2].statements) == ("!ls", 2, 3)
+    assert (uses[6].runs, uses[6].statements) == (0, 1)
+    assert "cell 7, line 1" in uses[7].fault

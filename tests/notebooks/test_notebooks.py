@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cropland.code import importable, load
 from cropland.errors import RecipeError
+from cropland.notebooks import importable, load
 from notebooks import write_notebook
 
 TRAPS = (
@@ -163,7 +163,7 @@ def test_paths_are_relative_to_the_file_that_names_them(notebook: Path, tmp_path
     script = tmp_path / "scripts" / "use.py"
     script.parent.mkdir()
     text = """
-        from cropland.code import importable, load
+        from cropland.notebooks import importable, load
         print(load("../其他 folder/实 验.ipynb", "Net").w)
         with importable("../其他 folder"):
             from 助手 import double
