@@ -14,7 +14,7 @@ ROUNDS, STEPS = 5, 6
 CHILD = f"""
 import json, resource, sys, time, torch
 from cropland.model import Model, default_model
-from cropland.training.kept_memory import keep_memory
+from cropland.training.memory import keep_memory
 if sys.argv[1] == "kept":
     assert keep_memory(torch.device("cpu")), "this C library has no such switch"
 network = Model.load(default_model()).network().train().to(memory_format=torch.channels_last)

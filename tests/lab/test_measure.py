@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cropland.lab.measure import interleave, ratio
-from cropland.training.device import place_network
+from cropland.training.memory import place_network
 
 CPU = torch.device("cpu")
 

@@ -21,7 +21,7 @@ from cropland.errors import ChipError, CroplandError, ModelError, RecipeError
 from cropland.model import Model, build_network
 from cropland.recipe import Recipe, parse_recipe, read_recipe
 from cropland.training.memory import kept_bytes, micro_batch
-from cropland.training.objective import make_objective
+from cropland.training.optimizer import make_objective
 from cropland.training.train import _sentence, _step, train
 from cropland.training.validate import Score
 from notebooks import write_notebook

@@ -25,7 +25,7 @@ from cropland.lab.parts import recipe_and_network
 from cropland.lab.results import Results, merged, this_machine
 from cropland.lab.trials import sides
 from cropland.language import _
-from cropland.training.device import choose_device
+from cropland.training.memory import choose_device
 
 Step = Callable[[Finding], None]
 SHELF = "lab.experiments"

@@ -21,7 +21,7 @@ from cropland.model import Model, build_network, default_model
 from cropland.recipe import Recipe, read_recipe
 from cropland.show import Layer, anatomy, recipe_of
 from cropland.streaming.receptive_field import Field
-from cropland.training.device import place_network
+from cropland.training.memory import place_network
 
 FLOAT = 4  # bytes
 LEAST = 64  # pixels: batch normalisation in training wants more than one value on a map of stride 32

@@ -16,9 +16,8 @@ from cropland.data.batches import Batch, Sampler, batches
 from cropland.lab.trials import chip_folder, small_recipe
 from cropland.model import build_network
 from cropland.recipe import Recipe
-from cropland.training.device import place_network
-from cropland.training.objective import make_objective
-from cropland.training.optimizer import make_optimizer
+from cropland.training.memory import place_network
+from cropland.training.optimizer import make_objective, make_optimizer
 
 CEILING = 3.0  # coin tosses; a loss above, or none at all, counts as that
 WINDOW = 8  # steps that a loss is averaged over

@@ -28,9 +28,8 @@ from cropland.lab.measure import synchronise
 from cropland.lab.number import Number, mean_of_seeds
 from cropland.model import build_network
 from cropland.recipe import Recipe, read_recipe
-from cropland.training.device import autocast, place_batch, place_network
-from cropland.training.objective import make_objective
-from cropland.training.optimizer import make_optimizer, set_rate, update_average
+from cropland.training.memory import autocast, place_batch, place_network
+from cropland.training.optimizer import make_objective, make_optimizer, set_rate, update_average
 from cropland.training.validate import validate
 
 Change = Callable[[nn.Module], nn.Module]

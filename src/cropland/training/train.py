@@ -24,13 +24,16 @@ from cropland.notebooks import forget_changed
 from cropland.progress import training_bar
 from cropland.recipe import Precision, Recipe, read_recipe
 from cropland.training import journal, pictures, tensorboard
-from cropland.training.device import autocast, choose_device, place_batch, place_network
-from cropland.training.finish import finish, fixed_statistics
-from cropland.training.kept_memory import keep_memory
-from cropland.training.memory import micro_batch
-from cropland.training.objective import Objective, make_objective, require_finite
-from cropland.training.optimizer import make_optimizer, set_rate, update_average
-from cropland.training.place import Place
+from cropland.training.memory import autocast, choose_device, keep_memory, micro_batch, place_batch, place_network
+from cropland.training.optimizer import (
+    Objective,
+    make_objective,
+    make_optimizer,
+    require_finite,
+    set_rate,
+    update_average,
+)
+from cropland.training.run_folder import Place, finish, fixed_statistics
 from cropland.training.validate import Score, says_one_thing, validate
 
 SAVE_EVERY_S = 60.0

@@ -15,7 +15,7 @@ from cropland.lab.charts import Box, Lines, Panel, Panels, heat
 from cropland.lab.finding import Finding
 from cropland.lab.number import Number, exactly, quartiles
 from cropland.streaming.receptive_field import field
-from cropland.training.device import place_network
+from cropland.training.memory import place_network
 
 __all__ = ["atrous"]
 

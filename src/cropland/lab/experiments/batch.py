@@ -17,8 +17,7 @@ from cropland.lab.roofline import roofline
 from cropland.lab.trials import small_recipe
 from cropland.model import build_network
 from cropland.show import anatomy
-from cropland.training.device import place_network
-from cropland.training.memory import SHARE, free_bytes, kept_bytes
+from cropland.training.memory import SHARE, free_bytes, kept_bytes, place_network
 
 __all__ = ["batch"]
 

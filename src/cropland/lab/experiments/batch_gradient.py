@@ -15,8 +15,8 @@ from cropland.lab.finding import Finding
 from cropland.lab.number import Number, exactly, quartiles
 from cropland.lab.short_training import batches_of, short_recipe
 from cropland.model import build_network
-from cropland.training.device import place_network
-from cropland.training.objective import make_objective
+from cropland.training.memory import place_network
+from cropland.training.optimizer import make_objective
 
 __all__ = ["batch_gradient"]
 

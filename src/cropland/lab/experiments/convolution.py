@@ -18,7 +18,7 @@ from cropland.lab.charts import Bars, Panel, Panels, heat, raster
 from cropland.lab.finding import Finding
 from cropland.lab.measure import Run, interleave, ratio
 from cropland.lab.number import exactly
-from cropland.training.device import place_network
+from cropland.training.memory import place_network
 
 __all__ = ["convolution"]
 

@@ -19,7 +19,7 @@ from cropland.lab.finding import Finding
 from cropland.lab.measure import interleave
 from cropland.lab.number import Number, exactly, quartiles
 from cropland.lab.roofline import Roofline, roofline
-from cropland.training.device import place_network
+from cropland.training.memory import place_network
 
 __all__ = ["convolution_layers"]
 

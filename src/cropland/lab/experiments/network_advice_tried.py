@@ -23,7 +23,7 @@ from cropland.lab.finding import Finding
 from cropland.lab.measure import Run, Times, interleave
 from cropland.lab.number import exactly, quartiles
 from cropland.lab.parts import Body
-from cropland.training.device import place_network
+from cropland.training.memory import place_network
 
 __all__ = ["network_advice_tried"]
 

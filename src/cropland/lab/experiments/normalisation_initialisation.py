@@ -17,7 +17,7 @@ from cropland.lab.finding import Finding
 from cropland.lab.number import quartiles
 from cropland.lab.trials import chip_folder, small_recipe
 from cropland.recipe import Recipe
-from cropland.training.objective import make_objective
+from cropland.training.optimizer import make_objective
 
 __all__ = ["normalisation_initialisation"]
 

@@ -23,7 +23,7 @@ from cropland.lab.number import exactly
 from cropland.model import Model, default_model
 from cropland.networks.unet import UNet
 from cropland.streaming.receptive_field import field
-from cropland.training.device import place_network
+from cropland.training.memory import place_network
 
 __all__ = ["normalisation_mapping"]
 

@@ -23,8 +23,7 @@ from cropland.lab.trials import small_recipe
 from cropland.model import build_network
 from cropland.networks.unet import UNet
 from cropland.streaming.receptive_field import field
-from cropland.training.device import place_network
-from cropland.training.memory import SHARE, free_bytes, kept_bytes
+from cropland.training.memory import SHARE, free_bytes, kept_bytes, place_network
 
 __all__ = ["pooling"]
 

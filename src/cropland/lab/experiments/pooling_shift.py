@@ -21,7 +21,7 @@ from cropland.lab.experiments.pooling_shipped import picture, shifted
 from cropland.lab.finding import Finding
 from cropland.lab.measure import interleave, ratio
 from cropland.lab.number import Number, quartiles
-from cropland.training.device import place_network
+from cropland.training.memory import place_network
 
 __all__ = ["pooling_shift"]
 

@@ -20,7 +20,7 @@ from cropland.lab.charts import Lines, Panel, Panels, heat, raster
 from cropland.lab.finding import Finding
 from cropland.lab.number import exactly
 from cropland.model import Model, default_model
-from cropland.training.device import place_network
+from cropland.training.memory import place_network
 
 __all__ = ["pooling_shipped"]
 

@@ -18,7 +18,7 @@ from cropland.lab.finding import Finding
 from cropland.lab.measure import Run, Times, interleave, ratio
 from cropland.lab.number import Number, exactly
 from cropland.lab.roofline import roofline
-from cropland.training.device import place_network
+from cropland.training.memory import place_network
 
 __all__ = ["separable_remedy"]
 

@@ -18,8 +18,7 @@ from cropland.lab.charts import Bars, Panel, Panels, heat
 from cropland.lab.finding import Finding
 from cropland.lab.measure import interleave, ratio
 from cropland.lab.number import Number, exactly, quartiles
-from cropland.training.device import place_network
-from cropland.training.memory import kept_bytes
+from cropland.training.memory import kept_bytes, place_network
 
 __all__ = ["transposed"]
 

@@ -5,7 +5,7 @@ import pytest
 
 from cropland.errors import RecipeError
 from cropland.recipe import Recipe
-from cropland.training.journal import frozen_plan
+from cropland.training.run_folder import frozen_plan
 
 
 def plan() -> dict[str, object]:

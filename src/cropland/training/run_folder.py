@@ -1,0 +1,143 @@
+"""How far a training has come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cropland.data.chips import ChipFolder
+from cropland.data.statistics import Statistics
+from cropland.errors import RecipeError
+from cropland.language import _
+from cropland.model import Model, source_hash
+from cropland.recipe import Recipe, parse_recipe
+from cropland.streaming.receptive_field import field
+from cropland.training import pictures
+from cropland.training.validate import Score, predictor, validate
+from cropland.writers.stac import write_model_item
+
+__all__ = ["show"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far a run has come: the next epoch and step, the loss summed within the epoch, the best weights so far."""
+
+    epoch: int
+    step: int
+    loss: float
+    best_epoch: int
+    best_score: float
+    best: Mapping[str, Tensor]
+
+    def at(self, *, epoch: int, step: int, loss: float) -> Place:
+        """Within an epoch."""
+        return Place(epoch, step, loss, self.best_epoch, self.best_score, self.best)
+
+    def after(self, epoch: int, score: Score, average: nn.Module) -> Place:
+        """After an epoch, with its weights if they are the best."""
+        if score.iou > self.best_score:
+            weights = {name: value.clone() for name, value in average.state_dict().items()}
+            return Place(epoch + 1, 0, 0.0, epoch, score.iou, weights)
+        return Place(epoch + 1, 0, 0.0, self.best_epoch, self.best_score, self.best)
+
+
+def append(run: Path, row: Mapping[str, Any]) -> None:
+    """Add one line to the journal."""
+    with (run / "journal.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read(run: Path) -> list[dict[str, Any]]:
+    """The journal's rows, the last word of each epoch; a line cut off by a kill is passed over."""
+    path = run / "journal.jsonl"
+    if not path.exists():
+        return []
+    rows: dict[int, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.endswith("}"):
+            row = json.loads(line)
+            rows[row["epoch"]] = row
+    return list(rows.values())
+
+
+def save_state(run: Path, state: Mapping[str, Any]) -> None:
+    """Write where to go on from; a kill leaves the old state or the new one, never half."""
+    hidden = run / ".state.pt.part"
+    torch.save(dict(state), hidden)
+    hidden.replace(run / "state.pt")
+
+
+def load_state(run: Path, device: torch.device) -> dict[str, Any] | None:
+    """The state to go on from, if there is one."""
+    path = run / "state.pt"
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    return state
+
+
+def frozen_plan(run: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of the first start; a second start with another recipe or other chips is refused."""
+    path = run / "plan.json"
+    if not path.exists():
+        hidden = run / ".plan.json.part"
+        hidden.write_text(json.dumps(plan, indent=1, ensure_ascii=False), encoding="utf-8")
+        hidden.replace(path)
+        return dict(plan)
+    first: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    # Keys that recipes have got since then have the values that they had before there was a key.
+    first["recipe"] = parse_recipe(first["recipe"], source=str(path)).model_dump(mode="json")
+    for key in ("recipe", "chips"):
+        if first[key] != json.loads(json.dumps(plan[key])):
+            raise RecipeError(
+                _("{run} was begun with another {key}; go on with the same, or give another --out", run=run, key=key)
+            )
+    return first
+
+
+def finish(network: nn.Module, recipe: Recipe, check: ChipFolder, statistics: Statistics | None, run: Path) -> Model:
+    """Save the network in half precision, then score and picture what was saved: figures are of the file, not of the
+    training."""
+    seen = field(network.cpu().eval(), len(recipe.bands))
+    draft = Model(recipe, (), seen.stride, seen.radius, statistics, source_hash=source_hash(recipe))
+    saved = draft.save(run / ".draft.safetensors", network.state_dict())
+    assert saved.path is not None
+    halved = saved.network()
+    score = validate(halved, recipe, check, statistics)
+    metrics = {"validation_iou": score.iou, "validation_chips": len(check)}
+    model = replace(draft, working_pixels=score.pixels, metrics=metrics).save(
+        run / "model.safetensors", halved.state_dict()
+    )
+    saved.path.unlink()
+    pictures.examples(predictor(halved), check, model, run)
+    write_model_item(model.header(), run / "model.safetensors", run / "model.json")
+    return model
+
+
+def fixed_statistics(learn: ChipFolder, recipe: Recipe) -> Statistics | None:
+    """The training set's percentiles, the median over its chips, when the radiometry is fixed."""
+    if recipe.radiometry.kind == "scene":
+        return None
+    order = [learn.bands.index(band) for band in recipe.bands]
+    low, high = (np.median(np.stack(learn.index[side].to_list()), axis=0)[order] for side in ("low", "high"))
+    return Statistics(recipe.bands, tuple(map(float, low)), tuple(map(float, high)))
+
+
+def show(row: Mapping[str, Any], run: Path) -> None:
+    """Add one row of the journal to the run folder's event files; nothing where TensorBoard is not installed."""
+    if find_spec("tensorboard") is None:
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(run)) as writer:
+        for name in ("loss", "rate", "gradient", "iou"):
+            writer.add_scalar(name, row[name], row["epoch"])
