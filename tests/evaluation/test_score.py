@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from cropland.evaluation.confusion import Counts
+from cropland.evaluation.counts import Counts
 from cropland.evaluation.score import Part, Picture, add_up, figures, iou_interval, metrics, score
 
 METRES = (2.0, 5.0)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8
 from scipy.ndimage import binary_dilation, distance_transform_edt
 
-from cropland.evaluation.confusion import UNKNOWN
+from cropland.evaluation.counts import UNKNOWN
 
 EVERYWHERE = (slice(None), slice(None))
 

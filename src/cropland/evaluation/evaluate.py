@@ -145,7 +145,7 @@ def _model(
 ) -> tuple[dict[str, Any], list[Part]]:
     from cropland.data.chips import open_chips
     from cropland.engines.openvino import open_engine
-    from cropland.evaluation.on_chips import Judge, choose_chips, on_chips
+    from cropland.evaluation.measure import Judge, choose_chips, on_chips
     from cropland.model import Model
 
     model = Model.load(path, trust=trust)
@@ -173,7 +173,7 @@ def _mask(
     pixel_m: float | None,
     shift: bool,
 ) -> tuple[dict[str, Any], list[Part]]:
-    from cropland.evaluation.on_mask import blocks, on_mask, read_regions
+    from cropland.evaluation.measure import blocks, on_mask, read_regions
     from cropland.geo.scene import open_scene
 
     # Naming the band and the no data value keeps a mask of few values from being taken for imagery with a collar.

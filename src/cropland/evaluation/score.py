@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from cropland.evaluation.boundary import boundary_counts, boundary_f1
-from cropland.evaluation.confusion import METRICS, Counts, best_threshold, count, count_at, histogram
+from cropland.evaluation.counts import METRICS, Counts, best_threshold, count, count_at, histogram
 
 __all__ = ["FORMAT", "Part", "Picture", "Score", "add_up", "figures", "iou_interval", "metrics", "score"]
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from cropland.data.chips import Chip, ChipFolder
 from cropland.data.statistics import Statistics
-from cropland.evaluation.confusion import count
-from cropland.evaluation.pictures import verdict
-from cropland.evaluation.predict import Predict, chip_probability, only_bands
+from cropland.evaluation.counts import count
+from cropland.evaluation.measure import Predict, chip_probability, only_bands
+from cropland.evaluation.report import verdict
 from cropland.evaluation.score import Picture
 from cropland.fonts import drawable, lettering
 from cropland.language import _

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cropland.data.chips import ChipFolder
 from cropland.evaluation.boundary import boundary_counts, boundary_f1
-from cropland.evaluation.confusion import UNKNOWN, best_threshold, histogram
-from cropland.evaluation.predict import chip_probability, only_bands
+from cropland.evaluation.counts import UNKNOWN, best_threshold, histogram
+from cropland.evaluation.measure import chip_probability, only_bands
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines
 from cropland.lab.experiments.pooling_shipped import MARGIN, moved_masks, picture, shifted

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.data.chips import Chip, ChipFolder
-from cropland.evaluation.predict import chip_probability, only_bands
+from cropland.evaluation.measure import chip_probability, only_bands
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, raster
 from cropland.lab.finding import Finding

@@ -9,7 +9,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from cropland.data.chips import ChipFolder
-from cropland.evaluation.predict import chip_probability, only_bands
+from cropland.evaluation.measure import chip_probability, only_bands
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat
 from cropland.lab.finding import Finding

@@ -9,8 +9,8 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from cropland.data.cut import windows
-from cropland.evaluation.confusion import count
-from cropland.evaluation.pictures import verdict
+from cropland.evaluation.counts import count
+from cropland.evaluation.report import verdict
 from cropland.evaluation.score import Picture
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, raster

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cropland.evaluation.confusion import METRICS, Counts, best_threshold, count, count_at, histogram
+from cropland.evaluation.counts import METRICS, Counts, best_threshold, count, count_at, histogram
 
 counts = st.builds(Counts, *(st.integers(0, 10**12) for _ in range(4)))
 

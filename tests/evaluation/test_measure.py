@@ -1,0 +1,266 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import logit
+
+from cropland.data.chips import Chip, ChipFolder, open_chips
+from cropland.data.labels import LabelOptions, read_labels
+from cropland.data.statistics import Statistics
+from cropland.errors import ChipError, LabelError, SceneError
+from cropland.evaluation import on_mask as module
+from cropland.evaluation.counts import Counts
+from cropland.evaluation.measure import (
+    Judge,
+    blocks,
+    chip_probability,
+    choose_chips,
+    on_chips,
+    on_mask,
+    only_bands,
+    pixel_sides_m,
+    read_regions,
+)
+from cropland.evaluation.score import Part, add_up
+from cropland.geo.scene import Image, open_scene
+from cropland.geo.window import Window
+from cropland.model import WorkingPixel
+from evaluation import small_evaluation
+from evaluation.small_evaluation import field, write_mask, write_polygons
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ChipFolder:
+    return open_chips(small_evaluation.write_chips(tmp_path / "chips"))
+
+
+def judge(**changes: object) -> Judge:
+    model = small_evaluation.model(**changes)
+    return Judge(model, lambda values: logit(values[:1].clip(0.01, 0.99)), (10.0, 20.0))
+
+
+def test_every_chip_is_counted_in_its_group(folder: ChipFolder):
+    parts = {part.name: part for part in on_chips(folder, judge())}
+    assert parts["fields_0"].total.counts == Counts(tp=512, tn=512)
+    assert parts["fields_1"].total.counts == Counts(tp=384, tn=384)
+    assert parts["sea_0"].total.counts == Counts(fp=256, tn=768)
+    assert parts["sea_0"].groups.keys() == {"sea"} and parts["sea_0"].groups["sea"].counts.false_alarm == 0.25
+    assert parts["fields_0"].total.levels.sum() == 1024
+
+
+def test_the_threshold_is_that_of_the_working_pixel(folder: ChipFolder):
+    strict = judge(working_pixels=(WorkingPixel(10.0, 0.9, 0.95), WorkingPixel(200.0, 0.9, 0.5)))
+    part = next(on_chips(folder, strict))
+    assert part.total.counts == Counts(fn=512, tn=512)
+    blurred = next(on_chips(folder, replace(strict, working_pixel_m=200.0)))
+    assert blurred.total.counts.tp == 512
+
+
+def test_groups_by_any_column(folder: ChipFolder):
+    assert [set(part.groups) for part in on_chips(folder, judge(), by="source")] == [{"s"}] * 3
+
+
+def test_a_picture_shows_bright_cropland(folder: ChipFolder):
+    picture = next(on_chips(folder, judge())).draw()
+    assert picture.rgb is not None and picture.rgb.shape == (32, 32, 3)
+    assert (picture.said == picture.true).all()
+
+
+def test_chips_that_do_not_suit_are_refused(folder: ChipFolder):
+    model = small_evaluation.model()
+    assert len(choose_chips(folder, model, split="all", by="group")) == 3
+    with pytest.raises(ChipError, match=r"no chip of split 'train' \(3 validation\)"):
+        choose_chips(folder, model, split="train", by="group")
+    with pytest.raises(ChipError, match="no column 'state'; it has id,"):
+        choose_chips(folder, model, split="all", by="state")
+    with pytest.raises(ChipError, match="has bands blue, nir; the model also wants red"):
+        choose_chips(replace(folder, bands=("blue", "nir")), model, split="all", by="group")
+
+
+def test_no_data_in_a_chip_counts_nowhere(folder: ChipFolder, monkeypatch: pytest.MonkeyPatch):
+    read = ChipFolder.read
+
+    def holed(self: ChipFolder, number: int):
+        chip = read(self, number)
+        valid = np.ones_like(chip.image.valid)
+        valid[:16] = False
+        return replace(chip, image=replace(chip.image, valid=valid))
+
+    monkeypatch.setattr(ChipFolder, "read", holed)
+    assert next(on_chips(folder, judge())).total.counts == Counts(tp=256, tn=256)
+
+
+METRES = (10.0, 30.0)
+
+
+def judged(mask: Path, options: LabelOptions, *, by: str | None = None) -> list[Part]:
+    scene = open_scene(mask, bands={"mask": 1}, nodata=255)
+    regions = read_regions(options, by) if by else None
+    return list(on_mask(scene, read_labels(options), tolerances_m=METRES, regions=regions))
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    values = np.zeros((100, 120), np.uint8)
+    values[20:60, 20:60] = 1
+    values[90:] = 255
+    return write_mask(tmp_path / "mask.tif", values, nodata=255)
+
+
+@pytest.fixture
+def polygons(tmp_path: Path) -> Path:
+    """Rice that was found for one half, wheat that was not found."""
+    return write_polygons(
+        tmp_path / "fields.gpkg", crop=["rice", "wheat"], geometry=[field(20, 20, 80, 40), field(0, 70, 10, 30)]
+    )
+
+
+def test_background_known_or_unknown(mask: Path, polygons: Path):
+    known = add_up(part.total for part in judged(mask, LabelOptions(labels=polygons, background="known")))
+    assert known.counts == Counts(tp=1600, fn=1600 + 200, tn=90 * 120 - 3400)
+    unknown = add_up(part.total for part in judged(mask, LabelOptions(labels=polygons, background="unknown")))
+    assert unknown.counts == Counts(tp=1600, fn=1800)
+    with pytest.raises(LabelError, match="--background known"):
+        judged(mask, LabelOptions(labels=polygons))
+
+
+def test_by_kind_of_cropland_says_what_is_found_of_each(mask: Path, polygons: Path):
+    (part,) = judged(mask, LabelOptions(labels=polygons, background="known"), by="crop")
+    assert {name: its.counts.recall for name, its in part.groups.items()} == {"rice": 0.5, "wheat": 0.0}
+
+
+def test_by_region_of_the_area_that_was_looked_at(mask: Path, polygons: Path, tmp_path: Path):
+    area = write_polygons(
+        tmp_path / "area.gpkg", state=["west", "east"], geometry=[field(0, 0, 60, 100), field(60, 0, 30, 100)]
+    )
+    (part,) = judged(mask, LabelOptions(labels=polygons, background="known", inside=area), by="state")
+    assert part.groups["west"].counts == Counts(tp=1600, fn=200, tn=90 * 60 - 1800)
+    assert part.groups["east"].counts == Counts(fn=1200, tn=90 * 30 - 1200)
+    assert part.total.counts == part.groups["west"].counts + part.groups["east"].counts
+
+
+def test_against_a_raster(mask: Path, tmp_path: Path):
+    classes = np.zeros((100, 120), np.uint8)
+    classes[:, 40:] = 50
+    labels = write_mask(tmp_path / "labels.tif", classes)
+    (part,) = judged(mask, LabelOptions(labels=labels, classes="50=1,*=0"))
+    assert part.total.counts == Counts(tp=800, fp=800, fn=90 * 80 - 800, tn=90 * 40 - 800)
+
+
+def test_the_same_figures_for_any_block(mask: Path, polygons: Path, monkeypatch: pytest.MonkeyPatch):
+    options = LabelOptions(labels=polygons, background="known")
+    (whole,) = judged(mask, options)
+    monkeypatch.setattr(module, "BLOCK", 37)
+    parts = judged(mask, options)
+    assert len(parts) > 6 and blocks(open_scene(mask, bands={"mask": 1})) == 12
+    cut = add_up(part.total for part in parts)
+    assert cut.counts == whole.total.counts and (cut.edges == whole.total.edges).all()
+    assert cut.edges.any()
+
+
+def test_foreign_values_and_columns_are_refused(mask: Path, polygons: Path, tmp_path: Path):
+    other = write_mask(tmp_path / "other.tif", np.full((20, 20), 40, np.uint8))
+    with pytest.raises(SceneError, match="holds the values 40; a mask is 1 cropland"):
+        judged(other, LabelOptions(labels=polygons, background="known"))
+    with pytest.raises(LabelError, match="no column 'state'; it has crop"):
+        judged(mask, LabelOptions(labels=polygons, background="known"), by="state")
+    with pytest.raises(LabelError, match="--inside"):
+        judged(mask, LabelOptions(whole="other"), by="state")
+
+
+def test_other_land_counts_even_if_the_file_calls_0_no_data(tmp_path: Path):
+    values = np.zeros((20, 20), np.uint8)
+    values[5:10] = 1
+    (part,) = judged(write_mask(tmp_path / "mask.tif", values, nodata=0), LabelOptions(whole="other"))
+    assert part.total.counts == Counts(fp=100, tn=300)
+
+
+def test_a_geographic_pixel_is_narrower_than_high(tmp_path: Path):
+    from affine import Affine
+
+    path = write_mask(
+        tmp_path / "mask.tif", np.ones((10, 10), np.uint8), crs="EPSG:4326", transform=Affine(1e-4, 0, 20, 0, -1e-4, 60)
+    )
+    height, width = pixel_sides_m(open_scene(path, bands={"mask": 1}, nodata=255))
+    assert width / height == pytest.approx(0.5, abs=0.01) and height == pytest.approx(11.1, abs=0.1)
+
+
+def chip(values: np.ndarray, valid: np.ndarray | None = None, *, pixel_m: float = 1.0) -> Chip:
+    valid = np.ones(values.shape[1:], bool) if valid is None else valid
+    bands = len(values)
+    target = np.zeros(values.shape[1:], np.uint8)
+    return Chip(Image(values.astype(np.float32), valid), target, "a", "g", pixel_m, (0.0,) * bands, (1.0,) * bands)
+
+
+def echo(values: np.ndarray) -> np.ndarray:
+    """A network that takes the first band for the probability."""
+    return logit(np.clip(values[:1], 1e-4, 1 - 1e-4))
+
+
+def test_at_its_own_pixel_a_chip_is_predicted_as_it_is():
+    values = np.random.default_rng(0).random((1, 9, 13))
+    np.testing.assert_array_equal(chip_probability(chip(values), echo, pixel_m=1.0), np.rint(values[0] * 254))
+
+
+def test_no_data_in_no_data_out():
+    valid = np.random.default_rng(0).random((20, 20)) > 0.3
+    said = chip_probability(chip(np.zeros((1, 20, 20)), valid), echo, pixel_m=2.0)
+    assert ((said == 255) == ~valid).all()
+
+
+def test_a_flat_chip_stays_flat_at_any_pixel():
+    for pixel_m in (0.4, 1.0, 1.7, 3.0, 50.0):
+        said = chip_probability(chip(np.full((1, 17, 30), 0.5)), echo, pixel_m=pixel_m)
+        assert said.shape == (17, 30) and (said == 127).all()
+
+
+def test_brought_back_bilinearly():
+    """Golden: two working pixels of 0 and 1 over four; centres at 0.5 and 2.5, linear in between, flat beyond."""
+    values = np.repeat([[0.0, 1.0]], 2, axis=1)[None].repeat(2, axis=1)
+    said = chip_probability(chip(values), echo, pixel_m=2.0)
+    np.testing.assert_array_equal(said, np.rint(np.array([[0, 0.25, 0.75, 1]] * 2) * 254))
+
+
+def test_statistics_of_the_model_or_of_the_chips_scene():
+    seen = []
+    mine = chip(np.full((1, 4, 4), 0.25))
+    for statistics in (None, Statistics(("red",), (0.0,), (0.5,))):
+        chip_probability(
+            mine, lambda values: (seen.append(float(values.max())), echo(values))[1], pixel_m=1.0, statistics=statistics
+        )
+    assert seen == [0.25, 0.5]
+
+
+def test_only_bands_takes_them_by_name():
+    three = chip(np.arange(3.0)[:, None, None] * np.ones((3, 2, 2)))
+    chosen = only_bands(three, ("red", "green", "blue"), ("blue", "red"))
+    assert chosen.image.values[:, 0, 0].tolist() == [2, 0] and len(chosen.low) == 2
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from([0.6, 1.5, 2.0, 3.3]), st.integers(0, 2**32 - 1))
+def test_a_chip_is_read_as_the_same_scene_would_be(tmp_path_factory: pytest.TempPathFactory, ratio: float, seed: int):
+    rng = np.random.default_rng(seed)
+    values = rng.integers(1, 255, (1, 23, 31)).astype(np.uint8) * (rng.random((23, 31)) > 0.2)
+    path = Path(tmp_path_factory.mktemp("scene")) / "scene.tif"
+    grid = {"transform": Affine(10, 0, 5e5, 0, -10, 4e6), "crs": "EPSG:32650", "nodata": 0}
+    with rasterio.open(path, "w", driver="GTiff", count=1, height=23, width=31, dtype="uint8", **grid) as file:
+        file.write(values)
+    scene = open_scene(path, bands={"red": 1})
+    height, width = scene.working_grid(ratio).shape
+    whole = scene.read(Window(0, 0, height, width), bands=["red"], ratio=ratio)
+    seen = []
+
+    def look(normal: np.ndarray) -> np.ndarray:
+        seen.append(normal)
+        return normal
+
+    chip_probability(
+        chip(values, values[0] != 0), look, pixel_m=ratio, statistics=Statistics(("red",), (0.0,), (500.0,))
+    )
+    np.testing.assert_array_equal(seen[0], Statistics(("red",), (0.0,), (500.0,)).normalise(whole.values, whole.valid))
