@@ -8,8 +8,7 @@ from pathlib import Path
 from cropland.parcels.clean import by_threshold, clean_mask, default_min_area_m2
 from cropland.parcels.parcels import find_parcels
 from cropland.progress import in_threads, stage, taken
-from cropland.writers.geopackage import write_geopackage
-from cropland.writers.geoparquet import write_geoparquet
+from cropland.writers.vector import write_geopackage, write_geoparquet
 from told import tell
 
 job = json.loads(sys.argv[1])

@@ -26,7 +26,7 @@ from scipy import ndimage
 
 from cropland.errors import GridError, InputError, OutputError, SceneError
 from cropland.parcels.parcels import CELL, Spill, command, find_parcels, parcels
-from cropland.writers.geoparquet import write_geoparquet
+from cropland.writers.vector import write_geoparquet
 
 
 def write(
@@ -358,7 +358,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from cropland.parcels.parcels import find_parcels
-from cropland.writers.geoparquet import write_geoparquet
+from cropland.writers.vector import write_geoparquet
 with find_parcels(Path(sys.argv[1])) as found:
     write_geoparquet(found.chunks(), Path(sys.argv[2]))
 status = Path("/proc/self/status").read_text(encoding="utf-8")

@@ -17,11 +17,9 @@ from rasterio.transform import from_origin
 from cropland.errors import GridError, OutputError
 from cropland.writers import replacing
 from cropland.writers.cog import write_cog
-from cropland.writers.geojson import write_geojson
-from cropland.writers.geopackage import write_geopackage
-from cropland.writers.geoparquet import write_geoparquet
 from cropland.writers.qgis import write_qgis
 from cropland.writers.stac import write_model_item
+from cropland.writers.vector import write_geojson, write_geopackage, write_geoparquet
 
 TABLES = [(write_geoparquet, "p.parquet"), (write_geopackage, "p.gpkg"), (write_geojson, "p.geojson")]
 HEADER = {

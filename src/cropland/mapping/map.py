@@ -40,7 +40,7 @@ from cropland.model import Model
 from cropland.options import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
 from cropland.parcels.clean import MU_M2
 from cropland.progress import progress_bar, stage, taken
-from cropland.writers.geopackage import write_geopackage
+from cropland.writers.vector import write_geopackage
 
 __all__ = ["MapOptions", "MapResult", "command", "map_scene", "write_index"]
 

@@ -27,9 +27,8 @@ from cropland.parcels.clean import by_threshold, clean_mask, grid_of
 from cropland.parcels.parcels import find_parcels
 from cropland.progress import stage
 from cropland.writers.cog import write_cog
-from cropland.writers.geopackage import write_geopackage
-from cropland.writers.geoparquet import write_geoparquet
 from cropland.writers.qgis import write_qgis
+from cropland.writers.vector import write_geopackage, write_geoparquet
 
 __all__ = ["finish", "write_probability", "write_products"]
 

@@ -31,9 +31,7 @@ from cropland.parcels.clean import MU_M2, by_value, clean_mask, default_min_area
 from cropland.parcels.outlines import Regions, Traced, join_cells, trace_cell
 from cropland.progress import each as timed
 from cropland.progress import in_threads
-from cropland.writers.geojson import write_geojson
-from cropland.writers.geopackage import write_geopackage
-from cropland.writers.geoparquet import write_geoparquet
+from cropland.writers.vector import write_geojson, write_geopackage, write_geoparquet
 
 __all__ = ["CELL", "Parcels", "Spill", "Spread", "command", "find_parcels", "parcels"]
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from contextlib import ExitStack
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pyarrow.parquet as pq
 from geopandas import GeoDataFrame
 from pyarrow import Table, default_memory_pool
 
-from cropland.writers import replacing
+from cropland.errors import GridError
+from cropland.language import _
+from cropland.writers import replacing, write_layer
 
-__all__ = ["write_geoparquet"]
+__all__ = ["write_geojson", "write_geopackage", "write_geoparquet"]
+
 
 FIBOA = {"fiboa_version": "0.2.0", "fiboa_extensions": []}
 
@@ -54,3 +58,30 @@ def _widen(geo: dict[str, Any], other: dict[str, Any]) -> None:
     if "bbox" in column and "bbox" in its:
         corners = zip(column["bbox"], its["bbox"], (min, min, max, max), strict=True)
         column["bbox"] = [outer(a, b) for a, b, outer in corners]
+
+
+def write_geopackage(chunks: Iterable[GeoDataFrame], out: Path, *, layer: str = "parcels") -> None:
+    """Write a table as the only layer of a GeoPackage, with a spatial index.
+
+    chunks: at least one, of the same columns. Raises `OutputError` where `out` cannot be written.
+    Source: OGC 12-128r19, 2024.
+    """
+    with replacing(out) as hidden:
+        write_layer(chunks, hidden, driver="GPKG", layer=layer)
+
+
+def write_geojson(chunks: Iterable[GeoDataFrame], out: Path) -> None:
+    """Write parcels as GeoJSON in EPSG:4326, seven decimals, shells counterclockwise, cut at the 180th meridian.
+
+    chunks: at least one, of the same columns. Raises `GridError` without a CRS, `OutputError` where `out` cannot be
+    written. Source: Butler et al., The GeoJSON Format, RFC 7946, 2016.
+    """
+    chunks = iter(chunks)
+    first = next(chunks)
+    if first.crs is None:
+        raise GridError(
+            _("GeoJSON is in longitude and latitude, and these parcels have no CRS; write .gpkg or .parquet")
+        )
+    options = {"RFC7946": "YES", "COORDINATE_PRECISION": "7"}
+    with replacing(out) as hidden:
+        write_layer(chain([first], chunks), hidden, driver="GeoJSON", layer=out.stem, **options)
