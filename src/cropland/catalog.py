@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cropland import code
+from cropland import notebooks
 from cropland.errors import RecipeError
 from cropland.language import _
 from cropland.notebooks.names import IN_FILE, is_foreign
@@ -47,7 +47,7 @@ def nearest(name: str, known: list[str]) -> str:
 
 def _foreign(name: str, whole: bool) -> Any:
     if found := IN_FILE.fullmatch(name):
-        return code.get(Path(found["path"]), found["name"], whole=whole)
+        return notebooks.get(Path(found["path"]), found["name"], whole=whole)
     place, attribute = name.rsplit(":", 1)
     module = _import(place)
     if not hasattr(module, attribute):

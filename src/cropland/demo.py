@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cropland.data import cut
 from cropland.data.labels import LabelOptions
-from cropland.mapping import map_scenes
+from cropland.mapping import map as mapping
 
 __all__ = ["FIELDS", "TILE", "command", "samples"]
 
@@ -37,10 +37,10 @@ def command(*, out: Path = Path("demo"), train: bool = False) -> None:
     if train:
         model = _train_on_the_tile(out)
         _say(f"map {TILE} --model {model} --out {out / 'map'}")
-        map_scenes.command(str(TILE), model=model, out=out / "map", overwrite=True)
+        mapping.command(str(TILE), model=model, out=out / "map", overwrite=True)
     else:
         _say(f"map {' '.join(map(str, samples()))} --out {out}")
-        map_scenes.command(*map(str, samples()), out=out, overwrite=True)
+        mapping.command(*map(str, samples()), out=out, overwrite=True)
 
 
 def samples() -> list[Path]:

@@ -18,7 +18,7 @@ from cropland.engines.openvino import open_engine
 from cropland.errors import ModelError
 from cropland.model import Model
 from cropland.notebooks import forget_changed
-from cropland.streaming import on_openvino
+from cropland.streaming import openvino as on_openvino
 from cropland.streaming.openvino import Converted, OpenVINOSlide
 from cropland.streaming.slide import Slide, slide_down
 from cropland.streaming.step import plan

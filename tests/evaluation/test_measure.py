@@ -13,7 +13,7 @@ from cropland.data.chips import Chip, ChipFolder, open_chips
 from cropland.data.labels import LabelOptions, read_labels
 from cropland.data.statistics import Statistics
 from cropland.errors import ChipError, LabelError, SceneError
-from cropland.evaluation import on_mask as module
+from cropland.evaluation import measure as module
 from cropland.evaluation.counts import Counts
 from cropland.evaluation.measure import (
     Judge,

@@ -10,7 +10,7 @@ import pytest
 from rasterio.shutil import copy
 
 from cropland.errors import ReadError, SceneError
-from cropland.geo import datasets
+from cropland.geo import reading
 from cropland.geo.reading import Remote, identity, image_file, observed_in, parse_time
 from cropland.geo.scene import Scene, open_scene
 from cropland.geo.window import Window
@@ -52,10 +52,10 @@ def test_complex_numbers(write):
 
 
 def test_few_files_stay_open(write, picture):
-    paths = [write(f"{i}.tif", picture, names=("red", "green", "blue")) for i in range(datasets.KEPT + 5)]
+    paths = [write(f"{i}.tif", picture, names=("red", "green", "blue")) for i in range(reading.KEPT + 5)]
     for path in paths:
         open_scene(path)
-    assert len(datasets._kept()) <= datasets.KEPT
+    assert len(reading._kept()) <= reading.KEPT
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_file_that_is_still_being_copied_is_waited_for(cut_off, monkeypatch):
         if len(waited) == 2:
             path.write_bytes(content)
 
-    monkeypatch.setattr(datasets.time, "sleep", sleep)
+    monkeypatch.setattr(reading.time, "sleep", sleep)
     image = scene.read(END, bands=("red", "green", "blue"))
     np.testing.assert_array_equal(image.values, values[:, *END.slices])
     assert waited == [0.5, 2.0]
@@ -196,16 +196,16 @@ def test_what_broke_off_is_asked_for_again(server, values, how):
 @pytest.mark.parametrize("how", ["half", "closed", 404])
 def test_a_window_that_never_comes_is_told_and_others_do_not_wait(server, monkeypatch, how):
     waited = []
-    monkeypatch.setattr(datasets.time, "sleep", waited.append)
+    monkeypatch.setattr(reading.time, "sleep", waited.append)
     scene = open_scene(f"{server.address}/north.tif")
     server.fails = lambda path: how
     with pytest.raises(ReadError, match=r"north.tif cannot be read in rows 900 to 999, columns 700 to 819") as caught:
         read(scene)
     assert caught.value.window == CORNER and caught.value.exit_status == 3 and "\n" not in str(caught.value)
-    assert waited == list(datasets.WAITS)
+    assert waited == list(reading.WAITS)
     with pytest.raises(ReadError):
         scene.read(Window(0, 0, 8, 8), bands=RGB)
-    assert waited == list(datasets.WAITS)
+    assert waited == list(reading.WAITS)
     server.fails = lambda path: None
     assert read(scene).any()
 

@@ -11,7 +11,7 @@ from cropland.engines.openvino import open_engine
 from cropland.errors import ReadError
 from cropland.geo.scene import Image, Scene, open_scene
 from cropland.geo.window import Window
-from cropland.mapping import cut as cut_module
+from cropland.mapping import units as cut_module
 from cropland.mapping.compute import Done, Serial, Work, fill
 from cropland.mapping.plan import choose_statistics
 from cropland.mapping.run_folder import Journal, Plane

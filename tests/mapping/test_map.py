@@ -23,10 +23,10 @@ from cropland.demo import FOLDER
 from cropland.engines.openvino import open_engine as open_openvino
 from cropland.engines.torch import open_engine as open_torch
 from cropland.errors import InputError, ModelError, OutputError, ReadError
-from cropland.geo import datasets
+from cropland.geo import reading
 from cropland.geo.scene import open_scene, open_scenes
 from cropland.language import said
-from cropland.mapping import cut, plan
+from cropland.mapping import plan, units
 from cropland.mapping.compute import Done, Serial, Work
 from cropland.mapping.map import MapOptions, map_scene
 from cropland.mapping.plan import choose_statistics
@@ -113,7 +113,7 @@ def test_a_network_that_slides_leaves_no_trace_either(
     monkeypatch.setattr(plan, "SMALL", 0)
     engine, probabilities = open_openvino(model, precision="f32"), []
     for widest in (8192, 96):
-        monkeypatch.setattr(cut, "WIDEST", widest)
+        monkeypatch.setattr(units, "WIDEST", widest)
         out = tmp_path / str(widest)
         assert not map_scene(open_scene(scene_path), model, out, executor=Serial(engine)).notes
         with rasterio.open(out / "probability.tif") as file:
@@ -243,7 +243,7 @@ def test_a_network_that_looks_at_the_whole_image_maps_only_what_fits(
         assert not map_scene(
             open_scene(scene_path), model, tmp_path / name, executor=Serial(engine), options=options
         ).notes
-    monkeypatch.setattr(cut, "AT_ONCE", 20_000)
+    monkeypatch.setattr(units, "AT_ONCE", 20_000)
     with pytest.raises(ModelError, match="looks at the whole image"):
         map_scene(open_scene(scene_path), model, tmp_path / "too_large", executor=Serial(open_openvino(model)))
 
@@ -299,7 +299,7 @@ def test_a_disk_that_fills_on_the_way_keeps_what_was_done(
 ) -> None:
     """Nothing has its final name; with room the same command ends at the same bytes."""
     code = (
-        "import sys; from cropland.cli import main; from cropland.mapping import map_scene\n"
+        "import sys; from cropland.cli import main; from cropland.mapping import map\n"
         "map_scene.check_room = lambda *_, **__: None\n"
         "sys.exit(main(sys.argv[1:]))"
     )
@@ -374,7 +374,7 @@ def test_a_file_that_is_cut_off_on_the_way_costs_only_what_was_not_read(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Told with exit status 3; once the file is copied anew the same command ends at the same bytes."""
-    monkeypatch.setattr(datasets, "WAITS", (0.01,))
+    monkeypatch.setattr(reading, "WAITS", (0.01,))
     engine, options = open_openvino(model, precision="f32"), MapOptions(tile=64)
     path = write_noise(tmp_path / "s.tif", (1500, 700))
     whole = path.read_bytes()
@@ -383,7 +383,7 @@ def test_a_file_that_is_cut_off_on_the_way_costs_only_what_was_not_read(
     with pytest.raises(ReadError, match=r"could not be read .* in rows \d+ to \d+") as caught:
         map_scene(open_scene(path), model, tmp_path / "out", executor=cutting, options=options)
     assert caught.value.exit_status == 3 and not (tmp_path / "out").exists()
-    monkeypatch.setattr(datasets, "_given_up", set())  # as in another process
+    monkeypatch.setattr(reading, "_given_up", set())  # as in another process
     path.write_bytes(whole)
     os.utime(path, (0, 0))
     again = Disturbed(engine)
@@ -397,8 +397,8 @@ def test_a_server_that_goes_down_costs_only_what_was_not_read(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The window is told, with exit status 3; when the server is back the same command ends at the same bytes."""
-    monkeypatch.setattr(datasets, "WAITS", (0.01,))
-    monkeypatch.setattr(datasets, "_given_up", set())
+    monkeypatch.setattr(reading, "WAITS", (0.01,))
+    monkeypatch.setattr(reading, "_given_up", set())
     engine, options, down = open_openvino(model, precision="f32"), MapOptions(tile=64), list[bool]()
     falling = Disturbed(engine, happens=lambda: down.append(True))
     (tmp_path / "files").mkdir()
@@ -411,7 +411,7 @@ def test_a_server_that_goes_down_costs_only_what_was_not_read(
             map_scene(scene, model, tmp_path / "out", executor=falling, options=options)
         assert caught.value.exit_status == 3 and not (tmp_path / "out").exists()
         down.clear()
-        monkeypatch.setattr(datasets, "_given_up", set())  # as in another process
+        monkeypatch.setattr(reading, "_given_up", set())  # as in another process
         (scene,) = open_scenes([f"{server.address}/s.tif"])
         map_scene(scene, model, tmp_path / "out", executor=Serial(engine), options=options)
     for name in ("probability.tif", "mask.tif"):

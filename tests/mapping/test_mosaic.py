@@ -18,7 +18,7 @@ from cropland.cli import main
 from cropland.errors import GridError, InputError
 from cropland.geo.area import pixel_area_m2
 from cropland.geo.window import Window
-from cropland.mapping import overlaps
+from cropland.mapping import mosaic as overlaps
 from cropland.mapping.map import MapOptions
 from cropland.mapping.mosaic import (
     Border,

@@ -1,5 +1,7 @@
 """Cut chips from scenes and labels into a chip folder."""
 
+from __future__ import annotations
+
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from cropland import __version__
-from cropland.evaluation import pictures
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, figures
 from cropland.language import _, language, spoken
@@ -184,8 +183,8 @@ def _gallery(shown: Mapping[str, Sequence[Part]]) -> str:
 
 def _figure(part: Part) -> str:
     picture = part.draw()
-    seen = [each for each in (pictures.image(picture), pictures.verdict(picture)) if each is not None]
-    images = "".join(f'<img alt="{escape(spoken(part.name))}" src="{pictures.as_uri(each)}">' for each in seen)
+    seen = [each for each in (image(picture), verdict(picture)) if each is not None]
+    images = "".join(f'<img alt="{escape(spoken(part.name))}" src="{as_uri(each)}">' for each in seen)
     said = figures(part.total.counts)
     first = [f"{title} {percent(said[name])}" for name, title in _names().items() if said[name] is not None][:2]
     group = escape(", ".join(name for name in part.groups if name != part.name))

@@ -38,6 +38,41 @@ __all__ = [
 ]
 
 
+EDGES = ndimage.generate_binary_structure(2, 1)
+
+
+CORNERS = ndimage.generate_binary_structure(2, 2)
+
+
+class Strip(NamedTuple):
+    """Rows of classes 0, 1 and 255, of which the first `shared` are the last of the strip above."""
+
+    window: Window
+    classes: UInt8[np.ndarray, "height width"]
+    shared: int
+
+
+Classify = Callable[[np.ndarray], UInt8[np.ndarray, "height width"]]
+
+
+@dataclass(frozen=True)
+class RasterStrips:
+    """The strips of the first band of an open raster, `rows` new rows each and the last of the one above."""
+
+    source: DatasetReader
+    classify: Classify
+    rows: int
+
+    def __iter__(self) -> Iterator[Strip]:
+        height, width = self.source.shape
+        last = np.zeros((0, width), np.uint8)
+        for start in range(0, height, self.rows):
+            fresh = Window(start, 0, min(self.rows, height - start), width)
+            classes = np.concatenate([last, self.classify(read_window(self.source, fresh))])
+            yield Strip(Window(start - len(last), 0, len(classes), width), classes, len(last))
+            last = classes[-1:]
+
+
 COLOURS = {0: (233, 228, 214, 255), 1: (84, 140, 47, 255), 255: (255, 255, 255, 0)}
 
 
@@ -208,39 +243,6 @@ def default_min_area_m2(pixel_m: float) -> float:
     400 m2 is the least area of agricultural land in China's third land survey. Source: TD/T 1055-2019.
     """
     return max(400.0, 10 * pixel_m**2)
-
-
-EDGES = ndimage.generate_binary_structure(2, 1)
-CORNERS = ndimage.generate_binary_structure(2, 2)
-
-
-class Strip(NamedTuple):
-    """Rows of classes 0, 1 and 255, of which the first `shared` are the last of the strip above."""
-
-    window: Window
-    classes: UInt8[np.ndarray, "height width"]
-    shared: int
-
-
-Classify = Callable[[np.ndarray], UInt8[np.ndarray, "height width"]]
-
-
-@dataclass(frozen=True)
-class RasterStrips:
-    """The strips of the first band of an open raster, `rows` new rows each and the last of the one above."""
-
-    source: DatasetReader
-    classify: Classify
-    rows: int
-
-    def __iter__(self) -> Iterator[Strip]:
-        height, width = self.source.shape
-        last = np.zeros((0, width), np.uint8)
-        for start in range(0, height, self.rows):
-            fresh = Window(start, 0, min(self.rows, height - start), width)
-            classes = np.concatenate([last, self.classify(read_window(self.source, fresh))])
-            yield Strip(Window(start - len(last), 0, len(classes), width), classes, len(last))
-            last = classes[-1:]
 
 
 def read_window(source: DatasetReader, window: Window) -> np.ndarray:

@@ -154,7 +154,6 @@ class _Copy:
         return self.to.slice(grown, flow.axis, first, behind * factor - flow.delay or None)
 
 
-aten = torch.ops.aten
 TALL = 64  # periods of an image that has rows in every map
 
 

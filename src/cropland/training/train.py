@@ -23,7 +23,7 @@ from cropland.model import Model, build_network
 from cropland.notebooks import forget_changed
 from cropland.progress import training_bar
 from cropland.recipe import Precision, Recipe, read_recipe
-from cropland.training import journal, pictures, tensorboard
+from cropland.training import pictures, run_folder
 from cropland.training.memory import autocast, choose_device, keep_memory, micro_batch, place_batch, place_network
 from cropland.training.optimizer import (
     Objective,
@@ -123,15 +123,15 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
                 bar.show(**at, chips=training.batch, loss=loss)
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     place = place.at(epoch=epoch, step=step + 1, loss=total)
-                    journal.save_state(run, _state(network, average, optimizer, place))
+                    run_folder.save_state(run, _state(network, average, optimizer, place))
                     saved = time.monotonic()
             score = validate(average, recipe, check, statistics)
             row = {"epoch": epoch, "loss": total / steps, "rate": rate, "gradient": float(norm), **score.row()}
-            journal.append(run, {**row, "seconds": round(time.monotonic() - begun, 1)})
-            tensorboard.show(row, run)
+            run_folder.append(run, {**row, "seconds": round(time.monotonic() - begun, 1)})
+            run_folder.show(row, run)
             place = place.after(epoch, score, average)
-            journal.save_state(run, _state(network, average, optimizer, place))
-            rows = journal.read(run)
+            run_folder.save_state(run, _state(network, average, optimizer, place))
+            rows = run_folder.read(run)
             pictures.curves(rows, run)
             bar.tell(_sentence(rows, score))
     average.load_state_dict(place.best)
@@ -195,7 +195,7 @@ def _plan(recipe: Recipe, learn: ChipFolder, run: Path, network: nn.Module) -> d
     device = next(network.parameters()).device
     chip = torch.zeros(1, len(recipe.bands), recipe.sampling.crop, recipe.sampling.crop, device=device)
     micro = micro_batch(network.train(), chip, batch=recipe.training.batch)
-    return journal.frozen_plan(
+    return run_folder.frozen_plan(
         run,
         {
             "recipe": recipe.model_dump(mode="json"),
@@ -236,7 +236,7 @@ def _state(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimi
 def _resume(
     run: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> Place:
-    state = journal.load_state(run, device)
+    state = run_folder.load_state(run, device)
     if state is None:
         return Place(0, 0, 0.0, 0, -math.inf, average.state_dict())
     network.load_state_dict(state["network"])
