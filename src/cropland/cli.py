@@ -54,11 +54,11 @@ def app(verb: str | None = None) -> App:
         version=__version__,
     )
     if language() != "en":
-        from cropland import cyclopts_words
+        from cropland import cli_words
 
-        cyclopts_words.head(commands)
+        cli_words.head(commands)
         if verb in VERBS:
-            cyclopts_words.translate_docstrings(VERBS[verb][0])
+            cli_words.translate_docstrings(VERBS[verb][0])
     for name, (path, summary) in VERBS.items():
         commands.command(path, name=name, help=None if name == verb else translated(summary))
     return commands
@@ -127,9 +127,9 @@ def _told(error: CycloptsError | OSError) -> object:
     """In the person's language, where another module must say it."""
     if language() == "en":
         return error
-    from cropland import cyclopts_words
+    from cropland import cli_words
 
-    return cyclopts_words.told(error)
+    return cli_words.told(error)
 
 
 def _fail(message: object, status: int) -> int:

@@ -21,6 +21,7 @@ from cropland.data.statistics import Statistics
 from cropland.engines import cache_folder
 from cropland.errors import ModelError
 from cropland.fact_sheet import fact_sheet
+from cropland.files import replacing
 from cropland.language import _
 from cropland.notebooks.bundle import bundle, unpack
 from cropland.notebooks.names import anchored, files_of, foreign_names, is_foreign, with_paths
@@ -241,10 +242,9 @@ def write(path: Path, weights: Mapping[str, Tensor], header: Mapping[str, Any]) 
         for name, value in weights.items()
         if torch.is_tensor(value)
     }
-    hidden = path.with_name(f".{path.name}.part")
     text = json.dumps(header, ensure_ascii=False, sort_keys=True)
-    hidden.write_bytes(save(halves, metadata={KEY: text}))  # save_file would make it readable to its owner only
-    hidden.replace(path)
+    with replacing(path) as hidden:
+        hidden.write_bytes(save(halves, metadata={KEY: text}))  # save_file would make it readable to its owner only
 
 
 def read_header(path: Path) -> dict[str, Any]:

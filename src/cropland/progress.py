@@ -1,4 +1,4 @@
-"""What a person sees while a scene is mapped."""
+"""What long work shows and measures: one progress bar, one clock of stages, and one way to prepare what comes next."""
 
 from __future__ import annotations
 
@@ -14,35 +14,59 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from cropland.language import _
+__all__ = ["Bar", "megapixels", "prefetch", "progress_bar", "seconds_by_stage", "timed", "timed_each"]
 
-__all__ = ["each", "in_threads", "progress_bar", "stage", "taken"]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A progress bar with a rate and the time left; call it with the amount that is done."""
+
+    _progress: Progress
+    _task: TaskID
+    _rate: Callable[[float], str]
+
+    def __call__(self, amount: float = 1, *, name: str | None = None) -> None:
+        task = self._progress.tasks[0]
+        rate = self._rate(task.speed) if task.speed else ""
+        self._progress.update(self._task, advance=amount, rate=rate, description=name)
+
+    def tell(self, sentence: str) -> None:
+        """Print a sentence above the bar."""
+        print(sentence, flush=True)
 
 
 @contextmanager
-def progress_bar(name: str, *, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar with megapixels per second and the time left; yields the function that moves it on by some pixels."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+def progress_bar(
+    name: str = "", *, total: float, rate: Callable[[float], str], done: float = 0, counted: bool = False
+) -> Iterator[Bar]:
+    """A bar on stderr, where that is a terminal.
+
+    rate: what to say of an amount per second. done: by an earlier run. counted: also show how many of how many.
+    """
+    count = [TextColumn("{task.completed:.0f}/{task.total:.0f}")] if counted else []
+    columns = (TextColumn("{task.description}"), BarColumn(), *count, TextColumn("{task.fields[rate]}"))
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name, total=total, rate="")
-
-        def advance(pixels: int) -> None:
-            speed = progress.tasks[0].speed
-            progress.update(task, advance=pixels, rate=f"{speed / 1e6:.2f} Mpx/s" if speed else "")
-
-        yield advance
+    shown = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
+    with shown as progress:
+        yield Bar(progress, progress.add_task(name, total=total, completed=int(done), rate=""), rate)
 
 
-T = TypeVar("T")
+def megapixels(speed: float) -> str:
+    """The rate of a bar over pixels."""
+    return f"{speed / 1e6:.2f} Mpx/s"
+
+
 _seconds: defaultdict[str, float] = defaultdict(float)
 _lock = threading.Lock()
 _inner = threading.local()  # seconds that stages within the present one took, which are not its own
 
 
 @contextmanager
-def stage(name: str) -> Iterator[None]:
-    """What runs inside counts for that stage, but for stages within it."""
+def timed(stage: str) -> Iterator[None]:
+    """What runs inside counts for that stage, in whatever thread, but for stages within it."""
     begun, around = time.perf_counter(), getattr(_inner, "seconds", 0.0)
     _inner.seconds = 0.0
     try:
@@ -50,72 +74,42 @@ def stage(name: str) -> Iterator[None]:
     finally:
         spent = time.perf_counter() - begun
         with _lock:
-            _seconds[name] += spent - _inner.seconds
+            _seconds[stage] += spent - _inner.seconds
         _inner.seconds = around + spent
 
 
-def each(name: str, items: Iterable[T]) -> Iterator[T]:
-    """The items; what it takes to get them counts for that stage."""
+def timed_each(stage: str, items: Iterable[Item]) -> Iterator[Item]:
+    """The items; the time that it takes to get them counts for that stage."""
     iterator = iter(items)
     while True:
-        with stage(name):
+        with timed(stage):
             item = next(iterator, None)
         if item is None:
             return
         yield item
 
 
-def taken() -> dict[str, float]:
-    """The seconds since this was asked the last time."""
+def seconds_by_stage() -> dict[str, float]:
+    """The seconds of each stage since this was asked the last time."""
     with _lock:
         seconds = {name: round(spent, 3) for name, spent in _seconds.items()}
         _seconds.clear()
     return seconds
 
 
-THREADS = 2
-Each = TypeVar("Each")
-Out = TypeVar("Out")
+def prefetch(
+    work: Callable[[Item], Result], items: Iterable[Item], *, threads: int = 1, ahead: int | None = None
+) -> Iterator[Result]:
+    """`map`, in order, in threads that are some items ahead: as many as there are threads, if not given.
 
-
-def in_threads(work: Callable[[Each], Out], over: Iterable[Each]) -> Iterator[Out]:
-    """`map`, in order, a few ahead of what is asked for."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        waiting: deque[Future[Out]] = deque()
-        for each in over:
-            waiting.append(pool.submit(work, each))
-            if len(waiting) > THREADS:
+    For work that leaves Python's lock: reading, decoding, labelling. Neither items nor results pile up.
+    """
+    ahead = threads if ahead is None else ahead
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A progress bar over all epochs, with chips per second and the time left."""
-
-    progress: Progress
-    task: TaskID
-
-    def show(self, *, epoch: int, epochs: int, step: int, steps: int, chips: int, loss: float) -> None:
-        """Move to a step of an epoch."""
-        task = self.progress.tasks[0]
-        self.progress.update(
-            self.task,
-            total=epochs * steps,
-            completed=epoch * steps + step,
-            description=_("epoch {epoch}/{epochs} loss {loss:.3f}", epoch=epoch + 1, epochs=epochs, loss=loss),
-            rate=_("{rate:.1f} chips/s", rate=(task.speed or 0) * chips),
-        )
-
-    def tell(self, sentence: str) -> None:
-        """Print a sentence above the bar."""
-        self.progress.console.print(sentence, soft_wrap=True)
-
-
-@contextmanager
-def training_bar() -> Iterator[Bar]:
-    """A bar for the time of training."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        yield Bar(progress, progress.add_task(_("starting"), total=None, rate=""))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from cropland.data.augment import Crop, Source
 from cropland.data.chips import ChipFolder
 from cropland.errors import ChipError
 from cropland.language import _
+from cropland.progress import prefetch
 from cropland.recipe import Recipe
 
 CHIPS_KEPT = 4096  # decoded chips kept in memory, in their own type
@@ -141,13 +141,10 @@ def batches(sampler: Sampler, epoch: int, *, first: int = 0) -> Iterator[Batch]:
     size = sampler.recipe.training.batch
     total = max(1, sampler.recipe.training.chips_per_epoch // size)
     workers = min(4, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[list[Future[tuple[Crop, str]]]] = deque()
-        for number in range(first, total + 2):
-            if number < total:
-                waiting.append([pool.submit(sampler.crop, epoch, number * size + i) for i in range(size)])
-            if number >= first + 2 and waiting:
-                yield _stack([future.result() for future in waiting.popleft()])
+    numbers = range(first * size, total * size)
+    crops = prefetch(partial(sampler.crop, epoch), numbers, threads=workers, ahead=2 * size)
+    for _number in range(first, total):
+        yield _stack(list(islice(crops, size)))
 
 
 def _stack(crops: list[tuple[Crop, str]]) -> Batch:

@@ -20,8 +20,6 @@ import pandas as pd
 import shapely
 from affine import Affine
 from cyclopts import Parameter
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cropland.data.chips import ChipFolder, Place, open_chips, write_chip, write_index
 from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw, LabelOptions, Labels, read_labels
@@ -32,6 +30,7 @@ from cropland.geo.scene import Scene, open_scene, parse_bands
 from cropland.geo.window import Window
 from cropland.language import _, spoken
 from cropland.options import ABOVE_0, COUNT
+from cropland.progress import progress_bar
 
 __all__ = ["CutReport", "Cutter", "command", "cut_chips", "windows"]
 
@@ -101,25 +100,15 @@ def command(
     share = parse_split(side)
     used = {**asdict(labels), "group": group, "split": side, "size": size, "sensor": sensor, "bands": bands, "crs": crs}
     options = {name: getattr(value, "name", value) for name, value in used.items() if value is not None}
-    with _shown(total=len(scenes)) as advance:
+    with progress_bar(total=len(scenes), rate=_rate, counted=True) as advance:
         report = cut_chips(
             scenes, out, cutter=cutter, validation=share, append=append, options=options, advance=advance
         )
     print(*map(spoken, report.notes), f"{out}: {report}", sep="\n")
 
 
-@contextmanager
-def _shown(*, total: int) -> Iterator[Callable[[float], None]]:
-    """A progress bar; yields the function that moves it on by a part of a scene."""
-    columns = (BarColumn(), TextColumn("{task.completed:.0f}/{task.total} {task.fields[rate]}"), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total, rate="")
-
-        def advance(scenes: float) -> None:
-            progress.update(task, advance=scenes, rate=_("{rate:.3g} scenes/s", rate=progress.tasks[0].speed or 0))
-
-        yield advance
+def _rate(scenes: float) -> str:
+    return _("{rate:.3g} scenes/s", rate=scenes)
 
 
 class CutReport(NamedTuple):

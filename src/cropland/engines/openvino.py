@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +21,7 @@ from jaxtyping import Float
 from cropland import __version__
 from cropland.engines import Engine, NoSlideError, Precision, Trained, cache_folder, why_not
 from cropland.errors import ModelError
+from cropland.files import replacing_folder
 from cropland.language import Said, _, said
 from cropland.notebooks.names import is_foreign
 from cropland.streaming.openvino import Converted, OpenVINOSlide
@@ -150,14 +151,8 @@ def _key(model: Trained) -> str:
 
 def _keep(save: Callable[[Path], None], folder: Path) -> None:
     """Put what was converted into the cache in one step; a cache that cannot be written is done without."""
-    hidden = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        hidden.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError, RuntimeError), replacing_folder(folder) as hidden:
         save(hidden)
-        shutil.rmtree(folder, ignore_errors=True)
-        hidden.rename(folder)
-    except (OSError, RuntimeError):
-        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _convert(model: Trained) -> openvino.Model:

@@ -13,8 +13,9 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from cropland.probability import LEVELS, ONE
+
 UNKNOWN = 255
-LEVELS = 255  # a probability is stored as round(p x 254): 0..254
 METRICS = ("iou", "f1", "precision", "recall", "kappa", "accuracy", "false_alarm")
 
 
@@ -99,7 +100,7 @@ def histogram(probability: UInt8[np.ndarray, "*grid"], true: UInt8[np.ndarray, "
 
 def count_at(levels: Int64[np.ndarray, "2 255"], threshold: float) -> Counts:
     """The counts of the mask `probability >= threshold`, threshold 0 to 1, from a `histogram`."""
-    first = int(np.searchsorted(np.arange(LEVELS) / (LEVELS - 1), threshold))
+    first = int(np.searchsorted(np.arange(LEVELS) / ONE, threshold))
     (tn, fn), (fp, tp) = levels[:, :first].sum(axis=1), levels[:, first:].sum(axis=1)
     return Counts(int(tp), int(fp), int(fn), int(tn))
 
@@ -117,6 +118,6 @@ def best_threshold(levels: Int64[np.ndarray, "2 255"]) -> float:
     if not cropland:
         return 0.5
     iou = true / (false + cropland)
-    midway = (np.arange(1, LEVELS) - 0.5) / (LEVELS - 1)
+    midway = (np.arange(1, LEVELS) - 0.5) / ONE
     equals = midway[iou == iou.max()]
     return float(equals[np.abs(equals - 0.5).argmin()])

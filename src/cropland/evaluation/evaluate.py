@@ -10,15 +10,16 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from cropland.data.labels import LabelOptions, read_labels
 from cropland.errors import InputError, OutputError
 from cropland.evaluation.report import best_and_worst, page, percent
 from cropland.evaluation.score import Part, metrics
+from cropland.files import write_text
 from cropland.language import _, said
 from cropland.options import ABOVE_0
+from cropland.progress import progress_bar
 
 __all__ = ["command", "write_report"]
 
@@ -101,9 +102,7 @@ def write_report(out: Path, figures: Mapping[str, Any], parts: Sequence[Part]) -
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            hidden = out / f".{name}.part"
-            hidden.write_text(content, encoding="utf-8")
-            hidden.replace(out / name)
+            write_text(out / name, content)
     except OSError as error:
         raise OutputError(
             _("{out} cannot be written ({strerror}); give another --out", out=out, strerror=error.strerror)
@@ -201,13 +200,11 @@ def _mask(
 
 
 def _watched(parts: Iterable[Part], *, total: int) -> list[Part]:
-    columns = (BarColumn(), TextColumn("{task.completed}/{task.total} {task.fields[rate]}"), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task, done = progress.add_task("", total=total, rate=""), []
+    done = []
+    with progress_bar(total=total, rate="{:.1f}/s".format, counted=True) as bar:
         for part in parts:
             done.append(part)
-            progress.update(task, advance=1, rate=f"{progress.tasks[0].speed or 0:.1f}/s")
+            bar()
     return done
 
 

@@ -15,7 +15,7 @@ from cropland.data.chips import Chip, ChipFolder
 from cropland.data.labels import Draw, LabelOptions, Labels, PolygonLabels
 from cropland.data.statistics import Statistics
 from cropland.errors import ChipError, LabelError, SceneError
-from cropland.evaluation.counts import LEVELS, UNKNOWN
+from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, Score, score
 from cropland.geo.grid import pixel_edges_m
 from cropland.geo.resample import resample, resampled_length, taps
@@ -24,6 +24,7 @@ from cropland.geo.vectors import read_polygons
 from cropland.geo.window import Tile, Window, tiles
 from cropland.language import _, said
 from cropland.model import Model
+from cropland.probability import classes, to_levels
 
 __all__ = [
     "Judge",
@@ -106,17 +107,13 @@ def _chip_part(folder: ChipFolder, number: int, judge: Judge, *, group: str, blo
     probability, threshold = judge.probability(chip)
     pixel_m = (chip.pixel_m, chip.pixel_m)
     its = score(
-        _mask(probability, threshold),
+        classes(threshold)[probability],
         chip.target,
         pixel_m=pixel_m,
         tolerances_m=judge.tolerances_m,
         probability=probability,
     )
     return Part(chip.id, its, {group: its}, block, lambda: _picture(folder, number, judge))
-
-
-def _mask(probability: UInt8[np.ndarray, "height width"], threshold: float) -> UInt8[np.ndarray, "height width"]:
-    return np.where(probability == UNKNOWN, UNKNOWN, probability / np.float64(254) >= threshold).astype(np.uint8)
 
 
 def _picture(folder: ChipFolder, number: int, judge: Judge) -> Picture:
@@ -247,7 +244,7 @@ def chip_probability(
     stretch = statistics or Statistics((), chip.low, chip.high)
     logits = predict(stretch.normalise(image.values, image.valid))[:1]
     probability = _at(Image(expit(logits), np.ones(logits.shape[1:], bool)), 1 / ratio, shape).values[0]
-    return np.where(chip.image.valid, np.rint(probability * (LEVELS - 1)), UNKNOWN).astype(np.uint8)
+    return to_levels(probability, chip.image.valid)
 
 
 def only_bands(chip: Chip, has: Sequence[str], wants: Sequence[str]) -> Chip:

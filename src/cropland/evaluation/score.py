@@ -14,6 +14,7 @@ from jaxtyping import Int64, UInt8
 
 from cropland.evaluation.boundary import boundary_counts, boundary_f1
 from cropland.evaluation.counts import METRICS, Counts, best_threshold, count, count_at, histogram
+from cropland.probability import LEVELS, ONE
 
 __all__ = ["FORMAT", "Part", "Picture", "Score", "add_up", "figures", "iou_interval", "metrics", "score"]
 
@@ -135,7 +136,7 @@ def _both_classes(counts: Counts) -> bool:
 
 def _thresholds(levels: Int64[np.ndarray, "2 255"]) -> dict[str, Any]:
     best = best_threshold(levels)
-    curve = [[level / 254, count_at(levels, level / 254).iou] for level in range(0, 255, 2)]
+    curve = [[level / ONE, count_at(levels, level / ONE).iou] for level in range(0, LEVELS, 2)]
     return {"best": best, "best_iou": count_at(levels, best).iou, "curve": curve}
 
 

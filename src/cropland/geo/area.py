@@ -140,6 +140,15 @@ def _lines(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 MU_PER_HA = 15
+MU_M2 = 10_000 / MU_PER_HA
+
+
+def default_min_area_m2(pixel_m: float) -> float:
+    """The least area of a field, or of a gap in one, that is mapped: 400 m2, or ten pixels where these are more.
+
+    400 m2 is the least area of agricultural land in China's third land survey. Source: TD/T 1055-2019.
+    """
+    return max(400.0, 10 * pixel_m**2)
 
 
 def area_words(area_ha: float, *, digits: int) -> str:

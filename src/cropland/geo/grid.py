@@ -20,6 +20,7 @@ from cropland.language import _, said
 __all__ = [
     "Placement",
     "check_frames",
+    "grid_of",
     "metres_on_ellipsoid",
     "pixel_edges_m",
     "place",
@@ -32,6 +33,11 @@ __all__ = [
 # CGCS2000 is ITRF97 at epoch 2000.0 and WGS 84 is kept to ITRF: the same frame to decimetres (GB 22021-2008).
 SAME_FRAME = ("World Geodetic System 1984", "WGS 84", "WGS_1984", "China 2000", "CGCS2000", "China_2000")
 NEEDS_SHIFT = ("Xian 1980", "Xian_1980", "Beijing 1954", "Beijing_1954", "New Beijing")
+
+
+def grid_of(source: DatasetReader) -> GeoBox:
+    """The grid of an open raster; its CRS is None in pixel space."""
+    return GeoBox(source.shape, source.transform, source.crs.to_wkt() if source.crs else None)
 
 
 def user_crs(text: str, *, option: str = "--crs") -> CRS:

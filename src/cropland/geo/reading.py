@@ -343,7 +343,7 @@ def read_mask(
     path: ImageFile, window: Window, *, shape: tuple[int, int] | None = None
 ) -> Bool[np.ndarray, "height width"]:
     """Where the mask band of a file says that there are data."""
-    place = _file_window(window)
+    place = window.in_file
     mask: np.ndarray = read_file(path, window, lambda file: file.read_masks(1, window=place, out_shape=shape))
     return mask > 0
 
@@ -352,7 +352,7 @@ def _read(path: ImageFile, indexes: list[int], window: Window, shape: tuple[int,
     def read(file: DatasetReader) -> np.ndarray:
         if shape is None or file.overviews(indexes[0]) or shape == window.shape:
             out_shape = None if shape is None else (len(indexes), *shape)
-            values: np.ndarray = file.read(indexes, window=_file_window(window), out_shape=out_shape)
+            values: np.ndarray = file.read(indexes, window=window.in_file, out_shape=out_shape)
             return values
         return _at_distances(file, indexes, window, shape)
 
@@ -384,10 +384,6 @@ def _at_distances(file: DatasetReader, indexes: list[int], window: Window, shape
 def sampled(start: int, length: int, count: int) -> Int64[np.ndarray, " place"]:
     """Rows (or columns) that a decimated read of `count` of them shows."""
     return start + (np.arange(count) * 2 + 1) * length // (2 * count)
-
-
-def _file_window(window: Window) -> FileWindow:
-    return FileWindow(window.col, window.row, window.width, window.height)
 
 
 # Of an acquisition before that of a file, which a program may have written much later.

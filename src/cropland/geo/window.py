@@ -3,6 +3,8 @@
 from itertools import product
 from typing import NamedTuple
 
+from rasterio.windows import Window as FileWindow
+
 __all__ = ["Tile", "Window", "tiles"]
 
 
@@ -22,6 +24,11 @@ class Window(NamedTuple):
     @property
     def shape(self) -> tuple[int, int]:
         return self.height, self.width
+
+    @property
+    def in_file(self) -> FileWindow:
+        """The window as rasterio takes it."""
+        return FileWindow(self.col, self.row, self.width, self.height)
 
     def within(self, outer: "Window") -> "Window":
         """This window counted from the first pixel of `outer`."""

@@ -18,12 +18,14 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from cropland.data.statistics import Statistics
 from cropland.engines import Described, Engine, Precision, choose_engine
 from cropland.errors import ModelError, ReadError
+from cropland.files import sync
 from cropland.geo.window import Tile, Window
 from cropland.language import Said, _
-from cropland.mapping.run_folder import Journal, Plane, sync
+from cropland.mapping.run_folder import Journal, Plane
 from cropland.mapping.units import Cut, Readable, Turn
 from cropland.model import Model, default_model
-from cropland.progress import each, stage
+from cropland.probability import NO_DATA, from_logits
+from cropland.progress import prefetch, timed, timed_each
 from cropland.streaming.slide import Slide, slide_down
 
 __all__ = [
@@ -38,7 +40,6 @@ __all__ = [
     "compute_swaths",
     "compute_tiles",
     "fill",
-    "levels",
     "read_ahead",
 ]
 
@@ -116,7 +117,7 @@ def fill(
 
 
 def _wait(waiting: deque[Future[None]]) -> None:
-    with stage("waiting for writing"):
+    with timed("waiting for writing"):
         waiting.popleft().result()
 
 
@@ -136,7 +137,7 @@ class _Keeper:
     _size: int = 0
 
     def keep(self, done: Done) -> None:
-        with stage("writing"):
+        with timed("writing"):
             values = done.levels()
             self.plane.write(self.cut.units[done.number].core, values)
             self._sums[f"{self.name} {done.number}"] = zlib.crc32(values.data)
@@ -151,7 +152,6 @@ class _Keeper:
         self._sums, self._size = {}, 0
 
 
-NO_DATA = 255
 Place = TypeVar("Place")
 Read = TypeVar("Read")
 
@@ -176,7 +176,7 @@ class Work:
 
     def read(self, window: Window) -> Pixels:
         """A window of the working grid, normalised."""
-        with stage("reading"):
+        with timed("reading"):
             try:
                 image = self.scene.read(window, bands=self.statistics.bands, ratio=self.ratio)
             except ReadError as error:
@@ -202,39 +202,16 @@ class Done:
         if self.values is not None:
             return self.values
         logits, valid = np.concatenate(self.logits), np.concatenate(self.valid)
-        return levels(logits, valid) if valid.any() else np.full(valid.shape, NO_DATA, np.uint8)
+        return from_logits(logits, valid) if valid.any() else np.full(valid.shape, NO_DATA, np.uint8)
 
     def packed(self, number: int) -> Done:
         """The same as unit `number`, as small as it can be sent."""
         return Done(number, error=self.error) if self.error else Done(number, values=self.levels())
 
 
-def levels(
-    logits: Float[np.ndarray, "height width"], valid: Bool[np.ndarray, "height width"]
-) -> UInt8[np.ndarray, "height width"]:
-    """Probabilities as they are written: 0 to 254, and 255 where there is no data."""
-    with np.errstate(over="ignore"):  # beyond e^88 a probability is 0
-        odds = np.exp(-logits)
-    odds += 1
-    rounded = np.rint(np.divide(254, odds, out=odds), out=odds).astype(np.uint8)
-    return np.where(valid, rounded, np.uint8(NO_DATA))
-
-
-def read_ahead(read: Callable[[Place], Read], places: Sequence[Place]) -> Iterator[tuple[Place, Read]]:
-    """What is read of each place, while the one before is worked on."""
-    if not places:
-        return
-    with ThreadPoolExecutor(1) as reader:
-        yield from zip(places, each("waiting for reading", _ahead(reader, read, places)), strict=True)
-
-
-def _ahead(reader: ThreadPoolExecutor, read: Callable[[Place], Read], places: Sequence[Place]) -> Iterator[Read]:
-    waiting = reader.submit(read, places[0])
-    for following in (*places[1:], None):
-        ready = waiting.result()
-        if following is not None:
-            waiting = reader.submit(read, following)
-        yield ready
+def read_ahead(read: Callable[[Window], Pixels], windows: Sequence[Window]) -> Iterator[Pixels]:
+    """What is read of each window, while the one before is worked on."""
+    return timed_each("waiting for reading", prefetch(read, windows))
 
 
 def compute_swaths(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator[Done]:
@@ -245,7 +222,7 @@ def compute_swaths(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> 
     top, heights = units[0].core.row, [unit.core.height for unit in units]
     first = max(0, top - work.radius) // slide.band
     bands = _Bands(work, units[0], slide.band, first * slide.band, _read_to(slide, top + sum(heights), height))
-    found = each("network", slide_down(slide, bands, height, first=first, radius=work.radius))
+    found = timed_each("network", slide_down(slide, bands, height, first=first, radius=work.radius))
     above = max(0, first * slide.band - slide.schedule.delay)
     logits = _regrouped((rows[0, 0, :, bands.core] for rows in found), [top - above, *heights])
     valid = _regrouped(bands.valid(), [top - first * slide.band, *heights])
@@ -283,7 +260,7 @@ class _Bands:
             Window(row, whole.col, min(self.band, self.stop - row), whole.width)
             for row in range(self.start, self.stop, self.band)
         ]
-        for window, pixels in read_ahead(self.work.read, windows):
+        for window, pixels in zip(windows, read_ahead(self.work.read, windows), strict=True):
             self._waiting.append(pixels.valid[:, self.core])
             if pixels.error:
                 self._failed.append((window, pixels.error))
@@ -316,7 +293,8 @@ def _regrouped(parts: Iterable[np.ndarray], heights: Iterable[int]) -> Iterator[
 
 def compute_tiles(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator[Done]:
     """The tiles of a run; while one is computed, the next is read."""
-    for number, pixels in read_ahead(lambda number: work.read(cut.units[number].padded), run):
+    windows = [cut.units[number].padded for number in run]
+    for number, pixels in zip(run, read_ahead(work.read, windows), strict=True):
         yield _computed(number, pixels, cut, engine)
 
 
@@ -327,7 +305,7 @@ def _computed(number: int, pixels: Pixels, cut: Cut, engine: Engine) -> Done:
     valid = pixels.valid[rows, cols]
     if not valid.any():
         return Done(number, [valid], [valid])
-    with stage("network"):
+    with timed("network"):
         logits = engine(pixels.values[None])
     return Done(number, [logits[0, 0, rows, cols]], [valid])
 

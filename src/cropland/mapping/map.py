@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +16,8 @@ from rich.console import Console
 from shapely.geometry.base import BaseGeometry
 
 from cropland.errors import IncompleteError, InputError, ReadError
-from cropland.geo.area import MU_PER_HA
+from cropland.files import write_json
+from cropland.geo.area import MU_M2, MU_PER_HA
 from cropland.geo.scene import Scene, open_scenes, parse_bands
 from cropland.language import _, spoken
 from cropland.mapping.compute import Executor, Running, Serial, Work, fill, mean_of_turns
@@ -38,8 +38,7 @@ from cropland.mapping.run_folder import (
 )
 from cropland.model import Model
 from cropland.options import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
-from cropland.parcels.clean import MU_M2
-from cropland.progress import progress_bar, stage, taken
+from cropland.progress import megapixels, progress_bar, seconds_by_stage, timed
 from cropland.writers.vector import write_geopackage
 
 __all__ = ["MapOptions", "MapResult", "command", "map_scene", "write_index"]
@@ -110,8 +109,8 @@ def map_scene(
     are missing, statistics of other bands, a scene without data, a folder that cannot be used, a disk that is too
     small, unfinished work of another kind; `IncompleteError` where files failed on the way.
     """
-    began, _before = time.monotonic(), taken()
-    with stage("planning"):
+    began, _before = time.monotonic(), seconds_by_stage()
+    with timed("planning"):
         plan = make_plan(scene, model, options or MapOptions(), engine=executor.engine, prepare=executor.prepare)
         task = job(scene, model, plan, executor.engine)
         earlier = finished(out, task) if keep else None
@@ -127,10 +126,12 @@ def map_scene(
         whole = folder / "map"
         found = finish(scene, plan, flat, whole, home=out.absolute(), journal=journal)
         notes, resumed = (*scene.notes, *plan.notes), journal.goes_on
-        result = MapResult(scene, out, found, time.monotonic() - began, taken(), notes, "resumed" if resumed else "new")
+        result = MapResult(
+            scene, out, found, time.monotonic() - began, seconds_by_stage(), notes, "resumed" if resumed else "new"
+        )
         took: dict[str, Any] = {"seconds": result.seconds, "stages": result.stages, "resumed": resumed}
         about = record(journal.job, found=found, notes=notes, why=executor.why, **took)
-        (whole / "map.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_json(whole / "map.json", about)
         publish(whole, out.absolute())
     return result
 
@@ -139,7 +140,7 @@ def _fill(scene: Scene, plan: Plan, out: Path, *, executor: Executor, journal: J
     """Compute the probability, in every direction that is asked for, and write it on the grid of the product."""
     failed: list[ReadError] = []
     planes = []
-    with progress_bar(scene.name, total=len(plan.passes) * plan.working_pixels) as advance:
+    with progress_bar(scene.name, total=len(plan.passes) * plan.working_pixels, rate=megapixels) as advance:
         for each in plan.passes:
             work = Work(each.readable, plan.statistics, plan.ratio, plan.radius)
             planes.append(Plane(out.with_name(each.name), each.cut.shape))
@@ -153,7 +154,7 @@ def _fill(scene: Scene, plan: Plan, out: Path, *, executor: Executor, journal: J
             error=failed[0],
         )
         raise ReadError(told, failed[0].path, failed[0].window, failed[0].cause)
-    with stage("own grid"):
+    with timed("own grid"):
         plane = mean_of_turns(planes, plan.turns, out.with_name("mean"))
         write_probability(plane, scene, out, ratio=plan.ratio, out_ratio=plan.out_ratio)
 
@@ -287,9 +288,7 @@ def command(
         work = list(zip(opened, folders, strict=True))
         results = _map_each(work, trained, executor=by, options=options, overwrite=overwrite)
     if profile:
-        profile.write_text(
-            json.dumps({result.scene.name: dict(result.stages) for result in results}, indent=1), encoding="utf-8"
-        )
+        write_json(profile, {result.scene.name: dict(result.stages) for result in results})
     if len(results) > 1:
         from cropland.mapping.map import write_index
 

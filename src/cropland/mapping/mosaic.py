@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,18 +29,19 @@ from rich.table import Table
 
 from cropland import __version__
 from cropland.errors import GridError, InputError, SceneError
-from cropland.geo.area import MU_PER_HA, pixel_edge_m
-from cropland.geo.grid import check_frames, geometric_mean, pixel_edges_m, user_crs
+from cropland.files import write_json
+from cropland.geo.area import MU_PER_HA, default_min_area_m2, pixel_edge_m
+from cropland.geo.grid import check_frames, geometric_mean, grid_of, pixel_edges_m, user_crs
 from cropland.geo.scene import Scene, visible
 from cropland.geo.window import Window
 from cropland.language import Said, _, said, spoken
-from cropland.mapping.map import MapOptions
 from cropland.mapping.picture import PANEL, draw_overview
+from cropland.mapping.plan import MapOptions
 from cropland.mapping.products import write_products
 from cropland.mapping.run_folder import FORMAT, MOSAIC, Found, Journal, check_room, fingerprint, publish, work_folder
 from cropland.model import Model
-from cropland.parcels.clean import by_threshold, default_min_area_m2, grid_of
-from cropland.progress import progress_bar
+from cropland.probability import DESCRIPTION, NO_DATA, ONE, classes
+from cropland.progress import megapixels, progress_bar
 from cropland.writers.qgis import write_qgis
 
 __all__ = [
@@ -123,7 +123,7 @@ def mosaic(
         write_qgis(whole / "map.qgs", title=MOSAIC, scene=None, probability=whole / "probability.tif", **files)
         made = Mosaic(out, found, tuple(borders), _notes(model, options))
         about = _record(made, journal, whole / "mask.tif")
-        (whole / "map.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_json(whole / "map.json", about)
         publish(whole, out.absolute())
     return made
 
@@ -283,11 +283,14 @@ def write_mosaic(
     check_room(out, min(prod(grid.shape), sum(prod(each.place.window.shape) for each in placed)))
     maps = [placed[number] for number in _order(scenes, probabilities, overlap)]
     compose = _mean if overlap == "mean" else _first
-    borders = Borders(by_threshold(threshold)(np.arange(256, dtype=np.uint8)))
-    with rasterio.open(out, "w", **_profile(grid)) as file, progress_bar(out.stem, total=prod(grid.shape)) as advance:
-        file.descriptions = ("probability x 254",)
+    borders = Borders(classes(threshold))
+    with (
+        rasterio.open(out, "w", **_profile(grid)) as file,
+        progress_bar(out.stem, total=prod(grid.shape), rate=megapixels) as advance,
+    ):
+        file.descriptions = (DESCRIPTION,)
         for core, values in _blocks(maps, grid, compose, borders):
-            file.write(values, 1, window=_file_window(core))
+            file.write(values, 1, window=core.in_file)
             advance(core.height * core.width)
     return borders.found([scene.name for scene in scenes])
 
@@ -367,7 +370,7 @@ def _read(reader: DatasetReader, place: Window, window: Window) -> UInt8[np.ndar
     if common is None:
         return None
     values = np.full(window.shape, NO_DATA, np.uint8)
-    values[common.within(window).slices] = reader.read(1, window=_file_window(common.within(place)))
+    values[common.within(window).slices] = reader.read(1, window=common.within(place).in_file)
     return values
 
 
@@ -376,10 +379,6 @@ def _common(one: Window, other: Window) -> Window | None:
     bottom = min(one.row + one.height, other.row + other.height)
     right = min(one.col + one.width, other.col + other.width)
     return Window(top, left, bottom - top, right - left) if bottom > top and right > left else None
-
-
-def _file_window(window: Window) -> rasterio.windows.Window:
-    return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
 
 def _grid(path: Path) -> GeoBox:
@@ -399,10 +398,6 @@ def _valid_share(path: Path) -> float:
     with rasterio.open(path) as file:
         counts = [np.count_nonzero(file.read(1, window=block) != NO_DATA) for _, block in file.block_windows(1)]
         return float(sum(counts) / (file.height * file.width))
-
-
-NO_DATA = 255
-LEVELS = 254  # of a probability of 1
 
 
 @dataclass(frozen=True)
@@ -488,7 +483,7 @@ class Borders:
         return Border(
             (names[pair[0]], names[pair[1]]),
             pixels,
-            apart / pixels / LEVELS if pixels else None,
+            apart / pixels / ONE if pixels else None,
             others / pixels if pixels else None,
             steps,
             (across / steps) / (inside / count) if steps and inside else None,

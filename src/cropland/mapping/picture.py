@@ -17,6 +17,7 @@ from cropland.fonts import drawable, lettering
 from cropland.geo.area import area_words
 from cropland.geo.scene import Scene, visible
 from cropland.language import _
+from cropland.probability import ONE
 from cropland.writers import replacing
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def draw_overview(
     ramp = LinearSegmentedColormap.from_list("probability", RAMP)
     pictures: list[tuple[str, np.ndarray, dict[str, Any]]] = [
         (_("Scene"), shown, {}),
-        (_("Probability"), _reduced(probability, Resampling.average), {"cmap": ramp, "vmin": 0, "vmax": 254}),
+        (_("Probability"), _reduced(probability, Resampling.average), {"cmap": ramp, "vmin": 0, "vmax": ONE}),
         (_("Mask"), _reduced(mask, Resampling.mode), {"cmap": ListedColormap([LAND, CROP]), "vmin": 0, "vmax": 1}),
         (_("Parcels"), shown, {}),
     ]

@@ -12,11 +12,11 @@ from typing import Any
 from cropland.data.statistics import Statistics, scene_statistics
 from cropland.engines import Described
 from cropland.errors import InputError
+from cropland.geo.area import default_min_area_m2
 from cropland.geo.scene import Scene
 from cropland.language import _, said
 from cropland.mapping.units import LEAST_CORE, TURNS, Cut, Readable, Turn, Turned, cut_swaths, cut_tiles, least_width
 from cropland.model import Model, WorkingPixel
-from cropland.parcels.clean import default_min_area_m2
 
 __all__ = ["MapOptions", "Pass", "Plan", "check_statistics", "choose_statistics", "make_plan", "read_statistics"]
 

@@ -16,16 +16,17 @@ from jaxtyping import UInt8
 
 from cropland.data.statistics import Statistics
 from cropland.geo.area import pixel_area_m2
+from cropland.geo.grid import grid_of
 from cropland.geo.resample import Taps, resample, taps
 from cropland.geo.scene import Scene
 from cropland.geo.window import Window
-from cropland.mapping.compute import NO_DATA
 from cropland.mapping.picture import overview
 from cropland.mapping.plan import Plan
 from cropland.mapping.run_folder import Found, Journal, Plane
-from cropland.parcels.clean import by_threshold, clean_mask, grid_of
+from cropland.parcels.clean import by_threshold, clean_mask
 from cropland.parcels.parcels import find_parcels
-from cropland.progress import stage
+from cropland.probability import DESCRIPTION, NO_DATA
+from cropland.progress import timed
 from cropland.writers.cog import write_cog
 from cropland.writers.qgis import write_qgis
 from cropland.writers.vector import write_geopackage, write_geoparquet
@@ -58,33 +59,33 @@ def write_products(
     about: dict[str, Any] = {"unit_m": unit_m, "observed": observed}
     with ThreadPoolExecutor(1) as beside:  # to compress leaves a core to what follows
         compressed = beside.submit(_compress, flat, probability, journal)
-        with stage("mask.tif"):
+        with timed("mask.tif"):
             journal.once(
                 mask, lambda out: clean_mask(flat, out, classify=classify, min_area_m2=min_area_m2, unit_m=unit_m)
             )
         areas = beside.submit(_areas_ha, mask, unit_m)
-        with stage("parcels"), find_parcels(mask, probability=flat, **about, folder=folder) as parcels:
-            with stage("parcels.parquet"):
+        with timed("parcels"), find_parcels(mask, probability=flat, **about, folder=folder) as parcels:
+            with timed("parcels.parquet"):
                 write_geoparquet(parcels.chunks(), folder / "parcels.parquet")
-            with stage("parcels.gpkg"):
+            with timed("parcels.gpkg"):
                 write_geopackage(parcels.chunks(FEW), folder / "parcels.gpkg")
-            with stage("waiting for probability.tif"):
+            with timed("waiting for probability.tif"):
                 compressed.result()
             found = Found(*areas.result(), len(parcels))
-            with stage("overview.png"):
+            with timed("overview.png"):
                 draw(found, parcels.chunks(FEW))
     return found
 
 
 def _compress(flat: Path, out: Path, journal: Journal) -> None:
-    with stage("probability.tif"):
+    with timed("probability.tif"):
         journal.once(out, lambda out: write_cog(flat, out, overviews="average"))
 
 
 def _areas_ha(mask: Path, unit_m: float | None) -> tuple[float, float]:
     """Cropland and ground with data, counted in the mask."""
     sums = np.zeros(256)
-    with stage("areas"), rasterio.open(mask) as file:
+    with timed("areas"), rasterio.open(mask) as file:
         grid = grid_of(file)
         for _, block in file.block_windows(1):
             area = pixel_area_m2(grid, Window(block.row_off, block.col_off, block.height, block.width), unit_m=unit_m)
@@ -145,13 +146,13 @@ def write_probability(plane: Plane, scene: Scene, out: Path, *, ratio: float, ou
     profile |= {"tiled": True, "blockxsize": 512, "blockysize": STRIP, "bigtiff": "if_safer"}
     profile |= {"crs": None if grid.crs is None else grid.crs.to_wkt(), "transform": grid.affine}
     with rasterio.open(out, "w", **profile) as file:
-        file.descriptions = ("probability x 254",)
+        file.descriptions = (DESCRIPTION,)
         for start in range(0, height, STRIP):
             window = Window(start, 0, min(STRIP, height - start), width)
             values = _rows(plane, window, out_ratio / ratio)
             if out_ratio == 1 and scene.has_no_data:
                 values = np.where(scene.read_valid(window), values, NO_DATA).astype(np.uint8)
-            file.write(values, 1, window=rasterio.windows.Window(0, start, width, window.height))
+            file.write(values, 1, window=window.in_file)
 
 
 def _rows(plane: Plane, window: Window, ratio: float) -> UInt8[np.ndarray, "height width"]:

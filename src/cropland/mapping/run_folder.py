@@ -23,6 +23,7 @@ from rasterio.errors import RasterioError
 from cropland import __version__
 from cropland.engines import Described
 from cropland.errors import IncompleteError, OutputError
+from cropland.files import sync, write_json
 from cropland.geo.reading import ImageFile, Remote, identity
 from cropland.geo.scene import Scene
 from cropland.geo.window import Window
@@ -43,7 +44,6 @@ __all__ = [
     "job",
     "publish",
     "record",
-    "sync",
     "work_folder",
 ]
 
@@ -176,7 +176,7 @@ class Journal:
         first, plain = _begun(folder), json.loads(json.dumps(job))
         if first is None or (anew and first != plain):
             (folder / "journal.jsonl").unlink(missing_ok=True)
-            _write(folder / "job.json", json.dumps(plain, indent=1, ensure_ascii=False))
+            write_json(folder / "job.json", plain, durable=True)
         elif first != plain:
             raise OutputError(
                 _(
@@ -244,14 +244,6 @@ def _read(path: Path) -> dict[str, int]:
     return {row["done"]: row["crc32"] for row in rows}
 
 
-def _write(path: Path, text: str) -> None:
-    hidden = path.with_name(f".{path.name}.part")
-    hidden.write_text(text, encoding="utf-8")
-    sync(hidden)
-    hidden.replace(path)
-    sync(path.parent)
-
-
 def _checksum(path: Path) -> int:
     found = 0
     with path.open("rb") as file:
@@ -296,17 +288,6 @@ class Plane:
     def rows(self, start: int, count: int) -> UInt8[np.ndarray, "rows width"]:
         """Some whole rows."""
         return self.read(Window(start, 0, count, self.shape[1]))
-
-
-def sync(path: Path) -> None:
-    """Return when a file or folder is on the disk."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows opens no folders
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 FORMAT = 1

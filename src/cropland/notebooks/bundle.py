@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cropland.errors import ModelError
+from cropland.files import write_text
 from cropland.language import _
 from cropland.notebooks import loaded, opened
 from cropland.notebooks.file import CodeFile
@@ -44,9 +45,7 @@ def unpack(packed: Mapping[str, Any], folder: Path) -> Path:
         if not path.resolve().is_relative_to(place.resolve()):
             raise ModelError(_("the code of this model would be written to {path}, out of its folder", path=path))
         path.parent.mkdir(parents=True, exist_ok=True)
-        hidden = path.with_name(f".{path.name}.{os.getpid()}")
-        hidden.write_text(source, encoding="utf-8")
-        hidden.replace(path)
+        write_text(path, source)
     return place
 
 

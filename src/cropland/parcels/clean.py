@@ -16,14 +16,15 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from cropland.geo.area import pixel_area_m2
+from cropland.geo.grid import grid_of
 from cropland.geo.window import Window
-from cropland.progress import in_threads
+from cropland.probability import classes
+from cropland.progress import prefetch
 from cropland.writers.cog import write_cog
 
 __all__ = [
     "CORNERS",
     "EDGES",
-    "MU_M2",
     "Classify",
     "RasterStrips",
     "Strip",
@@ -31,9 +32,6 @@ __all__ = [
     "by_value",
     "clean_mask",
     "connected",
-    "default_min_area_m2",
-    "grid_of",
-    "read_window",
     "run_starts",
 ]
 
@@ -68,7 +66,7 @@ class RasterStrips:
         last = np.zeros((0, width), np.uint8)
         for start in range(0, height, self.rows):
             fresh = Window(start, 0, min(self.rows, height - start), width)
-            classes = np.concatenate([last, self.classify(read_window(self.source, fresh))])
+            classes = np.concatenate([last, self.classify(self.source.read(1, window=fresh.in_file))])
             yield Strip(Window(start - len(last), 0, len(classes), width), classes, len(last))
             last = classes[-1:]
 
@@ -78,9 +76,8 @@ COLOURS = {0: (233, 228, 214, 255), 1: (84, 140, 47, 255), 255: (255, 255, 255, 
 
 def by_threshold(threshold: float) -> Classify:
     """Classes of a probability raster (uint8 0..254 = p x 254, 255 = no data): cropland where p >= threshold."""
-    classes = (np.arange(256) / 254 >= threshold).astype(np.uint8)
-    classes[255] = 255
-    return lambda values: classes[values]
+    table = classes(threshold)
+    return lambda levels: table[levels]
 
 
 def by_value(value: float, *, nodata: float | None) -> Classify:
@@ -124,11 +121,6 @@ def clean_mask(
         write_cog(flat, out, overviews="mode")
 
 
-def grid_of(source: DatasetReader) -> GeoBox:
-    """The grid of an open raster; its CRS is None in pixel space."""
-    return GeoBox(source.shape, source.transform, source.crs.to_wkt() if source.crs else None)
-
-
 class _Numbered(NamedTuple):
     """Regions of a strip, numbered through all strips.
 
@@ -145,7 +137,7 @@ class _Numbered(NamedTuple):
 def _number(strips: Iterable[Strip], grid: GeoBox, unit_m: float | None, kept: BinaryIO) -> Iterator[_Numbered]:
     """Number the regions of each strip; the runs of equal pixels are kept, with their numbers, for `_replay`."""
     before, above = 0, np.zeros(0, np.int64)
-    for strip, starts, number, is_cropland in in_threads(_label, strips):
+    for strip, starts, number, is_cropland in prefetch(_label, strips, threads=2):
         classes = strip.classes.ravel()[starts]
         number += before
         lengths = np.diff(starts, append=strip.classes.size)
@@ -230,27 +222,8 @@ def _write(fresh: Iterable[UInt8[np.ndarray, "height width"]], like: DatasetRead
         target.set_band_description(1, "cropland")
         start = 0
         for rows in fresh:
-            target.write(rows, 1, window=rasterio.windows.Window(0, start, like.width, len(rows)))
+            target.write(rows, 1, window=Window(start, 0, len(rows), like.width).in_file)
             start += len(rows)
-
-
-MU_M2 = 10_000 / 15
-
-
-def default_min_area_m2(pixel_m: float) -> float:
-    """The least area that is mapped: 400 m2, or ten pixels where these are more.
-
-    400 m2 is the least area of agricultural land in China's third land survey. Source: TD/T 1055-2019.
-    """
-    return max(400.0, 10 * pixel_m**2)
-
-
-def read_window(source: DatasetReader, window: Window) -> np.ndarray:
-    """The first band in a window."""
-    values: np.ndarray = source.read(
-        1, window=rasterio.windows.Window(window.col, window.row, window.width, window.height)
-    )
-    return values
 
 
 def run_starts(values: np.ndarray) -> Int64[np.ndarray, "run"]:

@@ -15,7 +15,8 @@ from rasterio.io import DatasetReader
 from scipy import ndimage
 
 from cropland.geo.window import Window
-from cropland.parcels.clean import EDGES, connected, read_window, run_starts
+from cropland.parcels.clean import EDGES, connected, run_starts
+from cropland.probability import NO_DATA
 
 __all__ = ["Borders", "Regions", "Traced", "join_cells", "trace_cell", "without_collinear"]
 
@@ -87,7 +88,7 @@ def _framed(source: DatasetReader, own: Window) -> UInt8[np.ndarray, "height wid
     bottom, right = own.row + own.height, own.col + own.width
     height, width = source.shape
     framed = np.zeros((own.height + 1 + (bottom == height), own.width + 1 + (right == width)), np.uint8)
-    values = read_window(source, Window(row, col, bottom - row, right - col))
+    values = source.read(1, window=Window(row, col, bottom - row, right - col).in_file)
     framed[row - own.row + 1 : own.height + 1, col - own.col + 1 : own.width + 1] = values
     return framed
 
@@ -96,9 +97,9 @@ def _sums(
     probability: Path, own: Window, labels: Int32[np.ndarray, "height width"], count: int
 ) -> Float64[np.ndarray, "2 piece"]:
     with rasterio.open(probability) as source:
-        levels = read_window(source, own)
+        levels = source.read(1, window=own.in_file)
     starts = run_starts(labels)
-    label, known = labels.ravel()[starts], (levels != 255)
+    label, known = labels.ravel()[starts], (levels != NO_DATA)
     runs = (np.add.reduceat(values.ravel(), starts, dtype=np.int64) for values in (known, levels * known))
     return np.stack([np.bincount(label, run, minlength=count + 1)[1:] for run in runs])
 

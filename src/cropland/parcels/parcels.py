@@ -23,14 +23,22 @@ from rasterio.io import DatasetReader
 from rich.console import Console
 
 from cropland.errors import GridError, InputError, OutputError, SceneError
-from cropland.geo.area import area_words, ellipsoidal_area_m2, ellipsoidal_length_m, pixel_edge_m
+from cropland.geo.area import (
+    MU_M2,
+    area_words,
+    default_min_area_m2,
+    ellipsoidal_area_m2,
+    ellipsoidal_length_m,
+    pixel_edge_m,
+)
+from cropland.geo.grid import grid_of
 from cropland.geo.window import Window, tiles
 from cropland.language import _
 from cropland.options import ABOVE_0, NOT_NEGATIVE
-from cropland.parcels.clean import MU_M2, by_value, clean_mask, default_min_area_m2, grid_of
+from cropland.parcels.clean import by_value, clean_mask
 from cropland.parcels.outlines import Regions, Traced, join_cells, trace_cell
-from cropland.progress import each as timed
-from cropland.progress import in_threads
+from cropland.probability import ONE
+from cropland.progress import prefetch, timed_each
 from cropland.writers.vector import write_geojson, write_geopackage, write_geoparquet
 
 __all__ = ["CELL", "Parcels", "Spill", "Spread", "command", "find_parcels", "parcels"]
@@ -276,15 +284,16 @@ def find_parcels(
     observed: datetime | None = None,
     folder: Path | None = None,
     cell: int = CELL,
-    spread: Spread = in_threads,
+    spread: Spread | None = None,
 ) -> Iterator[Parcels]:
     """The parcels of a clean mask (0, 1, 255) of any size, in its own CRS.
 
     Polygons are valid and do not overlap; they depend on the mask and on `cell` alone. simplify_m: one pixel if not
     given. unit_m: metres per unit of the coordinates, without a CRS. folder: for a temporary file as large as the
-    parcels. spread: a `map` that may work on many cells at a time. Raises `GridError` where areas cannot be known or
+    parcels. spread: a `map` that may work on many cells at a time; two threads if not given. Raises `GridError` where areas cannot be known or
     the two rasters do not fit.
     """
+    spread = spread or partial(prefetch, threads=2)
     with rasterio.open(mask) as source, TemporaryFile(dir=folder) as file:
         grid = grid_of(source)
         if probability is not None:
@@ -295,7 +304,7 @@ def find_parcels(
         traced = zip(cells, spread(trace, cells), strict=True)
         rows = ([each for _, each in row] for _, row in groupby(traced, key=lambda pair: pair[0].row))
         spill = Spill(file)
-        for regions in timed("seams", join_cells(timed("outlines", rows))):
+        for regions in timed_each("seams", join_cells(timed_each("outlines", rows))):
             _measure(regions, grid, source.crs, spill, unit_m=unit_m)
         yield Parcels(spill, source.crs, observed)
 
@@ -316,7 +325,7 @@ def _measure(regions: Regions, grid: GeoBox, crs: Any, spill: Spill, *, unit_m: 
     shapes = GeoSeries(_placed(regions.polygons, grid), crs=crs)
     known, levels = regions.sums
     middle = grid.affine @ (grid.shape[1] / 2, grid.shape[0] / 2)
-    means = np.divide(levels, known * 254, out=np.full(len(known), np.nan), where=known > 0)
+    means = np.divide(levels, known * ONE, out=np.full(len(known), np.nan), where=known > 0)
     some = len(shapes) > 0
     area = ellipsoidal_area_m2(shapes, unit_m=unit_m, middle=middle) / 1e4 if some else np.zeros(0)
     perimeter = ellipsoidal_length_m(shapes, unit_m=unit_m) if some else np.zeros(0)

@@ -17,6 +17,7 @@ from cropland.evaluation.score import Picture
 from cropland.fonts import drawable, lettering
 from cropland.language import _
 from cropland.model import Model
+from cropland.probability import NO_DATA, ONE, classes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +64,7 @@ def examples(predict: Predict, chips: ChipFolder, model: Model, run: Path) -> No
 def _judge(predict: Predict, chip: Chip, model: Model) -> tuple[float, Chip, np.ndarray, np.ndarray]:
     pixel = model.nearest_pixel(chip.pixel_m)
     probability = chip_probability(chip, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
-    mask = np.where(probability == 255, 255, probability >= pixel.threshold * 254).astype(np.uint8)
+    mask = classes(pixel.threshold)[probability]
     return count(mask, chip.target).accuracy, chip, probability, mask
 
 
@@ -71,7 +72,7 @@ def _show(row: Sequence[Axes], chip: Chip, probability: np.ndarray, mask: np.nda
     rgb = _stretched(chip)
     row[0].imshow(rgb)
     row[1].imshow(np.ma.masked_equal(chip.target, 255), vmin=0, vmax=1, cmap="YlGn", interpolation="nearest")
-    row[2].imshow(np.ma.masked_equal(probability, 255), vmin=0, vmax=254, cmap="magma")
+    row[2].imshow(np.ma.masked_equal(probability, NO_DATA), vmin=0, vmax=ONE, cmap="magma")
     row[3].imshow(verdict(Picture(rgb, mask, chip.target)), interpolation="nearest")
     judged = _("right {share:.1%}; orange: false alarm, blue: missed", share=right)
     titles = (drawable(chip.id), _("label"), _("probability"), judged)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cropland.data.chips import ChipFolder
 from cropland.data.statistics import Statistics
 from cropland.errors import RecipeError
+from cropland.files import replacing, write_json
 from cropland.language import _
 from cropland.model import Model, source_hash
 from cropland.recipe import Recipe, parse_recipe
@@ -71,9 +72,8 @@ def read(run: Path) -> list[dict[str, Any]]:
 
 def save_state(run: Path, state: Mapping[str, Any]) -> None:
     """Write where to go on from; a kill leaves the old state or the new one, never half."""
-    hidden = run / ".state.pt.part"
-    torch.save(dict(state), hidden)
-    hidden.replace(run / "state.pt")
+    with replacing(run / "state.pt") as hidden:
+        torch.save(dict(state), hidden)
 
 
 def load_state(run: Path, device: torch.device) -> dict[str, Any] | None:
@@ -89,9 +89,7 @@ def frozen_plan(run: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     """The plan of the first start; a second start with another recipe or other chips is refused."""
     path = run / "plan.json"
     if not path.exists():
-        hidden = run / ".plan.json.part"
-        hidden.write_text(json.dumps(plan, indent=1, ensure_ascii=False), encoding="utf-8")
-        hidden.replace(path)
+        write_json(path, plan)
         return dict(plan)
     first: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     # Keys that recipes have got since then have the values that they had before there was a key.

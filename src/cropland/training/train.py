@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from cropland.errors import ChipError, ModelError
 from cropland.language import _
 from cropland.model import Model, build_network
 from cropland.notebooks import forget_changed
-from cropland.progress import training_bar
+from cropland.progress import progress_bar
 from cropland.recipe import Precision, Recipe, read_recipe
 from cropland.training import pictures, run_folder
 from cropland.training.memory import autocast, choose_device, keep_memory, micro_batch, place_batch, place_network
@@ -104,7 +105,8 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
     optimizer = make_optimizer(network, training)
     place = _resume(run, network, average, optimizer, where)
     steps = max(1, training.chips_per_epoch // training.batch)
-    with training_bar() as bar:
+    total_steps, done = training.epochs * steps, place.epoch * steps + place.step
+    with progress_bar(_("starting"), total=total_steps, done=done, rate=partial(_chips, training.batch)) as bar:
         for epoch in range(place.epoch, training.epochs):
             if epoch - place.best_epoch > training.patience:
                 break
@@ -119,8 +121,8 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
                 optimizer.zero_grad(set_to_none=True)
                 update_average(average, network, decay=training.ema, step=epoch * steps + step)
                 total += loss
-                at = {"epoch": epoch, "epochs": training.epochs, "step": step + 1, "steps": steps}
-                bar.show(**at, chips=training.batch, loss=loss)
+                at = _("epoch {epoch}/{epochs} loss {loss:.3f}", epoch=epoch + 1, epochs=training.epochs, loss=loss)
+                bar(name=at)
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     place = place.at(epoch=epoch, step=step + 1, loss=total)
                     run_folder.save_state(run, _state(network, average, optimizer, place))
@@ -136,6 +138,10 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
             bar.tell(_sentence(rows, score))
     average.load_state_dict(place.best)
     return finish(average, recipe, check, statistics, run)
+
+
+def _chips(batch: int, steps: float) -> str:
+    return _("{rate:.1f} chips/s", rate=steps * batch)
 
 
 def _sides(folder: ChipFolder, recipe: Recipe) -> tuple[ChipFolder, ChipFolder]:

@@ -11,6 +11,7 @@ from geopandas import GeoDataFrame
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from rasterio.errors import RasterioError
 
+from cropland import files
 from cropland.errors import OutputError
 from cropland.language import _
 
@@ -21,15 +22,10 @@ def replacing(out: Path) -> Iterator[Path]:
 
     Missing parent folders are made. Raises `OutputError` where the place cannot be written.
     """
-    # The suffix stays last: drivers look at it.
-    hidden = out.with_name(f".{out.stem}.partial{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with files.replacing(out) as hidden:
             yield hidden
-            hidden.replace(out)
-        finally:
-            hidden.unlink(missing_ok=True)
     except (OSError, RasterioError, DataLayerError, DataSourceError, FeatureError) as error:
         raise OutputError(
             _("{out} cannot be written ({error}); choose another place or make room", out=out, error=error)
