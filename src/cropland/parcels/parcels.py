@@ -290,7 +290,8 @@ def find_parcels(
 
     Polygons are valid and do not overlap; they depend on the mask and on `cell` alone. simplify_m: one pixel if not
     given. unit_m: metres per unit of the coordinates, without a CRS. folder: for a temporary file as large as the
-    parcels. spread: a `map` that may work on many cells at a time; two threads if not given. Raises `GridError` where areas cannot be known or
+    parcels. spread: a `map` over cells;
+    two threads if not given. Raises `GridError` where areas cannot be known or
     the two rasters do not fit.
     """
     spread = spread or partial(prefetch, threads=2)
