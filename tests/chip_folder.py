@@ -5,8 +5,9 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 from affine import Affine
+from odc.geo.geobox import GeoBox
 
-from cropland.data.chips import ChipFolder, Place, open_chips, write_chip, write_index
+from cropland.data.chips import ChipFolder, open_chips, write_chip, write_index
 from cropland.geo.scene import Image
 
 SIZE = 64
@@ -29,9 +30,9 @@ def _write(folder: Path, number: int, side: str, rng: np.random.Generator) -> di
     target[row : row + 30, col : col + 32] = 1
     values = (rng.normal(60, 12, (3, SIZE, SIZE)) + 80 * target).astype(np.float32)
     image = Image(values, np.ones(target.shape, bool))
-    place = Place(Affine.translation(0, 0), None)
+    grid = GeoBox(target.shape, Affine.translation(0, 0), None)
     paths = write_chip(
-        folder, f"c{number}", image, target, place=place, bands=("red", "green", "blue"), dtype=np.dtype("float32")
+        folder, f"c{number}", image, target, grid=grid, bands=("red", "green", "blue"), dtype=np.dtype("float32")
     )
     share = float(target.mean())
     about = {"id": f"c{number}", "source": f"s{number}", "group": f"g{number % 2}", "split": side, "block": 0}

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cropland.data import augment
-from cropland.data.augment import Crop, Source
+from cropland.data.augment import Crop, SourceChip
 from cropland.recipe import Augmentation, Sampling
 
 
-def source(height: int, width: int, *, pixel_m: float = 1.0) -> Source:
+def source(height: int, width: int, *, pixel_m: float = 1.0) -> SourceChip:
     """A chip whose label can be read off its image: bright is cropland; the known part can be read off its second
     band."""
     rng = np.random.default_rng(7)
@@ -18,7 +18,7 @@ def source(height: int, width: int, *, pixel_m: float = 1.0) -> Source:
     known = np.kron(rng.random((-(-height // 16), -(-width // 16))) > 0.2, np.ones((16, 16)))[:height, :width] > 0
     values = np.stack([rough * 100, known * 100, np.zeros_like(rough)]).astype(np.float32)
     edge = np.zeros(3, np.float32)
-    return Source(values, known, rough.astype(np.uint8), edge, edge + 100, pixel_m)
+    return SourceChip(values, known, rough.astype(np.uint8), edge, edge + 100, pixel_m)
 
 
 @settings(max_examples=30, deadline=None)
@@ -34,7 +34,7 @@ def test_label_and_validity_stay_on_their_pixels(height: int, width: int, pixel_
 def test_what_a_chip_cannot_fill_is_mirrored_without_a_seam() -> None:
     ramp = np.broadcast_to(np.arange(10, dtype=np.float32), (3, 10, 10)).copy()
     edge = np.zeros(3, np.float32)
-    one = Source(ramp, np.ones((10, 10), bool), np.ones((10, 10), np.uint8), edge, edge + 10, 1.0)
+    one = SourceChip(ramp, np.ones((10, 10), bool), np.ones((10, 10), np.uint8), edge, edge + 10, 1.0)
     crop = augment.cut(one, pixel_m=1.0, size=64, rng=np.random.default_rng(0))
     steps = torch.cat([crop.image.diff(dim=1).flatten(), crop.image.diff(dim=2).flatten()])
     assert steps.abs().max() < 0.11

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from odc.geo.geobox import GeoBox
 
-from cropland.data.chips import Place, open_chips, write_chip, write_index
+from cropland.data.chips import open_chips, write_chip, write_index
 from cropland.errors import ChipError
 from cropland.geo.scene import Image
 
@@ -29,12 +30,13 @@ def chip(dtype, *, valid=True):
 def write(tmp_path):
     """Writes a folder of one chip."""
 
-    def write_folder(dtype="uint8", *, valid=True, place=Place(Affine.scale(10, -10), "EPSG:32650")):  # noqa: B008
+    def write_folder(dtype="uint8", *, valid=True):
         folder = tmp_path / "chips"
         for part in ("images", "labels"):
             (folder / part).mkdir(parents=True)
         image, target = chip(dtype, valid=valid)
-        paths = write_chip(folder, "a", image, target, place=place, bands=BANDS, dtype=np.dtype(dtype))
+        grid = GeoBox(SHAPE, Affine.scale(10, -10), "EPSG:32650")
+        paths = write_chip(folder, "a", image, target, grid=grid, bands=BANDS, dtype=np.dtype(dtype))
         about = {"id": "a", "source": "s", "group": "g", "split": "train", "block": "s/0/0", "pixel_m": 10.0}
         window = {"row": 0, "col": 0, "height": SHAPE[0], "width": SHAPE[1]}
         shares = {"share_cropland": 0.3, "share_other": 0.3, "share_unknown": 0.4}
@@ -75,8 +77,8 @@ def test_a_value_below_an_unsigned_type_becomes_its_lowest(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     image = Image(np.full((1, 2, 2), -7, np.float32), np.ones((2, 2), bool))
-    place = Place(Affine.scale(1, -1), None)
-    write_chip(tmp_path, "a", image, np.zeros((2, 2), np.uint8), place=place, bands=["red"], dtype=np.dtype("uint16"))
+    grid = GeoBox((2, 2), Affine.scale(1, -1), None)
+    write_chip(tmp_path, "a", image, np.zeros((2, 2), np.uint8), grid=grid, bands=["red"], dtype=np.dtype("uint16"))
     with rasterio.open(tmp_path / "images" / "a.tif") as file:
         assert (file.read() == 0).all()
 

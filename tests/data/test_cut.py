@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from functools import partial
 
 import numpy as np
 import pytest
@@ -15,10 +14,10 @@ from small_scene import CRS, FOREST, HEIGHT, RICE, WHEAT, WIDTH, write_raster
 
 from cropland.cli import main
 from cropland.data.chips import open_chips
-from cropland.data.cut import Cutter, cut_chips, windows
-from cropland.data.labels import WholeLabels
+from cropland.data.cut import cut_chips, windows
+from cropland.data.labels import LabelOptions
 from cropland.errors import ChipError
-from cropland.geo.scene import open_scene
+from cropland.geo.scene import SceneOptions, open_scene
 
 
 @pytest.fixture
@@ -93,9 +92,9 @@ def test_chips_of_overlapping_scenes_that_touch_are_on_one_side(tmp_path_factory
         write_raster(tmp_path / f"s{number}.tif", np.full((1, 96, 80), 9), bands=("red",), offset=offset)
         for number, offset in enumerate([(0, 0), *offsets])
     ]
-    cutter = Cutter(partial(open_scene, bands={"red": 1}), WholeLabels(0), size, lambda path: "g")
+    whole, opening = LabelOptions(whole="other"), SceneOptions(bands="red=1")
     try:
-        cut_chips(paths, tmp_path / "chips", cutter=cutter, validation=0.25)
+        cut_chips(paths, whole, tmp_path / "chips", size=size, validation=0.25, opening=opening)
     except ChipError as error:  # of scenes that coincide there is too little ground for two sides
         assert "cannot be split" in str(error) and not (tmp_path / "chips").exists()
         return
@@ -135,6 +134,25 @@ def test_sixteen_bits_stay_sixteen_bits_and_the_percentiles_are_the_scenes(chips
     expected = np.percentile(values.reshape(4, -1), (2, 98), axis=1)
     for row in folder.index.itertuples():
         np.testing.assert_allclose([row.low, row.high], expected)
+
+
+def test_two_lines_in_a_notebook_do_the_same_as_the_command(chips, scene, fields_path, tmp_path):
+    chips(scene, "--labels", fields_path, "--background", "known", "--size", 32)
+    for number, one in enumerate((str(scene), [scene], open_scene(scene))):
+        out = tmp_path / f"again_{number}"
+        report = cut_chips(one, str(fields_path), str(out), background="known", size=32)
+        assert files(out) == files(chips.out) and " chips train, " in repr(report)
+        for name in files(out):
+            assert (out / name).read_bytes() == (chips.out / name).read_bytes(), name
+    with pytest.raises(ChipError, match="no scene to cut"):
+        cut_chips([], fields_path, tmp_path / "none", background="known")
+
+
+def test_labels_say_all_that_the_command_can_say(chips, scene, fields_path, tmp_path):
+    chips(scene, "--labels", fields_path, "--background", "known", "--where", "crop = 'rice'", "--split", "train")
+    labels = LabelOptions(str(fields_path), where="crop = 'rice'")
+    cut_chips(scene, labels, tmp_path / "again", background="known", validation=0)
+    assert (tmp_path / "again" / "chips.json").read_bytes() == (chips.out / "chips.json").read_bytes()
 
 
 def test_many_small_images_with_one_word_each(chips, tmp_path):

@@ -7,8 +7,9 @@ import numpy as np
 import rasterio
 import shapely
 from affine import Affine
+from odc.geo.geobox import GeoBox
 
-from cropland.data.chips import Place, write_chip, write_index
+from cropland.data.chips import write_chip, write_index
 from cropland.geo.scene import Image
 from cropland.model import Model, WorkingPixel
 from cropland.recipe import Recipe
@@ -46,13 +47,13 @@ def _chip(folder: Path, name: str, target: np.ndarray, number: int) -> dict[str,
     if name == "sea_0":
         red[:8] = 200
     values = np.stack([np.zeros_like(red), red]).astype(np.float32)
-    place = Place(Affine(10, 0, LEFT, 0, -10, TOP), CRS)
+    grid = GeoBox(red.shape, Affine(10, 0, LEFT, 0, -10, TOP), CRS)
     paths = write_chip(
         folder,
         name,
         Image(values, np.ones(red.shape, bool)),
         target,
-        place=place,
+        grid=grid,
         bands=("blue", "red"),
         dtype=np.dtype("uint8"),
     )

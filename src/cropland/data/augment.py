@@ -26,7 +26,7 @@ class Crop(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceChip:
     """A chip as the crops are cut from it: raw values with the low and high percentile of its source, and its label."""
 
     values: np.ndarray  # (band, height, width), the chip's own type
@@ -37,13 +37,13 @@ class Source:
     pixel_m: float
 
 
-def draw_pixel(source: Source, sampling: Sampling, rng: Generator) -> float:
+def draw_pixel(source: SourceChip, sampling: Sampling, rng: Generator) -> float:
     """A pixel size in metres: the chip's times a log-uniform scale, within the recipe's limits."""
     scale = np.exp(rng.uniform(*np.log(sampling.scale)))
     return float(np.clip(source.pixel_m * scale, *sampling.pixel_m))
 
 
-def cut(source: Source, *, pixel_m: float, size: int, rng: Generator) -> Crop:
+def cut(source: SourceChip, *, pixel_m: float, size: int, rng: Generator) -> Crop:
     """A square crop of `size` pixels of `pixel_m` metres from a random place, turned or mirrored at random.
 
     What the chip cannot fill is filled by its mirror image, which has no seam.

@@ -16,8 +16,9 @@ from numpy.random import Generator
 from torch import Tensor
 
 from cropland.data import augment
-from cropland.data.augment import Crop, Source
+from cropland.data.augment import Crop, SourceChip
 from cropland.data.chips import ChipFolder
+from cropland.data.labels import CROPLAND, UNKNOWN
 from cropland.errors import ChipError
 from cropland.language import _
 from cropland.progress import prefetch
@@ -25,7 +26,6 @@ from cropland.recipe import Recipe
 
 CHIPS_KEPT = 4096  # decoded chips kept in memory, in their own type
 MAX_PASTES = 3
-UNKNOWN = 255
 
 
 class Batch(NamedTuple):
@@ -44,6 +44,22 @@ class Batch(NamedTuple):
     def part(self, start: int, stop: int) -> Batch:
         """The chips `start` to `stop`."""
         return Batch(self.image[start:stop], self.target[start:stop], self.valid[start:stop], self.chips[start:stop])
+
+
+def batches(sampler: Sampler, epoch: int, *, first: int = 0) -> Iterator[Batch]:
+    """The batches of one epoch from number `first` on, in order, prepared ahead by threads."""
+    size = sampler.recipe.training.batch
+    total = max(1, sampler.recipe.training.chips_per_epoch // size)
+    workers = min(4, os.cpu_count() or 1)
+    numbers = range(first * size, total * size)
+    crops = prefetch(partial(sampler.crop, epoch), numbers, threads=workers, ahead=2 * size)
+    for _number in range(first, total):
+        yield _stack(list(islice(crops, size)))
+
+
+def _stack(crops: list[tuple[Crop, str]]) -> Batch:
+    images, targets, valids = zip(*(crop for crop, _ in crops), strict=True)
+    return Batch(torch.stack(images), torch.stack(targets), torch.stack(valids), tuple(name for _, name in crops))
 
 
 class Sampler:
@@ -66,32 +82,24 @@ class Sampler:
         pixel_m = augment.draw_pixel(source, sampling, rng)
         crop = augment.cut(source, pixel_m=pixel_m, size=sampling.crop, rng=rng)
         if rng.random() < sampling.paste:
-            for _ in range(int(rng.integers(1, MAX_PASTES + 1))):
-                _, other = self._choose(self.pasted, rng)
+            for _time in range(int(rng.integers(1, MAX_PASTES + 1))):
+                _number, other = self._choose(self.pasted, rng)
                 laid = augment.cut(other, pixel_m=pixel_m, size=sampling.crop, rng=rng)
                 crop = augment.paste(crop, laid, rng)
         varied = augment.vary(crop, augmentation, rng)
         name = str(self.folder.index["id"].iloc[number])
         return augment.stretch(varied, augmentation.window_percentiles, rng), name
 
-    def _choose(self, probability: Float[np.ndarray, " chip"], rng: Generator) -> tuple[int, Source]:
+    def _choose(self, probability: Float[np.ndarray, " chip"], rng: Generator) -> tuple[int, SourceChip]:
         number = int(rng.choice(len(probability), p=probability))
         return number, self.read(number)
 
-    def _read(self, number: int) -> Source:
+    def _read(self, number: int) -> SourceChip:
         chip = self.folder.read(number)
         low, high = (limits[number, self.order] for limits in self.ranges)
         known = chip.image.valid & (chip.target != UNKNOWN)
         values = _compact(chip.image.values[self.order])
-        return Source(values, known, (chip.target == 1).astype(np.uint8), low, high, chip.pixel_m)
-
-
-def _compact(values: Float[np.ndarray, "band height width"]) -> np.ndarray:
-    """The same values in the smallest type that holds them, since decoded chips stay in memory."""
-    for small in (np.uint8, np.uint16):
-        if np.array_equal(cast := values.clip(0, np.iinfo(small).max).astype(small), values):
-            return cast
-    return values
+        return SourceChip(values, known, (chip.target == CROPLAND).astype(np.uint8), low, high, chip.pixel_m)
 
 
 def ranges(
@@ -136,17 +144,9 @@ def group_probabilities(folder: ChipFolder, weights: Mapping[str, float]) -> Flo
     return probability
 
 
-def batches(sampler: Sampler, epoch: int, *, first: int = 0) -> Iterator[Batch]:
-    """The batches of one epoch from number `first` on, in order, prepared ahead by threads."""
-    size = sampler.recipe.training.batch
-    total = max(1, sampler.recipe.training.chips_per_epoch // size)
-    workers = min(4, os.cpu_count() or 1)
-    numbers = range(first * size, total * size)
-    crops = prefetch(partial(sampler.crop, epoch), numbers, threads=workers, ahead=2 * size)
-    for _number in range(first, total):
-        yield _stack(list(islice(crops, size)))
-
-
-def _stack(crops: list[tuple[Crop, str]]) -> Batch:
-    images, targets, valids = zip(*(crop for crop, _ in crops), strict=True)
-    return Batch(torch.stack(images), torch.stack(targets), torch.stack(valids), tuple(name for _, name in crops))
+def _compact(values: Float[np.ndarray, "band height width"]) -> np.ndarray:
+    """The same values in the smallest type that holds them, since decoded chips stay in memory."""
+    for small in (np.uint8, np.uint16):
+        if np.array_equal(cast := values.clip(0, np.iinfo(small).max).astype(small), values):
+            return cast
+    return values

@@ -6,26 +6,29 @@ DIR/images/ID.tif   bands named by their description, in the scene's own type; a
 DIR/labels/ID.tif   uint8: 1 cropland, 0 not cropland, 255 unknown
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import rasterio
-from affine import Affine
 from jaxtyping import Bool, Num, UInt8
+from odc.geo.geobox import GeoBox
 from pyarrow import ArrowException
 from rasterio.errors import RasterioIOError
 from rasterio.io import MemoryFile
 
 from cropland.errors import ChipError
+from cropland.files import replacing, write_json
 from cropland.geo.scene import Image
 from cropland.language import _
 
-__all__ = ["Chip", "ChipFolder", "Place", "open_chips", "write_chip", "write_index"]
+__all__ = ["INDEX", "Chip", "ChipFolder", "crs_text", "open_chips", "write_chip", "write_index"]
 
 FORMAT, VERSION = "cropland chips", 1
 INDEX, HEADER = "index.parquet", "chips.json"
@@ -63,7 +66,7 @@ class ChipFolder:
     def __len__(self) -> int:
         return len(self.index)
 
-    def where(self, **equal: str) -> "ChipFolder":
+    def where(self, **equal: str) -> ChipFolder:
         """The chips whose columns have these values, as in `where(split="train")`."""
         chosen = self.index
         for column, value in equal.items():
@@ -75,15 +78,16 @@ class ChipFolder:
         row = self.index.iloc[number]
         shape = (len(self.bands), row["height"], row["width"])
         values, valid = _read(self.path / row["image"], shape, dtype="float32")
-        target, _ = _read(self.path / row["label"], (1, *shape[1:]), dtype="uint8")
+        target, _known = _read(self.path / row["label"], (1, *shape[1:]), dtype="uint8")
         about = {name: row[name] for name in ("id", "group", "pixel_m")}
         return Chip(
             Image(values, valid), target[0], **about, low=tuple(row["low"].tolist()), high=tuple(row["high"].tolist())
         )
 
 
-def open_chips(path: Path) -> ChipFolder:
+def open_chips(path: str | Path) -> ChipFolder:
     """Open a chip folder. Raises `ChipError` if it is missing, foreign, damaged or of a newer version."""
+    path = Path(path)
     try:
         header = json.loads((path / HEADER).read_text(encoding="utf-8"))
         index = gpd.read_parquet(path / INDEX)
@@ -129,66 +133,6 @@ def _is_ours(header: Any) -> bool:
     )
 
 
-class Place(NamedTuple):
-    """Where pixels lie; the CRS is None if nobody knows it."""
-
-    transform: Affine
-    crs: str | None
-
-
-def write_chip(
-    folder: Path,
-    name: str,
-    image: Image,
-    target: UInt8[np.ndarray, "height width"],
-    *,
-    place: Place,
-    bands: Sequence[str],
-    dtype: np.dtype,
-) -> dict[str, str]:
-    """Write image and label; returns their paths, relative to the folder."""
-    paths = {"image": f"images/{name}.tif", "label": f"labels/{name}.tif"}
-    valid = None if image.valid.all() else image.valid
-    values = np.where(image.valid, image.values, 0)
-    if dtype.kind in "iu":
-        # A sensor's offset can bring a dark pixel below 0, which an unsigned type would wrap around.
-        values = values.clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-        _write(folder / paths["image"], values.astype(dtype), valid, place=place, descriptions=bands)
-        _write(folder / paths["label"], target[None], None, place=place, descriptions=["cropland"])
-    return paths
-
-
-def write_index(folder: Path, index: gpd.GeoDataFrame, header: Mapping[str, Any]) -> None:
-    """Write header and index, the index last and by renaming: files that it does not name do not count."""
-    text = json.dumps({"format": FORMAT, "version": VERSION, **header}, ensure_ascii=False, indent=1)
-    (folder / f"{HEADER}.new").write_text(text, encoding="utf-8")
-    index[[*COLUMNS]].to_parquet(folder / f"{INDEX}.new", index=False)
-    for name in (HEADER, INDEX):
-        (folder / f"{name}.new").replace(folder / name)
-
-
-def _write(
-    path: Path,
-    values: Num[np.ndarray, "band height width"],
-    valid: Bool[np.ndarray, "height width"] | None,
-    *,
-    place: Place,
-    descriptions: Sequence[str],
-) -> None:
-    count, height, width = values.shape
-    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": values.dtype.name}
-    profile |= {"compress": "deflate", "predictor": 3 if values.dtype.kind == "f" else 2}
-    # By way of memory: a full disk raises here, where GDAL would leave half a file and go on.
-    with MemoryFile() as memory:
-        with memory.open(**profile, **place._asdict()) as file:
-            file.write(values)
-            file.descriptions = descriptions
-            if valid is not None:
-                file.write_mask(valid)
-        path.write_bytes(memory.getbuffer())
-
-
 def _read(path: Path, shape: tuple[int, ...], *, dtype: str) -> tuple[np.ndarray, Bool[np.ndarray, "height width"]]:
     try:
         with rasterio.open(path) as file:
@@ -205,3 +149,61 @@ def _read(path: Path, shape: tuple[int, ...], *, dtype: str) -> tuple[np.ndarray
             )
         )
     return values, valid
+
+
+def write_chip(
+    folder: Path,
+    name: str,
+    image: Image,
+    target: UInt8[np.ndarray, "height width"],
+    *,
+    grid: GeoBox,
+    bands: Sequence[str],
+    dtype: np.dtype,
+) -> dict[str, str]:
+    """Write image and label on their grid; returns their paths, relative to the folder."""
+    paths = {"image": f"images/{name}.tif", "label": f"labels/{name}.tif"}
+    valid = None if image.valid.all() else image.valid
+    values = np.where(image.valid, image.values, 0)
+    if dtype.kind in "iu":
+        # A sensor's offset can bring a dark pixel below 0, which an unsigned type would wrap around.
+        values = values.clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        _write(folder / paths["image"], values.astype(dtype), valid, grid=grid, descriptions=bands)
+        _write(folder / paths["label"], target[None], None, grid=grid, descriptions=["cropland"])
+    return paths
+
+
+def _write(
+    path: Path,
+    values: Num[np.ndarray, "band height width"],
+    valid: Bool[np.ndarray, "height width"] | None,
+    *,
+    grid: GeoBox,
+    descriptions: Sequence[str],
+) -> None:
+    count, height, width = values.shape
+    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": values.dtype.name}
+    profile |= {"transform": grid.affine, "crs": crs_text(grid)}
+    profile |= {"compress": "deflate", "predictor": 3 if values.dtype.kind == "f" else 2}
+    # By way of memory: a full disk raises here, where GDAL would leave half a file and go on.
+    with MemoryFile() as memory:
+        with memory.open(**profile) as file:
+            file.write(values)
+            file.descriptions = descriptions
+            if valid is not None:
+                file.write_mask(valid)
+        path.write_bytes(memory.getbuffer())
+
+
+def crs_text(grid: GeoBox) -> str | None:
+    """The CRS of a grid by its short code where there is one; None in pixel space."""
+    crs = grid.crs
+    return None if crs is None else f"EPSG:{crs.epsg}" if crs.epsg else str(crs)
+
+
+def write_index(folder: Path, index: gpd.GeoDataFrame, header: Mapping[str, Any]) -> None:
+    """Write header and index, the index last and by renaming: files that it does not name do not count."""
+    with replacing(folder / INDEX) as hidden:
+        index[[*COLUMNS]].to_parquet(hidden, index=False)
+        write_json(folder / HEADER, {"format": FORMAT, "version": VERSION, **header})

@@ -1,18 +1,17 @@
-"""Cut chips from scenes and labels into a chip folder."""
+"""Cut chips from scenes and labels into a chip folder: all of them, or the folder stays as it was."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import geopandas as gpd
 import numpy as np
@@ -20,23 +19,27 @@ import pandas as pd
 import shapely
 from affine import Affine
 from cyclopts import Parameter
+from odc.geo.geobox import GeoBox
 
-from cropland.data.chips import ChipFolder, Place, open_chips, write_chip, write_index
+from cropland.data.chips import ChipFolder, crs_text, open_chips, write_chip, write_index
 from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw, LabelOptions, Labels, read_labels
 from cropland.data.split import parse_split, split
 from cropland.data.statistics import Statistics, scene_statistics
 from cropland.errors import BandError, ChipError, LabelError, OutputError
-from cropland.geo.scene import Scene, open_scene, parse_bands
+from cropland.geo.imagery import Given
+from cropland.geo.reading import ImageFile, Remote, image_file
+from cropland.geo.scene import Scene, SceneOptions
 from cropland.geo.window import Window
 from cropland.language import _, spoken
-from cropland.options import ABOVE_0, COUNT
-from cropland.progress import progress_bar
+from cropland.options import COUNT
+from cropland.progress import Bar, prefetch, progress_bar
 
-__all__ = ["CutReport", "Cutter", "command", "cut_chips", "windows"]
+__all__ = ["CutReport", "command", "cut_chips", "windows"]
 
 
 THREADS = 4
-SHARES = ("cropland", "other", "unknown")
+SHARES = {"cropland": CROPLAND, "other": OTHER, "unknown": UNKNOWN}
+Row = dict[str, Any]
 
 
 def command(
@@ -47,12 +50,7 @@ def command(
     side: Annotated[str, Parameter(name="--split")] = "validation=0.2",
     size: Annotated[int, COUNT] = 256,
     append: Annotated[bool, Parameter(negative="")] = False,
-    sensor: str | None = None,
-    bands: str | None = None,
-    nodata: float | None = None,
-    crs: str | None = None,
-    pixel_m: Annotated[float | None, ABOVE_0] = None,
-    shift: Annotated[bool, Parameter(negative="")] = False,
+    opening: SceneOptions = SceneOptions(),  # noqa: B008 - frozen
 ) -> None:
     """Cut chips for training from scenes and labels.
 
@@ -74,51 +72,68 @@ def command(
         Edge of a chip in pixels: chips are at least this large, or as large as the scene.
     append
         Add to a chip folder.
-    sensor
-        The sensor whose bands these are.
-    bands
-        Numbers of the bands, as in red=3,green=2,blue=1.
-    nodata
-        The value that stands for no data.
-    crs
-        The CRS of scenes that do not say it, as EPSG:32650.
-    pixel_m
-        Pixel size in metres of scenes without a CRS.
-    shift
-        Accept a datum shift that is only roughly known.
     """
-    opener = partial(
-        open_scene,
-        sensor=sensor,
-        bands=parse_bands(bands) if bands else None,
-        nodata=nodata,
-        crs=crs,
-        pixel_m=pixel_m,
-        shift=shift,
-    )
-    cutter = Cutter(opener, read_labels(labels, shift=shift), size, _grouping(group, whole=labels.whole is not None))
     share = parse_split(side)
-    used = {**asdict(labels), "group": group, "split": side, "size": size, "sensor": sensor, "bands": bands, "crs": crs}
-    options = {name: getattr(value, "name", value) for name, value in used.items() if value is not None}
-    with progress_bar(total=len(scenes), rate=_rate, counted=True) as advance:
-        report = cut_chips(
-            scenes, out, cutter=cutter, validation=share, append=append, options=options, advance=advance
-        )
+    report = cut_chips(scenes, labels, out, group=group, size=size, validation=share, append=append, opening=opening)
     print(*map(spoken, report.notes), f"{out}: {report}", sep="\n")
 
 
-def _rate(scenes: float) -> str:
-    return _("{rate:.3g} scenes/s", rate=scenes)
+def cut_chips(
+    scenes: Given | Scene | Sequence[Given | Scene],
+    labels: str | Path | LabelOptions,
+    out: str | Path,
+    *,
+    background: Literal["known", "unknown"] | None = None,
+    group: str | None = None,
+    size: int = 256,
+    validation: float = 0.2,
+    append: bool = False,
+    opening: SceneOptions = SceneOptions(),  # noqa: B008 - frozen
+) -> CutReport:
+    """Cut scenes, one path each or already open, into a new chip folder or, with `append`, into one of the same bands.
+
+    labels: polygons or rasters by their path, or `LabelOptions` with all that can be said of them. background: what
+    lies outside the polygons, known (not cropland) or unknown. group: a name to report figures by; if not given, the
+    scene's name, for labels of whole scenes that of its folder. size: least edge of a chip in pixels. validation: the
+    share of the new chips that validate, 0..1. opening: how paths of scenes are opened.
+
+    If anything fails, the folder stays as it was. Raises `OutputError` if it exists and `append` is not set,
+    `ChipError` if a scene is in it already or the chips cannot be split, `LabelError` if the labels cannot be used or
+    nothing is known of any chip.
+    """
+    out, options = Path(out), LabelOptions.of(labels, background=background)
+    opener, laid = opening.opener(), read_labels(options, shift=opening.shift)
+    earlier = _earlier(out, append=append)
+    given = _named(
+        [scenes] if isinstance(scenes, str | os.PathLike | Remote | Scene) else scenes,
+        group,
+        whole=options.whole is not None,
+    )
+    _check_distinct([each.name for each in given], taken=[] if earlier is None else [*earlier.index["source"]])
+    first = _opened(given[0].scene, opener)
+    given[0] = given[0]._replace(scene=first)
+    bands = first.bands if earlier is None else earlier.bands
+    with _beside(out) as folder, progress_bar(total=len(given), rate=_rate, counted=True) as advance:
+        cutter = _Cutter(opener, laid, size, folder, bands, advance)
+        headers, rows = zip(*prefetch(cutter, given, threads=THREADS), strict=True)
+        known = _table([row for scene in rows for row in scene], scenes=len(given))
+        chips = split(known, validation=validation, earlier=None if earlier is None else earlier.index)
+        _delete(folder, known[~known["id"].isin(chips["id"])])
+        cuts = [_recorded(options, opening, group=group, size=size, validation=validation)]
+        _publish(folder, out, chips, {"bands": bands, "scenes": headers, "cuts": cuts}, earlier)
+    notes = dict.fromkeys(note for header in headers for note in header["notes"])
+    return CutReport(chips, len(known) - len(chips), tuple(notes))
 
 
-class CutReport(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class CutReport:
     """What was cut: the new rows of the index, how many more fell into the gap, and what was assumed on the way."""
 
     chips: gpd.GeoDataFrame
     in_gap: int
     notes: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         train, validation = ((self.chips["split"] == side).sum() for side in ("train", "validation"))
         area = self.chips["height"] * self.chips["width"]
         shares = [f"{name} {np.average(self.chips[f'share_{name}'], weights=area):.1%}" for name in SHARES]
@@ -131,43 +146,49 @@ class CutReport(NamedTuple):
         )
 
 
-def cut_chips(
-    paths: Sequence[Path],
-    out: Path,
-    *,
-    cutter: Cutter,
-    validation: float,
-    append: bool = False,
-    options: Mapping[str, Any] | None = None,
-    advance: Callable[[float], None] = lambda scenes: None,
-) -> CutReport:
-    """Cut scenes, one path each, into a new chip folder or, with `append`, into one of the same bands.
-
-    `validation` is the share of the new chips that validate, 0..1; `options` are kept in the header; `advance` is
-    called from several threads with the part of a scene that is done. If anything fails, the folder stays as it was.
-    Raises `OutputError` if the folder exists and `append` is not set, `ChipError` if a scene is in it already or the
-    chips cannot be split, `LabelError` if nothing is known of any chip.
-    """
-    earlier = _earlier(out, append=append)
-    names = scene_names(paths)
-    _check_distinct(names, taken=[] if earlier is None else [*earlier.index["source"]])
-    bands = cutter.open(paths[0]).bands if earlier is None else earlier.bands
-    with _beside(out) as folder:
-        cut = partial(cutter.cut, folder=folder, bands=bands, advance=advance)
-        with ThreadPoolExecutor(THREADS) as pool:
-            headers, rows = zip(*pool.map(cut, paths, names), strict=True)
-        known = _table([row for scene in rows for row in scene], scenes=len(paths))
-        chips = split(known, validation=validation, earlier=None if earlier is None else earlier.index)
-        _delete(folder, known[~known["id"].isin(chips["id"])])
-        _publish(folder, out, chips, {"bands": bands, "scenes": headers, "cuts": [options or {}]}, earlier)
-    notes = dict.fromkeys(note for header in headers for note in header["notes"])
-    return CutReport(chips, len(known) - len(chips), tuple(notes))
+def _rate(scenes: float) -> str:
+    return _("{rate:.3g} scenes/s", rate=scenes)
 
 
-def scene_names(paths: Sequence[Path]) -> list[str]:
-    """Name each scene by its file, and by its folder too where files of several folders have one name."""
-    counts = Counter(path.stem for path in paths)
-    return [path.stem if counts[path.stem] == 1 else f"{_folder(path)}_{path.stem}" for path in paths]
+def _recorded(options: LabelOptions, opening: SceneOptions, *, group: str | None, size: int, validation: float) -> Row:
+    """What the header says of this cut: only what was given, files by their names."""
+    side = "train" if validation == 0 else "validation" if validation == 1 else f"validation={validation:g}"
+    used = {**asdict(options), "group": group, "split": side, "size": size}
+    used |= {"sensor": opening.sensor, "bands": opening.bands, "crs": opening.crs}
+    return {name: getattr(value, "name", value) for name, value in used.items() if value is not None}
+
+
+def _earlier(out: Path, *, append: bool) -> ChipFolder | None:
+    if not out.exists():
+        return None
+    if not append:
+        raise OutputError(_("{out} exists: add to it with --append, or choose another --out", out=out))
+    return open_chips(out)
+
+
+class _Given(NamedTuple):
+    """A scene, by its file or open, with the names of itself and of its group."""
+
+    scene: ImageFile | Scene
+    name: str
+    group: str
+
+
+def _named(scenes: Sequence[Given | Scene], group: str | None, *, whole: bool) -> list[_Given]:
+    """Named by their files, and by their folders too where files of several folders have one name."""
+    files = [scene if isinstance(scene, Scene) else image_file(scene) for scene in scenes]
+    if not files:
+        raise ChipError(_("there is no scene to cut; give at least one"))
+    stems = [file.name if isinstance(file, Scene) else file.stem for file in files]
+    folders, counts = [*map(_folder, files)], Counter(stems)
+    groups = [group] * len(files) if group is not None else folders if whole else stems
+    names = [stem if counts[stem] == 1 else f"{of}_{stem}" for stem, of in zip(stems, folders, strict=True)]
+    return [*map(_Given, files, names, groups)]
+
+
+def _folder(scene: ImageFile | Scene) -> str:
+    file = scene.files[0] if isinstance(scene, Scene) else scene
+    return file.folder_name if isinstance(file, Remote) else file.absolute().parent.name
 
 
 def _check_distinct(names: Sequence[str], *, taken: Sequence[str] = ()) -> None:
@@ -179,22 +200,8 @@ def _check_distinct(names: Sequence[str], *, taken: Sequence[str] = ()) -> None:
         )
 
 
-def _folder(path: Path) -> str:
-    return path.absolute().parent.name
-
-
-def _grouping(group: str | None, *, whole: bool) -> Callable[[Path], str]:
-    if group is not None:
-        return lambda path: group
-    return _folder if whole else lambda path: path.stem
-
-
-def _earlier(out: Path, *, append: bool) -> ChipFolder | None:
-    if not out.exists():
-        return None
-    if not append:
-        raise OutputError(_("{out} exists: add to it with --append, or choose another --out", out=out))
-    return open_chips(out)
+def _opened(scene: ImageFile | Scene, opener: Callable[[Given], Scene]) -> Scene:
+    return scene if isinstance(scene, Scene) else opener(scene)
 
 
 @contextmanager
@@ -211,6 +218,88 @@ def _beside(out: Path) -> Iterator[Path]:
         raise OutputError(
             _("{out} cannot be written ({value}): choose another --out", out=out, value=error.strerror or error)
         ) from error
+
+
+@dataclass(frozen=True)
+class _Cutter:
+    """Writes the chips of a scene of which something is known; returns what the header and the index say of them.
+
+    size: least edge of a chip in pixels. Raises `BandError` if a scene lacks one of the bands.
+    """
+
+    opener: Callable[[Given], Scene]
+    labels: Labels
+    size: int
+    folder: Path
+    bands: Sequence[str]
+    advance: Bar
+
+    def __call__(self, given: _Given) -> tuple[Row, list[Row]]:
+        scene = _opened(given.scene, self.opener)
+        self._check_bands(scene)
+        draw = self.labels.on(scene)
+        statistics = scene_statistics(scene, self.bands)
+        parts = windows(scene.shape, size=self.size)
+        common = {"source": given.name, "group": given.group, "pixel_m": scene.pixel_m}
+        rows = []
+        for window, footprint in zip(parts, _footprints(scene, parts), strict=True):
+            chip = given.name if len(parts) == 1 else f"{given.name}_{window.row}_{window.col}"
+            if row := self._cut(scene, window, draw, name=chip, statistics=statistics):
+                rows.append(row | common | {"geometry": footprint})
+            self.advance(1 / len(parts))
+        files, crs = [path.name for path in scene.files], crs_text(scene.grid)
+        about = {"name": given.name, "files": files, "crs": crs, "pixel_m": scene.pixel_m, "notes": scene.notes}
+        return about, rows
+
+    def _check_bands(self, scene: Scene) -> None:
+        if not {*self.bands} <= {*scene.bands}:
+            raise BandError(
+                _(
+                    "{name} has the bands {bands}, the chips of this folder {bands2}: name the scene's "
+                    "with --bands, or cut into another folder",
+                    name=scene.name,
+                    bands=", ".join(scene.bands),
+                    bands2=", ".join(self.bands),
+                )
+            )
+
+    def _cut(self, scene: Scene, window: Window, draw: Draw, *, name: str, statistics: Statistics) -> Row | None:
+        """Write one chip; None if nothing is known of it."""
+        image = scene.read(window, bands=self.bands)
+        target = np.where(image.valid, draw(window), np.uint8(UNKNOWN))
+        if (target == UNKNOWN).all():
+            return None
+        dtype = np.result_type(*(layer.dtype for layer in scene.layers))
+        grid = _chip_grid(scene, window)
+        paths = write_chip(self.folder, name, image, target, grid=grid, bands=self.bands, dtype=dtype)
+        row = {f"share_{what}": float(np.mean(target == value)) for what, value in SHARES.items()}
+        return row | paths | window._asdict() | {"id": name, "low": statistics.low, "high": statistics.high}
+
+
+def windows(shape: tuple[int, int], *, size: int) -> list[Window]:
+    """Share a grid evenly among chips of at least `size` pixels, or as large as the grid; each pixel is in one."""
+    rows, cols = (np.linspace(0, length, max(1, length // size) + 1).astype(int).tolist() for length in shape)
+    return [Window(top, left, low - top, right - left) for top, low in pairwise(rows) for left, right in pairwise(cols)]
+
+
+def _footprints(scene: Scene, parts: Sequence[Window]) -> list[shapely.Polygon | None]:
+    """Outlines in longitude and latitude; None for a scene without a CRS."""
+    if scene.grid.crs is None:
+        return [None] * len(parts)
+    row, col, height, width = (each[:, None] for each in np.array(parts).T)
+    corners = scene.grid.affine @ (col + width * [0, 1, 1, 0], row + height * [0, 0, 1, 1])
+    outlines = shapely.polygons(np.stack(corners, axis=-1))
+    on_earth: list[shapely.Polygon | None] = gpd.GeoSeries(outlines, crs=str(scene.grid.crs)).to_crs(4326).to_list()
+    return on_earth
+
+
+def _chip_grid(scene: Scene, window: Window) -> GeoBox:
+    """Without a CRS, metres from the scene's lower left corner."""
+    if scene.grid.crs is not None:
+        return scene.grid[window.slices]
+    edge = scene.pixel_m
+    affine = Affine(edge, 0, window.col * edge, 0, -edge, (scene.shape[0] - window.row) * edge)
+    return GeoBox(window.shape, affine, None)
 
 
 def _table(rows: Sequence[Mapping[str, Any]], *, scenes: int) -> gpd.GeoDataFrame:
@@ -241,107 +330,3 @@ def _publish(
         shutil.move(folder / path, out / path)
     more = {key: [*earlier.header.get(key, ()), *header[key]] for key in ("scenes", "cuts")}
     write_index(out, pd.concat([earlier.index, chips], ignore_index=True), {"bands": earlier.bands, **more})
-
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Cutter:
-    """How a scene becomes chips: how it is opened, its labels, the edge of a chip in pixels, the name of its group."""
-
-    open: Callable[[Path], Scene]
-    labels: Labels
-    size: int
-    group: Callable[[Path], str]
-
-    def cut(
-        self, path: Path, name: str, *, folder: Path, bands: Sequence[str], advance: Callable[[float], None]
-    ) -> tuple[Row, list[Row]]:
-        """Write the chips of which something is known; return what the header and the index say of them.
-
-        `advance` is called with the part of the scene that is done. Raises `BandError` if the scene lacks a band.
-        """
-        scene = self.open(path)
-        _check_bands(scene, bands)
-        draw = self.labels.on(scene)
-        statistics = scene_statistics(scene, bands)
-        parts = windows(scene.shape, size=self.size)
-        common = {"source": name, "group": self.group(path), "pixel_m": scene.pixel_m}
-        rows = []
-        for window, footprint in zip(parts, _footprints(scene, parts), strict=True):
-            chip = name if len(parts) == 1 else f"{name}_{window.row}_{window.col}"
-            if row := _cut_window(scene, window, draw, folder=folder, name=chip, statistics=statistics):
-                rows.append(row | common | {"geometry": footprint})
-            advance(1 / len(parts))
-        return _describe(scene, name), rows
-
-
-def windows(shape: tuple[int, int], *, size: int) -> list[Window]:
-    """Share a grid evenly among chips of at least `size` pixels, or as large as the grid; each pixel is in one."""
-    rows, cols = (np.linspace(0, length, max(1, length // size) + 1).astype(int).tolist() for length in shape)
-    return [Window(top, left, low - top, right - left) for top, low in pairwise(rows) for left, right in pairwise(cols)]
-
-
-def _check_bands(scene: Scene, bands: Sequence[str]) -> None:
-    if not {*bands} <= {*scene.bands}:
-        raise BandError(
-            _(
-                "{name} has the bands {bands}, the chips of this folder {bands2}: name the scene's "
-                "with --bands, or cut into another folder",
-                name=scene.name,
-                bands=", ".join(scene.bands),
-                bands2=", ".join(bands),
-            )
-        )
-
-
-def _footprints(scene: Scene, parts: Sequence[Window]) -> list[shapely.Polygon | None]:
-    """Outlines in longitude and latitude; None for a scene without a CRS."""
-    if scene.grid.crs is None:
-        return [None] * len(parts)
-    row, col, height, width = (each[:, None] for each in np.array(parts).T)
-    corners = scene.grid.affine @ (col + width * [0, 1, 1, 0], row + height * [0, 0, 1, 1])
-    outlines = shapely.polygons(np.stack(corners, axis=-1))
-    on_earth: list[shapely.Polygon | None] = gpd.GeoSeries(outlines, crs=str(scene.grid.crs)).to_crs(4326).to_list()
-    return on_earth
-
-
-def _cut_window(
-    scene: Scene, window: Window, draw: Draw, *, folder: Path, name: str, statistics: Statistics
-) -> Row | None:
-    """Write one chip; None if nothing is known of it."""
-    image = scene.read(window, bands=statistics.bands)
-    target = np.where(image.valid, draw(window), np.uint8(UNKNOWN))
-    if (target == UNKNOWN).all():
-        return None
-    dtype = np.result_type(*(layer.dtype for layer in scene.layers))
-    paths = write_chip(folder, name, image, target, place=_place(scene, window), bands=statistics.bands, dtype=dtype)
-    shares = {"cropland": CROPLAND, "other": OTHER, "unknown": UNKNOWN}
-    row = {f"share_{what}": float(np.mean(target == value)) for what, value in shares.items()}
-    return row | paths | window._asdict() | {"id": name, "low": statistics.low, "high": statistics.high}
-
-
-def _place(scene: Scene, window: Window) -> Place:
-    """Without a CRS, metres from the scene's lower left corner."""
-    if scene.grid.crs is not None:
-        return Place(scene.grid[window.slices].affine, _crs(scene))
-    edge = scene.pixel_m
-    return Place(Affine(edge, 0, window.col * edge, 0, -edge, (scene.shape[0] - window.row) * edge), None)
-
-
-def _crs(scene: Scene) -> str | None:
-    """The short code where there is one."""
-    crs = scene.grid.crs
-    return None if crs is None else f"EPSG:{crs.epsg}" if crs.epsg else str(crs)
-
-
-def _describe(scene: Scene, name: str) -> Row:
-    files = [path.name for path in scene.files]
-    return {
-        "name": name,
-        "files": files,
-        "crs": _crs(scene),
-        "pixel_m": scene.pixel_m,
-        "notes": scene.notes,
-    }

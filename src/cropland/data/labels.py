@@ -3,9 +3,11 @@
 Labels are laid on a scene once and then drawn window by window: memory holds one chip, whatever the scene's size.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -60,17 +62,6 @@ class Labels(Protocol):
         Raises:
             LabelError: the labels do not meet the scene.
         """
-
-
-@dataclass(frozen=True)
-class WholeLabels:
-    """Image-level labels: every pixel of the scene is cropland, or none is."""
-
-    value: int
-
-    def on(self, scene: Scene) -> Draw:
-        """Return the function that fills a window with the one value."""
-        return lambda window: np.full((window.height, window.width), self.value, np.uint8)
 
 
 MEANINGS = ("layer", "where", "preset", "encoding", "background", "inside", "unknown_where", "classes")
@@ -132,6 +123,17 @@ class LabelOptions:
     unknown_where: str | None = None
     classes: str | None = None
     whole: Literal["cropland", "other"] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "inside"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(path))  # a notebook gives text
+
+    @staticmethod
+    def of(labels: str | Path | LabelOptions | None, *, background: Literal["known", "unknown"] | None) -> LabelOptions:
+        """From a path where there are no other options; `background` is laid over them where it is given."""
+        options = labels if isinstance(labels, LabelOptions) else LabelOptions(labels)  # type: ignore[arg-type]
+        return replace(options, background=background or options.background)
 
     def given(self, *names: str) -> str:
         """Those of these options that have a value, as they are typed."""
@@ -234,6 +236,17 @@ def _refuse(options: LabelOptions, *names: str) -> None:
                 source=source,
             )
         )
+
+
+@dataclass(frozen=True)
+class WholeLabels:
+    """Image-level labels: every pixel of the scene is cropland, or none is."""
+
+    value: int
+
+    def on(self, scene: Scene) -> Draw:
+        """Return the function that fills a window with the one value."""
+        return lambda window: np.full(window.shape, self.value, np.uint8)
 
 
 Geometries = np.ndarray  # of shapely geometries

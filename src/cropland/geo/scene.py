@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from glob import has_magic
 from math import sqrt
 from pathlib import Path
+from typing import Annotated, Any
 from warnings import catch_warnings
 
 import numpy as np
 from affine import Affine
+from cyclopts import Parameter
 from jaxtyping import Bool, Float32
 from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
@@ -40,8 +42,9 @@ from cropland.geo.reading import (
 from cropland.geo.resample import resample, resampled_length, taps
 from cropland.geo.window import Window
 from cropland.language import _, said, spoken
+from cropland.options import ABOVE_0
 
-__all__ = ["Image", "Scene", "open_scene", "open_scenes", "parse_bands"]
+__all__ = ["Image", "Scene", "SceneOptions", "open_scene", "open_scenes", "parse_bands"]
 
 
 Pixels = tuple[np.ndarray, np.ndarray | None]
@@ -336,3 +339,43 @@ def thumbnail(scene: Scene, *, edge: int = 240) -> bytes:
         with memory.open(driver="PNG", count=bands, height=height, width=width, dtype="uint8") as file:
             file.write(shown)
         return bytes(memory.read())
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SceneOptions:
+    """How scenes are opened, as it is typed.
+
+    Parameters
+    ----------
+    sensor
+        The sensor whose bands these are.
+    bands
+        Numbers of the bands, as in red=3,green=2,blue=1.
+    nodata
+        The value that stands for no data.
+    crs
+        The CRS of scenes that do not say it, as EPSG:32650.
+    pixel_m
+        Pixel size in metres of scenes without a CRS.
+    shift
+        Accept a datum shift that is only roughly known.
+    """
+
+    sensor: str | None = None
+    bands: str | None = None
+    nodata: float | None = None
+    crs: str | None = None
+    pixel_m: Annotated[float | None, ABOVE_0] = None
+    shift: Annotated[bool, Parameter(negative="")] = False
+
+    def open(self, given: Sequence[Given]) -> list[Scene]:
+        """All scenes that are given, as `open_scenes` finds them. Raises the same errors."""
+        return open_scenes(given, **self._arguments())
+
+    def opener(self) -> Callable[[Given], Scene]:
+        """`open_scene` for one scene after the other. Raises `BandError` where the bands cannot be read."""
+        return partial(open_scene, **self._arguments())
+
+    def _arguments(self) -> dict[str, Any]:
+        return {**vars(self), "bands": parse_bands(self.bands) if self.bands else None}

@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from cropland.errors import IncompleteError, InputError, ReadError
 from cropland.files import write_json
 from cropland.geo.area import MU_M2, MU_PER_HA
-from cropland.geo.scene import Scene, open_scenes, parse_bands
+from cropland.geo.scene import Scene, SceneOptions
 from cropland.language import _, spoken
 from cropland.mapping.compute import Executor, Running, Serial, Work, fill, mean_of_turns
 from cropland.mapping.plan import MapOptions, Plan, make_plan, read_statistics
@@ -163,12 +163,7 @@ def command(
     *scenes: Annotated[str, Parameter(required=True)],
     out: Path,
     model: Path | None = None,
-    sensor: str | None = None,
-    bands: str | None = None,
-    nodata: float | None = None,
-    crs: str | None = None,
-    pixel_m: Annotated[float | None, ABOVE_0] = None,
-    shift: bool = False,
+    opening: SceneOptions = SceneOptions(),  # noqa: B008 - frozen
     statistics: Path | None = None,
     threshold: Annotated[float | None, SHARE] = None,
     min_area_m2: Annotated[float | None, NOT_NEGATIVE] = None,
@@ -203,18 +198,6 @@ def command(
         The folder to write.
     model
         A model file; the one that ships if not given.
-    sensor
-        The sensor whose bands these are.
-    bands
-        Numbers of the bands, as in red=3,green=2,blue=1.
-    nodata
-        The value that stands for no data.
-    crs
-        The CRS of scenes that do not say it, as EPSG:32650.
-    pixel_m
-        Pixel size in metres of scenes without a CRS.
-    shift
-        Accept a datum shift that is only roughly known.
     statistics
         The map.json of an earlier map whose stretch is used again, so that a crop maps as its scene, but for a
         rim along the cut.
@@ -273,9 +256,8 @@ def command(
         memory=None if memory is None else _bytes(memory),
         average=average,
     )
-    opening: dict[str, Any] = {"sensor": sensor, "bands": parse_bands(bands) if bands else None, "nodata": nodata}
-    opened = open_scenes(scenes, **opening, crs=crs, pixel_m=pixel_m, shift=shift)
-    joining: dict[str, Any] = {"overlap": overlap or "mean", "crs": out_crs, "shift": shift}
+    opened = opening.open(scenes)
+    joining: dict[str, Any] = {"overlap": overlap or "mean", "crs": out_crs, "shift": opening.shift}
     if mosaic:
         from cropland.mapping.mosaic import check_mosaic
 
