@@ -156,11 +156,12 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
         raise RecipeError(_("no recipe {path}; give the path of a .toml file", path=path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(_("{path} is not TOML: {error}", path=path, error=error)) from error
-    values = _anchored(values, path.parent)
-    for setting in settings:
-        _lay_over(values, setting)
-    values = _anchored(values, Path())
-    return parse_recipe(values, source=str(path))
+    return _with(_anchored(values, path.parent), settings, source=str(path))
+
+
+def change_recipe(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """The recipe with `settings` laid over it, as in `read_recipe`; raises the same errors."""
+    return _with(recipe.model_dump(mode="json"), settings, source=recipe.name) if settings else recipe
 
 
 def parse_recipe(values: dict[str, Any], *, source: str = "recipe") -> Recipe:
@@ -174,6 +175,12 @@ def parse_recipe(values: dict[str, Any], *, source: str = "recipe") -> Recipe:
 def _anchored(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Files with code by their full path."""
     return {key: anchored(value, folder) if key in ("network", "loss") else value for key, value in values.items()}
+
+
+def _with(values: dict[str, Any], settings: Sequence[str], *, source: str) -> Recipe:
+    for setting in settings:
+        _lay_over(values, setting)
+    return parse_recipe(_anchored(values, Path()), source=source)
 
 
 def _lay_over(values: dict[str, Any], setting: str) -> None:

@@ -23,7 +23,7 @@ from cropland.recipe import Recipe, parse_recipe, read_recipe
 from cropland.training.memory import kept_bytes, micro_batch
 from cropland.training.optimizer import make_objective
 from cropland.training.train import _sentence, _step, train
-from cropland.training.validate import Score
+from cropland.training.validate import ValidationScore
 from notebooks import write_notebook
 
 SMALL = {
@@ -68,6 +68,26 @@ def test_the_model_file_loads_again_and_is_of_half_precision(trained: Model) -> 
     weights = load_file(trained.path)
     assert weights["head.weight"].dtype == "float16" and weights["head.bias"].dtype == "float32"
     assert again.network()(torch.zeros(1, 3, 33, 40)).shape == (1, 1, 33, 40)
+
+
+def test_paths_and_values_laid_over_do_in_a_notebook(
+    chips: ChipFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = ("training.epochs=1", "training.chips_per_epoch=4", "training.batch=4")
+    whole = train(recipe(), chips, "here", set=few)
+    written = tmp_path / "tiny.toml"
+    written.write_text(
+        'name = "tiny"\n[network.options]\nwidth = 4\nencoder_options = { width = 4, depth = 2 }\n'
+        "[sampling]\ncrop = 32\nscale = [1.0, 1.5]\n[augmentation]\nwindow_percentiles = 0.2\n"
+        "[training]\nlearning_rate = 0.02\nema = 0.8\n",
+        encoding="utf-8",
+    )
+    again = train(str(written), str(chips.path), set=few)
+    assert again.path == Path("runs") / "tiny" / "model.safetensors" and again.recipe == whole.recipe
+    assert again.path.read_bytes() == (tmp_path / "here" / "model.safetensors").read_bytes()
+    with pytest.raises(RecipeError, match="epoch"):
+        train(recipe(), chips, "there", set=["training.epoch=1"])
 
 
 RUN = """
@@ -236,7 +256,7 @@ def test_names_of_code_in_options_are_not_run_either(trained: Model, tmp_path: P
 @pytest.mark.parametrize(("share", "said"), [(1.0, "everything"), (0.0, "nothing")])
 def test_a_model_that_says_one_thing_only_is_called_out_the_second_time(share: float, said: str) -> None:
     rows = [{"epoch": epoch, "loss": 1.0, "share": share} for epoch in (0, 1)]
-    score = Score((), iou=0.3, share=share)
+    score = ValidationScore((), iou=0.3, share=share)
     assert said in _sentence(rows, score) and "learning_rate" in _sentence(rows, score)
     assert "learning_rate" not in _sentence(rows[:1], score)
     assert "learning_rate" not in _sentence([{**rows[0], "share": 0.5}, rows[1]], score)

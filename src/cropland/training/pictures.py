@@ -14,6 +14,7 @@ from cropland.evaluation.counts import count
 from cropland.evaluation.measure import Predict, chip_probability, only_bands
 from cropland.evaluation.report import verdict
 from cropland.evaluation.score import Picture
+from cropland.files import replacing
 from cropland.fonts import drawable, lettering
 from cropland.language import _
 from cropland.model import Model
@@ -40,7 +41,8 @@ def curves(rows: Sequence[dict[str, Any]], run: Path) -> None:
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(run / "curves.png", dpi=110)
+    with replacing(run / "curves.png") as hidden:
+        figure.savefig(hidden, dpi=110)
 
 
 @lettering()
@@ -58,7 +60,8 @@ def examples(predict: Predict, chips: ChipFolder, model: Model, run: Path) -> No
     figure, axes = _figure(len(places), 4, width=12, height=3 * len(places))
     for row, (right, chip, probability, mask) in zip(np.atleast_2d(axes), (judged[i] for i in places), strict=True):
         _show(row, chip, probability, mask, right)
-    figure.savefig(run / "validation.png", dpi=80)
+    with replacing(run / "validation.png") as hidden:
+        figure.savefig(hidden, dpi=80)
 
 
 def _judge(predict: Predict, chip: Chip, model: Model) -> tuple[float, Chip, np.ndarray, np.ndarray]:

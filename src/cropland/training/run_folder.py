@@ -1,4 +1,12 @@
-"""How far a training has come."""
+"""The folder of a run: what lets it go on after a kill, what a person looks at, and the model at the end.
+
+RUN/plan.json           recipe, chips and memory of the first start, by which every later start goes on
+RUN/state.pt            weights, optimizer and checkpoint of the last minute
+RUN/journal.jsonl       a line per epoch; events of TensorBoard beside it where that is installed
+RUN/curves.png          loss and validation IoU
+RUN/validation.png      validation chips from worst to best
+RUN/model.safetensors   the model, with model.json for catalogues of STAC
+"""
 
 from __future__ import annotations
 
@@ -22,14 +30,29 @@ from cropland.model import Model, source_hash
 from cropland.recipe import Recipe, parse_recipe
 from cropland.streaming.receptive_field import field
 from cropland.training import pictures
-from cropland.training.validate import Score, predictor, validate
+from cropland.training.validate import ValidationScore, predictor, validate
 from cropland.writers.stac import write_model_item
 
-__all__ = ["show"]
+
+def frozen_plan(run: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of the first start; a second start with another recipe or other chips is refused."""
+    path = run / "plan.json"
+    if not path.exists():
+        write_json(path, plan)
+        return dict(plan)
+    first: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    # Keys that recipes have got since then have the values that they had before there was a key.
+    first["recipe"] = parse_recipe(first["recipe"], source=str(path)).model_dump(mode="json")
+    for key in ("recipe", "chips"):
+        if first[key] != json.loads(json.dumps(plan[key])):
+            raise RecipeError(
+                _("{run} was begun with another {key}; go on with the same, or give another --out", run=run, key=key)
+            )
+    return first
 
 
 @dataclass(frozen=True)
-class Place:
+class Checkpoint:
     """How far a run has come: the next epoch and step, the loss summed within the epoch, the best weights so far."""
 
     epoch: int
@@ -39,16 +62,31 @@ class Place:
     best_score: float
     best: Mapping[str, Tensor]
 
-    def at(self, *, epoch: int, step: int, loss: float) -> Place:
+    def at(self, *, epoch: int, step: int, loss: float) -> Checkpoint:
         """Within an epoch."""
-        return Place(epoch, step, loss, self.best_epoch, self.best_score, self.best)
+        return replace(self, epoch=epoch, step=step, loss=loss)
 
-    def after(self, epoch: int, score: Score, average: nn.Module) -> Place:
+    def after(self, epoch: int, score: ValidationScore, average: nn.Module) -> Checkpoint:
         """After an epoch, with its weights if they are the best."""
         if score.iou > self.best_score:
             weights = {name: value.clone() for name, value in average.state_dict().items()}
-            return Place(epoch + 1, 0, 0.0, epoch, score.iou, weights)
-        return Place(epoch + 1, 0, 0.0, self.best_epoch, self.best_score, self.best)
+            return Checkpoint(epoch + 1, 0, 0.0, epoch, score.iou, weights)
+        return self.at(epoch=epoch + 1, step=0, loss=0.0)
+
+
+def save_state(run: Path, state: Mapping[str, Any]) -> None:
+    """Write where to go on from; a kill leaves the old state or the new one, never half."""
+    with replacing(run / "state.pt") as hidden:
+        torch.save(dict(state), hidden)
+
+
+def load_state(run: Path, device: torch.device) -> dict[str, Any] | None:
+    """The state to go on from, if there is one."""
+    path = run / "state.pt"
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    return state
 
 
 def append(run: Path, row: Mapping[str, Any]) -> None:
@@ -70,36 +108,24 @@ def read(run: Path) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def save_state(run: Path, state: Mapping[str, Any]) -> None:
-    """Write where to go on from; a kill leaves the old state or the new one, never half."""
-    with replacing(run / "state.pt") as hidden:
-        torch.save(dict(state), hidden)
+def show(row: Mapping[str, Any], run: Path) -> None:
+    """Add one row of the journal to the run folder's event files; nothing where TensorBoard is not installed."""
+    if find_spec("tensorboard") is None:
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(run)) as writer:
+        for name in ("loss", "rate", "gradient", "iou"):
+            writer.add_scalar(name, row[name], row["epoch"])
 
 
-def load_state(run: Path, device: torch.device) -> dict[str, Any] | None:
-    """The state to go on from, if there is one."""
-    path = run / "state.pt"
-    if not path.exists():
+def fixed_statistics(learn: ChipFolder, recipe: Recipe) -> Statistics | None:
+    """The training set's percentiles, the median over its chips, when the radiometry is fixed."""
+    if recipe.radiometry.kind == "scene":
         return None
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    return state
-
-
-def frozen_plan(run: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan of the first start; a second start with another recipe or other chips is refused."""
-    path = run / "plan.json"
-    if not path.exists():
-        write_json(path, plan)
-        return dict(plan)
-    first: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    # Keys that recipes have got since then have the values that they had before there was a key.
-    first["recipe"] = parse_recipe(first["recipe"], source=str(path)).model_dump(mode="json")
-    for key in ("recipe", "chips"):
-        if first[key] != json.loads(json.dumps(plan[key])):
-            raise RecipeError(
-                _("{run} was begun with another {key}; go on with the same, or give another --out", run=run, key=key)
-            )
-    return first
+    order = [learn.bands.index(band) for band in recipe.bands]
+    low, high = (np.median(np.stack(learn.index[side].to_list()), axis=0)[order] for side in ("low", "high"))
+    return Statistics(recipe.bands, tuple(map(float, low)), tuple(map(float, high)))
 
 
 def finish(network: nn.Module, recipe: Recipe, check: ChipFolder, statistics: Statistics | None, run: Path) -> Model:
@@ -119,23 +145,3 @@ def finish(network: nn.Module, recipe: Recipe, check: ChipFolder, statistics: St
     pictures.examples(predictor(halved), check, model, run)
     write_model_item(model.header(), run / "model.safetensors", run / "model.json")
     return model
-
-
-def fixed_statistics(learn: ChipFolder, recipe: Recipe) -> Statistics | None:
-    """The training set's percentiles, the median over its chips, when the radiometry is fixed."""
-    if recipe.radiometry.kind == "scene":
-        return None
-    order = [learn.bands.index(band) for band in recipe.bands]
-    low, high = (np.median(np.stack(learn.index[side].to_list()), axis=0)[order] for side in ("low", "high"))
-    return Statistics(recipe.bands, tuple(map(float, low)), tuple(map(float, high)))
-
-
-def show(row: Mapping[str, Any], run: Path) -> None:
-    """Add one row of the journal to the run folder's event files; nothing where TensorBoard is not installed."""
-    if find_spec("tensorboard") is None:
-        return
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(run)) as writer:
-        for name in ("loss", "rate", "gradient", "iou"):
-            writer.add_scalar(name, row[name], row["epoch"])

@@ -6,7 +6,6 @@ import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +22,7 @@ from cropland.language import _
 from cropland.model import Model, build_network
 from cropland.notebooks import forget_changed
 from cropland.progress import progress_bar
-from cropland.recipe import Precision, Recipe, read_recipe
+from cropland.recipe import Precision, Recipe, change_recipe, read_recipe
 from cropland.training import pictures, run_folder
 from cropland.training.memory import autocast, choose_device, keep_memory, micro_batch, place_batch, place_network
 from cropland.training.optimizer import (
@@ -34,8 +33,8 @@ from cropland.training.optimizer import (
     set_rate,
     update_average,
 )
-from cropland.training.run_folder import Place, finish, fixed_statistics
-from cropland.training.validate import Score, says_one_thing, validate
+from cropland.training.run_folder import Checkpoint, finish, fixed_statistics
+from cropland.training.validate import ValidationScore, says_one_thing, validate
 
 SAVE_EVERY_S = 60.0
 
@@ -70,9 +69,9 @@ def command(
     trust_all
         Of a notebook or script that the recipe names run the whole, not only what the network needs.
     """
-    read = read_recipe(recipe, (set_ or []) + ["network.trust_all=true"] * trust_all)
-    run = out or Path("runs") / read.name
-    model = train(read, open_chips(chips), run, device=device)
+    settings = (set_ or []) + ["network.trust_all=true"] * trust_all
+    model = train(recipe, chips, out, set=settings, device=device)
+    assert model.path is not None
     console = Console()
     for pixel in model.working_pixels:
         console.print(
@@ -83,15 +82,28 @@ def command(
                 threshold=pixel.threshold,
             )
         )
-    console.print(f"{model.path}\n{run / 'curves.png'}")
+    console.print(f"{model.path}\n{model.path.with_name('curves.png')}")
 
 
-def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None = None) -> Model:
-    """Train the recipe's network on the folder's training chips into the run folder, or go on where it stopped.
+def train(
+    recipe: str | Path | Recipe,
+    chips: str | Path | ChipFolder,
+    out: str | Path | None = None,
+    *,
+    set: Sequence[str] = (),
+    device: str | None = None,
+) -> Model:
+    """Train a network on the training chips of a folder into the run folder `out`, or go on where that stopped.
 
-    Returns the saved model. Raises `ChipError` if a side of the split is empty or a band is missing, `ModelError` if
-    the network breaks its contract, `RecipeError` if the run folder was begun with another recipe or other chips.
+    out: runs/NAME if not given. set: values laid over the recipe, as in `["training.epochs=3"]`. device: cpu or cuda;
+    cuda where there is one if not given.
+    Returns the saved model. Raises `RecipeError` for a recipe that cannot be read or another one than that which the
+    run folder was begun with, `ChipError` if a side of the split is empty or a band is missing, `ModelError` if the
+    network breaks its contract.
     """
+    recipe = change_recipe(recipe, set) if isinstance(recipe, Recipe) else read_recipe(Path(recipe), set)
+    folder = chips if isinstance(chips, ChipFolder) else open_chips(chips)
+    run = Path(out or Path("runs") / recipe.name)
     training, where = recipe.training, choose_device(device)
     keep_memory(where)
     learn, check = _sides(folder, recipe)
@@ -106,7 +118,11 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
     place = _resume(run, network, average, optimizer, where)
     steps = max(1, training.chips_per_epoch // training.batch)
     total_steps, done = training.epochs * steps, place.epoch * steps + place.step
-    with progress_bar(_("starting"), total=total_steps, done=done, rate=partial(_chips, training.batch)) as bar:
+
+    def rate_of(steps: float) -> str:
+        return _("{rate:.1f} chips/s", rate=steps * training.batch)
+
+    with progress_bar(_("starting"), total=total_steps, done=done, rate=rate_of) as bar:
         for epoch in range(place.epoch, training.epochs):
             if epoch - place.best_epoch > training.patience:
                 break
@@ -138,10 +154,6 @@ def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None =
             bar.tell(_sentence(rows, score))
     average.load_state_dict(place.best)
     return finish(average, recipe, check, statistics, run)
-
-
-def _chips(batch: int, steps: float) -> str:
-    return _("{rate:.1f} chips/s", rate=steps * batch)
 
 
 def _sides(folder: ChipFolder, recipe: Recipe) -> tuple[ChipFolder, ChipFolder]:
@@ -230,7 +242,9 @@ def _step(network: nn.Module, batch: Batch, objective: Objective, *, micro: int,
     return total
 
 
-def _state(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, place: Place) -> dict[str, Any]:
+def _state(
+    network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, place: Checkpoint
+) -> dict[str, Any]:
     return {
         "network": network.state_dict(),
         "average": average.state_dict(),
@@ -241,17 +255,17 @@ def _state(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimi
 
 def _resume(
     run: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
-) -> Place:
+) -> Checkpoint:
     state = run_folder.load_state(run, device)
     if state is None:
-        return Place(0, 0, 0.0, 0, -math.inf, average.state_dict())
+        return Checkpoint(0, 0, 0.0, 0, -math.inf, average.state_dict())
     network.load_state_dict(state["network"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])
-    return Place(**state["place"])
+    return Checkpoint(**state["place"])
 
 
-def _sentence(rows: Sequence[Mapping[str, Any]], score: Score) -> str:
+def _sentence(rows: Sequence[Mapping[str, Any]], score: ValidationScore) -> str:
     """What is said of the last epoch; a model that says one thing only is called out when it has done so twice."""
     last = {"epoch": rows[-1]["epoch"] + 1, "loss": rows[-1]["loss"], "iou": score.iou}
     said = _("epoch {epoch}: loss {loss:.4f}, validation IoU {iou:.4f}", **last)
