@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from cropland.cli import main
+from cropland.data.labels import LabelOptions
+from cropland.errors import InputError, OutputError
+from cropland.evaluation.evaluate import evaluate
 from cropland.recipe import Network, Recipe
 from evaluation import small_evaluation
 from evaluation.small_evaluation import field, write_mask, write_polygons
@@ -97,28 +100,48 @@ def test_a_mask_is_measured_without_torch_and_mapping(files: Path):
     assert run.stdout.splitlines()[-1] == "[]"
 
 
+def test_in_a_notebook_the_figures_are_a_value_and_nothing_is_written(files: Path):
+    found = evaluate("mask.tif", labels="fields.gpkg", background="known", by="crop")
+    assert sorted(path.name for path in files.iterdir()) == ["fields.gpkg", "mask.tif"]
+    assert found.iou == found["pooled"]["iou"] == pytest.approx(1600 / 2300) and found.f1 == pytest.approx(3200 / 3900)
+    assert found["groups"].keys() == {"rice & <b>", "wheat"} and dict(found) == dict(found.figures)
+    assert repr(found).startswith("mask.tif against fields.gpkg: IoU 69.6, ")
+    assert (
+        "<tr><th style='text-align:left'>IoU</th>" in found._repr_html_()
+        and "69.6 (all cropland" in found._repr_html_()
+    )
+    found.save("later")
+    main(["evaluate", "mask.tif", "--labels", "fields.gpkg", "--background", "known", "--by", "crop", "--out", "out"])
+    for name in ("metrics.json", "report.html"):
+        assert (files / "later" / name).read_bytes() == (files / "out" / name).read_bytes()
+    with pytest.raises(OutputError, match="holds an evaluation already"):
+        evaluate("mask.tif", labels=LabelOptions(whole="other"), out="out")
+    evaluate("mask.tif", labels=LabelOptions(whole="other"), out="out", overwrite=True)
+    assert json.loads((files / "out" / "metrics.json").read_text(encoding="utf-8"))["against"] == {
+        "whole": "other",
+        "by": None,
+    }
+
+
 def test_a_model_on_chips(tmp_path: Path):
     pytest.importorskip("cropland.engines.openvino")
     from cropland.model import build_network
 
     recipe = Recipe(bands=("red",), network=Network(options={"width": 4}))
     model = small_evaluation.model(recipe=recipe, stride=32, radius=None)
-    model.save(tmp_path / "model.safetensors", build_network(recipe).state_dict())
-    small_evaluation.write_chips(tmp_path / "chips")
-    status = main(
-        [
-            "evaluate",
-            str(tmp_path / "model.safetensors"),
-            "--chips",
-            str(tmp_path / "chips"),
-            "--out",
-            str(tmp_path / "out"),
-        ]
-    )
-    found = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
-    assert status == 0 and found["kind"] == "model" and found["groups"].keys() == {"fields", "sea"}
+    saved = model.save(tmp_path / "model.safetensors", build_network(recipe).state_dict())
+    chips, out = small_evaluation.write_chips(tmp_path / "chips"), tmp_path / "out"
+    assert main(["evaluate", str(saved.path), "--chips", str(chips), "--out", str(out)]) == 0
+    found = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert found["kind"] == "model" and found["groups"].keys() == {"fields", "sea"}
     assert found["groups"]["sea"]["fp"] + found["groups"]["sea"]["tn"] == 1024 and found["groups"]["sea"]["iou"] is None
-    assert "data:image/jpeg" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg" in (out / "report.html").read_text(encoding="utf-8")
+    for each in (saved, str(saved.path)):
+        again = evaluate(each, chips=str(chips), out=tmp_path / "again", overwrite=True)
+        assert again.iou == found["pooled"]["iou"]
+        assert (tmp_path / "again" / "metrics.json").read_bytes() == (out / "metrics.json").read_bytes()
+    with pytest.raises(InputError, match="is a model; measure it with --chips"):
+        evaluate(saved, labels=LabelOptions(whole="other"))
 
 
 def _unclosed(text: str) -> list[str]:

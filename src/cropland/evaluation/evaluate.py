@@ -1,12 +1,11 @@
-"""`cropland evaluate`: a model on the chips of a folder, or a mask against labels."""
+"""How right a model is on chips, or a mask against labels: figures, and a report where it is asked for."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, KeysView, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -14,14 +13,19 @@ from rich.table import Table
 
 from cropland.data.labels import LabelOptions, read_labels
 from cropland.errors import InputError, OutputError
-from cropland.evaluation.report import best_and_worst, page, percent
+from cropland.evaluation.report import best_and_worst, names, page, percent
 from cropland.evaluation.score import Part, metrics
-from cropland.files import write_text
-from cropland.language import _, said
+from cropland.fact_sheet import fact_sheet
+from cropland.files import write_json, write_text
+from cropland.language import _, said, spoken
 from cropland.options import ABOVE_0
 from cropland.progress import progress_bar
 
-__all__ = ["command", "write_report"]
+if TYPE_CHECKING:
+    from cropland.data.chips import ChipFolder
+    from cropland.model import Model
+
+__all__ = ["Evaluation", "command", "evaluate"]
 
 TOLERANCES_M = (2.0, 5.0, 10.0, 20.0)
 
@@ -78,91 +82,202 @@ def command(
     shift
         Accept a datum shift that is only roughly known.
     """
-    tolerances_m = tuple(sorted(tolerance_m or TOLERANCES_M))
+    found = evaluate(
+        subject,
+        chips=chips,
+        split=split,
+        labels=labels,
+        by=by,
+        out=out,
+        overwrite=overwrite,
+        tolerance_m=tolerance_m or TOLERANCES_M,
+        working_pixel_m=working_pixel_m,
+        trust=trust,
+        crs=crs,
+        pixel_m=pixel_m,
+        shift=shift,
+    )
+    console = Console()
+    console.print(found.table())
+    console.print(out / "report.html", soft_wrap=True, highlight=False, markup=False)
+
+
+def evaluate(
+    what: str | Path | Model,
+    *,
+    chips: str | Path | ChipFolder | None = None,
+    labels: str | Path | LabelOptions | None = None,
+    background: Literal["known", "unknown"] | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    split: str = "validation",
+    by: str | None = None,
+    tolerance_m: Sequence[float] = TOLERANCES_M,
+    working_pixel_m: float | None = None,
+    trust: bool = False,
+    crs: str | None = None,
+    pixel_m: float | None = None,
+    shift: bool = False,
+) -> Evaluation:
+    """Measure a model, or its file, on `chips`; or the file of a mask against `labels`.
+
+    A mask is 1 cropland, 0 not cropland, 255 no data. labels: polygons or rasters by their path, or `LabelOptions` with
+    all that can be said of them. background: what lies outside the polygons, known (not cropland) or unknown. out: a
+    folder for metrics.json and report.html; without it nothing is written. overwrite: replace what is there. split:
+    which chips, validation, train or all. by: a column to report figures by. tolerance_m: how far off a boundary may
+    be, in metres. working_pixel_m: run the model at its working pixel nearest to this, instead of the one nearest to
+    each chip's. trust: run code that the model's file names. crs, pixel_m, shift: of a mask, as in `open_scene`.
+
+    Raises `InputError` or one of its kinds for what cannot be measured, `OutputError` where `out` cannot be used.
+    """
+    tolerances_m = tuple(sorted(tolerance_m))
     if tolerances_m[0] <= 0:
         raise InputError(_("--tolerance-m {tolerances_m:g}: give metres above 0", tolerances_m=tolerances_m[0]))
-    _check(subject, chips, labels, out, overwrite=overwrite)
-    if chips:
-        about, parts = _model(
-            subject, chips, split=split, by=by or "group", tolerances_m=tolerances_m, at=working_pixel_m, trust=trust
-        )
+    subject = Path(what) if isinstance(what, str | Path) else what
+    options = LabelOptions.of(labels, background=background)
+    _check(subject, options, on_chips=chips is not None)
+    if out is not None:
+        _check_free(Path(out), overwrite=overwrite)
+    if chips is not None:
+        how: dict[str, Any] = {"working_pixel_m": working_pixel_m, "trust": trust}
+        about, parts = _on_chips(subject, chips, split=split, by=by or "group", tolerances_m=tolerances_m, **how)
     else:
-        about, parts = _mask(subject, labels, by=by, tolerances_m=tolerances_m, crs=crs, pixel_m=pixel_m, shift=shift)
+        assert isinstance(subject, Path), "a model is not measured against labels"
+        grid: dict[str, Any] = {"crs": crs, "pixel_m": pixel_m, "shift": shift}
+        about, parts = _on_labels(subject, options, by=by, tolerances_m=tolerances_m, **grid)
     figures = about | {"tolerances_m": tolerances_m} | metrics(parts, tolerances_m=tolerances_m)
-    write_report(out, figures, parts)
-    _say(figures, out)
+    found = Evaluation(figures, tuple(parts))
+    if out is not None:
+        found.save(out)
+    return found
 
 
-def write_report(out: Path, figures: Mapping[str, Any], parts: Sequence[Part]) -> None:
-    """Write metrics.json and report.html into a folder, each complete or not at all."""
-    contents = {
-        "metrics.json": json.dumps(figures, ensure_ascii=False, indent=1),
-        "report.html": page(figures, best_and_worst(parts)),
-    }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            write_text(out / name, content)
-    except OSError as error:
-        raise OutputError(
-            _("{out} cannot be written ({strerror}); give another --out", out=out, strerror=error.strerror)
-        ) from error
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation:
+    """How right a model or a mask is.
+
+    figures: what metrics.json holds, also as `evaluation["groups"]`. parts: the chips, or the blocks of the mask.
+    """
+
+    figures: Mapping[str, Any]
+    parts: tuple[Part, ...]
+
+    @property
+    def iou(self) -> float | None:
+        """Intersection over union of cropland over all pixels, 0..1; None where one class only is known."""
+        return self.figures["pooled"]["iou"]  # type: ignore[no-any-return]
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of precision and recall over all pixels, 0..1; None where one class only is known."""
+        return self.figures["pooled"]["f1"]  # type: ignore[no-any-return]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.figures[name]
+
+    def keys(self) -> KeysView[str]:
+        """What there is in `figures`; `dict(evaluation)` holds it all."""
+        return self.figures.keys()
+
+    def save(self, out: str | Path) -> None:
+        """Write metrics.json and report.html into a folder, each complete or not at all.
+
+        Raises `OutputError` where they cannot be written.
+        """
+        folder, html = Path(out), page(self.figures, best_and_worst(self.parts))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "metrics.json", self.figures)
+            write_text(folder / "report.html", html)
+        except OSError as error:
+            raise OutputError(
+                _("{out} cannot be written ({strerror}); give another --out", out=out, strerror=error.strerror)
+            ) from error
+
+    def table(self) -> Table:
+        """Figures of the whole and of each group, for a terminal."""
+        spoken_names = {"precision": _("precision"), "recall": _("recall"), "false_alarm": _("false alarm")}
+        columns = {"iou": "IoU", "f1": "F1", **spoken_names}
+        table = Table("", *columns.values(), box=None, header_style="dim")
+        rows = {_("pooled"): self["pooled"], _("all cropland"): self["all_cropland"], **self["groups"]}
+        for name, its in rows.items():
+            table.add_row(name, *(percent(its[column]) for column in columns))
+        return table
+
+    def __repr__(self) -> str:
+        shown = (f"{title} {percent(self['pooled'][name])}" for name, title in names().items())
+        return f"{spoken(self['title'])}: {', '.join(shown)}"
+
+    def _repr_html_(self) -> str:
+        pooled, trivial = self["pooled"], self["all_cropland"]
+        facts = {
+            title: f"{percent(pooled[name])} ({_('all cropland {value}', value=percent(trivial[name]))})"
+            for name, title in names().items()
+        }
+        return fact_sheet(spoken(self["title"]), facts)
 
 
-def _check(subject: Path, chips: Path | None, labels: LabelOptions, out: Path, *, overwrite: bool) -> None:
+def _check(subject: Path | Model, labels: LabelOptions, *, on_chips: bool) -> None:
     against = labels.given("labels", "whole")
-    if (chips is None) == (not against):
+    if on_chips == bool(against):
         raise InputError(_("say what to measure against: --chips DIR with a model, or --labels FILE with a mask"))
-    if not subject.is_file():
+    if isinstance(subject, Path) and not subject.is_file():
         raise InputError(_("{subject}: there is no such file; give a model (.safetensors) or a mask", subject=subject))
-    if chips and subject.suffix != ".safetensors":
+    is_model = not isinstance(subject, Path) or subject.suffix == ".safetensors"
+    if on_chips and not is_model:
         raise InputError(
             _("{subject} is not a model (.safetensors); a mask is measured with --labels FILE", subject=subject)
         )
-    if against and subject.suffix == ".safetensors":
+    if against and is_model:
         raise InputError(
             _(
                 "{subject} is a model; measure it with --chips DIR, or map a scene and measure its mask.tif",
-                subject=subject,
+                subject=subject if isinstance(subject, Path) else subject.name,
             )
         )
+
+
+def _check_free(out: Path, *, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise OutputError(_("{out} is a file; give a folder as --out", out=out))
     if (out / "metrics.json").exists() and not overwrite:
         raise OutputError(_("{out} holds an evaluation already; give another --out, or --overwrite", out=out))
 
 
-def _model(
-    path: Path,
-    chips: Path,
+def _on_chips(
+    subject: Path | Model,
+    chips: str | Path | ChipFolder,
     *,
     split: str,
     by: str,
     tolerances_m: Sequence[float],
-    at: float | None,
+    working_pixel_m: float | None,
     trust: bool,
 ) -> tuple[dict[str, Any], list[Part]]:
+    # Here, so that a mask is measured without them.
     from cropland.data.chips import open_chips
     from cropland.engines.openvino import open_engine
     from cropland.evaluation.measure import Judge, choose_chips, on_chips
     from cropland.model import Model
 
-    model = Model.load(path, trust=trust)
-    folder = choose_chips(open_chips(chips), model, split=split, by=by)
-    engine = open_engine(model)
-    judge = Judge(model, lambda values: engine(values[None])[0], tolerances_m, at)
+    model = Model.load(subject, trust=trust) if isinstance(subject, Path) else subject
+    assert model.path is not None, "a model is measured once it is saved"
+    whole = open_chips(chips) if isinstance(chips, str | Path) else chips
+    folder = choose_chips(whole, model, split=split, by=by)
+    engine, file, ground = open_engine(model), model.path.name, folder.path.name
+    judge = Judge(model, lambda values: engine(values[None])[0], tolerances_m, working_pixel_m)
     about = {
         "kind": "model",
         "part": "chip",
-        "title": said("{model} on {chips}", model=model.name, chips=chips.name),
-        "subtitle": said("{model}, {count:,} chips ({split})", model=path.name, count=len(folder), split=split),
-        "subject": {"name": model.name, "file": path.name, "sha256": model.digest, "version": model.version},
-        "against": {"chips": chips.name, "split": split, "by": by, "working_pixel_m": at},
+        "title": said("{model} on {chips}", model=model.name, chips=ground),
+        "subtitle": said("{model}, {count:,} chips ({split})", model=file, count=len(folder), split=split),
+        "subject": {"name": model.name, "file": file, "sha256": model.digest, "version": model.version},
+        "against": {"chips": ground, "split": split, "by": by, "working_pixel_m": working_pixel_m},
     }
     return about, _watched(on_chips(folder, judge, by=by), total=len(folder))
 
 
-def _mask(
+def _on_labels(
     path: Path,
     labels: LabelOptions,
     *,
@@ -206,18 +321,3 @@ def _watched(parts: Iterable[Part], *, total: int) -> list[Part]:
             done.append(part)
             bar()
     return done
-
-
-def _say(figures: Mapping[str, Any], out: Path) -> None:
-    spoken = {"precision": _("precision"), "recall": _("recall"), "false_alarm": _("false alarm")}
-    names = {"iou": "IoU", "f1": "F1", **spoken}
-    table = Table("", *names.values(), box=None, header_style="dim")
-    for row, its in {
-        _("pooled"): figures["pooled"],
-        _("all cropland"): figures["all_cropland"],
-        **figures["groups"],
-    }.items():
-        table.add_row(row, *(percent(its[name]) for name in names))
-    console = Console()
-    console.print(table)
-    console.print(out / "report.html", soft_wrap=True, highlight=False, markup=False)

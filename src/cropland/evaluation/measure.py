@@ -1,10 +1,11 @@
-"""A model against the labels of a chip folder."""
+"""What is scored: the chips of a folder by a model, a mask block by block; both give one `Part` after the other."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -23,8 +24,10 @@ from cropland.geo.scene import Image, Scene
 from cropland.geo.vectors import read_polygons
 from cropland.geo.window import Tile, Window, tiles
 from cropland.language import _, said
-from cropland.model import Model
 from cropland.probability import classes, to_levels
+
+if TYPE_CHECKING:
+    from cropland.model import Model
 
 __all__ = [
     "Judge",
@@ -38,6 +41,11 @@ __all__ = [
     "only_bands",
     "read_regions",
 ]
+
+
+BLOCK = 1024
+Regions = tuple[tuple[str, ...], PolygonLabels]
+Predict = Callable[[Float32[np.ndarray, "band height width"]], Float32[np.ndarray, "output height width"]]
 
 
 @dataclass(frozen=True)
@@ -126,8 +134,99 @@ def _picture(folder: ChipFolder, number: int, judge: Judge) -> Picture:
     return Picture(rgb.transpose(1, 2, 0), classes(threshold)[probability], chip.target)
 
 
-BLOCK = 1024
-Regions = tuple[tuple[str, ...], PolygonLabels]
+def chip_probability(
+    chip: Chip, predict: Predict, *, pixel_m: float, statistics: Statistics | None = None
+) -> UInt8[np.ndarray, "height width"]:
+    """The probability of cropland on the chip's own grid: 0..254 is p x 254, 255 where the chip has no data.
+
+    The chip is predicted whole. `predict` gives the logits of a normalised image, channel 0 cropland; `pixel_m` is the
+    model's working pixel. Without `statistics` those of the scene that the chip was cut from are used.
+    """
+    ratio, shape = pixel_m / chip.pixel_m, chip.image.valid.shape
+    image = _at(chip.image, ratio, tuple(resampled_length(length, ratio) for length in shape))
+    stretch = statistics or Statistics((), chip.low, chip.high)
+    logits = predict(stretch.normalise(image.values, image.valid))[:1]
+    probability = _at(Image(expit(logits), np.ones(logits.shape[1:], bool)), 1 / ratio, shape).values[0]
+    return to_levels(probability, chip.image.valid)
+
+
+def only_bands(chip: Chip, has: Sequence[str], wants: Sequence[str]) -> Chip:
+    """The chip with the bands that a model wants, in its order; `has` names the chip's."""
+    order = [list(has).index(band) for band in wants]
+    low, high = (tuple(limits[band] for band in order) for limits in (chip.low, chip.high))
+    return replace(chip, image=Image(chip.image.values[order], chip.image.valid), low=low, high=high)
+
+
+def _at(image: Image, ratio: float, shape: tuple[int, ...]) -> Image:
+    """The image at pixels `ratio` times as large: what `Scene.read` gives of a whole scene."""
+    if ratio == 1:
+        return image
+    rows, cols = (
+        taps(ratio, start=0, count=count, length=length) for count, length in zip(shape, image.valid.shape, strict=True)
+    )
+    values, valid = resample(image.values, None if image.valid.all() else image.valid, rows=rows, cols=cols)
+    return Image(values, np.ones(values.shape[1:], bool) if valid is None else valid)
+
+
+def blocks(mask: Scene) -> int:
+    """How many blocks a mask is judged in."""
+    return math.prod(-(-length // BLOCK) for length in mask.shape)
+
+
+def on_mask(
+    mask: Scene, labels: Labels, *, tolerances_m: Sequence[float], regions: Regions | None = None
+) -> Iterator[Part]:
+    """The score of every block that has known pixels.
+
+    Raises `SceneError` if the mask holds other values than 0, 1 and no data, `LabelError` if labels do not meet it.
+    """
+    true, halo = labels.on(mask), math.ceil(max(tolerances_m) / min(pixel_sides_m(mask))) + 1
+    values, numbers = (regions[0], regions[1].on(mask)) if regions else ((), None)
+    for tile in tiles(mask.shape, size=BLOCK, halo=halo, stride=1):
+        part = _tile_part(mask, true, tile, tolerances_m=tolerances_m, values=values, numbers=numbers)
+        if part.total.counts.total:
+            yield part
+
+
+def _tile_part(
+    mask: Scene, true: Draw, tile: Tile, *, tolerances_m: Sequence[float], values: Sequence[str], numbers: Draw | None
+) -> Part:
+    called, truth = _read(mask, tile.padded), true(tile.padded)
+    core = tile.inner.slices
+
+    def judged(known: UInt8[np.ndarray, "height width"]) -> Score:
+        return score(called, known, pixel_m=pixel_sides_m(mask), tolerances_m=tolerances_m, core=core)
+
+    number = numbers(tile.padded) if numbers else np.full(truth.shape, UNKNOWN, np.uint8)
+    here = [int(n) for n in np.unique(number[core]) if n != UNKNOWN]
+    groups = {values[n]: judged(np.where(number == n, truth, np.uint8(UNKNOWN))) for n in here}
+    name = said("row {row}, column {col}", row=tile.core.row, col=tile.core.col)
+    return Part(name, judged(truth), groups, name, lambda: Picture(None, _read(mask, tile.core), true(tile.core)))
+
+
+def _read(mask: Scene, window: Window) -> UInt8[np.ndarray, "height width"]:
+    image = mask.read(window, bands=mask.bands)
+    values = np.where(image.valid, image.values[0], UNKNOWN)
+    foreign = sorted({float(value) for value in np.unique(values)} - {0, 1, UNKNOWN})
+    if foreign:
+        shown = ", ".join(f"{value:g}" for value in foreign[:8])
+        raise SceneError(
+            _(
+                "{files} holds the values {shown}; a mask is 1 cropland, 0 not cropland, 255 no data",
+                files=mask.files[0],
+                shown=shown,
+            )
+        )
+    return values.astype(np.uint8)
+
+
+def pixel_sides_m(scene: Scene) -> tuple[float, float]:
+    """Height and width of a scene's pixel in metres at its centre."""
+    if scene.grid.crs is None:
+        return scene.pixel_m, scene.pixel_m
+    row, col = (length / 2 for length in scene.shape)
+    along, down = pixel_edges_m(scene.grid.affine, CRS.from_user_input(str(scene.grid.crs)), row=row, col=col)
+    return down, along
 
 
 def read_regions(labels: LabelOptions, column: str, *, shift: bool = False) -> Regions:
@@ -165,101 +264,3 @@ def read_regions(labels: LabelOptions, column: str, *, shift: bool = False) -> R
         )
     layers = tuple((number, frame[names == value]) for number, value in enumerate(values))
     return values, PolygonLabels(layers, UNKNOWN, path.name, shift)
-
-
-def blocks(mask: Scene) -> int:
-    """How many blocks a mask is judged in."""
-    return math.prod(-(-length // BLOCK) for length in mask.shape)
-
-
-def on_mask(
-    mask: Scene, labels: Labels, *, tolerances_m: Sequence[float], regions: Regions | None = None
-) -> Iterator[Part]:
-    """The score of every block that has known pixels.
-
-    Raises `SceneError` if the mask holds other values than 0, 1 and no data, `LabelError` if labels do not meet it.
-    """
-    true, halo = labels.on(mask), math.ceil(max(tolerances_m) / min(pixel_sides_m(mask))) + 1
-    values, numbers = (regions[0], regions[1].on(mask)) if regions else ((), None)
-    for tile in tiles(mask.shape, size=BLOCK, halo=halo, stride=1):
-        part = _tile_part(mask, true, tile, tolerances_m=tolerances_m, values=values, numbers=numbers)
-        if part.total.counts.total:
-            yield part
-
-
-def pixel_sides_m(scene: Scene) -> tuple[float, float]:
-    """Height and width of a scene's pixel in metres at its centre."""
-    if scene.grid.crs is None:
-        return scene.pixel_m, scene.pixel_m
-    row, col = (length / 2 for length in scene.shape)
-    along, down = pixel_edges_m(scene.grid.affine, CRS.from_user_input(str(scene.grid.crs)), row=row, col=col)
-    return down, along
-
-
-def _tile_part(
-    mask: Scene, true: Draw, tile: Tile, *, tolerances_m: Sequence[float], values: Sequence[str], numbers: Draw | None
-) -> Part:
-    called, truth = _read(mask, tile.padded), true(tile.padded)
-    core = tile.inner.slices
-
-    def judged(known: UInt8[np.ndarray, "height width"]) -> Score:
-        return score(called, known, pixel_m=pixel_sides_m(mask), tolerances_m=tolerances_m, core=core)
-
-    number = numbers(tile.padded) if numbers else np.full(truth.shape, UNKNOWN, np.uint8)
-    here = [int(n) for n in np.unique(number[core]) if n != UNKNOWN]
-    groups = {values[n]: judged(np.where(number == n, truth, np.uint8(UNKNOWN))) for n in here}
-    name = said("row {row}, column {col}", row=tile.core.row, col=tile.core.col)
-    return Part(name, judged(truth), groups, name, lambda: Picture(None, _read(mask, tile.core), true(tile.core)))
-
-
-def _read(mask: Scene, window: Window) -> UInt8[np.ndarray, "height width"]:
-    image = mask.read(window, bands=mask.bands)
-    values = np.where(image.valid, image.values[0], UNKNOWN)
-    foreign = sorted({float(value) for value in np.unique(values)} - {0, 1, UNKNOWN})
-    if foreign:
-        shown = ", ".join(f"{value:g}" for value in foreign[:8])
-        raise SceneError(
-            _(
-                "{files} holds the values {shown}; a mask is 1 cropland, 0 not cropland, 255 no data",
-                files=mask.files[0],
-                shown=shown,
-            )
-        )
-    return values.astype(np.uint8)
-
-
-Predict = Callable[[Float32[np.ndarray, "band height width"]], Float32[np.ndarray, "output height width"]]
-
-
-def chip_probability(
-    chip: Chip, predict: Predict, *, pixel_m: float, statistics: Statistics | None = None
-) -> UInt8[np.ndarray, "height width"]:
-    """The probability of cropland on the chip's own grid: 0..254 is p x 254, 255 where the chip has no data.
-
-    The chip is predicted whole. `predict` gives the logits of a normalised image, channel 0 cropland; `pixel_m` is the
-    model's working pixel. Without `statistics` those of the scene that the chip was cut from are used.
-    """
-    ratio, shape = pixel_m / chip.pixel_m, chip.image.valid.shape
-    image = _at(chip.image, ratio, tuple(resampled_length(length, ratio) for length in shape))
-    stretch = statistics or Statistics((), chip.low, chip.high)
-    logits = predict(stretch.normalise(image.values, image.valid))[:1]
-    probability = _at(Image(expit(logits), np.ones(logits.shape[1:], bool)), 1 / ratio, shape).values[0]
-    return to_levels(probability, chip.image.valid)
-
-
-def only_bands(chip: Chip, has: Sequence[str], wants: Sequence[str]) -> Chip:
-    """The chip with the bands that a model wants, in its order; `has` names the chip's."""
-    order = [list(has).index(band) for band in wants]
-    low, high = (tuple(limits[band] for band in order) for limits in (chip.low, chip.high))
-    return replace(chip, image=Image(chip.image.values[order], chip.image.valid), low=low, high=high)
-
-
-def _at(image: Image, ratio: float, shape: tuple[int, ...]) -> Image:
-    """The image at pixels `ratio` times as large: what `Scene.read` gives of a whole scene."""
-    if ratio == 1:
-        return image
-    rows, cols = (
-        taps(ratio, start=0, count=count, length=length) for count, length in zip(shape, image.valid.shape, strict=True)
-    )
-    values, valid = resample(image.values, None if image.valid.all() else image.valid, rows=rows, cols=cols)
-    return Image(values, np.ones(values.shape[1:], bool) if valid is None else valid)

@@ -19,13 +19,13 @@ from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, figures
 from cropland.language import _, language, spoken
 
-__all__ = ["as_uri", "best_and_worst", "image", "page", "verdict"]
+__all__ = ["as_uri", "best_and_worst", "image", "names", "page", "percent", "verdict"]
 
 
 SHOWN = 6
 
 
-def _names() -> dict[str, str]:
+def names() -> dict[str, str]:
     """The figures that are shown, by their names for a person."""
     return {
         "iou": "IoU",
@@ -92,7 +92,7 @@ def _sentence(pooled: Mapping[str, Any]) -> str:
 def _cards(pooled: Mapping[str, Any], trivial: Mapping[str, Any]) -> str:
     rows = [
         (title, pooled[name], _("all cropland {value}", value=percent(trivial[name])))
-        for name, title in _names().items()
+        for name, title in names().items()
     ]
     metres, value = _finest(pooled["boundary_f1"])
     wider = [f"{m} m {percent(f1)}" for m, f1 in pooled["boundary_f1"].items() if f1 is not None and m != metres]
@@ -112,15 +112,15 @@ def _finest(boundary: Mapping[str, float | None]) -> tuple[str, float | None]:
 def _groups(groups: Mapping[str, Any], parts: str) -> str:
     if len(groups) < 2:
         return ""
-    names = (_("Group"), parts.title(), *_names().values(), _("Boundary F1"))
-    head = "".join(f"<th>{name}</th>" for name in names)
+    titles = (_("Group"), parts.title(), *names().values(), _("Boundary F1"))
+    head = "".join(f"<th>{title}</th>" for title in titles)
     body = "".join(_group(name, its) for name, its in groups.items())
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<h2>{_("By group")}</h2><div class="scroll">{table}</div>'
 
 
 def _group(name: str, its: Mapping[str, Any]) -> str:
-    cells = "".join(_cell(its[each], "alarm" if each == "false_alarm" else "") for each in _names())
+    cells = "".join(_cell(its[each], "alarm" if each == "false_alarm" else "") for each in names())
     metres, boundary = _finest(its["boundary_f1"])
     at = f" <small>{metres} m</small>" if boundary is not None else ""
     return f"<tr><td>{escape(name)}</td><td>{its['parts']:,}</td>{cells}<td>{percent(boundary)}{at}</td></tr>"
@@ -186,7 +186,7 @@ def _figure(part: Part) -> str:
     seen = [each for each in (image(picture), verdict(picture)) if each is not None]
     images = "".join(f'<img alt="{escape(spoken(part.name))}" src="{as_uri(each)}">' for each in seen)
     said = figures(part.total.counts)
-    first = [f"{title} {percent(said[name])}" for name, title in _names().items() if said[name] is not None][:2]
+    first = [f"{title} {percent(said[name])}" for name, title in names().items() if said[name] is not None][:2]
     group = escape(", ".join(name for name in part.groups if name != part.name))
     about = f"{escape(spoken(part.name))} <small>{group}</small><br>{' · '.join(first)}"
     return f"<figure><div>{images}</div><figcaption>{about}</figcaption></figure>"

@@ -119,8 +119,8 @@ def train(
     steps = max(1, training.chips_per_epoch // training.batch)
     total_steps, done = training.epochs * steps, place.epoch * steps + place.step
 
-    def rate_of(steps: float) -> str:
-        return _("{rate:.1f} chips/s", rate=steps * training.batch)
+    def rate_of(speed: float) -> str:
+        return _("{rate:.1f} chips/s", rate=speed * training.batch)
 
     with progress_bar(_("starting"), total=total_steps, done=done, rate=rate_of) as bar:
         for epoch in range(place.epoch, training.epochs):
