@@ -2,9 +2,9 @@
 
 python recipes/translate.py [PART.po...]    (translations from other files are taken over)
 
-Messages are what stands in `_("...")` and `said("...")`, the first line and the docstring of every
-command, and the docstrings of the classes that hold options of several commands. Untranslated ones are listed, and the
-exit status is then 1.
+Messages are what stands in `_("...")` and `said("...")`, also in the templates of pages, the first line and the
+docstring of every command, and the docstrings of the classes that hold options of several commands. Untranslated ones
+are listed, and the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from babel.messages import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
+from jinja2 import Environment, nodes
 
 from cropland.cli import VERBS
 from cropland.language import FOLDER
@@ -47,12 +48,18 @@ def main(parts: list[str]) -> int:
 def messages() -> dict[str, list[str]]:
     """Every message of the source, with the files that hold it."""
     found: dict[str, list[str]] = {}
-    for path in sorted(set(PACKAGE.rglob("*.py")) - {PACKAGE / "language.py"}):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for text in (*_called(tree), *_documented(tree, is_cli=path.name == "cli.py")):
+
+    def note(path: Path, *texts: str) -> None:
+        for text in texts:
             places = found.setdefault(text, [])
             if (place := path.relative_to(PACKAGE.parent).as_posix()) not in places:
                 places.append(place)
+
+    for path in sorted(set(PACKAGE.rglob("*.py")) - {PACKAGE / "language.py"}):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        note(path, *_called(tree), *_documented(tree, is_cli=path.name == "cli.py"))
+    for path in sorted(PACKAGE.rglob("*.html")):
+        note(path, *_called_in_page(path.read_text(encoding="utf-8")))
     return found
 
 
@@ -87,6 +94,12 @@ def _called(tree: ast.AST) -> Iterator[str]:
             if not isinstance(node.args[0], ast.Constant):
                 raise SystemExit(f"_() at line {node.lineno} wants a literal: {ast.unparse(node)}")
             yield str(node.args[0].value)
+
+
+def _called_in_page(text: str) -> Iterator[str]:
+    for call in Environment().parse(text).find_all(nodes.Call):
+        if isinstance(call.node, nodes.Name) and call.node.name == "_":
+            yield call.args[0].as_const()
 
 
 def _documented(tree: ast.Module, *, is_cli: bool) -> Iterator[str]:
