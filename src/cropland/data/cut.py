@@ -118,11 +118,13 @@ def cut_chips(
         headers, rows = zip(*prefetch(cutter, given, threads=THREADS), strict=True)
         known = _table([row for scene in rows for row in scene], scenes=len(given))
         chips = split(known, validation=validation, earlier=None if earlier is None else earlier.index)
-        _delete(folder, known[~known["id"].isin(chips["id"])])
+        in_gap = known[~known["id"].isin(chips["id"])]
+        for path in [*in_gap["image"], *in_gap["label"]]:
+            (folder / path).unlink()
         cuts = [_recorded(options, opening, group=group, size=size, validation=validation)]
         _publish(folder, out, chips, {"bands": bands, "scenes": headers, "cuts": cuts}, earlier)
     notes = dict.fromkeys(note for header in headers for note in header["notes"])
-    return CutReport(chips, len(known) - len(chips), tuple(notes))
+    return CutReport(chips, len(in_gap), tuple(notes))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -312,11 +314,6 @@ def _table(rows: Sequence[Mapping[str, Any]], *, scenes: int) -> gpd.GeoDataFram
         )
     _check_distinct([row["id"] for row in rows])
     return gpd.GeoDataFrame(rows, geometry="geometry", crs=4326)
-
-
-def _delete(folder: Path, chips: gpd.GeoDataFrame) -> None:
-    for path in [*chips["image"], *chips["label"]]:
-        (folder / path).unlink()
 
 
 def _publish(

@@ -1,13 +1,9 @@
-"""The shelf of writers: one output format per file; how all of them put a file in its place, and tables into GDAL."""
+"""The shelf of writers: how each of them puts a file in its place, or says why it cannot."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 
-import pyarrow as pa
-import pyogrio
-from geopandas import GeoDataFrame
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from rasterio.errors import RasterioError
 
@@ -30,22 +26,3 @@ def replacing(out: Path) -> Iterator[Path]:
         raise OutputError(
             _("{out} cannot be written ({error}); choose another place or make room", out=out, error=error)
         ) from error
-
-
-def write_layer(chunks: Iterable[GeoDataFrame], out: Path, *, driver: str, layer: str, **options: str) -> None:
-    """Write a table, chunk by chunk, with a driver of GDAL; all have the columns of the first."""
-    chunks = iter(chunks)
-    first = next(chunks)
-    tables = (pa.table(frame.to_arrow(index=False)) for frame in chain([first], chunks))
-    head = next(tables)
-    batches = (batch for table in chain([head], tables) for batch in table.to_batches())
-    pyogrio.write_arrow(
-        pa.RecordBatchReader.from_batches(head.schema, batches),
-        out,
-        layer=layer,
-        driver=driver,
-        geometry_name=first.geometry.name,
-        geometry_type=first.geom_type.iloc[0] if first.geom_type.nunique() == 1 else "Unknown",
-        crs=first.crs and first.crs.to_wkt(),
-        **options,
-    )

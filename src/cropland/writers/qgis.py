@@ -11,12 +11,13 @@ from rasterio.io import DatasetReader
 
 from cropland.geo.reading import ImageFile, Remote, reading
 from cropland.language import said
+from cropland.probability import ONE
 from cropland.writers import replacing
 
 __all__ = ["write_qgis"]
 
 VERSION = "3.22.0"  # the oldest that is known to open it
-RAMP = {0: "#f7f3e8", 64: "#e3d9a7", 127: "#b5c46b", 190: "#5f9a3a", 254: "#1c5c2a"}
+RAMP = {0: "#f7f3e8", 64: "#e3d9a7", 127: "#b5c46b", 190: "#5f9a3a", ONE: "#1c5c2a"}
 CLASSES = {0: ("#e9e4d6", said("not cropland")), 1: ("#548c2f", said("cropland"))}
 OUTLINE = "255,196,0,255"
 WIDEST = 3  # pixels of the map
@@ -143,11 +144,16 @@ def _palette() -> Element:
 
 
 def _ramp() -> Element:
-    renderer = _renderer("singlebandpseudocolor", band="1", classificationMin="0", classificationMax="254")
-    range_of = {"minimumValue": "0", "maximumValue": "254", "colorRampType": "INTERPOLATED", "classificationMode": "1"}
+    renderer = _renderer("singlebandpseudocolor", band="1", classificationMin="0", classificationMax=str(ONE))
+    range_of = {
+        "minimumValue": "0",
+        "maximumValue": str(ONE),
+        "colorRampType": "INTERPOLATED",
+        "classificationMode": "1",
+    }
     shader = SubElement(SubElement(renderer, "rastershader"), "colorrampshader", range_of, clip="0")
     for value, colour in RAMP.items():
-        SubElement(shader, "item", value=str(value), color=colour, label=f"{value / 254:.0%}", alpha="255")
+        SubElement(shader, "item", value=str(value), color=colour, label=f"{value / ONE:.0%}", alpha="255")
     return renderer
 
 

@@ -1,4 +1,4 @@
-"""GeoParquet: parcels as columns, for analysis at any size."""
+"""Parcels in three formats, chunk by chunk: GeoParquet for analysis, GeoPackage for QGIS, GeoJSON for the web."""
 
 import json
 from collections.abc import Iterable
@@ -8,13 +8,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+import pyogrio
 from geopandas import GeoDataFrame
-from pyarrow import Table, default_memory_pool
 
 from cropland.errors import GridError
 from cropland.language import _
-from cropland.writers import replacing, write_layer
+from cropland.writers import replacing
 
 __all__ = ["write_geojson", "write_geopackage", "write_geoparquet"]
 
@@ -40,10 +41,10 @@ def write_geoparquet(chunks: Iterable[GeoDataFrame], out: Path) -> None:
             _widen(geo, its_geo)
         assert writer is not None, "a table has at least one chunk"
         writer.add_key_value_metadata({"geo": json.dumps(geo), "fiboa": json.dumps(FIBOA)})
-    default_memory_pool().release_unused()  # Arrow keeps a hundred megabytes for a next table
+    pa.default_memory_pool().release_unused()  # Arrow keeps a hundred megabytes for a next table
 
 
-def _to_arrow(frame: GeoDataFrame) -> tuple[Table, dict[str, Any]]:
+def _to_arrow(frame: GeoDataFrame) -> tuple[pa.Table, dict[str, Any]]:
     """A frame as geopandas writes it, and what it says of the geometry."""
     buffer = BytesIO()
     frame.to_parquet(buffer, index=False, schema_version="1.1.0", write_covering_bbox=True, compression=None)
@@ -67,7 +68,7 @@ def write_geopackage(chunks: Iterable[GeoDataFrame], out: Path, *, layer: str = 
     Source: OGC 12-128r19, 2024.
     """
     with replacing(out) as hidden:
-        write_layer(chunks, hidden, driver="GPKG", layer=layer)
+        _write_layer(chunks, hidden, driver="GPKG", layer=layer)
 
 
 def write_geojson(chunks: Iterable[GeoDataFrame], out: Path) -> None:
@@ -84,4 +85,23 @@ def write_geojson(chunks: Iterable[GeoDataFrame], out: Path) -> None:
         )
     options = {"RFC7946": "YES", "COORDINATE_PRECISION": "7"}
     with replacing(out) as hidden:
-        write_layer(chain([first], chunks), hidden, driver="GeoJSON", layer=out.stem, **options)
+        _write_layer(chain([first], chunks), hidden, driver="GeoJSON", layer=out.stem, **options)
+
+
+def _write_layer(chunks: Iterable[GeoDataFrame], out: Path, *, driver: str, layer: str, **options: str) -> None:
+    """Write a table, chunk by chunk, with a driver of GDAL; all have the columns of the first."""
+    chunks = iter(chunks)
+    first = next(chunks)
+    tables = (pa.table(frame.to_arrow(index=False)) for frame in chain([first], chunks))
+    head = next(tables)
+    batches = (batch for table in chain([head], tables) for batch in table.to_batches())
+    pyogrio.write_arrow(
+        pa.RecordBatchReader.from_batches(head.schema, batches),
+        out,
+        layer=layer,
+        driver=driver,
+        geometry_name=first.geometry.name,
+        geometry_type=first.geom_type.iloc[0] if first.geom_type.nunique() == 1 else "Unknown",
+        crs=first.crs and first.crs.to_wkt(),
+        **options,
+    )
