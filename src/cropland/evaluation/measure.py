@@ -118,7 +118,8 @@ def _chip_part(folder: ChipFolder, number: int, judge: Judge, *, group: str, blo
 
 def _picture(folder: ChipFolder, number: int, judge: Judge) -> Picture:
     chip = folder.read(number)
-    said = _mask(*judge.probability(only_bands(chip, folder.bands, judge.model.bands)))
+    probability, threshold = judge.probability(only_bands(chip, folder.bands, judge.model.bands))
+    said = classes(threshold)[probability]
     colours = ("red", "green", "blue")
     shown = only_bands(chip, folder.bands, colours if set(colours) <= set(folder.bands) else folder.bands[:1] * 3)
     stretched = Statistics((), shown.low, shown.high).normalise(shown.image.values, shown.image.valid)
