@@ -12,9 +12,9 @@ from cropland.errors import ReadError
 from cropland.geo.scene import Image, Scene, open_scene
 from cropland.geo.window import Window
 from cropland.mapping import units as cut_module
-from cropland.mapping.compute import Done, Serial, Work, fill
+from cropland.mapping.compute import Serial, UnitResult, Work, fill
 from cropland.mapping.plan import choose_statistics
-from cropland.mapping.run_folder import Journal, Plane
+from cropland.mapping.run_folder import Journal, RawRaster
 from cropland.mapping.units import Cut, cut_swaths, cut_tiles
 from cropland.model import Model
 from large_scene import write_large_scene
@@ -49,7 +49,7 @@ class Stopped(Serial):
 
     after = 7
 
-    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
+    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[UnitResult]:
         for count, done in enumerate(super().__call__(work, cut, wanted)):
             if count == self.after:
                 raise KeyboardInterrupt
@@ -61,15 +61,15 @@ class Counted(Serial):
 
     wanted: Sequence[int] = ()
 
-    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
+    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[UnitResult]:
         object.__setattr__(self, "wanted", wanted)
         return super().__call__(work, cut, wanted)
 
 
 def filled(folder: Path, work: Work, cut: Cut, executor: Serial) -> tuple[np.ndarray, list[ReadError]]:
-    plane, journal = Plane(folder / "plane", SHAPE), Journal.begin(folder, {})
-    failed = fill(plane, "p", work, cut, executor=executor, journal=journal, advance=lambda _: None)
-    return plane.rows(0, SHAPE[0]), failed
+    raster, journal = RawRaster(folder / "raster", SHAPE), Journal.begin(folder, {})
+    failed = fill(raster, "p", work, cut, executor=executor, journal=journal, advance=lambda _: None)
+    return raster.rows(0, SHAPE[0]), failed
 
 
 def test_a_run_that_was_stopped_goes_on_with_what_is_missing(

@@ -27,7 +27,7 @@ from cropland.geo import reading
 from cropland.geo.scene import open_scene, open_scenes
 from cropland.language import said
 from cropland.mapping import plan, units
-from cropland.mapping.compute import Done, Serial, Work
+from cropland.mapping.compute import Serial, UnitResult, Work
 from cropland.mapping.map import MapOptions, map_scene
 from cropland.mapping.plan import choose_statistics
 from cropland.mapping.units import Cut, cut_swaths, cut_tiles
@@ -353,7 +353,7 @@ class Disturbed(Serial):
     happens: Callable[[], object] = list
     asked: list[int] = field(default_factory=list)
 
-    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
+    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[UnitResult]:
         self.asked.append(len(wanted))
         for count, done in enumerate(super().__call__(work, cut, wanted)):
             if count == 5:

@@ -22,8 +22,8 @@ from cropland.mapping import mosaic as overlaps
 from cropland.mapping.map import MapOptions
 from cropland.mapping.mosaic import (
     Border,
-    Borders,
-    Place,
+    BorderSums,
+    MapPlace,
     check_mosaic,
     choose_crs,
     mosaic,
@@ -261,7 +261,7 @@ NAMES = ("a", "b", "c")
 
 def measured(maps, used=None, mosaic=None, *, core=None, scenes=(0, 1)):
     maps = np.array(maps, np.uint8)
-    borders = Borders(CLASSES)
+    borders = BorderSums(CLASSES)
     used = maps != 255 if used is None else np.array(used, bool)
     mosaic = maps.min(axis=0) if mosaic is None else np.array(mosaic, np.uint8)
     borders.add(scenes, maps, used, mosaic, core or mosaic.shape)
@@ -303,7 +303,7 @@ def test_blocks_add_up_to_the_whole():
     maps = rng.integers(0, 256, (3, 20, 30)).astype(np.uint8)
     maps[rng.random(maps.shape) < 0.4] = 255
     used, mosaic = maps != 255, maps.min(axis=0)
-    whole, parts = Borders(CLASSES), Borders(CLASSES)
+    whole, parts = BorderSums(CLASSES), BorderSums(CLASSES)
     whole.add((0, 1, 2), maps, used, mosaic, (20, 30))
     for row in range(0, 20, 7):
         for col in range(0, 30, 8):
@@ -337,8 +337,8 @@ def test_neighbours_on_the_same_lines_are_copied():
     west, east = grid((40, 60)), grid((30, 50), x=500_600, y=4_000_100)
     mosaic = mosaic_grid([west, east], CRS(UTM))
     assert mosaic.shape == (50, 110) and mosaic.affine == Affine(10, 0, 500_000, 0, -10, 4_000_100)
-    assert place_in(mosaic, west) == Place(Window(10, 0, 40, 60), is_copied=True)
-    assert place_in(mosaic, east) == Place(Window(0, 60, 30, 50), is_copied=True)
+    assert place_in(mosaic, west) == MapPlace(Window(10, 0, 40, 60), is_copied=True)
+    assert place_in(mosaic, east) == MapPlace(Window(0, 60, 30, 50), is_copied=True)
 
 
 @pytest.mark.parametrize("other", [grid((9, 9), x=500_004), grid((9, 9), pixel=10.5), grid((9, 9), crs="EPSG:32651")])

@@ -25,7 +25,7 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from cropland.errors import GridError, InputError, OutputError, SceneError
-from cropland.parcels.parcels import CELL, Spill, command, find_parcels, parcels
+from cropland.parcels.parcels import CELL, PolygonStore, command, find_parcels, parcels
 from cropland.writers.vector import write_geoparquet
 
 
@@ -417,11 +417,11 @@ def test_probability_of_another_grid_is_refused(tmp_path: Path) -> None:
 
 def test_polygons_come_back_in_any_order() -> None:
     polygons = shapely.buffer(shapely.points(np.arange(9), 0), np.arange(1, 10), quad_segs=3)
-    spill = Spill(BytesIO())
+    store = PolygonStore(BytesIO())
     for low, high in ((0, 0), (0, 4), (4, 4), (4, 9)):
-        spill.add(polygons[low:high], {"area": shapely.area(polygons[low:high])})
-    assert len(spill) == 9
-    np.testing.assert_array_equal(spill.figures("area"), shapely.area(polygons))
+        store.add(polygons[low:high], {"area": shapely.area(polygons[low:high])})
+    assert len(store) == 9
+    np.testing.assert_array_equal(store.figures("area"), shapely.area(polygons))
     order = np.array([7, 0, 8, 3, 3])
-    assert shapely.equals_exact(spill.polygons(order), polygons[order]).all()
-    assert len(spill.polygons(np.zeros(0, np.int64))) == 0
+    assert shapely.equals_exact(store.polygons(order), polygons[order]).all()
+    assert len(store.polygons(np.zeros(0, np.int64))) == 0

@@ -5,6 +5,7 @@
 Its `slide(width)` gives one that takes a tall image of that width band by band.
 """
 
+import importlib
 import os
 import shutil
 import sys
@@ -130,6 +131,12 @@ def choose_engine(name: str | None = None) -> Choice:
     if find_spec(name) is None:
         raise InputError(_("the engine {name} is not installed; pip install {name}", name=name))
     return Choice(name, said("asked for"))
+
+
+def open_engine(name: str, model: Trained, *, threads: int | None = None, precision: Precision = "fastest") -> Engine:
+    """The engine of that name, with the model's network in it. threads: all if None."""
+    opened: Callable[..., Engine] = importlib.import_module(f"cropland.engines.{name}").open_engine
+    return opened(model, threads=threads, precision=precision)
 
 
 def _has_cuda() -> bool:

@@ -38,7 +38,7 @@ from cropland.language import Said, _, said, spoken
 from cropland.mapping.picture import PANEL, draw_overview
 from cropland.mapping.plan import MapOptions
 from cropland.mapping.products import write_products
-from cropland.mapping.run_folder import FORMAT, MOSAIC, Found, Journal, check_room, fingerprint, publish, work_folder
+from cropland.mapping.run_folder import FORMAT, MOSAIC, Journal, Totals, check_room, fingerprint, publish, work_folder
 from cropland.model import Model
 from cropland.probability import DESCRIPTION, NO_DATA, ONE, classes
 from cropland.progress import megapixels, progress_bar
@@ -46,10 +46,10 @@ from cropland.writers.qgis import write_qgis
 
 __all__ = [
     "Border",
-    "Borders",
+    "BorderSums",
+    "MapPlace",
     "Mosaic",
     "Overlap",
-    "Place",
     "check_mosaic",
     "choose_crs",
     "mosaic",
@@ -65,7 +65,7 @@ class Mosaic:
     """What was found in all scenes together, and how much their maps differ where they meet."""
 
     folder: Path
-    found: Found
+    totals: Totals
     borders: tuple[Border, ...]
     notes: tuple[Said, ...]
 
@@ -75,11 +75,11 @@ class Mosaic:
         return _(
             "mosaic: {area_ha:,.1f} ha of cropland ({area_mu:,.0f} mu), {share:.1%} of {known_ha:,.1f} ha, "
             "parcels: {parcels:,}",
-            area_ha=self.found.area_ha,
-            area_mu=self.found.area_ha * MU_PER_HA,
-            share=self.found.share,
-            known_ha=self.found.known_ha,
-            parcels=self.found.parcels,
+            area_ha=self.totals.area_ha,
+            area_mu=self.totals.area_ha * MU_PER_HA,
+            share=self.totals.share,
+            known_ha=self.totals.known_ha,
+            parcels=self.totals.parcels,
         )
 
     def tell(self) -> None:
@@ -118,10 +118,10 @@ def mosaic(
         whole.mkdir(exist_ok=True)
         journal = Journal.begin(folder, _job(mapped, model, rule, options), anew=overwrite)
         borders = write_mosaic(scenes, maps, flat, **rule)
-        found = _products(flat, whole, scenes, threshold=threshold, options=options, journal=journal)
+        totals = _products(flat, whole, scenes, threshold=threshold, options=options, journal=journal)
         files: dict[str, Any] = {"mask": whole / "mask.tif", "parcels": whole / "parcels.gpkg", "home": out.absolute()}
         write_qgis(whole / "map.qgs", title=MOSAIC, scene=None, probability=whole / "probability.tif", **files)
-        made = Mosaic(out, found, tuple(borders), _notes(model, options))
+        made = Mosaic(out, totals, tuple(borders), _notes(model, options))
         about = _record(made, journal, whole / "mask.tif")
         write_json(whole / "map.json", about)
         publish(whole, out.absolute())
@@ -136,7 +136,7 @@ def _threshold(scenes: Sequence[Scene], model: Model, options: MapOptions) -> fl
 
 def _products(
     flat: Path, folder: Path, scenes: Sequence[Scene], *, threshold: float, options: MapOptions, journal: Journal
-) -> Found:
+) -> Totals:
     with rasterio.open(flat) as file:
         pixel_m = pixel_edge_m(grid_of(file))
     times = {scene.observed for scene in scenes}
@@ -152,13 +152,13 @@ def _products(
     )
 
 
-def _draw(scenes: Sequence[Scene], folder: Path, found: Found, parcels: Iterable[GeoDataFrame]) -> None:
+def _draw(scenes: Sequence[Scene], folder: Path, totals: Totals, parcels: Iterable[GeoDataFrame]) -> None:
     probability, mask = folder / "probability.tif", folder / "mask.tif"
     with rasterio.open(mask) as file:
         grid = grid_of(file)
-    said_of_it: dict[str, Any] = {"area_ha": found.area_ha, "share": found.share}
+    figures: dict[str, Any] = {"area_ha": totals.area_ha, "share": totals.share}
     shape = _("mosaic of {count} scenes", count=len(scenes)), pixel_edge_m(grid) * grid.shape[1]
-    draw_overview(_picture(scenes, grid), probability, mask, parcels, folder / "overview.png", *shape, **said_of_it)
+    draw_overview(_picture(scenes, grid), probability, mask, parcels, folder / "overview.png", *shape, **figures)
 
 
 def _picture(scenes: Sequence[Scene], grid: GeoBox) -> Float32[np.ndarray, "height width 4"]:
@@ -218,7 +218,7 @@ def _record(made: Mosaic, journal: Journal, mask: Path) -> dict[str, Any]:
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         **journal.job,
         "grid": {"crs": crs, "transform": list(grid.affine)[:6], "shape": list(map(int, grid.shape))},
-        "found": asdict(made.found),
+        "found": asdict(made.totals),
         "borders": [border.to_json() for border in made.borders],
         "notes": list(made.notes),
     }
@@ -237,7 +237,7 @@ class _Map:
 
     path: Path
     scene: int
-    place: Place
+    place: MapPlace
 
 
 def check_mosaic(scenes: Sequence[Scene], *, overlap: Overlap, crs: str | None, shift: bool) -> None:
@@ -283,7 +283,7 @@ def write_mosaic(
     check_room(out, min(prod(grid.shape), sum(prod(each.place.window.shape) for each in placed)))
     maps = [placed[number] for number in _order(scenes, probabilities, overlap)]
     compose = _mean if overlap == "mean" else _first
-    borders = Borders(classes(threshold))
+    borders = BorderSums(classes(threshold))
     with (
         rasterio.open(out, "w", **_profile(grid)) as file,
         progress_bar(out.stem, total=prod(grid.shape), rate=megapixels) as advance,
@@ -307,7 +307,7 @@ def _order(scenes: Sequence[Scene], probabilities: Sequence[Path], overlap: Over
 
 
 def _blocks(
-    maps: Sequence[_Map], grid: GeoBox, compose: Compose, borders: Borders
+    maps: Sequence[_Map], grid: GeoBox, compose: Compose, borders: BorderSums
 ) -> Iterator[tuple[Window, UInt8[np.ndarray, "height width"]]]:
     """Block by block, each read with one more pixel to the right and below: its neighbours there."""
     height, width = map(int, grid.shape)
@@ -323,10 +323,10 @@ def _blocks(
 
 
 def _block(
-    readers: Sequence[tuple[_Map, DatasetReader]], core: Window, wider: Window, compose: Compose, borders: Borders
+    readers: Sequence[tuple[_Map, DatasetReader]], core: Window, wider: Window, compose: Compose, borders: BorderSums
 ) -> UInt8[np.ndarray, "height width"]:
-    found = [(each, _read(reader, each.place.window, wider)) for each, reader in readers]
-    over = [(each, values) for each, values in found if values is not None]
+    read = [(each, _read(reader, each.place.window, wider)) for each, reader in readers]
+    over = [(each, values) for each, values in read if values is not None]
     if not over:
         return np.full(core.shape, NO_DATA, np.uint8)
     stack = np.stack([values for each, values in over])
@@ -420,7 +420,7 @@ class Border:
         return asdict(self)
 
 
-class Borders:
+class BorderSums:
     """Sums over the blocks of a mosaic, in whole numbers, so that their order has no part in them.
 
     A border runs between neighbours (left and right, upper and lower) of which one is made from a scene and not from
@@ -532,7 +532,7 @@ SLACK = 1e-3  # pixels that a footprint may reach over a line of the grid withou
 
 
 @dataclass(frozen=True)
-class Place:
+class MapPlace:
     """The window of the mosaic that a map covers; `is_copied` where its pixels are pixels of the mosaic."""
 
     window: Window
@@ -585,7 +585,7 @@ def mosaic_grid(grids: Sequence[GeoBox], crs: CRS) -> GeoBox:
     return GeoBox((bottom - top, right - left), affine @ Affine.translation(left, top), crs.to_wkt())
 
 
-def place_in(mosaic: GeoBox, grid: GeoBox) -> Place:
+def place_in(mosaic: GeoBox, grid: GeoBox) -> MapPlace:
     """Where a map lies in the mosaic."""
     crs = _crs(mosaic)
     top, left, bottom, right = _span(mosaic.affine, _bounds(grid, crs))
@@ -594,7 +594,7 @@ def place_in(mosaic: GeoBox, grid: GeoBox) -> Place:
     relative = ~mosaic.affine @ grid.affine
     corners = [(relative @ (col, row), (left + col, top + row)) for col, row in ((0, 0), (width, height), (width, 0))]
     off = max(abs(a - b) for got, wanted in corners for a, b in zip(got, wanted, strict=True))
-    return Place(window, _crs(grid) == crs and off < SAME_PLACE)
+    return MapPlace(window, _crs(grid) == crs and off < SAME_PLACE)
 
 
 def _crs(grid: GeoBox) -> CRS:

@@ -15,7 +15,7 @@ from cropland.errors import InputError
 from cropland.geo.area import default_min_area_m2
 from cropland.geo.scene import Scene
 from cropland.language import _, said
-from cropland.mapping.units import LEAST_CORE, TURNS, Cut, Readable, Turn, Turned, cut_swaths, cut_tiles, least_width
+from cropland.mapping.units import FLIPS, LEAST_CORE, Cut, Flip, Flipped, Readable, cut_swaths, cut_tiles, least_width
 from cropland.model import Model, WorkingPixel
 
 __all__ = ["MapOptions", "Pass", "Plan", "check_statistics", "choose_statistics", "make_plan", "read_statistics"]
@@ -37,12 +37,12 @@ class MapOptions:
     tiles: bool = False  # overlapping tiles even where the network could slide
     tile: int | None = None  # their size in working pixels, which is computed if not given
     memory: int | None = None  # bytes that the network and what it keeps may take
-    average: int = 1  # of how many of the eight ways to lay the scene the mean is taken
+    flips: int = 1  # of how many of the eight flips and rotations the mean is taken
 
 
 @dataclass(frozen=True)
 class Pass:
-    """The scene, laid in one way, and how it is cut."""
+    """The scene, flipped in one way, and how it is cut."""
 
     name: str
     readable: Readable
@@ -60,7 +60,7 @@ class Plan:
     threshold: float
     min_area_m2: float
     radius: int | None
-    turns: tuple[Turn, ...]
+    flips: tuple[Flip, ...]
     passes: tuple[Pass, ...]
     pixels: int  # of working grids and product
     notes: tuple[str, ...]
@@ -80,7 +80,7 @@ class Plan:
             "out_ratio": self.out_ratio,
             "threshold": self.threshold,
             "min_area_m2": self.min_area_m2,
-            "average": len(self.turns),
+            "flips": len(self.flips),
             "way": cut.way,
             "units": len(cut.units),
             "unit": list(cut.units[0].core.shape),
@@ -105,12 +105,12 @@ def make_plan(
     ratio = 1.0 if abs(ratio - 1) < SAME_PIXEL else ratio
     out_ratio = 1.0 if options.out_pixel_m is None else options.out_pixel_m / scene.pixel_m
     height, width = map(int, scene.working_grid(ratio).shape)
-    turns = TURNS[: options.average]
-    cuts, notes = _cuts((height, width), turns, model, options, engine)
+    flips = FLIPS[: options.flips]
+    cuts, notes = _cuts((height, width), flips, model, options, engine)
     prepare(cuts[0])
     passes = tuple(
-        Pass(f"plane-{number}", Turned(scene, turn, (height, width)) if number else scene, cut)
-        for number, (turn, cut) in enumerate(zip(turns, cuts, strict=True))
+        Pass(f"raster-{number}", Flipped(scene, flip, (height, width)) if number else scene, cut)
+        for number, (flip, cut) in enumerate(zip(flips, cuts, strict=True))
     )
     return Plan(
         pixel,
@@ -120,18 +120,18 @@ def make_plan(
         pixel.threshold if options.threshold is None else options.threshold,
         default_min_area_m2(scene.pixel_m) if options.min_area_m2 is None else options.min_area_m2,
         model.radius,
-        turns,
+        flips,
         passes,
-        len(turns) * height * width + prod(map(int, scene.working_grid(out_ratio).shape)),
+        len(flips) * height * width + prod(map(int, scene.working_grid(out_ratio).shape)),
         (*_pixel_note(scene, pixel, ratio), *notes),
     )
 
 
 def _cuts(
-    shape: tuple[int, int], turns: tuple[Turn, ...], model: Model, options: MapOptions, engine: Described
+    shape: tuple[int, int], flips: tuple[Flip, ...], model: Model, options: MapOptions, engine: Described
 ) -> tuple[list[Cut], tuple[str, ...]]:
     """How each pass is cut; a note where the network should slide and cannot."""
-    shapes = [turn.shape(shape) for turn in turns]
+    shapes = [flip.shape(shape) for flip in flips]
     in_tiles = options.tiles or options.tile or model.radius is None or prod(shape) <= SMALL
     why_not = None if in_tiles else engine.no_slide
     if in_tiles or why_not:

@@ -34,9 +34,9 @@ from cropland.model import Model
 
 __all__ = [
     "MOSAIC",
-    "Found",
     "Journal",
-    "Plane",
+    "RawRaster",
+    "Totals",
     "check_free",
     "check_room",
     "fingerprint",
@@ -188,13 +188,13 @@ class Journal:
             )
         return Journal(folder, plain)
 
-    def missing(self, name: str, cut: Cut, plane: Plane) -> list[int]:
+    def missing(self, name: str, cut: Cut, raster: RawRaster) -> list[int]:
         """The units of the plane `name` that are not on disk as they were written."""
         kept = {number: self._sums.get(f"{name} {number}") for number in range(len(cut.units))}
         return [
             number
             for number, checksum in kept.items()
-            if checksum is None or zlib.crc32(plane.read(cut.units[number].core).data) != checksum
+            if checksum is None or zlib.crc32(raster.read(cut.units[number].core).data) != checksum
         ]
 
     def note(self, sums: Mapping[str, int]) -> None:
@@ -253,7 +253,7 @@ def _checksum(path: Path) -> int:
 
 
 @dataclass(frozen=True)
-class Plane:
+class RawRaster:
     """A plane of uint8 in a plain file. Written by seeking: a full disk then raises, where a memory map would crash."""
 
     path: Path
@@ -295,7 +295,7 @@ SAMPLES, SAMPLE = 64, 1 << 16  # blocks of a file that are hashed, and their byt
 
 
 @dataclass(frozen=True)
-class Found:
+class Totals:
     """What a map holds: areas in ha on the ellipsoid, cropland and the ground with data; the number of parcels."""
 
     area_ha: float
@@ -349,7 +349,7 @@ def job(scene: Scene, model: Model, plan: Plan, engine: Described) -> dict[str, 
 def record(
     job: Mapping[str, Any],
     *,
-    found: Found,
+    totals: Totals,
     seconds: float,
     stages: Mapping[str, float],
     why: str | None,
@@ -367,7 +367,7 @@ def record(
         "made": made,
         **job,
         "engine_reason": why,
-        "found": {**asdict(found), **took},
+        "found": {**asdict(totals), **took},
         "notes": list(notes),
     }
 

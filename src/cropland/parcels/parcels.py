@@ -41,7 +41,7 @@ from cropland.probability import ONE
 from cropland.progress import prefetch, timed_each
 from cropland.writers.vector import write_geojson, write_geopackage, write_geoparquet
 
-__all__ = ["CELL", "Parcels", "Spill", "Spread", "command", "find_parcels", "parcels"]
+__all__ = ["CELL", "Parcels", "PolygonStore", "Spread", "command", "find_parcels", "parcels"]
 
 
 WRITERS: dict[str, Callable[[Iterable[GeoDataFrame], Path], None]] = {
@@ -195,7 +195,7 @@ ROWS = 8192  # of a chunk of the table, which is what a reader of a place skips 
 Spread = Callable[[Callable[[Window], Traced], Iterable[Window]], Iterator[Traced]]
 
 
-class Spill:
+class PolygonStore:
     """Polygons that are added in any order and read in any other; some 12 bytes each stay in memory."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -240,26 +240,26 @@ class Parcels:
     without a probability). Source: github.com/fiboa/specification, version 0.2.0.
     """
 
-    spill: Spill
+    store: PolygonStore
     crs: Any
     observed: datetime | None
 
     def __len__(self) -> int:
-        return len(self.spill)
+        return len(self.store)
 
     @property
     def area_ha(self) -> float:
         """The area of all of them."""
-        return float(self.spill.figures("area").sum(dtype=np.float64))
+        return float(self.store.figures("area").sum(dtype=np.float64))
 
     def chunks(self, rows: int = ROWS) -> Iterator[GeoDataFrame]:
         """The table in pieces of so many rows; one without rows if there is no parcel."""
-        order = np.argsort(self.spill.figures("place"), kind="stable")
-        figures = {name: self.spill.figures(name)[order] for name in ("area", "perimeter", "mean_probability")}
+        order = np.argsort(self.store.figures("place"), kind="stable")
+        figures = {name: self.store.figures(name)[order] for name in ("area", "perimeter", "mean_probability")}
         for start in range(0, max(len(order), 1), rows):
             numbers = order[start : start + rows]
             here = {name: values[start : start + rows] for name, values in figures.items()}
-            yield self._frame(start, self.spill.polygons(numbers), here)
+            yield self._frame(start, self.store.polygons(numbers), here)
 
     def _frame(self, start: int, polygons: np.ndarray, figures: dict[str, np.ndarray]) -> GeoDataFrame:
         count = len(polygons)
@@ -304,10 +304,10 @@ def find_parcels(
         cells = [tile.core for tile in tiles(source.shape, size=cell, halo=0, stride=1)]
         traced = zip(cells, spread(trace, cells), strict=True)
         rows = ([each for _, each in row] for _, row in groupby(traced, key=lambda pair: pair[0].row))
-        spill = Spill(file)
+        store = PolygonStore(file)
         for regions in timed_each("seams", join_cells(timed_each("outlines", rows))):
-            _measure(regions, grid, source.crs, spill, unit_m=unit_m)
-        yield Parcels(spill, source.crs, observed)
+            _measure(regions, grid, source.crs, store, unit_m=unit_m)
+        yield Parcels(store, source.crs, observed)
 
 
 def _check_grid(probability: Path, mask: DatasetReader) -> None:
@@ -321,7 +321,7 @@ def _check_grid(probability: Path, mask: DatasetReader) -> None:
             )
 
 
-def _measure(regions: Regions, grid: GeoBox, crs: Any, spill: Spill, *, unit_m: float | None) -> None:
+def _measure(regions: Regions, grid: GeoBox, crs: Any, store: PolygonStore, *, unit_m: float | None) -> None:
     """Put regions with their figures into the spill."""
     shapes = GeoSeries(_placed(regions.polygons, grid), crs=crs)
     known, levels = regions.sums
@@ -337,7 +337,7 @@ def _measure(regions: Regions, grid: GeoBox, crs: Any, spill: Spill, *, unit_m: 
         "perimeter": np.float32(perimeter),
         "mean_probability": np.float32(means),
     }
-    spill.add(shapes.to_numpy(), figures)
+    store.add(shapes.to_numpy(), figures)
 
 
 def _placed(polygons: np.ndarray, grid: GeoBox) -> np.ndarray:
