@@ -19,6 +19,7 @@ WHOLE_PROJECT = {
     "test_structure.py",
     "test_wheel.py",
     "test_fuzz.py",
+    "test_pins.py",
     "test_pages.py",
     "test_readme.py",
     "test_benchmarks.py",
