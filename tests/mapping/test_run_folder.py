@@ -150,7 +150,7 @@ def test_another_job_is_refused_and_named(tmp_path: Path) -> None:
 
 
 def test_what_is_otherwise_in_a_job_is_told_with_its_values_where_they_are_short(tmp_path: Path) -> None:
-    options = {"threshold": 0.5, "average": 1}
+    options = {"threshold": 0.5, "flips": 1}
     Journal.begin(tmp_path, {"options": options, "sha256": "a" * 64})
     with pytest.raises(OutputError, match=r"\(options.threshold 0.5, now 0.4, sha256\)"):
         Journal.begin(tmp_path, {"options": {**options, "threshold": 0.4}, "sha256": "b" * 64})

@@ -12,7 +12,8 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from cropland.errors import GridError
-from cropland.parcels.clean import by_threshold, by_value, clean_mask, default_min_area_m2
+from cropland.geo.area import default_min_area_m2
+from cropland.parcels.clean import by_threshold, by_value, clean_mask
 
 PIXEL_M2 = 100.0
 MASKS = st.tuples(st.integers(1, 24), st.integers(1, 17)).flatmap(
