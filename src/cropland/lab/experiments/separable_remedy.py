@@ -10,7 +10,7 @@ from torch import nn
 
 from cropland.blocks.convolution import Convolution
 from cropland.blocks.separable import Separable
-from cropland.kernels.compile import available
+from cropland.lab.kernel.compile import available
 from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars
 from cropland.lab.executions import by_openvino, folded, fused, in_bands

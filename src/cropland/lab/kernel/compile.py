@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cropland.kernels.memory import kept_empty
+from cropland.lab.kernel.memory import kept_empty
 
 __all__ = ["available", "fits", "separable"]
 
@@ -91,7 +91,7 @@ class _Kernel:
 def _kernel(channels_in: int, channels_out: int, rate: int) -> _Kernel:
     import llvmlite.binding as llvm  # 20 MB of library: only where the kernel is asked for
 
-    from cropland.kernels.separable import Shape, module
+    from cropland.lab.kernel.separable import Shape, module
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()

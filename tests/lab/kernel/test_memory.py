@@ -2,8 +2,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cropland.kernels import memory
-from cropland.kernels.memory import kept_empty
+from cropland.lab.kernel import memory
+from cropland.lab.kernel.memory import kept_empty
 
 
 def test_memory_is_used_again_when_nobody_holds_it():

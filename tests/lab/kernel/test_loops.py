@@ -6,7 +6,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
-from cropland.kernels.loops import INDEX, POINTER, Loops, index
+from cropland.lab.kernel.loops import INDEX, POINTER, Loops, index
 
 
 def test_a_sum_is_carried_through_a_loop_and_an_empty_one_changes_nothing():

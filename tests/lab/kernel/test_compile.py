@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from cropland.kernels import compile as kernels
-from cropland.kernels.separable import Shape, module
+from cropland.lab.kernel import compile as kernels
+from cropland.lab.kernel.separable import Shape, module
 
 SIXTEENS = st.integers(1, 5).map(lambda n: 16 * n)
 

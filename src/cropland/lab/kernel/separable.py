@@ -15,7 +15,7 @@ from itertools import product
 
 from llvmlite import ir
 
-from cropland.kernels.loops import INDEX, POINTER, Loops, index
+from cropland.lab.kernel.loops import INDEX, POINTER, Loops, index
 
 TAPS = tuple(product(range(3), range(3)))
 
