@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cropland.lab.measure import Times
-from cropland.lab.number import Number
+from cropland.lab.measure import Number, Times
 from cropland.lab.stacks import BLOCKS, Case, both, forward, gain, image_of, in_turn, quotient, stack
 
 CPU = torch.device("cpu")

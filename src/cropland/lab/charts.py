@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from cropland.lab.number import Number
+from cropland.lab.measure import Number
 
 EXACT, EDGE = 128, 448  # pixels along the longer edge
 

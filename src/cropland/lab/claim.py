@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number
+from cropland.lab.charts import Chart, from_plain, to_plain
+from cropland.lab.measure import Number
 from cropland.language import language
 
 FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
@@ -51,6 +51,37 @@ class Words:
     def filled(self, numbers: Mapping[str, Number]) -> Words:
         """With numbers in the place of their names."""
         return Words(self.en.format_map(numbers), self.zh.format_map(numbers))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The numbers that the words of a claim speak of, and pictures.
+
+    `missing` says, as a label, why nothing was measured; `notes` are labels on how it was (a size reduced, say).
+    """
+
+    claim: str
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+    charts: Sequence[Chart] = ()
+    notes: Sequence[str] = ()
+    missing: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "claim": self.claim,
+            "numbers": {name: asdict(number) for name, number in self.numbers.items()},
+            "charts": [to_plain(chart) for chart in self.charts],
+            "notes": list(self.notes),
+            "missing": self.missing,
+        }
+
+    @staticmethod
+    def of(plain: Mapping[str, Any]) -> Finding:
+        """From what JSON holds."""
+        numbers = {name: Number(**number) for name, number in plain["numbers"].items()}
+        charts = tuple(map(from_plain, plain["charts"]))
+        return Finding(plain["claim"], numbers, charts, tuple(plain["notes"]), plain["missing"])
 
 
 @dataclass(frozen=True)

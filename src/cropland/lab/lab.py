@@ -18,9 +18,8 @@ from cropland.catalog import find, names, nearest
 from cropland.data.chips import open_chips
 from cropland.errors import InputError
 from cropland.lab import report
-from cropland.lab.budget import FULL, QUICK, Budget
-from cropland.lab.claim import chapters, claims, label, place, split
-from cropland.lab.finding import Finding
+from cropland.lab.claim import Finding, chapters, claims, label, place, split
+from cropland.lab.measure import FULL, QUICK, Budget
 from cropland.lab.parts import recipe_and_network
 from cropland.lab.results import Results, merged, this_machine
 from cropland.lab.trials import sides

@@ -10,9 +10,8 @@ from pathlib import Path
 from string import Template
 
 from cropland import __version__
-from cropland.lab.claim import Claim, Verdict, Words, chapters, claims, label, place, split
+from cropland.lab.claim import Claim, Finding, Verdict, Words, chapters, claims, label, place, split
 from cropland.lab.draw import draw, spans
-from cropland.lab.finding import Finding
 from cropland.lab.results import Results
 
 OTHER = "measured by another version of cropland, or not at all: run it again"
@@ -40,6 +39,18 @@ def page(machines: Sequence[Results]) -> str:
         summary=_summary(order, machines),
         chapters="".join(_section(name, keys, machines) for name, keys in parts.items()),
     )
+
+
+def as_markdown(results: Results, name: str, language: str) -> str:
+    """Claim, verdict and answer of `EXPERIMENT.KEY` in "en" or "zh", for a notebook.
+
+    Raises `KeyError` if it was not measured.
+    """
+    experiment, key = split(name)
+    claim, finding = claims(experiment)[key], {each.claim: each for each in results.findings}[name]
+    verdict = label(str(claim.verdict(finding)), experiment)
+    lines = (getattr(words, language) for words in (claim.claim, verdict, claim.answer.filled(finding.numbers)))
+    return "**{}** → *{}*\n\n{}".format(*lines)
 
 
 def _chapter(name: str) -> str:

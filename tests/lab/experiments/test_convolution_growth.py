@@ -2,9 +2,8 @@
 
 import pytest
 
-from cropland.lab.budget import FULL, QUICK, Budget
 from cropland.lab.experiments.convolution_growth import Layer, apart, sweeps
-from cropland.lab.measure import Times
+from cropland.lab.measure import FULL, QUICK, Budget, Times
 
 
 def test_operations_and_bytes():

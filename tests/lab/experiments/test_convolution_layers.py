@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cropland.lab.experiments.convolution_layers import ORDINARY, Measured, _near, cost
-from cropland.lab.number import exactly
+from cropland.lab.measure import exactly
 from cropland.lab.roofline import Roofline
 
 COSTS = [

@@ -10,10 +10,9 @@ import torch
 
 import source_tree
 from cropland.catalog import find, names
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Chart, Lines, Panels, Stack
-from cropland.lab.claim import chapters, claims, label, split
-from cropland.lab.finding import Finding
+from cropland.lab.claim import Finding, chapters, claims, label, split
+from cropland.lab.measure import Budget
 
 TINY = Budget("tiny", rounds=2, size=32, channels=8, seeds=2, steps=2, every=8)
 EXPERIMENTS = names("lab.experiments")

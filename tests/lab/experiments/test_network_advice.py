@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from cropland.lab.experiments.network_advice import Bill, bounds, promises, separable_savings, speedup
-from cropland.lab.number import exactly
-from cropland.lab.parts import Body, steps
+from cropland.lab.measure import exactly
+from cropland.lab.parts import Body, operations
 from cropland.lab.roofline import Roofline
 from cropland.show import Layer
 
@@ -20,7 +20,7 @@ def bill(roof: Roofline, *, slowness: float) -> Bill:
     network = nn.Sequential(nn.Conv2d(C, C, 3, padding=1, bias=False), nn.Conv2d(C, C, 1, bias=False)).eval()
     layers = tuple(Layer(name, "Conv2d", C, 1, 0, 0.0) for name in "01")
     body = Body(network, layers, torch.rand(1, C, EDGE, EDGE))
-    work = steps(network, body.names, body.image)
+    work = operations(network, body.names, body.image)
     least = bounds(work, body.names, roof)
     seconds = {"": 0.0, **{name: slowness * value for name, value in least.items()}}
     return Bill(body, work, [seconds], seconds, least, roof)

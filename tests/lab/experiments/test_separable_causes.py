@@ -5,7 +5,7 @@ import random
 import pytest
 
 from cropland.lab.experiments.separable_causes import CAUSES, bounds, causes, gap, paging, shares
-from cropland.lab.number import exactly
+from cropland.lab.measure import exactly
 from cropland.lab.roofline import Roofline
 
 # 100 operations per second, 10 bytes per second.

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from cropland.lab.budget import Budget
 from cropland.lab.experiments.separable_layer import (
     bytes_moved,
     convolutions,
@@ -11,6 +10,7 @@ from cropland.lab.experiments.separable_layer import (
     layers,
     multiply_adds,
 )
+from cropland.lab.measure import Budget
 
 C, EDGE = 8, 16
 TINY = Budget("tiny", rounds=1, size=EDGE, channels=C, seeds=0, steps=0, every=1)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from cropland.lab.budget import Budget
 from cropland.lab.experiments.separable_stopwatch import factors, naive, off
+from cropland.lab.measure import Budget
 
 TINY = Budget("tiny", rounds=2, size=16, channels=4, seeds=0, steps=0, every=8)
 

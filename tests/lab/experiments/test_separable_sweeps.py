@@ -3,10 +3,9 @@ from collections.abc import Mapping, Sequence
 import pytest
 import torch
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
 from cropland.lab.experiments import separable_sweeps as sweeps
-from cropland.lab.measure import Times
+from cropland.lab.measure import Budget, Times
 from cropland.lab.stacks import Both, Case
 
 CPU = torch.device("cpu")

@@ -3,8 +3,8 @@ import torch
 
 from cropland.blocks.convolution import Convolution
 from cropland.blocks.separable import Separable
-from cropland.lab.budget import QUICK
 from cropland.lab.experiments import separable_trained as trained
+from cropland.lab.measure import QUICK
 from cropland.lab.trials import Trial, small_recipe
 from cropland.model import build_network
 

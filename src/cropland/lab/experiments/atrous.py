@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from cropland.blocks.atrous import Atrous
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Box, Lines, Panel, Panels, heat
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, exactly, quartiles
 from cropland.receptive_field import field
 from cropland.training.device import place_network
 

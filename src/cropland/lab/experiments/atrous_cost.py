@@ -15,11 +15,9 @@ from cropland.blocks.strided import strided
 from cropland.demo import TILE
 from cropland.geo.scene import open_scene
 from cropland.geo.tiles import Window
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines, Panel, Panels, heat
-from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave, ratio
-from cropland.lab.number import exactly
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, exactly, interleave, ratio
 from cropland.training.device import place_network
 
 __all__ = ["atrous_cost"]

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.atrous_cost import tile
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.measure import Budget, Number, exactly, quartiles
 
 __all__ = ["atrous_gridding"]
 

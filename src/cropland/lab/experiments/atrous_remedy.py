@@ -9,11 +9,10 @@ from itertools import combinations_with_replacement
 import numpy as np
 import torch
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Panels
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.atrous_gridding import Rates, reach_panel, reached
-from cropland.lab.finding import Finding
-from cropland.lab.number import exactly
+from cropland.lab.measure import Budget, exactly
 
 __all__ = ["atrous_remedy"]
 

@@ -12,12 +12,11 @@ from torch import Tensor
 from cropland.demo import FIELDS, TILE
 from cropland.geo.scene import open_scene
 from cropland.geo.vectors import read_polygons, to_grid_crs
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines, Panel, Panels, heat
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.atrous_cost import tile
 from cropland.lab.experiments.atrous_scales import answer, branches
-from cropland.lab.finding import Finding
-from cropland.lab.number import quartiles
+from cropland.lab.measure import Budget, quartiles
 
 __all__ = ["atrous_tile"]
 

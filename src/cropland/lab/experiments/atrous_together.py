@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.atrous_scales import RATES, WIDEST, branches
-from cropland.lab.finding import Finding
-from cropland.lab.number import mean_of_seeds
+from cropland.lab.measure import Budget, mean_of_seeds
 
 __all__ = ["atrous_together"]
 

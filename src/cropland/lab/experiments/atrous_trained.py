@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cropland.data.batches import Batch, Sampler, batches
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.atrous import edge
-from cropland.lab.finding import Finding
-from cropland.lab.number import exactly, mean_of_seeds
+from cropland.lab.measure import Budget, exactly, mean_of_seeds
 from cropland.lab.trials import Trial, chip_folder, compare, gain, small_recipe
 from cropland.recipe import Recipe
 

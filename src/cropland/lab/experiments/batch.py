@@ -8,11 +8,9 @@ from itertools import pairwise, takewhile
 import torch
 from torch import Tensor, nn
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines
-from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave
-from cropland.lab.number import Number, exactly
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, exactly, interleave
 from cropland.lab.roofline import roofline
 from cropland.lab.trials import small_recipe
 from cropland.model import build_network

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from cropland.data.batches import Batch
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, exactly, quartiles
-from cropland.lab.short_training import batches_of, short_recipe
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, exactly, quartiles
+from cropland.lab.trials import batches_of, short_recipe
 from cropland.model import build_network
 from cropland.training.device import place_network
 from cropland.training.objective import make_objective

@@ -11,12 +11,10 @@ from statistics import stdev
 import torch
 
 from cropland.data.batches import Batch
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, mean_of_seeds
-from cropland.lab.short_training import batches_of, retaken, short_recipe, steps_to, train
-from cropland.lab.trials import chip_folder
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, mean_of_seeds
+from cropland.lab.trials import batches_of, chip_folder, retaken, short_recipe, steps_to, train
 from cropland.training.validate import validate
 
 __all__ = ["batch_trained"]

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import torch
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.batch_trained import paired, run
-from cropland.lab.finding import Finding
-from cropland.lab.number import mean_of_seeds
+from cropland.lab.measure import Budget, mean_of_seeds
 
 __all__ = ["batch_trained_memory"]
 

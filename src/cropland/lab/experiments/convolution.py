@@ -13,11 +13,9 @@ from torch.nn import functional as F
 
 from cropland.blocks.convolution import Convolution
 from cropland.demo import TILE
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Panel, Panels, heat, raster
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, interleave, ratio
-from cropland.lab.number import exactly
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Run, exactly, interleave, ratio
 from cropland.training.device import place_network
 
 __all__ = ["convolution"]

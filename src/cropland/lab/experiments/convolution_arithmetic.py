@@ -16,10 +16,9 @@ from cropland.blocks.convolution import Convolution
 from cropland.blocks.inverted_residual import InvertedResidual
 from cropland.blocks.separable import Separable
 from cropland.blocks.strided import strided
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines
-from cropland.lab.finding import Finding
-from cropland.lab.number import exactly
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, exactly
 from cropland.lab.trials import small_recipe
 from cropland.model import build_network
 

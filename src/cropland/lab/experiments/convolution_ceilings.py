@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, exactly
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, exactly
 from cropland.lab.roofline import TYPES, Roofline, roofline
 
 __all__ = ["convolution_ceilings"]

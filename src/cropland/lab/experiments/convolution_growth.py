@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from cropland.blocks.convolution import Convolution
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, Times, interleave
-from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, Run, Times, exactly, interleave, quartiles
 from cropland.lab.roofline import Roofline, roofline
 from cropland.training.device import place_network
 

@@ -13,11 +13,9 @@ from cropland.blocks.convolution import Convolution
 from cropland.blocks.max_pool import max_pool
 from cropland.blocks.separable import Separable
 from cropland.blocks.transposed import transposed
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines
-from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave
-from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, exactly, interleave, quartiles
 from cropland.lab.roofline import Roofline, roofline
 from cropland.training.device import place_network
 

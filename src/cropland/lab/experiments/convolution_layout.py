@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from cropland.blocks.convolution import Convolution
 from cropland.blocks.separable import Separable
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, Times, interleave, ratio
-from cropland.lab.number import Number, exactly
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, Run, Times, exactly, interleave, ratio
 
 __all__ = ["convolution_layout"]
 

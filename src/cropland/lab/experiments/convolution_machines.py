@@ -10,12 +10,10 @@ from statistics import fmean
 import torch
 from torch import nn
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.convolution_machines_call import NUMBERS, elementwise
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, Times, interleave, ratio
-from cropland.lab.number import exactly
+from cropland.lab.measure import Budget, Run, Times, exactly, interleave, ratio
 
 __all__ = ["convolution_machines"]
 

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, interleave
-from cropland.lab.number import quartiles
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Run, interleave, quartiles
 
 __all__ = ["convolution_machines_call"]
 

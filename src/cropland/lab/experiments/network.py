@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines, Stack
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, exactly, quartiles
 from cropland.lab.parts import REST, Body, Seconds, forward_times, kept, open_body, training_times
 from cropland.lab.reach import maps_of, reach
 

@@ -10,12 +10,11 @@ from statistics import median
 import torch
 from torch import nn
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.network import shown
-from cropland.lab.finding import Finding
-from cropland.lab.number import exactly, quartiles
-from cropland.lab.parts import FLOAT, REST, Body, Seconds, Step, forward_times, open_body, steps
+from cropland.lab.measure import Budget, exactly, quartiles
+from cropland.lab.parts import FLOAT, REST, Body, Operation, Seconds, forward_times, open_body, operations
 from cropland.lab.roofline import Roofline, roofline
 
 __all__ = ["network_advice"]
@@ -26,10 +25,10 @@ HALF, BF16 = "half the resolution", "bfloat16"
 
 @dataclass(frozen=True)
 class Bill:
-    """A network's steps, its timed rounds, per part the middle seconds and the roofline's least, and the machine."""
+    """A network's operations, timed rounds, per part the middle seconds and the roofline's least, and the machine."""
 
     body: Body
-    work: Sequence[Step]
+    work: Sequence[Operation]
     rounds: Sequence[Seconds]
     seconds: Seconds
     least: Seconds
@@ -51,16 +50,18 @@ def open_bill(device: torch.device, budget: Budget) -> Bill:
     """Follow the budget's network and time it."""
     body, roof = open_body(device, budget), roofline(device, budget.rounds)
     rounds = forward_times(body.network, body.names, body.image, device, rounds=budget.rounds)
-    work = steps(body.network, body.names, body.image)
+    work = operations(body.network, body.names, body.image)
     middle = {name: median(each[name] for each in rounds) for name in (*body.names, REST)}
     return Bill(body, work, rounds, middle, bounds(work, body.names, roof), roof)
 
 
-def bounds(work: Sequence[Step], names: Sequence[str], roof: Roofline, dtype: str = "float32") -> Seconds:
-    """The least seconds of every part, step by step; 16 bits move half of the bytes."""
+def bounds(work: Sequence[Operation], names: Sequence[str], roof: Roofline, dtype: str = "float32") -> Seconds:
+    """The least seconds of every part, operation by operation; 16 bits move half of the bytes."""
     found = dict.fromkeys(names, 0.0)
-    for step in work:
-        found[step.part] += roof.seconds(2.0 * step.multiply_adds, step.moved / (1 + (dtype != "float32")), dtype)
+    for operation in work:
+        found[operation.part] += roof.seconds(
+            2.0 * operation.multiply_adds, operation.moved / (1 + (dtype != "float32")), dtype
+        )
     return found
 
 
@@ -84,11 +85,13 @@ def _roofline(bill: Bill) -> Finding:
 def separable_savings(bill: Bill) -> Seconds:
     """Per part the seconds saved if its ordinary convolutions were separable, at its present share of the roofline."""
     found: Seconds = {}
-    for step in bill.work:
-        if is_ordinary(step.module):
-            less = bill.roof.seconds(2.0 * step.multiply_adds, step.moved) - _separable_seconds(step, bill.roof)
-            slowness = bill.seconds[step.part] / bill.least[step.part]
-            found[step.part] = found.get(step.part, 0.0) + less * slowness
+    for operation in bill.work:
+        if is_ordinary(operation.module):
+            less = bill.roof.seconds(2.0 * operation.multiply_adds, operation.moved) - _separable_seconds(
+                operation, bill.roof
+            )
+            slowness = bill.seconds[operation.part] / bill.least[operation.part]
+            found[operation.part] = found.get(operation.part, 0.0) + less * slowness
     return found
 
 
@@ -97,11 +100,13 @@ def is_ordinary(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv2d) and module.groups == 1 and max(module.kernel_size) > 1
 
 
-def _separable_seconds(step: Step, roof: Roofline) -> float:
-    assert isinstance(step.module, nn.Conv2d)
-    inside, outside, places = step.takes[1], step.gives[1], step.gives[0] * step.gives[2:].numel()
-    window = prod(step.module.kernel_size)
-    depthwise = roof.seconds(2.0 * window * inside * places, FLOAT * (step.takes.numel() + inside * (places + window)))
+def _separable_seconds(operation: Operation, roof: Roofline) -> float:
+    assert isinstance(operation.module, nn.Conv2d)
+    inside, outside, places = operation.takes[1], operation.gives[1], operation.gives[0] * operation.gives[2:].numel()
+    window = prod(operation.module.kernel_size)
+    depthwise = roof.seconds(
+        2.0 * window * inside * places, FLOAT * (operation.takes.numel() + inside * (places + window))
+    )
     moved = FLOAT * ((inside + outside) * places + inside * outside)
     return depthwise + roof.seconds(2.0 * inside * outside * places, moved)
 
@@ -110,7 +115,7 @@ def promises(bill: Bill) -> dict[str, float]:
     """Seconds that every change saves if the share of the roofline stays, or for one part becomes all of it."""
     body, swaps, total = bill.body, separable_savings(bill), sum(bill.seconds.values())
     half = body.image[..., ::2, ::2].contiguous(memory_format=torch.channels_last)
-    smaller = bounds(steps(body.network, body.names, half), body.names, bill.roof)
+    smaller = bounds(operations(body.network, body.names, half), body.names, bill.roof)
     shorter = bounds(bill.work, body.names, bill.roof, "bfloat16")
     left = {name: sum(each.values()) / sum(bill.least.values()) for name, each in ((HALF, smaller), (BF16, shorter))}
     slow = sorted(body.names, key=bill.lost, reverse=True)[:BEST]

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.network_advice import (
     BF16,
     HALF,
@@ -19,9 +19,7 @@ from cropland.lab.experiments.network_advice import (
     separable_savings,
     swap_title,
 )
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, Times, interleave
-from cropland.lab.number import exactly, quartiles
+from cropland.lab.measure import Budget, Run, Times, exactly, interleave, quartiles
 from cropland.lab.parts import Body
 from cropland.training.device import place_network
 

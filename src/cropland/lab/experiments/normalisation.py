@@ -15,10 +15,9 @@ from cropland.data.statistics import scene_statistics
 from cropland.demo import TILE
 from cropland.geo.scene import open_scene
 from cropland.geo.tiles import Window
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Chart, Lines, Panel, Panels, Stack, heat
-from cropland.lab.finding import Finding
-from cropland.lab.number import exactly
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, exactly
 from cropland.model import Model, default_model
 
 __all__ = ["normalisation"]

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from cropland.blocks.convolution import Convolution
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.normalisation import tile_image
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, quartiles
+from cropland.lab.measure import Budget, Number, quartiles
 from cropland.networks.unet import UNet
 
 __all__ = ["normalisation_gradients"]

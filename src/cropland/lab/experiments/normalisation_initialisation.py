@@ -10,11 +10,10 @@ import torch
 from torch import nn
 
 from cropland.data.batches import Batch, Sampler, batches
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.normalisation_gradients import NORMS, small_unet
-from cropland.lab.finding import Finding
-from cropland.lab.number import quartiles
+from cropland.lab.measure import Budget, quartiles
 from cropland.lab.trials import chip_folder, small_recipe
 from cropland.recipe import Recipe
 from cropland.training.objective import make_objective

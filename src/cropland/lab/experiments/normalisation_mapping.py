@@ -14,12 +14,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cropland.blocks.convolution import Convolution
 from cropland.geo.tiles import tiles
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Panel, Panels, heat, raster
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.normalisation import tile_image
-from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave, ratio
-from cropland.lab.number import exactly
+from cropland.lab.measure import Budget, exactly, interleave, ratio
 from cropland.model import Model, default_model
 from cropland.networks.unet import UNet
 from cropland.receptive_field import field

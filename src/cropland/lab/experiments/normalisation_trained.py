@@ -8,11 +8,10 @@ from statistics import fmean
 
 import torch
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, exactly, mean_of_seeds, quartiles
-from cropland.lab.short_training import Losses, batches_of, latest, short_recipe, steps_to, train
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, exactly, mean_of_seeds, quartiles
+from cropland.lab.trials import Losses, batches_of, latest, short_recipe, steps_to, train
 
 __all__ = ["normalisation_trained"]
 

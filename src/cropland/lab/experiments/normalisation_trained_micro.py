@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, mean_of_seeds
-from cropland.lab.short_training import batches_of, retaken, short_recipe, train
-from cropland.lab.trials import chip_folder
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, mean_of_seeds
+from cropland.lab.trials import batches_of, chip_folder, retaken, short_recipe, train
 from cropland.training.validate import validate
 
 __all__ = ["normalisation_trained_micro"]

@@ -14,11 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from cropland.demo import TILE
 from cropland.geo.scene import open_scene
 from cropland.geo.tiles import Window
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Box, Lines, Panel, Panels, raster
-from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave, ratio
-from cropland.lab.number import Number, exactly
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, exactly, interleave, ratio
 from cropland.lab.trials import small_recipe
 from cropland.model import build_network
 from cropland.networks.unet import UNet

@@ -17,10 +17,9 @@ from cropland.demo import FIELDS, TILE
 from cropland.evaluation.boundary import boundary_counts, boundary_f1
 from cropland.geo.scene import open_scene
 from cropland.geo.tiles import Window
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines, Panel, Panels, heat
-from cropland.lab.finding import Finding
-from cropland.lab.number import exactly
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, exactly
 
 __all__ = ["pooling_boundary"]
 

@@ -14,13 +14,11 @@ from cropland.blocks.average_pool import average_pool
 from cropland.blocks.max_pool import max_pool
 from cropland.blocks.strided import strided
 from cropland.encoders.plain import Plain
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines, Panel, Panels, heat, raster
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.pooling_boundary import antialiased
 from cropland.lab.experiments.pooling_shipped import picture, shifted
-from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave, ratio
-from cropland.lab.number import Number, quartiles
+from cropland.lab.measure import Budget, Number, interleave, quartiles, ratio
 from cropland.training.device import place_network
 
 __all__ = ["pooling_shift"]

@@ -15,10 +15,9 @@ from cropland.demo import TILE
 from cropland.evaluation.boundary import boundary, distance_m
 from cropland.geo.scene import open_scene
 from cropland.geo.tiles import Window
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines, Panel, Panels, heat, raster
-from cropland.lab.finding import Finding
-from cropland.lab.number import exactly
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, exactly
 from cropland.model import Model, default_model
 from cropland.training.device import place_network
 

@@ -15,11 +15,10 @@ from cropland.data.chips import ChipFolder
 from cropland.evaluation.boundary import boundary_counts, boundary_f1
 from cropland.evaluation.confusion import UNKNOWN, best_threshold, histogram
 from cropland.evaluation.predict import chip_probability, only_bands
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.pooling_shipped import MARGIN, moved_masks, picture, shifted
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, exactly, mean_of_seeds
+from cropland.lab.measure import Budget, Number, exactly, mean_of_seeds
 from cropland.lab.trials import Trial, chip_folder, compare, gain, small_recipe
 from cropland.recipe import Recipe
 from cropland.training.validate import predictor

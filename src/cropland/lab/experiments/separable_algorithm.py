@@ -14,12 +14,10 @@ from torch import Tensor, nn
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Panel, Panels, heat
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.separable_layer import convolutions, layers, multiply_adds
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Times, interleave, ratio, synchronise
-from cropland.lab.number import Number, exactly
+from cropland.lab.measure import Budget, Number, Times, exactly, interleave, ratio, synchronise
 
 __all__ = ["separable_algorithm"]
 

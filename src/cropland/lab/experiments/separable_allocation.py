@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping
 import psutil
 import torch
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.separable_layer import LAYERS
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, interleave, ratio
-from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.measure import Budget, Number, Run, exactly, interleave, quartiles, ratio
 
 __all__ = ["separable_allocation"]
 
@@ -28,7 +26,7 @@ MEGABYTES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 KEEP = {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"}
 COMPARE = """
 import json, sys, torch
-from cropland.lab.budget import Budget
+from cropland.lab.measure import Budget
 from cropland.lab.experiments.separable_allocation import pages_of
 from cropland.lab.experiments.separable_layer import layers
 from cropland.lab.measure import interleave

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Stack
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.separable_allocation import pages_of
 from cropland.lab.experiments.separable_layer import LAYERS, convolutions, layers, multiply_adds
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, Times, interleave, ratio
-from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.measure import Budget, Number, Run, Times, exactly, interleave, quartiles, ratio
 from cropland.lab.roofline import Roofline, roofline
 
 __all__ = ["separable_causes"]

@@ -13,11 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.blocks.convolution import Convolution
 from cropland.blocks.separable import Separable
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Stack
-from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave, ratio
-from cropland.lab.number import exactly
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, exactly, interleave, ratio
 from cropland.training.memory import kept_bytes
 
 __all__ = ["separable_layer"]

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.separable_layer import LAYERS, PER_WEIGHT, kept_per_image, layers
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Times, interleave
-from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.measure import Budget, Number, Times, exactly, interleave, quartiles
 from cropland.lab.trials import small_recipe
 from cropland.model import build_network
 from cropland.training.memory import SHARE, free_bytes

@@ -10,14 +10,12 @@ from torch import nn
 
 from cropland.blocks.convolution import Convolution
 from cropland.blocks.separable import Separable
-from cropland.lab.kernel.compile import available
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars
-from cropland.lab.executions import by_openvino, folded, fused, in_bands
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, Times, interleave, ratio
-from cropland.lab.number import Number, exactly
+from cropland.lab.claim import Finding
+from cropland.lab.kernel.compile import available
+from cropland.lab.measure import Budget, Number, Run, Times, exactly, interleave, ratio
 from cropland.lab.roofline import roofline
+from cropland.lab.stacks import by_openvino, folded, fused, in_bands
 from cropland.training.device import place_network
 
 __all__ = ["separable_remedy"]

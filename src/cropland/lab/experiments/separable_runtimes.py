@@ -17,11 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from cropland.engines import Precision
-from cropland.lab.budget import QUICK, Budget
 from cropland.lab.charts import Bars
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, Times, ratio
-from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.claim import Finding
+from cropland.lab.measure import QUICK, Budget, Number, Run, Times, exactly, quartiles, ratio
 from cropland.lab.stacks import BLOCKS, Case, bars, both, gain, image_of, in_turn, stack
 
 __all__ = ["separable_runtimes"]

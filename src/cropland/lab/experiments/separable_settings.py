@@ -8,10 +8,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from cropland.lab.budget import Budget
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, Times, ratio
-from cropland.lab.number import Number
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, Run, Times, ratio
 from cropland.lab.stacks import BLOCKS, Case, bars, both, gain, image_of, in_turn, quotient, stack
 
 __all__ = ["separable_settings"]

@@ -9,12 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.separable_layer import LAYERS, layers
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Run, interleave, ratio, synchronise
-from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.measure import Budget, Number, Run, exactly, interleave, quartiles, ratio, synchronise
 
 __all__ = ["separable_stopwatch"]
 

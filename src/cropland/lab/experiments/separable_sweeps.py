@@ -7,11 +7,9 @@ from dataclasses import replace
 
 import torch
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Lines
-from cropland.lab.finding import Finding
-from cropland.lab.measure import Times, ratio
-from cropland.lab.number import Number, exactly
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, Times, exactly, ratio
 from cropland.lab.stacks import BLOCKS, Case, both, forward, gain, in_turn, quotient
 from cropland.training.memory import SHARE, free_bytes
 

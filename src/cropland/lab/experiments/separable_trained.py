@@ -12,10 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.data.chips import Chip, ChipFolder
 from cropland.evaluation.predict import chip_probability, only_bands
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, raster
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, exactly, mean_of_seeds
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, exactly, mean_of_seeds
 from cropland.lab.trials import Trial, chip_folder, compare, gain, small_recipe
 from cropland.recipe import Recipe
 from cropland.training.validate import predictor

@@ -13,11 +13,9 @@ from torch.nn import functional as F
 
 from cropland.blocks.bilinear import bilinear
 from cropland.blocks.transposed import transposed as up
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Panel, Panels, heat
-from cropland.lab.finding import Finding
-from cropland.lab.measure import interleave, ratio
-from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, Number, exactly, interleave, quartiles, ratio
 from cropland.training.device import place_network
 from cropland.training.memory import kept_bytes
 

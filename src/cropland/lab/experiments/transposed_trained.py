@@ -10,10 +10,9 @@ from scipy.ndimage import gaussian_filter
 
 from cropland.data.chips import ChipFolder
 from cropland.evaluation.predict import chip_probability, only_bands
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat
-from cropland.lab.finding import Finding
-from cropland.lab.number import exactly, mean_of_seeds
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Budget, exactly, mean_of_seeds
 from cropland.lab.trials import Trial, chip_folder, compare, gain, small_recipe
 from cropland.recipe import Recipe
 from cropland.training.validate import predictor

@@ -9,10 +9,9 @@ from torch import nn
 
 from cropland.data.chips import ChipFolder
 from cropland.engines import cache_folder
-from cropland.lab.budget import FULL, Budget
 from cropland.lab.charts import Bars, Chart, Lines
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, exactly, mean_of_seeds
+from cropland.lab.claim import Finding
+from cropland.lab.measure import FULL, Budget, Number, exactly, mean_of_seeds
 from cropland.lab.trials import Outcome, chip_folder, one_thread, remembered, small_recipe, trial
 from cropland.recipe import Recipe
 from cropland.training.optimizer import make_optimizer, set_rate

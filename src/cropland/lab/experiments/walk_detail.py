@@ -10,11 +10,10 @@ import torch
 from scipy.ndimage import label as label_parts
 from torch import Tensor
 
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, raster
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.walk import EDGE, LIKE, Ground, between_fields, chip_of, ground_of
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, exactly, mean_of_seeds, quartiles
+from cropland.lab.measure import Budget, Number, exactly, mean_of_seeds, quartiles
 
 __all__ = ["walk_detail"]
 

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from cropland.demo import FIELDS
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Box, Lines, Panel, Panels, raster
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.walk import Ground, ground_of, stages
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, exactly, quartiles
+from cropland.lab.measure import Budget, Number, exactly, quartiles
 from cropland.lab.reach import Reach, reach
 
 __all__ = ["walk_extent"]

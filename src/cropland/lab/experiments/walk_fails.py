@@ -12,12 +12,11 @@ from cropland.data.cut_scene import windows
 from cropland.evaluation.confusion import count
 from cropland.evaluation.pictures import verdict
 from cropland.evaluation.score import Picture
-from cropland.lab.budget import Budget
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, raster
+from cropland.lab.claim import Finding
 from cropland.lab.experiments.walk import Ground, ground_of
 from cropland.lab.experiments.walk_detail import probability
-from cropland.lab.finding import Finding
-from cropland.lab.number import exactly, quartiles
+from cropland.lab.measure import Budget, exactly, quartiles
 
 __all__ = ["walk_fails"]
 

@@ -1,10 +1,12 @@
+"""The axis of a picture."""
+
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cropland.lab.scale import scale_of
+from cropland.lab.draw import axis_of
 
 POSITIVE = st.lists(st.floats(1e-6, 1e9), min_size=1, max_size=8)
 ANY = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8)
@@ -13,11 +15,11 @@ ANY = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8)
 @given(st.one_of(st.tuples(ANY, st.just(False)), st.tuples(POSITIVE, st.just(True))))
 def test_values_lie_on_the_axis_in_their_order(given_values: tuple[list[float], bool]):
     values, log = given_values
-    scale = scale_of(values, 50, 400, log=log)
-    places = [scale(value) for value in sorted(values)]
+    axis = axis_of(values, 50, 400, log=log)
+    places = [axis(value) for value in sorted(values)]
     assert all(50 <= place <= 400 for place in places)
     assert all(a <= b + 1e-9 for a, b in pairwise(places))
-    assert all(scale.low * 0.99 - 1e-9 <= tick <= scale.high * 1.01 + 1e-9 for tick in scale.ticks if log)
+    assert all(axis.low * 0.99 - 1e-9 <= tick <= axis.high * 1.01 + 1e-9 for tick in axis.ticks if log)
 
 
 @pytest.mark.parametrize(
@@ -30,9 +32,9 @@ def test_values_lie_on_the_axis_in_their_order(given_values: tuple[list[float], 
     ],
 )
 def test_ticks_are_round(values: list[float], log: bool, ticks: tuple[float, ...]):
-    assert scale_of(values, 0, 100, log=log).ticks == pytest.approx(ticks)
+    assert axis_of(values, 0, 100, log=log).ticks == pytest.approx(ticks)
 
 
 def test_an_axis_may_run_downwards():
-    scale = scale_of([0, 10], 300, 20, log=False)
-    assert (scale(0), scale(10), scale(5)) == (300, 20, 160)
+    axis = axis_of([0, 10], 300, 20, log=False)
+    assert (axis(0), axis(10), axis(5)) == (300, 20, 160)
