@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from cropland.engines.openvino import open_engine
-from cropland.lab.experiments.network_advice import bounds
+from cropland.lab.chapters.network.advice import bounds
 from cropland.lab.measure import Budget
 from cropland.lab.parts import open_body, operations
 from cropland.lab.roofline import roofline

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import cropland
-from cropland.lab.experiments.walk import chip_of, ground_of
+from cropland.lab.chapters.walk.through import chip_of, ground_of
 from cropland.lab.measure import interleave, ratio
 from cropland.lab.report import as_markdown
 from cropland.lab.results import Results

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import cropland
 from cropland.blocks.convolution import Convolution
-from cropland.lab.experiments.walk import ground_of
+from cropland.lab.chapters.walk.through import ground_of
 from cropland.lab.measure import interleave
 from cropland.lab.report import as_markdown
 from cropland.lab.results import Results

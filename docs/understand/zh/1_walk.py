@@ -11,7 +11,7 @@ import torch
 from IPython.display import Markdown, display
 
 import cropland
-from cropland.lab.experiments.walk import chip_of, ground_of
+from cropland.lab.chapters.walk.through import chip_of, ground_of
 from cropland.lab.measure import interleave, ratio
 from cropland.lab.report import as_markdown
 from cropland.lab.results import Results

@@ -1,4 +1,4 @@
-"""Pictures as data; `draw.py` makes them visible. Every text in them is an English label that `claims/` translates."""
+"""Pictures as data; `draw.py` makes them visible. Their texts are English labels that the chapters translate."""
 
 from __future__ import annotations
 
