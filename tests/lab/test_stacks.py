@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cropland.lab.measure import Number, Times
-from cropland.lab.stacks import BLOCKS, Case, both, forward, gain, image_of, in_turn, quotient, stack
+from cropland.lab.measure import Number, Times, quotient
+from cropland.lab.stacks import BLOCKS, Case, both, forward, gain, image_of, in_turn, stack
 
 CPU = torch.device("cpu")
 

@@ -44,6 +44,11 @@ class Number:
         return Number(self.value * factor, low, high)
 
 
+def quotient(a: Number, b: Number) -> Number:
+    """a / b of positive numbers, as wide as both intervals allow."""
+    return Number(a.value / b.value, a.low / b.high, a.high / b.low)
+
+
 def exactly(value: float) -> Number:
     """A number without spread: a count, or the outcome of exact arithmetic."""
     return Number(float(value), float(value), float(value))

@@ -76,11 +76,6 @@ def gain(times: Mapping[str, Times]) -> Number:
     return ratio(times["ordinary"], times["separable"])
 
 
-def quotient(a: Number, b: Number) -> Number:
-    """a / b of positive numbers, as wide as both intervals allow."""
-    return Number(a.value / b.value, a.low / b.high, a.high / b.low)
-
-
 def bars(times: Mapping[str, Mapping[str, Times]], promised: float) -> tuple[Bars, Bars]:
     """What the separable stack gains in every way, and the milliseconds behind it."""
     gains = {way: gain(its) for way, its in times.items()}

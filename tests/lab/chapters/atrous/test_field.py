@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from cropland.lab.chapters.atrous.field import _gradients, edge, exact_edge, mosaic, parameters, phases, together
-from cropland.lab.chapters.atrous.trained import inside
 
 CPU = torch.device("cpu")
 
@@ -51,9 +50,3 @@ def test_the_mosaic_shows_every_phase():
     picture = mosaic(coarse)
     assert picture.shape == (6, 6)
     assert [picture[0, 0], picture[0, 3], picture[3, 0], picture[3, 3]] == [0, 1, 2, 3]
-
-
-def test_taps_beyond_the_map():
-    assert inside((12,), 12) == 0
-    assert inside((1,), 2) == pytest.approx(3 / 8)
-    assert inside((1, 12), 2) == pytest.approx(3 / 16)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cropland.lab.chapters.normalisation.learnt import fold, in_tiles, moved, tile_image
+from cropland.lab.chapters.normalisation.learnt import fold, in_tiles, moved
 from cropland.networks.deeplab_v3_plus import DeepLabV3Plus
 from cropland.networks.resunet import resunet
 from cropland.networks.unet import UNet
@@ -28,13 +28,6 @@ def test_a_forward_pass_in_train_moves_statistics_alone():
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
     assert moved(network.train(), lambda: network(torch.rand(1, 1, 4, 4))) == (0, 1)
     assert moved(network.eval(), lambda: network(torch.rand(1, 1, 4, 4))) == (0, 0)
-
-
-def test_the_crop_is_of_the_tile_at_two_metres():
-    small, large = tile_image(32), tile_image(64)
-    assert small.shape == (1, 3, 32, 32)
-    assert torch.equal(large[..., :32, :32], small)
-    assert -0.5 <= small.min() < small.max() <= 1.5
 
 
 def stirred(network: nn.Module) -> nn.Module:

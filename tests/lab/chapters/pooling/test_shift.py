@@ -9,7 +9,6 @@ from cropland.lab.chapters.pooling.shift import (
     SHIFTS,
     compare,
     moved_masks,
-    picture,
     settle,
     shifted,
 )
@@ -87,7 +86,3 @@ def test_a_convolution_decides_the_same_wherever_the_window_begins():
 def test_a_halving_decides_the_same_at_multiples_of_its_stride(shift: int):
     masks = moved_masks(Halved(), MOVED, STEPS, limit=0.8)
     assert (masks[shift] == masks[0]).all() == (shift % 2 == 0)
-
-
-def test_the_picture_is_the_tile_at_two_metres():
-    assert picture().shape == (3, 512, 512)

@@ -13,9 +13,7 @@ from torch.nn import functional as F
 from cropland.blocks.atrous import Atrous
 from cropland.blocks.separable import Separable
 from cropland.blocks.strided import strided
-from cropland.demo import TILE
-from cropland.geo.scene import open_scene
-from cropland.geo.tiles import Window
+from cropland.lab import sample_tile
 from cropland.lab.charts import Box, Lines, Panel, Panels, heat
 from cropland.lab.claim import Finding
 from cropland.lab.measure import Budget, Number, exactly, interleave, quartiles, ratio
@@ -133,7 +131,7 @@ def atrous_cost(device: torch.device, budget: Budget) -> Iterator[Finding]:
 
 @torch.no_grad()
 def _shape(device: torch.device) -> Finding:
-    image = tile(176, row=600, column=420)
+    image = sample_tile.grey(176, row=600, column=420)
     kernel = torch.full((1, 1, 3, 3), -0.125)
     kernel[..., 1, 1] = 1
     whole = F.conv2d(image, kernel, padding=RATE, dilation=RATE)
@@ -153,13 +151,6 @@ def _shape(device: torch.device) -> Finding:
         Panel("put back: the atrous convolution", heat(whole[0, 0].abs().numpy(), low=0, high=0.5)),
     ]
     return Finding("atrous_cost.shape", numbers, [Panels("An atrous convolution taken apart", panels)])
-
-
-def tile(size: int, *, row: int = 0, column: int = 0) -> Tensor:
-    """Mean of red, green and blue of the sample tile, (1, 1, size, size) from 0 to 1, 1 m pixels."""
-    scene = open_scene(TILE)
-    values = scene.read(Window(row, column, size, size), bands=scene.bands).values
-    return torch.from_numpy(values).mean(0)[None, None] / 255
 
 
 def phases(image: Tensor, rate: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cropland.lab.chapters.atrous.field import tile
+from cropland.lab import sample_tile
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat
 from cropland.lab.claim import Finding
 from cropland.lab.measure import Budget, Number, exactly, quartiles
@@ -66,7 +66,7 @@ def reach_panel(rates: Rates) -> Panel:
 
 def _pattern() -> Finding:
     """What layers of equal weights make of the tile and of stripes."""
-    seen = tile(112 + 2 * sum(WIDE), **PLACE)
+    seen = sample_tile.grey(112 + 2 * sum(WIDE), **PLACE)
     stripes = torch.arange(seen.shape[-1]) % PATTERN_M < PATTERN_M / 2
     orchard = stripes.float().expand_as(seen)
     pictures = {rates: averaged(seen, rates) for rates in (WIDE, DENSE)}

@@ -16,7 +16,7 @@ from cropland.blocks.pyramid import Pyramid
 from cropland.demo import FIELDS, TILE
 from cropland.geo.scene import open_scene
 from cropland.geo.vectors import read_polygons, to_grid_crs
-from cropland.lab.chapters.atrous.field import tile
+from cropland.lab import sample_tile
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat
 from cropland.lab.claim import Finding
 from cropland.lab.measure import Budget, exactly, mean_of_seeds, quartiles
@@ -137,7 +137,7 @@ def _fields(device: torch.device, budget: Budget) -> Finding:
     """The rate at which each class of fields gives half of its greatest answer; with texture and without."""
     rates = budget.sweep(TILE_RATES) if len(budget.sweep(TILE_RATES)) > 1 else TILE_RATES[::6]
     parcels = parcel_numbers()
-    image = standard(tile(EDGE))
+    image = standard(sample_tile.grey(EDGE))
     draws = [dict(zip(rates, branches(rates, CHANNELS, device, alike=True), strict=True)) for _ in range(DRAWS)]
     real = [{rate: answer(eye, image) for rate, eye in eyes.items()} for eyes in draws]
     flat = standard(paint(image, parcels))

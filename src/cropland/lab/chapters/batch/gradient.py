@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cropland.data.batches import Batch
 from cropland.lab.charts import Bars, Lines
 from cropland.lab.claim import Finding
-from cropland.lab.measure import Budget, Number, exactly, interleave, quartiles
+from cropland.lab.measure import Budget, Number, exactly, interleave, quartiles, quotient
 from cropland.lab.roofline import roofline
 from cropland.lab.trials import batches_of, short_recipe, small_recipe
 from cropland.model import build_network
@@ -124,7 +124,7 @@ def _rate(size: int, seconds: Number) -> Number:
 def _throughput(rates: dict[int, Number]) -> tuple[dict[str, Number], list[Lines]]:
     best = max(rates, key=lambda size: rates[size].value)
     numbers = {
-        "gain": _over(rates[max(rates)], rates[min(rates)]),
+        "gain": quotient(rates[max(rates)], rates[min(rates)]),
         "least": exactly(min(rates)),
         "largest": exactly(max(rates)),
         "best": exactly(best),
@@ -133,10 +133,6 @@ def _throughput(rates: dict[int, Number]) -> tuple[dict[str, Number], list[Lines
     return numbers, [
         Lines(title, "batch size", "chips per second", [*rates], {"small network": [*rates.values()]}, log_x=True)
     ]
-
-
-def _over(a: Number, b: Number) -> Number:
-    return Number(a.value / b.value, a.low / b.high, a.high / b.low)
 
 
 def _network(norm: str, device: torch.device) -> nn.Module:

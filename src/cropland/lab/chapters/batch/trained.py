@@ -34,7 +34,7 @@ WAYS = {
 
 
 @dataclass(frozen=True)
-class Run:
+class Epoch:
     """One training over all chips once: IoU, losses, seconds, and chips seen until the loss was at the target."""
 
     iou: float
@@ -57,14 +57,14 @@ def batch_trained(device: torch.device, budget: Budget) -> Iterator[Finding]:
 
 def run(
     size: int, seed: int, device: torch.device, budget: Budget, *, micro: int = 64, norm: str = "batch_norm"
-) -> Run:
+) -> Epoch:
     data = regrouped(batches_of(budget.chips, seed, max(2, budget.steps // 4)), size)
     recipe, begun = short_recipe(norm, RATE * (size / MIDDLE) ** 0.5, seed), time.monotonic()
     network, losses = train(recipe, data, device, micro=micro)
     seconds = time.monotonic() - begun
     network = retaken(network, data, device)
     iou = validate(network, recipe, chip_folder(budget.chips).where(split="validation"), None).iou
-    return Run(iou, losses, seconds, size * steps_to(losses, TARGET))
+    return Epoch(iou, losses, seconds, size * steps_to(losses, TARGET))
 
 
 def regrouped(data: Sequence[Batch], size: int) -> list[Batch]:
@@ -74,7 +74,7 @@ def regrouped(data: Sequence[Batch], size: int) -> list[Batch]:
     return [every.part(start, start + size) for start in range(0, len(every.image) - size + 1, size)]
 
 
-def _accuracy(runs: Mapping[int, Sequence[Run]]) -> Finding:
+def _accuracy(runs: Mapping[int, Sequence[Epoch]]) -> Finding:
     sizes = list(runs)
     ious = {size: mean_of_seeds([one.iou for one in each]) for size, each in runs.items()}
     gain = paired(runs[sizes[-1]], runs[sizes[0]], "iou")
@@ -85,7 +85,7 @@ def _accuracy(runs: Mapping[int, Sequence[Run]]) -> Finding:
     return Finding("batch_trained.accuracy", numbers, [lines])
 
 
-def _speed(runs: Mapping[int, Sequence[Run]]) -> Finding:
+def _speed(runs: Mapping[int, Sequence[Epoch]]) -> Finding:
     """Chips until the loss is at the target, early in training, and the seconds that they take."""
     sizes = list(runs)
     chips = {size: mean_of_seeds([one.chips_to_target for one in each]) for size, each in runs.items()}
@@ -111,11 +111,11 @@ def _speed(runs: Mapping[int, Sequence[Run]]) -> Finding:
     return Finding("batch_trained.speed", numbers, pictures)
 
 
-def _seconds_to(one: Run, size: int) -> float:
+def _seconds_to(one: Epoch, size: int) -> float:
     return one.seconds * one.chips_to_target / (size * len(one.losses))
 
 
-def _oscillation(runs: Mapping[int, Sequence[Run]]) -> Finding:
+def _oscillation(runs: Mapping[int, Sequence[Epoch]]) -> Finding:
     """The deviation of the change of the loss from step to step, in the second half."""
     sizes = list(runs)
     jumps = {size: [_jump(one.losses) for one in each] for size, each in runs.items()}
@@ -139,7 +139,7 @@ def _ends(sizes: Sequence[int]) -> dict[str, Number]:
     return {"least": mean_of_seeds([sizes[0]] * 2), "most": mean_of_seeds([sizes[-1]] * 2)}
 
 
-def paired(better: Sequence[Run], than: Sequence[Run], what: str) -> Number:
+def paired(better: Sequence[Epoch], than: Sequence[Epoch], what: str) -> Number:
     """The difference in one of the outcomes, seed by seed: mean and 95 % interval."""
     return mean_of_seeds([getattr(a, what) - getattr(b, what) for a, b in zip(better, than, strict=True)])
 

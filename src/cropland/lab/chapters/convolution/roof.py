@@ -18,7 +18,7 @@ from cropland.blocks.separable import Separable
 from cropland.blocks.transposed import transposed
 from cropland.lab.charts import Bars, Lines
 from cropland.lab.claim import Finding
-from cropland.lab.measure import Budget, Number, Run, Times, exactly, interleave, quartiles, ratio
+from cropland.lab.measure import Budget, Number, Run, Times, exactly, interleave, quartiles, quotient, ratio
 from cropland.lab.roofline import TYPES, Roofline, roofline
 from cropland.training.device import place_network
 
@@ -44,7 +44,7 @@ def _library(roof: Roofline) -> Finding:
     ranked = sorted(roof.flops["float32"].values(), key=lambda number: number.value)
     best, worst = ranked[-1], ranked[0]
     numbers = {
-        "apart": Number(best.value / worst.value, best.low / worst.high, best.high / worst.low),
+        "apart": quotient(best, worst),
         "float32": best.times(1e-9),
         "bfloat16": max(roof.flops["bfloat16"].values(), key=lambda number: number.value).times(1e-9),
         "float16": max(roof.flops["float16"].values(), key=lambda number: number.value).times(1e-9),
@@ -57,7 +57,7 @@ def _memory(roof: Roofline) -> Finding:
     sizes = sorted(roof.copies)
     fastest, main = max(roof.copies.values(), key=lambda number: number.value), roof.copies[sizes[-1]]
     numbers = {
-        "apart": Number(fastest.value / main.value, fastest.low / main.high, fastest.high / main.low),
+        "apart": quotient(fastest, main),
         "fastest": fastest.times(1e-9),
         "main": main.times(1e-9),
         "ridge": exactly(roof.peak() / roof.bandwidth),

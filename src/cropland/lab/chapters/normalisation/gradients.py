@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cropland.blocks.convolution import Convolution
 from cropland.data.batches import Batch, Sampler, batches
-from cropland.lab.chapters.normalisation.learnt import tile_image
+from cropland.lab import sample_tile
 from cropland.lab.charts import Lines
 from cropland.lab.claim import Finding
 from cropland.lab.measure import Budget, Number, quartiles
@@ -40,7 +40,7 @@ CEILING = 10.0  # a loss of more coin tosses, or none at all, is drawn there
 
 def normalisation_gradients(device: torch.device, budget: Budget) -> Iterator[Finding]:
     """Signal and gradient by depth."""
-    image = crops(tile_image(2 * CROP)).to(device)
+    image = crops(sample_tile.normalised(2 * CROP)[None]).to(device)
     yield _depth(image, width=max(8, budget.channels // 4))
 
 

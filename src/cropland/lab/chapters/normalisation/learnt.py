@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cropland.blocks.convolution import Convolution
-from cropland.data.statistics import scene_statistics
-from cropland.demo import TILE
-from cropland.geo.scene import open_scene
-from cropland.geo.tiles import Window, tiles
+from cropland.geo.tiles import tiles
+from cropland.lab import sample_tile
 from cropland.lab.charts import Bars, Chart, Lines, Panel, Panels, Stack, heat, raster
 from cropland.lab.claim import Finding
 from cropland.lab.measure import Budget, exactly, interleave, ratio
@@ -40,20 +38,12 @@ NONE = "torch.nn:Identity"
 def normalisation(device: torch.device, budget: Budget) -> Iterator[Finding]:
     """What is learnt and what tracked; what eval() freezes."""
     network = Model.load(default_model()).network().to(device)
-    image = tile_image(2 * budget.size).to(device)
+    image = sample_tile.normalised(2 * budget.size)[None].to(device)
     yield _learnt(network, image)
     yield _frozen(network, image[..., :WINDOW, :WINDOW])
 
 
 @cache
-def tile_image(edge: int) -> Tensor:
-    """The upper left of the sample tile at 2 m, normalised as a map's: (1, 3, edge, edge)."""
-    scene = open_scene(TILE)
-    statistics = scene_statistics(scene, scene.bands[:3])
-    image = scene.read(Window(0, 0, edge, edge), bands=scene.bands[:3], ratio=2.0)
-    return torch.from_numpy(statistics.normalise(image.values, image.valid))[None]
-
-
 def moved(network: nn.Module, act: Callable[[], object]) -> tuple[float, float]:
     """The shares of the network's parameter tensors and of its tensors of running statistics that `act` changes."""
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -156,7 +146,10 @@ def _steps(network: nn.Module, image: Tensor) -> None:
 @torch.no_grad()
 def normalisation_mapping(device: torch.device, budget: Budget) -> Iterator[Finding]:
     """What eval() changes in a map, which norms leave tiles equal to the whole, what folding gives."""
-    model, image = Model.load(default_model()), tile_image(2 * budget.size).to(device)
+    model, image = (
+        Model.load(default_model()),
+        sample_tile.normalised(2 * budget.size)[None].to(device),
+    )
     network = model.network().to(device)
     yield _map(network, image, threshold=model.nearest_pixel(PIXEL_M).threshold)
     yield _tiles(image)

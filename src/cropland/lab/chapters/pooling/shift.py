@@ -15,12 +15,9 @@ from torch.nn import functional as F
 from cropland.blocks.average_pool import average_pool
 from cropland.blocks.max_pool import max_pool
 from cropland.blocks.strided import strided
-from cropland.data.statistics import scene_statistics
-from cropland.demo import TILE
 from cropland.encoders.plain import Plain
 from cropland.evaluation.boundary import boundary, distance_m
-from cropland.geo.scene import open_scene
-from cropland.geo.tiles import Window
+from cropland.lab import sample_tile
 from cropland.lab.chapters.pooling.halving import antialiased
 from cropland.lab.charts import Lines, Panel, Panels, heat, raster
 from cropland.lab.claim import Finding
@@ -53,7 +50,7 @@ NEAR_M = 4.0
 
 def pooling_shift(device: torch.device, budget: Budget) -> Iterator[Finding]:
     """How far maps move along, how little they change, and what a blur helps."""
-    images = shifted(picture(), budget.size + 2 * MARGIN, SHIFTS).to(device)
+    images = shifted(sample_tile.normalised(), budget.size + 2 * MARGIN, SHIFTS).to(device)
     drawn = [_maps(images, seed) for seed in range(min(budget.rounds, DRAWS))]
     along, still = (
         {name: torch.stack([compare(maps[name], along=move) for maps in drawn]) for name in DOWNS}
@@ -161,7 +158,7 @@ def pooling_shipped(device: torch.device, budget: Budget) -> Iterator[Finding]:
 def _mask(device: torch.device, budget: Budget) -> Finding:
     model = Model.load(default_model())
     shifts = [*range(9), model.stride]
-    images = shifted(picture(), budget.size + 2 * MODEL_MARGIN, shifts)
+    images = shifted(sample_tile.normalised(), budget.size + 2 * MODEL_MARGIN, shifts)
     threshold = model.nearest_pixel(PIXEL_M).threshold
     masks = moved_masks(
         place_network(model.network(), device), images, shifts, limit=math.log(threshold / (1 - threshold))
@@ -207,13 +204,6 @@ def moved_masks(
     device = next(network.parameters()).device
     logits = (network.eval()(image[None].to(device))[0, 0].cpu() for image in images)
     return np.stack([(_inside(one, by, MODEL_MARGIN) >= limit).numpy() for one, by in zip(logits, shifts, strict=True)])
-
-
-def picture() -> Tensor:
-    """The sample tile at 2 m, normalised as for a network: (3, 512, 512)."""
-    scene = open_scene(TILE)
-    image = scene.read(Window(0, 0, *scene.working_grid(2.0).shape), bands=scene.bands, ratio=2.0)
-    return torch.from_numpy(scene_statistics(scene, scene.bands).normalise(image.values, image.valid))
 
 
 def shifted(whole: Tensor, edge: int, shifts: Sequence[int]) -> Tensor:

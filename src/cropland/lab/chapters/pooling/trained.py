@@ -15,7 +15,8 @@ from cropland.data.chips import ChipFolder
 from cropland.evaluation.boundary import boundary_counts, boundary_f1
 from cropland.evaluation.confusion import UNKNOWN, best_threshold, histogram
 from cropland.evaluation.predict import chip_probability, only_bands
-from cropland.lab.chapters.pooling.shift import MODEL_MARGIN, moved_masks, picture, shifted
+from cropland.lab import sample_tile
+from cropland.lab.chapters.pooling.shift import MODEL_MARGIN, moved_masks, shifted
 from cropland.lab.charts import Bars, Lines
 from cropland.lab.claim import Finding
 from cropland.lab.measure import Budget, Number, exactly, mean_of_seeds
@@ -121,7 +122,7 @@ def judge(trial: Trial, recipe: Recipe, chips: ChipFolder) -> Edges:
 
 
 def _shift(trials: dict[str, list[Trial]], edges: Mapping[str, Sequence[Edges]], budget: Budget) -> Finding:
-    images = shifted(picture(), budget.size + 2 * MODEL_MARGIN, SHIFTS)
+    images = shifted(sample_tile.normalised(), budget.size + 2 * MODEL_MARGIN, SHIFTS)
     shares = {
         name: [_changed(trial, images, edge.threshold) for trial, edge in zip(its, edges[name], strict=True)]
         for name, its in trials.items()

@@ -21,7 +21,18 @@ from torch.profiler import ProfilerActivity, profile
 from cropland.lab.chapters.separable.layer import LAYERS, convolutions, layers, multiply_adds
 from cropland.lab.charts import Bars, Lines, Panel, Panels, Stack, heat
 from cropland.lab.claim import Finding
-from cropland.lab.measure import Budget, Number, Run, Times, exactly, interleave, quartiles, ratio, synchronise
+from cropland.lab.measure import (
+    Budget,
+    Number,
+    Run,
+    Times,
+    exactly,
+    interleave,
+    quartiles,
+    quotient,
+    ratio,
+    synchronise,
+)
 from cropland.lab.roofline import Roofline, roofline
 
 __all__ = ["separable_algorithm", "separable_allocation", "separable_causes"]
@@ -58,10 +69,9 @@ MEGABYTES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 KEEP = {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"}
 COMPARE = """
 import json, sys, torch
-from cropland.lab.measure import Budget
 from cropland.lab.chapters.separable.causes import pages_of
 from cropland.lab.chapters.separable.layer import layers
-from cropland.lab.measure import interleave
+from cropland.lab.measure import Budget, interleave
 channels, size, rounds = map(int, sys.argv[1:])
 device = torch.device("cpu")
 image, ready = layers(device, Budget("child", rounds=rounds, size=size, channels=channels, seeds=0, steps=0, every=1))
@@ -330,7 +340,7 @@ def _kept(device: torch.device, budget: Budget) -> Finding:
     numbers = {
         "before": before,
         "after": after,
-        "change": Number(after.value / before.value, after.low / before.high, after.high / before.low),
+        "change": quotient(after, before),
         **{f"pages_{layer}": exactly(told[HANDED_OUT][layer][1]) for layer in LAYERS},
         **{f"pages_kept_{layer}": exactly(told[KEPT][layer][1]) for layer in LAYERS},
     }

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from cropland.engines import Precision
 from cropland.lab.charts import Bars, Lines
 from cropland.lab.claim import Finding
-from cropland.lab.measure import QUICK, Budget, Number, Run, Times, exactly, quartiles, ratio
-from cropland.lab.stacks import BLOCKS, Case, bars, both, forward, gain, image_of, in_turn, quotient, stack
+from cropland.lab.measure import QUICK, Budget, Number, Run, Times, exactly, quartiles, quotient, ratio
+from cropland.lab.stacks import BLOCKS, Case, bars, both, forward, gain, image_of, in_turn, stack
 from cropland.training.memory import SHARE, free_bytes
 
 __all__ = ["separable_runtimes", "separable_settings", "separable_sweeps"]

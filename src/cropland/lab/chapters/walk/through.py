@@ -1,5 +1,5 @@
 """A field goes through the network that ships: the code, the shape and the maps of every stage; and the trace of a
-a path that is painted over it.
+path that is painted over it.
 """
 
 from __future__ import annotations
