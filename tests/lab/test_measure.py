@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 from torch import nn
 
-from cropland.lab.measure import Number, exactly, interleave, mean_of_seeds, quartiles, ratio
+from cropland.lab.measure import (
+    Number,
+    exactly,
+    interleave,
+    mean_of_seeds,
+    multiply_adds,
+    paired,
+    quartiles,
+    quotient,
+    ratio,
+)
 from cropland.training.device import place_network
 
 VALUES = st.floats(-1e6, 1e6)
@@ -100,3 +110,16 @@ def test_a_ratio_is_taken_round_by_round():
 
 def test_networks_lie_channels_last():
     assert place_network(nn.Conv2d(4, 8, 3), CPU).weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_quotient_is_as_wide_as_both_intervals():
+    assert quotient(Number(6, 4, 8), Number(2, 1, 4)) == Number(3, 1, 8)
+
+
+def test_a_difference_is_paired_by_seed():
+    assert paired([0.5, 0.7], [0.4, 0.6]) == mean_of_seeds([0.5 - 0.4, 0.7 - 0.6])
+
+
+def test_multiply_adds_of_a_convolution():
+    layer = torch.nn.Conv2d(5, 7, 3, padding=1, bias=False)
+    assert multiply_adds(layer, torch.zeros(1, 5, 8, 8)) == 9 * 5 * 7 * 64

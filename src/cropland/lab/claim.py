@@ -147,8 +147,8 @@ def experiments() -> dict[str, Path]:
 
 def experiment_named(name: str) -> Experiment:
     """The function that measures what the words of this name claim."""
-    place = experiments()[name].relative_to(LAB.parent).with_suffix("").parts
-    found: Experiment = getattr(import_module(".".join(("cropland", *place))), name)
+    module = ".".join(("cropland", *experiments()[name].relative_to(LAB.parent).with_suffix("").parts))
+    found: Experiment = getattr(import_module(module), name)
     return found
 
 

@@ -14,6 +14,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 from scipy.stats import t as student
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 LEAST_S = 2e-3  # a sample shorter than this is made of several calls
 Run = Callable[[], object]
@@ -66,6 +68,11 @@ def mean_of_seeds(samples: Sequence[float]) -> Number:
         return Number(samples[0], -math.inf, math.inf)
     half = float(student.ppf(0.975, len(samples) - 1)) * stdev(samples) / math.sqrt(len(samples))
     return Number(fmean(samples), fmean(samples) - half, fmean(samples) + half)
+
+
+def paired(better: Sequence[float], than: Sequence[float]) -> Number:
+    """The difference seed by seed: mean and 95 % interval."""
+    return mean_of_seeds([a - b for a, b in zip(better, than, strict=True)])
 
 
 def _three_digits(value: float) -> str:
@@ -125,6 +132,14 @@ def interleave(
 def ratio(slow: Times, fast: Times) -> Number:
     """How many times as long `slow` takes, round by round: median and quartiles."""
     return quartiles(a / b for a, b in zip(slow.samples, fast.samples, strict=True))
+
+
+@torch.no_grad()
+def multiply_adds(network: nn.Module, image: Tensor) -> float:
+    """Multiplications with an addition in one forward pass; PyTorch counts them as two operations."""
+    with FlopCounterMode(display=False) as counter:
+        network(image)
+    return float(counter.get_total_flops()) / 2
 
 
 def synchronise(device: torch.device) -> None:

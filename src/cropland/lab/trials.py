@@ -30,7 +30,7 @@ from cropland.data.cut_scene import Cutter
 from cropland.data.read_labels import LabelOptions, read_labels
 from cropland.demo import FIELDS, FOLDER, TILE
 from cropland.geo.scene import open_scene
-from cropland.lab.measure import Number, mean_of_seeds, synchronise
+from cropland.lab.measure import Number, paired, synchronise
 from cropland.model import build_network
 from cropland.recipe import Recipe, read_recipe
 from cropland.training.device import autocast, place_batch, place_network
@@ -181,7 +181,7 @@ def one_thread() -> Iterator[None]:
 
 def gain(better: Sequence[Trial], than: Sequence[Trial]) -> Number:
     """The difference in IoU, paired by seed: mean and 95 % interval."""
-    return mean_of_seeds([a.iou - b.iou for a, b in zip(better, than, strict=True)])
+    return paired([trial.iou for trial in better], [trial.iou for trial in than])
 
 
 def short_recipe(norm: str, rate: float, seed: int) -> Recipe:

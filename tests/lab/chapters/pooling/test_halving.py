@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cropland.lab.chapters.pooling.halving import DOWNS, activations, antialiased, multiply_adds, rebuilt, with_halvings
+from cropland.lab.chapters.pooling.halving import DOWNS, activations, antialiased, rebuilt, with_halvings
+from cropland.lab.measure import multiply_adds
 from cropland.receptive_field import field
 
 
@@ -28,11 +29,6 @@ def test_a_halving_left_out_costs_four_times_the_work_below_it():
     unit = multiply_adds(deepest.encoder.units[4], torch.zeros(1, 96, 2, 2))
     narrow = multiply_adds(next(deepest.ups[0].children()), maps[-1])  # it comes before the doubling
     assert three - four == pytest.approx(3 * (unit + narrow))
-
-
-def test_multiply_adds_of_a_convolution():
-    layer = torch.nn.Conv2d(5, 7, 3, padding=1, bias=False)
-    assert multiply_adds(layer, torch.zeros(1, 5, 8, 8)) == 9 * 5 * 7 * 64
 
 
 def test_activations_leave_the_weights_out():

@@ -9,11 +9,10 @@ from cropland.lab.chapters.separable.layer import (
     factors,
     kept_per_image,
     layers,
-    multiply_adds,
     naive,
     off,
 )
-from cropland.lab.measure import Budget
+from cropland.lab.measure import Budget, multiply_adds
 
 C, EDGE = 8, 16
 TINY = Budget("tiny", rounds=1, size=EDGE, channels=C, seeds=0, steps=0, every=1)

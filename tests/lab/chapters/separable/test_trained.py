@@ -22,7 +22,7 @@ def test_half_is_separable_on_the_way_up_alone(name: str, ordinary: int, separab
 def test_multiply_adds_are_those_of_one_crop():
     recipe = small_recipe("sampling.crop=32")
     layer = torch.nn.Conv2d(3, 5, 3, padding=1)
-    assert trained.multiply_adds(layer, recipe) == 9 * 3 * 5 * 32 * 32
+    assert trained.work(layer, recipe) == 9 * 3 * 5 * 32 * 32
 
 
 def test_faster_is_paired_by_seed():

@@ -19,7 +19,7 @@ from cropland.geo.vectors import read_polygons, to_grid_crs
 from cropland.lab import sample_tile
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat
 from cropland.lab.claim import Finding
-from cropland.lab.measure import Budget, exactly, mean_of_seeds, quartiles
+from cropland.lab.measure import Budget, exactly, mean_of_seeds, paired, quartiles
 
 __all__ = ["atrous_scales", "atrous_tile", "atrous_together"]
 
@@ -236,7 +236,7 @@ def _size(device: torch.device, budget: Budget) -> Finding:
     numbers = {
         "told": mean_of_seeds(parallel),
         "best": mean_of_seeds(best),
-        "gain": mean_of_seeds([a - b for a, b in zip(parallel, best, strict=True)]),
+        "gain": paired(parallel, best),
     }
     chart = Bars("How much of the difference in field size is told", "share of the variance", bars)
     return Finding("atrous_together.size", numbers, [chart])

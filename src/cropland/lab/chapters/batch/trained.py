@@ -13,7 +13,7 @@ import torch
 from cropland.data.batches import Batch
 from cropland.lab.charts import Bars, Lines
 from cropland.lab.claim import Finding
-from cropland.lab.measure import Budget, Number, mean_of_seeds
+from cropland.lab.measure import Budget, Number, mean_of_seeds, paired
 from cropland.lab.trials import batches_of, chip_folder, retaken, short_recipe, steps_to, train
 from cropland.training.validate import validate
 
@@ -76,8 +76,9 @@ def regrouped(data: Sequence[Batch], size: int) -> list[Batch]:
 
 def _accuracy(runs: Mapping[int, Sequence[Epoch]]) -> Finding:
     sizes = list(runs)
-    ious = {size: mean_of_seeds([one.iou for one in each]) for size, each in runs.items()}
-    gain = paired(runs[sizes[-1]], runs[sizes[0]], "iou")
+    found = {size: [one.iou for one in each] for size, each in runs.items()}
+    ious = {size: mean_of_seeds(each) for size, each in found.items()}
+    gain = paired(found[sizes[-1]], found[sizes[0]])
     lines = Lines(
         "Validation IoU after the same chips", "batch size", "IoU", sizes, {"IoU": [*ious.values()]}, log_x=True
     )
@@ -139,11 +140,6 @@ def _ends(sizes: Sequence[int]) -> dict[str, Number]:
     return {"least": mean_of_seeds([sizes[0]] * 2), "most": mean_of_seeds([sizes[-1]] * 2)}
 
 
-def paired(better: Sequence[Epoch], than: Sequence[Epoch], what: str) -> Number:
-    """The difference in one of the outcomes, seed by seed: mean and 95 % interval."""
-    return mean_of_seeds([getattr(a, what) - getattr(b, what) for a, b in zip(better, than, strict=True)])
-
-
 def batch_trained_memory(device: torch.device, budget: Budget) -> Iterator[Finding]:
     """IoU and time of each way."""
     if not budget.seeds:
@@ -156,11 +152,12 @@ def batch_trained_memory(device: torch.device, budget: Budget) -> Iterator[Findi
         "channel": [run(SIZE, seed, device, budget, micro=PART, norm="channel_norm") for seed in seeds],
         "small": [run(PART, seed, device, budget) for seed in seeds],
     }
-    ious = {way: mean_of_seeds([one.iou for one in each]) for way, each in runs.items()}
+    found = {way: [one.iou for one in each] for way, each in runs.items()}
+    ious = {way: mean_of_seeds(each) for way, each in found.items()}
     seconds = {way: mean_of_seeds([one.seconds for one in each]) for way, each in runs.items()}
     numbers = {
-        "gain": paired(runs["parts"], runs["small"], "iou"),
-        "short": paired(runs["large"], runs["parts"], "iou"),
+        "gain": paired(found["parts"], found["small"]),
+        "short": paired(found["large"], found["parts"]),
         **{f"{way}_iou": iou for way, iou in ious.items()},
         **{f"{way}_s": mean for way, mean in seconds.items()},
     }

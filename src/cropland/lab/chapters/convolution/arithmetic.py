@@ -14,7 +14,6 @@ import torch
 from rasterio.windows import Window
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.blocks.atrous import Atrous
 from cropland.blocks.convolution import Convolution
@@ -24,7 +23,7 @@ from cropland.blocks.strided import strided
 from cropland.demo import TILE
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, raster
 from cropland.lab.claim import Finding
-from cropland.lab.measure import Budget, Number, Run, Times, exactly, interleave, quartiles, ratio
+from cropland.lab.measure import Budget, Number, Run, Times, exactly, interleave, multiply_adds, quartiles, ratio
 from cropland.lab.roofline import Roofline, roofline
 from cropland.lab.trials import small_recipe
 from cropland.model import build_network
@@ -122,10 +121,9 @@ def formula(layer: nn.Conv2d, edge: int) -> tuple[int, int]:
 
 
 def counted(layer: nn.Module, channels: int, edge: int) -> int:
-    """Multiply-adds that PyTorch's counter finds: half of its operations."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        layer.to("meta").eval()(torch.empty(1, channels, edge, edge, device="meta"))
-    return int(counter.get_total_flops()) // 2
+    """Multiply-adds that PyTorch's counter finds."""
+    image = torch.empty(1, channels, edge, edge, device="meta")
+    return int(multiply_adds(layer.to("meta").eval(), image))
 
 
 def _formula(budget: Budget) -> Finding:

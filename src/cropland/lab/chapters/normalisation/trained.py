@@ -10,7 +10,7 @@ import torch
 
 from cropland.lab.charts import Lines
 from cropland.lab.claim import Finding
-from cropland.lab.measure import Budget, Number, exactly, mean_of_seeds, quartiles
+from cropland.lab.measure import Budget, Number, exactly, mean_of_seeds, paired, quartiles
 from cropland.lab.trials import Losses, batches_of, chip_folder, latest, retaken, short_recipe, steps_to, train
 from cropland.training.validate import validate
 
@@ -111,15 +111,11 @@ def normalisation_trained_micro(device: torch.device, budget: Budget) -> Iterato
                 if name == "batch norm":
                     again[size].append(validate(retaken(network, data, device), recipe, chips, None).iou)
     drops = {"channel": kept["channel norm"], "kept": kept["batch norm"], "drop": again}
-    numbers = {key: _difference(by_size[most], by_size[least]) for key, by_size in drops.items()}
-    numbers["better"] = _difference(kept["channel norm"][least], again[least])
+    numbers = {key: paired(by_size[most], by_size[least]) for key, by_size in drops.items()}
+    numbers["better"] = paired(kept["channel norm"][least], again[least])
     known = {**kept, "batch norm, statistics taken again": again}
     curves = {n: [mean_of_seeds(its[size]) if size in its else None for size in micro] for n, its in known.items()}
     picture = Lines(
         "Validation IoU against the micro-batch, 8 chips a step", "micro-batch", "IoU", micro, curves, log_x=True
     )
     yield Finding("normalisation_trained_micro.batch", numbers, [picture])
-
-
-def _difference(better: Sequence[float], than: Sequence[float]) -> Number:
-    return mean_of_seeds([a - b for a, b in zip(better, than, strict=True)])

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.blocks.average_pool import average_pool
 from cropland.blocks.max_pool import max_pool
@@ -22,7 +21,7 @@ from cropland.geo.scene import open_scene
 from cropland.geo.tiles import Window
 from cropland.lab.charts import Bars, Box, Lines, Panel, Panels, heat, raster
 from cropland.lab.claim import Finding
-from cropland.lab.measure import Budget, Number, exactly, interleave, ratio
+from cropland.lab.measure import Budget, Number, exactly, interleave, multiply_adds, ratio
 from cropland.lab.trials import small_recipe
 from cropland.model import build_network
 from cropland.networks.unet import UNet
@@ -99,13 +98,6 @@ def _work(networks: Networks, image: Tensor, *, budget: Budget, notes: list[str]
         log_y=True,
     )
     return Finding("pooling.work", numbers, [chart], notes)
-
-
-def multiply_adds(network: nn.Module, image: Tensor) -> float:
-    """Multiply-adds of one forward pass: half the operations that PyTorch counts."""
-    with FlopCounterMode(display=False) as counter:
-        network(image)
-    return float(counter.get_total_flops()) / 2
 
 
 def activations(network: nn.Module, image: Tensor) -> int:

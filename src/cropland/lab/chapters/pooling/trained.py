@@ -19,7 +19,7 @@ from cropland.lab import sample_tile
 from cropland.lab.chapters.pooling.shift import MODEL_MARGIN, moved_masks, shifted
 from cropland.lab.charts import Bars, Lines
 from cropland.lab.claim import Finding
-from cropland.lab.measure import Budget, Number, exactly, mean_of_seeds
+from cropland.lab.measure import Budget, Number, exactly, mean_of_seeds, paired
 from cropland.lab.trials import Trial, chip_folder, compare, gain, small_recipe
 from cropland.recipe import Recipe
 from cropland.training.validate import predictor
@@ -91,18 +91,14 @@ def _loss(trials: Sequence[Trial], first: int, end: int) -> Number | None:
 def _boundaries(edges: Mapping[str, Sequence[Edges]], *, tolerance_m: float) -> Finding:
     found = {name: [each.f1 for each in its] for name, its in edges.items()}
     numbers = {
-        "gain_strided": _paired(found[STRIDED], found[MAX]),
-        "gain_average": _paired(found[AVERAGE], found[MAX]),
+        "gain_strided": paired(found[STRIDED], found[MAX]),
+        "gain_average": paired(found[AVERAGE], found[MAX]),
         "f1": mean_of_seeds(found[MAX]),
         "metres": exactly(tolerance_m),
     }
     bars = {name: mean_of_seeds(its) for name, its in found.items()}
     chart = Bars("Boundary F1 on the validation chips, mean over the seeds", "boundary F1", bars)
     return Finding("pooling_trained.boundaries", numbers, [chart])
-
-
-def _paired(better: Sequence[float], than: Sequence[float]) -> Number:
-    return mean_of_seeds([a - b for a, b in zip(better, than, strict=True)])
 
 
 def judge(trial: Trial, recipe: Recipe, chips: ChipFolder) -> Edges:
@@ -132,7 +128,7 @@ def _shift(trials: dict[str, list[Trial]], edges: Mapping[str, Sequence[Edges]],
         key: mean_of_seeds(worst[name])
         for key, name in zip(("changed_max", "changed_average", "changed_strided"), DOWNS, strict=True)
     }
-    numbers["max_less_strided"] = _paired(worst[MAX], worst[STRIDED])
+    numbers["max_less_strided"] = paired(worst[MAX], worst[STRIDED])
     curves = {name: [mean_of_seeds(list(column)) for column in np.transpose(its)] for name, its in shares.items()}
     chart = Lines("Pixels of the trained map that change sides", "shift in pixels", "share", list(SHIFTS[1:]), curves)
     return Finding("pooling_trained.shift", numbers, [chart])

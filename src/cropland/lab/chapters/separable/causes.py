@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
-from cropland.lab.chapters.separable.layer import LAYERS, convolutions, layers, multiply_adds
+from cropland.lab.chapters.separable.layer import LAYERS, convolutions, layers
 from cropland.lab.charts import Bars, Lines, Panel, Panels, Stack, heat
 from cropland.lab.claim import Finding
 from cropland.lab.measure import (
@@ -28,6 +28,7 @@ from cropland.lab.measure import (
     Times,
     exactly,
     interleave,
+    multiply_adds,
     quartiles,
     quotient,
     ratio,

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.blocks.convolution import Convolution
 from cropland.blocks.separable import Separable
 from cropland.lab.charts import Bars, Stack
 from cropland.lab.claim import Finding
-from cropland.lab.measure import Budget, Number, Run, exactly, interleave, quartiles, ratio, synchronise
+from cropland.lab.measure import Budget, Number, Run, exactly, interleave, multiply_adds, quartiles, ratio, synchronise
 from cropland.training.memory import kept_bytes
 
 __all__ = ["separable_layer", "separable_stopwatch"]
@@ -71,14 +70,6 @@ def convolutions(ready: Mapping[str, Any]) -> dict[str, nn.Conv2d]:
         "depthwise": ready[SEPARABLE].depthwise,
         "pointwise": ready[SEPARABLE].pointwise,
     }
-
-
-@torch.no_grad()
-def multiply_adds(layer: nn.Module, image: Tensor) -> float:
-    """Multiplications with an addition in one forward pass; PyTorch counts them as two operations."""
-    with FlopCounterMode(display=False) as counter:
-        layer(image)
-    return float(counter.get_total_flops()) / 2
 
 
 class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]

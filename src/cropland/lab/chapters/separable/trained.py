@@ -8,13 +8,12 @@ from statistics import fmean
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.data.chips import Chip, ChipFolder
 from cropland.evaluation.predict import chip_probability, only_bands
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, raster
 from cropland.lab.claim import Finding
-from cropland.lab.measure import Budget, Number, exactly, mean_of_seeds
+from cropland.lab.measure import Budget, Number, exactly, mean_of_seeds, multiply_adds
 from cropland.lab.trials import Trial, chip_folder, compare, gain, small_recipe
 from cropland.recipe import Recipe
 from cropland.training.validate import predictor
@@ -99,14 +98,14 @@ def _visible(chip: Chip) -> np.ndarray:
 
 def _time(key: str, trials: Trials, recipe: Recipe) -> Finding:
     steps = {name: mean_of_seeds([its.seconds[-1] / len(its.seconds) for its in trials[name]]) for name in NETWORKS}
-    work = {name: exactly(multiply_adds(its[0].network, recipe) / 1e6) for name, its in trials.items()}
+    millions = {name: exactly(work(its[0].network, recipe) / 1e6) for name, its in trials.items()}
     sizes = {name: exactly(parameters(its) / 1e3) for name, its in trials.items()}
     numbers = {"half": _faster(trials[HALF], trials[ORDINARY]), "whole": _faster(trials[WHOLE], trials[ORDINARY])}
-    numbers["promised"] = exactly(work[ORDINARY].value / work[WHOLE].value)
+    numbers["promised"] = exactly(millions[ORDINARY].value / millions[WHOLE].value)
     numbers["smaller"] = exactly(sizes[ORDINARY].value / sizes[WHOLE].value)
     charts = (
         Bars("Parameters", "thousand parameters", sizes),
-        Bars("Multiply-adds of one crop", "million multiply-adds", work),
+        Bars("Multiply-adds of one crop", "million multiply-adds", millions),
         Bars("Time of a training step", "seconds", steps),
     )
     return Finding(key, numbers, charts)
@@ -116,10 +115,7 @@ def _faster(trials: Sequence[Trial], than: Sequence[Trial]) -> Number:
     return mean_of_seeds([b.seconds[-1] / a.seconds[-1] for a, b in zip(trials, than, strict=True)])
 
 
-@torch.no_grad()
-def multiply_adds(network: nn.Module, recipe: Recipe) -> float:
-    """Multiplications with an addition in a forward pass of one crop; PyTorch counts them as two operations."""
+def work(network: nn.Module, recipe: Recipe) -> float:
+    """Multiply-adds of one crop."""
     edge, device = recipe.sampling.crop, next(network.parameters()).device
-    with FlopCounterMode(display=False) as counter:
-        network.eval()(torch.zeros(1, len(recipe.bands), edge, edge, device=device))
-    return float(counter.get_total_flops()) / 2
+    return multiply_adds(network.eval(), torch.zeros(1, len(recipe.bands), edge, edge, device=device))
