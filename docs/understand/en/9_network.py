@@ -14,8 +14,8 @@ from IPython.display import Markdown, display
 
 import cropland
 from cropland.lab.measure import interleave, ratio
+from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.lab.told import told
 from cropland.model import Model, default_model
 from cropland.networks.unet import UNet
 from cropland.show import anatomy
@@ -99,14 +99,14 @@ for name in networks:
 # %%
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
 for name in ("network.arithmetic", "network.parameters", "network.memory", "network.field"):
-    display(Markdown(told(results, name, "en")))
+    display(Markdown(as_markdown(results, name, "en")))
 
 # %% [markdown]
 # Each of ten well-known tricks of training was tried too, in equal time. This is all of them together:
 
 # %%
 tricks = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "tricks" / "results.json")
-display(Markdown(told(tricks, "tricks.all_ten", "en")))
+display(Markdown(as_markdown(tricks, "tricks.all_ten", "en")))
 
 # %% [markdown]
 # ## Exercises

@@ -12,8 +12,8 @@ from IPython.display import Markdown, display
 
 import cropland
 from cropland.lab.measure import interleave, ratio
+from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.lab.told import told
 from cropland.model import Model, default_model
 from cropland.networks.unet import UNet
 from cropland.show import anatomy
@@ -96,14 +96,14 @@ for name in networks:
 # %%
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
 for name in ("network.arithmetic", "network.parameters", "network.memory", "network.field"):
-    display(Markdown(told(results, name, "zh")))
+    display(Markdown(as_markdown(results, name, "zh")))
 
 # %% [markdown]
 # 十个常见的训练小技巧也逐个试过，用时相同。这是十个一起用的结果：
 
 # %%
 tricks = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "tricks" / "results.json")
-display(Markdown(told(tricks, "tricks.all_ten", "zh")))
+display(Markdown(as_markdown(tricks, "tricks.all_ten", "zh")))
 
 # %% [markdown]
 # ## 练习

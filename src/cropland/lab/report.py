@@ -10,9 +10,8 @@ from pathlib import Path
 from string import Template
 
 from cropland import __version__
-from cropland.lab.claim import Claim, Verdict, Words, chapters, claims, label, place, split
+from cropland.lab.claim import Claim, Finding, Verdict, Words, chapters, claims, label, place, split
 from cropland.lab.draw import draw, spans
-from cropland.lab.finding import Finding
 from cropland.lab.results import Results
 
 OTHER = "measured by another version of cropland, or not at all: run it again"
@@ -42,12 +41,20 @@ def page(machines: Sequence[Results]) -> str:
     )
 
 
+def as_markdown(results: Results, name: str, language: str) -> str:
+    """Claim, verdict and answer of `EXPERIMENT.KEY` in "en" or "zh", for a notebook.
+
+    Raises `KeyError` if it was not measured.
+    """
+    experiment, key = split(name)
+    claim, finding = claims(experiment)[key], {each.claim: each for each in results.findings}[name]
+    verdict = label(str(claim.verdict(finding)), experiment)
+    lines = (getattr(words, language) for words in (claim.claim, verdict, claim.answer.filled(finding.numbers)))
+    return "**{}** → *{}*\n\n{}".format(*lines)
+
+
 def _chapter(name: str) -> str:
     return split(name)[0].partition("_")[0]
-
-
-def _say(text: str, experiment: str = "labels") -> Words:
-    return label(text, experiment)
 
 
 def _machine(its: Results) -> str:
@@ -59,7 +66,7 @@ def _machine(its: Results) -> str:
         *((f"{number}", f"chips: {side}") for side, number in about.get("chips", {}).items()),
     )
     said = " · ".join(
-        f"{spans(_say(name))} {escape(value)}".strip() if name else escape(value) for value, name in facts
+        f"{spans(label(name))} {escape(value)}".strip() if name else escape(value) for value, name in facts
     )
     small = f"{escape(about['system'])}, {escape(versions)}, {escape(about['when'])}"
     return f"<p class=machine><b>{escape(its.name)}</b> {said}<br><small>{small}</small></p>"
@@ -67,7 +74,7 @@ def _machine(its: Results) -> str:
 
 def _summary(order: Sequence[str], machines: Sequence[Results]) -> str:
     columns = [its.name for its in machines] + [GPU] * all(its.machine["kind"] == "cpu" for its in machines)
-    head = "".join(f"<th>{spans(_say(name))}</th>" for name in columns)
+    head = "".join(f"<th>{spans(label(name))}</th>" for name in columns)
     rows, before = [], ""
     for name in order:
         experiment, key = split(name)
@@ -77,7 +84,7 @@ def _summary(order: Sequence[str], machines: Sequence[Results]) -> str:
         cells = "".join(f"<td>{_chip(_verdict(claim, _of(its, name)))}</td>" for its in machines)
         cells += f"<td>{_chip(Verdict.NOT_MEASURED)}</td>" * (len(columns) - len(machines))
         rows.append(f'<tr><td><a href="#{name}">{spans(claim.claim)}</a></td>{cells}</tr>')
-    table = f"<thead><tr><th>{spans(_say('claim'))}</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    table = f"<thead><tr><th>{spans(label('claim'))}</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     return f'<div class="scroll"><table>{table}</table></div>'
 
 
@@ -90,7 +97,7 @@ def _verdict(claim: Claim, finding: Finding | None) -> Verdict:
 
 
 def _chip(verdict: Verdict) -> str:
-    return f'<b class="verdict {verdict.name.lower().replace("_", "-")}">{spans(_say(verdict.value))}</b>'
+    return f'<b class="verdict {verdict.name.lower().replace("_", "-")}">{spans(label(verdict.value))}</b>'
 
 
 def _section(name: str, keys: Sequence[str], machines: Sequence[Results]) -> str:
@@ -105,9 +112,9 @@ def _article(name: str, machines: Sequence[Results]) -> str:
     measured = "".join(_measured(claim, its, name, alone=len(machines) == 1) for its in machines)
     if claim.guess:
         measured = f'<details class="guess"><summary>{spans(claim.guess)}</summary>{measured}</details>'
-    practice = f"<dt>{spans(_say('in practice'))}</dt><dd>{spans(claim.advice)}</dd>"
-    how = f"<dt>{spans(_say('how it is measured'))}</dt><dd>{spans(claim.how)} {spans(_rule(claim))}</dd>"
-    reproduce = f"<summary>{spans(_say('reproduce it in plain PyTorch'))}</summary>"
+    practice = f"<dt>{spans(label('in practice'))}</dt><dd>{spans(claim.advice)}</dd>"
+    how = f"<dt>{spans(label('how it is measured'))}</dt><dd>{spans(claim.how)} {spans(_rule(claim))}</dd>"
+    reproduce = f"<summary>{spans(label('reproduce it in plain PyTorch'))}</summary>"
     code = f"<details>{reproduce}<pre>{escape(claim.code.strip())}</pre></details>"
     return f'<article id="{name}"><h3>{spans(claim.claim)}</h3>{measured}<dl>{practice}{how}</dl>{code}</article>'
 
@@ -152,4 +159,4 @@ def _table(finding: Finding) -> str:
     if not finding.numbers:
         return ""
     rows = "".join(f"<tr><td><code>{n}</code></td><td>{escape(f'{v}')}</td></tr>" for n, v in finding.numbers.items())
-    return f"<details><summary>{spans(_say('all numbers'))}</summary><table>{rows}</table></details>"
+    return f"<details><summary>{spans(label('all numbers'))}</summary><table>{rows}</table></details>"

@@ -19,7 +19,7 @@ import torch
 
 from cropland import __version__
 from cropland.errors import InputError
-from cropland.lab.finding import Finding
+from cropland.lab.claim import Finding
 from cropland.language import _
 
 FORMAT = 1
