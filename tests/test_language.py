@@ -21,7 +21,7 @@ from cropland.recipe import read_recipe
 from source_tree import PACKAGE, ROOT, sources
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
-EXPERIMENTS = PACKAGE / "lab" / "experiments"
+EXPERIMENTS = PACKAGE / "lab" / "chapters"
 MARKUP = re.compile(r"\[/?[a-z ]*\]")
 
 

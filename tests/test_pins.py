@@ -26,9 +26,8 @@ import pytest
 import rasterio
 import torch
 
-from cropland.catalog import names
 from cropland.cli import main
-from cropland.lab.claim import claims
+from cropland.lab.claim import claims, experiments
 from large_scene import write_large_scene
 from source_tree import PACKAGE, ROOT
 
@@ -117,7 +116,7 @@ def lab(_: Path) -> dict[str, Any]:
         "results": sorted(kept[0]),
         "finding": sorted(kept[0]["findings"][0]),
         "measured": [[finding["claim"] for finding in run["findings"]] for run in kept],
-        "claims": sorted(f"{name}.{key}" for name in names("lab.experiments") for key in claims(name)),
+        "claims": sorted(f"{name}.{key}" for name in experiments() for key in claims(name)),
     }
 
 

@@ -80,7 +80,7 @@ class Plan:
             "out_ratio": self.out_ratio,
             "threshold": self.threshold,
             "min_area_m2": self.min_area_m2,
-            "flips": len(self.flips),
+            "average": len(self.flips),
             "way": cut.way,
             "units": len(cut.units),
             "unit": list(cut.units[0].core.shape),
