@@ -44,7 +44,7 @@ def command(
     out: Path,
     labels: LabelOptions = LabelOptions(),  # noqa: B008 - frozen
     group: str | None = None,
-    side: Annotated[str, Parameter(name="--split")] = "validation=0.2",
+    split: str = "validation=0.2",
     size: Annotated[int, COUNT] = 256,
     append: Annotated[bool, Parameter(negative="")] = False,
     sensor: str | None = None,
@@ -68,7 +68,7 @@ def command(
         The chip folder to write.
     group
         A name to report figures by. Default: the scene's name; with --whole the name of its folder.
-    side
+    split
         validation=SHARE draws blocks of ground with a gap around them; train or validation puts all on one side.
     size
         Edge of a chip in pixels: chips are at least this large, or as large as the scene.
@@ -87,8 +87,14 @@ def command(
     shift
         Accept a datum shift that is only roughly known.
     """
-    opener = partial(
-        open_scene,
+    report = cut_chips(
+        scenes,
+        labels,
+        out,
+        group=group,
+        split=split,
+        size=size,
+        append=append,
         sensor=sensor,
         bands=parse_bands(bands) if bands else None,
         nodata=nodata,
@@ -96,15 +102,46 @@ def command(
         pixel_m=pixel_m,
         shift=shift,
     )
-    cutter = Cutter(opener, read_labels(labels, shift=shift), size, _grouping(group, whole=labels.whole is not None))
-    share = parse_split(side)
-    used = {**asdict(labels), "group": group, "split": side, "size": size, "sensor": sensor, "bands": bands, "crs": crs}
-    options = {name: getattr(value, "name", value) for name, value in used.items() if value is not None}
-    with progress_bar(total=len(scenes), rate=_rate, counted=True) as advance:
-        report = cut_chips(
-            scenes, out, cutter=cutter, validation=share, append=append, options=options, advance=advance
-        )
     print(*map(spoken, report.notes), f"{out}: {report}", sep="\n")
+
+
+def cut_chips(
+    scenes: Sequence[str | Path],
+    labels: LabelOptions,
+    out: str | Path,
+    *,
+    group: str | None = None,
+    split: str = "validation=0.2",
+    size: int = 256,
+    append: bool = False,
+    sensor: str | None = None,
+    bands: Mapping[str, int] | None = None,
+    nodata: float | None = None,
+    crs: str | None = None,
+    pixel_m: float | None = None,
+    shift: bool = False,
+) -> CutReport:
+    """Cut scenes, one path each, and their labels into a chip folder; the options are those of `command`.
+
+    Raises `LabelError`, `SceneError` and their kin for what cannot be used, `OutputError` for a folder that is there.
+    """
+    paths, out = [Path(scene) for scene in scenes], Path(out)
+    placing: dict[str, Any] = {"nodata": nodata, "crs": crs, "pixel_m": pixel_m, "shift": shift}
+    opener = partial(open_scene, sensor=sensor, bands=bands, **placing)
+    cutter = Cutter(opener, read_labels(labels, shift=shift), size, _grouping(group, whole=labels.whole is not None))
+    share, named = parse_split(split), ",".join(f"{name}={number}" for name, number in (bands or {}).items()) or None
+    used = {
+        **asdict(labels),
+        "group": group,
+        "split": split,
+        "size": size,
+        "sensor": sensor,
+        "bands": named,
+        "crs": crs,
+    }
+    options = {name: getattr(value, "name", value) for name, value in used.items() if value is not None}
+    with progress_bar(total=len(paths), rate=_rate, counted=True) as advance:
+        return cut(paths, out, cutter=cutter, validation=share, append=append, options=options, advance=advance)
 
 
 def _rate(scenes: float) -> str:
@@ -131,7 +168,7 @@ class CutReport(NamedTuple):
         )
 
 
-def cut_chips(
+def cut(
     paths: Sequence[Path],
     out: Path,
     *,

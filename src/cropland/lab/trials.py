@@ -25,7 +25,7 @@ from torch import nn
 
 from cropland.data.batches import Batch, Sampler, batches
 from cropland.data.chips import INDEX, ChipFolder, open_chips
-from cropland.data.cut import Cutter, cut_chips
+from cropland.data.cut import Cutter, cut
 from cropland.data.labels import LabelOptions, read_labels
 from cropland.demo import FIELDS, FOLDER, TILE
 from cropland.geo.scene import open_scene
@@ -79,7 +79,7 @@ def _kept() -> TemporaryDirectory[str]:
 def _sample_chips() -> Path:
     out = Path(_kept().name) / "chips"
     labels = read_labels(LabelOptions(labels=FIELDS, background="known"))
-    cut_chips([TILE], out, cutter=Cutter(open_scene, labels, 128, lambda path: path.stem), validation=0.25)
+    cut([TILE], out, cutter=Cutter(open_scene, labels, 128, lambda path: path.stem), validation=0.25)
     return out
 
 

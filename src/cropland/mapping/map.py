@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
+import rasterio
 from cyclopts import Parameter
+from jaxtyping import UInt8
+from odc.geo.geobox import GeoBox
 from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
 
+from cropland.data.statistics import Statistics
 from cropland.engines import Precision
 from cropland.errors import IncompleteError, InputError, ReadError
+from cropland.fact_sheet import fact_sheet
 from cropland.files import write_json
-from cropland.geo.area import MU_M2, MU_PER_HA
-from cropland.geo.scene import Scene, open_scenes, parse_bands
+from cropland.geo.area import MU_M2, MU_PER_HA, area_words
+from cropland.geo.grid import grid_of
+from cropland.geo.scene import Image, Scene, open_scenes, parse_bands
 from cropland.language import _, spoken
 from cropland.mapping.compute import Executor, Serial, Work, fill, mean_of_flips
 from cropland.mapping.plan import MapOptions, Plan, make_plan, read_statistics
@@ -36,14 +46,18 @@ from cropland.mapping.run_folder import (
 )
 from cropland.model import Model, default_model
 from cropland.options import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
+from cropland.probability import NO_DATA, from_levels
 from cropland.progress import megapixels, progress_bar, seconds_by_stage, timed
 
-__all__ = ["MapResult", "command", "map_scene"]
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+__all__ = ["MapResult", "bytes_of", "command", "map_in_memory", "map_scene", "open_executor"]
 
 
 @dataclass(frozen=True)
 class MapResult:
-    """What was found in one scene; seconds in all and by stage.
+    """The map of one scene: areas in ha on the ellipsoid, and what its folder holds; seconds in all and by stage.
 
     how: `resumed` after what an earlier run had done, or `kept` from one that had done all.
     """
@@ -53,16 +67,62 @@ class MapResult:
     totals: Totals
     seconds: float
     stages: Mapping[str, float]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     how: Literal["new", "resumed", "kept"] = "new"
+    _temporary: TemporaryDirectory[str] | None = field(default=None, repr=False, compare=False)  # goes with the result
 
     @staticmethod
     def earlier(scene: Scene, folder: Path, about: Mapping[str, Any]) -> MapResult:
         """Of a map that was made before, from what its map.json says."""
         found = about["found"]
-        counted = Totals(found["area_ha"], found["known_ha"], found["parcels"])
+        totals = Totals(found["area_ha"], found["known_ha"], found["parcels"])
         took = found["seconds"], found["seconds_by_stage"]
-        return MapResult(scene, folder, counted, *took, tuple(about["notes"]), "kept")
+        return MapResult(scene, folder, totals, *took, tuple(about["notes"]), "kept")
+
+    @property
+    def area_ha(self) -> float:
+        """Cropland in hectares on the ellipsoid."""
+        return self.totals.area_ha
+
+    @property
+    def mask(self) -> Image:
+        """One band, `cropland`: 1 cropland, 0 not cropland; not valid where there is no data."""
+        levels, grid = self._read("mask.tif")
+        return Image((levels == 1).astype(np.float32)[None], levels != NO_DATA, grid, ("cropland",))
+
+    @property
+    def probability(self) -> Image:
+        """One band, `cropland`: the probability, 0..1; not valid where there is no data."""
+        levels, grid = self._read("probability.tif")
+        valid = levels != NO_DATA
+        return Image(
+            (from_levels(levels) if valid.all() else np.nan_to_num(from_levels(levels)))[None],
+            valid,
+            grid,
+            ("cropland",),
+        )
+
+    @property
+    def parcels(self) -> GeoDataFrame:
+        """Polygons in the scene's CRS with the columns of fiboa: area (ha), perimeter (m), mean_probability, ..."""
+        from geopandas import read_parquet  # takes half a second, which the network does not wait for
+
+        return read_parquet(self.folder / "parcels.parquet")
+
+    def save(self, out: str | Path, *, overwrite: bool = False) -> MapResult:
+        """Copy the map to a folder, which appears whole; returns the map that lies there.
+
+        Raises `OutputError` if the folder holds something and may not be replaced, or cannot be written.
+        """
+        from cropland.mapping.products import write_project
+
+        out = Path(out)
+        with work_folder(out, overwrite=overwrite) as folder:
+            shutil.copytree(self.folder, folder / "map")
+            about = json.loads((self.folder / "map.json").read_text(encoding="utf-8"))
+            write_project(self.scene, Statistics.from_json(about["statistics"]), folder / "map", home=out.absolute())
+            publish(folder / "map", out.absolute())
+        return replace(self, folder=out, _temporary=None)
 
     @property
     def sentence(self) -> str:
@@ -87,6 +147,28 @@ class MapResult:
             return _("{seconds:.1f} s, after what an earlier run had done", seconds=self.seconds)
         speed = self.scene.shape[0] * self.scene.shape[1] / 1e6 / self.seconds
         return _("{seconds:.1f} s, {speed:.2f} Mpx/s", seconds=self.seconds, speed=speed)
+
+    def _read(self, name: str) -> tuple[UInt8[np.ndarray, "height width"], GeoBox]:
+        with rasterio.open(self.folder / name) as file:
+            return file.read(1), grid_of(file)
+
+    def _repr_html_(self) -> str:
+        facts = {
+            _("cropland"): area_words(self.area_ha, digits=1),
+            _("share of the ground with data"): f"{self.totals.share:.1%}",
+            _("parcels"): f"{self.totals.parcels:,}",
+            _("folder"): _("temporary; .save() keeps it") if self._temporary else str(self.folder),
+        }
+        return fact_sheet(self.scene.name, facts, (self.folder / "overview.png").read_bytes())
+
+
+def map_in_memory(
+    scene: Scene, model: Model, *, executor: Executor | None = None, options: MapOptions | None = None
+) -> MapResult:
+    """Map one scene into a temporary folder, which goes when the result goes. Raises as `map_scene`."""
+    temporary = TemporaryDirectory(prefix="cropland-", ignore_cleanup_errors=True)
+    result = map_scene(scene, model, Path(temporary.name) / scene.name, executor=executor, options=options)
+    return replace(result, _temporary=temporary)
 
 
 def map_scene(
@@ -265,7 +347,7 @@ def command(
         out_pixel_m=out_pixel,
         tiles=tiles,
         tile=tile,
-        memory=None if memory is None else _bytes(memory),
+        memory=None if memory is None else bytes_of(memory),
         flips=flips,
     )
     opening: dict[str, Any] = {"sensor": sensor, "bands": parse_bands(bands) if bands else None, "nodata": nodata}
@@ -280,7 +362,7 @@ def command(
         raise InputError(_("--overlap and --out-crs are of a mosaic; give --mosaic as well"))
     folders = _folders(out, opened, mosaic=mosaic)
     computing: dict[str, Any] = {"engine": engine, "threads": threads, "precision": precision}
-    with _executor(executor, trained, **computing) as by:
+    with open_executor(executor, trained, **computing) as by:
         work = list(zip(opened, folders, strict=True))
         results = _map_each(work, trained, executor=by, options=options, overwrite=overwrite)
     if profile:
@@ -322,7 +404,7 @@ def _map_each(
     return results
 
 
-def _executor(
+def open_executor(
     spec: str, model: Model, *, engine: str | None, threads: int | None, precision: Precision
 ) -> AbstractContextManager[Executor]:
     """What computes the units. Raises `InputError` for what there is not."""
@@ -340,7 +422,7 @@ def _executor(
     return connected(address or None, EngineSpec.of(model, engine=engine, threads=threads or 1, precision=precision))
 
 
-def _bytes(text: str) -> int:
+def bytes_of(text: str) -> int:
     """2GB, 500 MiB."""
     try:
         return int(TypeAdapter(ByteSize).validate_python(text))

@@ -34,7 +34,7 @@ from cropland.writers.cog import write_cog
 from cropland.writers.qgis import write_qgis
 from cropland.writers.vector import write_geopackage, write_geoparquet
 
-__all__ = ["finish", "on_grid", "write_index", "write_products"]
+__all__ = ["finish", "on_grid", "write_index", "write_products", "write_project"]
 
 FEW = 2048  # parcels in memory, where a file does not gain by more
 STRIP = 512  # rows: a multiple of the tiles' height
@@ -55,7 +55,7 @@ def finish(scene: Scene, plan: Plan, raster: RawRaster, folder: Path, *, home: P
         journal=journal,
         draw=partial(_draw, scene, folder),
     )
-    _write_project(scene, plan.statistics, folder, home=home)
+    write_project(scene, plan.statistics, folder, home=home)
     return totals
 
 
@@ -181,7 +181,7 @@ def _draw(scene: Scene, folder: Path, totals: Totals, parcels: Iterable[GeoDataF
     overview(scene, *rasters, parcels, picture, area_ha=totals.area_ha, share=totals.share)
 
 
-def _write_project(scene: Scene, statistics: Statistics, folder: Path, *, home: Path) -> None:
+def write_project(scene: Scene, statistics: Statistics, folder: Path, *, home: Path) -> None:
     """For the folder that this one will be moved to."""
     numbers = [scene.bands.index(band) + 1 for band in statistics.bands[:3]]
     write_qgis(
