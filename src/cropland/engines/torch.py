@@ -1,6 +1,7 @@
 """PyTorch: the default where CUDA is, and the reference for the others."""
 
 import platform
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +14,6 @@ from cropland import __version__
 from cropland.engines import Engine, NoSlideError, Precision, Trained, why_not
 from cropland.language import Said
 from cropland.streaming.row_rules import UnboundedError
-from cropland.streaming.slide import TorchSlide
 from cropland.streaming.step import Step, plan
 
 __all__ = ["open_engine"]
@@ -82,3 +82,25 @@ class _TorchEngine:
             return plan(self._network, self._bands)
         except UnboundedError as error:
             raise NoSlideError(error.args[0]) from error
+
+
+Rows = Float[np.ndarray, "1 channel rows width"]
+
+
+class TorchSlide:
+    """Slides down one image of one width on a device."""
+
+    def __init__(self, step: Step, *, width: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.schedule, self.band = step.schedule, step.schedule.band(width)
+        self._inside, self._edge = (form.to(device, dtype) for form in (step.inside, step.edge))
+        self._device, self._dtype = device, dtype
+        self._kept = [torch.from_numpy(kept).to(device, dtype) for kept in step.schedule.first(width)]
+
+    @torch.inference_mode()
+    def __call__(self, image: Rows, masks: Sequence[np.ndarray]) -> Rows:
+        """The next band, and for an edge its masks: the rows that come out."""
+        rows = torch.from_numpy(image).to(self._device, self._dtype, memory_format=torch.channels_last)
+        given = [torch.from_numpy(mask).to(self._device) for mask in masks]
+        out, *self._kept = (self._edge if given else self._inside)(rows, *given, *self._kept)
+        found: np.ndarray = out.to(torch.promote_types(self._dtype, torch.float32)).cpu().numpy()
+        return found
