@@ -39,7 +39,7 @@ from cropland.geo.reading import (
 )
 from cropland.geo.resample import resample, resampled_length, taps
 from cropland.geo.window import Window
-from cropland.language import _, said, spoken
+from cropland.language import Message, _, shown
 
 __all__ = ["Image", "Scene", "open_scene", "open_scenes", "parse_bands"]
 
@@ -128,7 +128,7 @@ class Scene:
                 "{width:,} x {height:,} pixels of {pixel_m:.3g} m", width=width, height=height, pixel_m=self.pixel_m
             ),
             _("coordinates"): crs_name(self.grid.crs.proj) if self.grid.crs else _("none"),
-            _("notes"): " ".join(map(spoken, self.notes)) or _("none"),
+            _("notes"): " ".join(map(shown, self.notes)) or _("none"),
         }
         return fact_sheet(self.name, facts, thumbnail(self))
 
@@ -136,14 +136,12 @@ class Scene:
         missing = [band for band in bands if band not in self.bands]
         if missing:
             raise BandError(
-                _(
-                    "{name} has no band {missing} (it has {bands}); say which it is with --bands "
-                    "{missing2}=NUMBER,... or use another model",
-                    name=self.name,
-                    missing=", ".join(missing),
-                    bands=", ".join(self.bands),
-                    missing2=missing[0],
-                )
+                "{name} has no band {missing} (it has {bands}); say which it is with --bands "
+                "{missing2}=NUMBER,... or use another model",
+                name=self.name,
+                missing=", ".join(missing),
+                bands=", ".join(self.bands),
+                missing2=missing[0],
             )
         return [self.layers[self.bands.index(band)] for band in bands]
 
@@ -253,7 +251,7 @@ def _offset_notes(layers: Sequence[Layer]) -> tuple[str, ...]:
     if not added:
         return ()
     return (
-        said(
+        Message(
             "Sentinel-2's offset of baseline 04.00 is applied ({added}).",
             added=", ".join(f"{a:+g}" for a in sorted(added)),
         ),
@@ -312,7 +310,7 @@ def _fitting(pattern: Path) -> list[Path]:
     root = Path(pattern.anchor)
     found = sorted(path for path in root.glob(os.fspath(pattern.relative_to(root))) if not path.name.startswith("."))
     if not found:
-        raise SceneError(_("no file fits {pattern}; give the path of an image", pattern=pattern))
+        raise SceneError("no file fits {pattern}; give the path of an image", pattern=pattern)
     return [path for path in found if path.is_dir() or path.suffix.lower() in IMAGES or is_stac(path)] or found
 
 

@@ -23,7 +23,7 @@ from cropland.engines import Described, Engine, Precision, choose_engine, open_e
 from cropland.errors import ReadError
 from cropland.files import sync
 from cropland.geo.window import Tile, Window
-from cropland.language import Said
+from cropland.language import Message
 from cropland.mapping.run_folder import Journal, RawRaster
 from cropland.mapping.units import Cut, Flip, Readable
 from cropland.model import Model
@@ -46,7 +46,7 @@ class Executor(Protocol):
         """By which it computes."""
 
     @property
-    def why(self) -> Said | None:
+    def why(self) -> Message | None:
         """Why by this one, if that is known."""
 
     def prepare(self, cut: Cut) -> None:
@@ -60,7 +60,7 @@ class Serial:
     """One run after the other, in this process."""
 
     engine: Engine
-    why: Said | None = None  # it is this engine
+    why: Message | None = None  # it is this engine
 
     @staticmethod
     def open(

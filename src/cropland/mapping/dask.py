@@ -24,7 +24,7 @@ from cropland import __version__
 from cropland.engines import Engine, Precision, choose_engine, open_engine
 from cropland.errors import CroplandError, IncompleteError, InputError, ModelError, SceneError
 from cropland.geo.reading import ImageFile
-from cropland.language import Said, _
+from cropland.language import Message
 from cropland.mapping.compute import UnitResult, Work, compute
 from cropland.mapping.units import Cut
 from cropland.model import Model, default_model
@@ -42,7 +42,7 @@ class WorkerEngine:
     """What a worker says of its engine."""
 
     about: Mapping[str, Any]
-    no_slide: Said | None
+    no_slide: Message | None
     bytes_per_column: int
 
 
@@ -58,7 +58,7 @@ class EngineSpec:
     engine: str
     threads: int | None
     precision: Precision
-    why: Said = field(compare=False)  # this engine
+    why: Message = field(compare=False)  # this engine
 
     @staticmethod
     def of(
@@ -80,7 +80,7 @@ def _open(spec: EngineSpec) -> Engine:
     # Whoever begins the map has loaded the model, and with it has trusted the code that it names.
     model = Model.load(spec.model or default_model(), trust=True)
     if model.digest != spec.digest:
-        raise ModelError(_("{path} is another model here; copy the file anew", path=model.path))
+        raise ModelError("{path} is another model here; copy the file anew", path=model.path)
     return open_engine(spec.engine, model, threads=spec.threads, precision=spec.precision)
 
 
@@ -101,7 +101,7 @@ class Dask:
     client: Client
     spec: EngineSpec
     engine: WorkerEngine
-    why: Said | None = None
+    why: Message | None = None
 
     def prepare(self, cut: Cut) -> None:
         """Nothing: each worker does as it begins."""
@@ -119,10 +119,8 @@ class Dask:
                     under_way.add(self._submit(work, cut, run))
         except (CancelledError, KilledWorker, CommClosedError, OSError, TimeoutError) as error:
             raise IncompleteError(
-                _(
-                    "the cluster was lost on the way ({error}); what was done is kept, and the same command goes on",
-                    error=type(error).__name__,
-                )
+                "the cluster was lost on the way ({error}); what was done is kept, and the same command goes on",
+                error=type(error).__name__,
             ) from error
 
     def _submit(self, work: Work, cut: Cut, run: Sequence[int]) -> Future:
@@ -142,12 +140,10 @@ def _client(address: str | None, spec: EngineSpec) -> Iterator[Client]:
         client.wait_for_workers(1, timeout=SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(
-            _(
-                "no Dask scheduler with workers answers at {address} ({error}); start one with `dask scheduler` and "
-                "`dask worker`",
-                address=address,
-                error=type(error).__name__,
-            )
+            "no Dask scheduler with workers answers at {address} ({error}); start one with `dask scheduler` and "
+            "`dask worker`",
+            address=address,
+            error=type(error).__name__,
         ) from error
     with client:
         yield client
@@ -159,12 +155,10 @@ def _asked(client: Client, question: Any, *given: Any) -> dict[str, Any]:
     for worker, answer in answers.items():
         if isinstance(answer, Exception):
             raise InputError(
-                _(
-                    "the worker {worker} cannot take part: {error}; it needs cropland {version} and the same files",
-                    worker=worker,
-                    error=answer,
-                    version=__version__,
-                )
+                "the worker {worker} cannot take part: {error}; it needs cropland {version} and the same files",
+                worker=worker,
+                error=answer,
+                version=__version__,
             ) from answer
     return answers
 
@@ -180,12 +174,10 @@ def _check_alike(worker: str, about: Mapping[str, Any], expected: Mapping[str, A
     apart = [f"{key}: {about.get(key)}, {expected[key]}" for key in expected if about.get(key) != expected[key]]
     if apart:
         raise InputError(
-            _(
-                "the worker {worker} computes otherwise than the others ({apart}), and its bytes would differ; "
-                "leave it out",
-                worker=worker,
-                apart="; ".join(apart),
-            )
+            "the worker {worker} computes otherwise than the others ({apart}), and its bytes would differ; "
+            "leave it out",
+            worker=worker,
+            apart="; ".join(apart),
         )
 
 
@@ -193,13 +185,11 @@ def _check_seen(client: Client, work: Work) -> None:
     for worker, (host, unseen) in _asked(client, _unseen, work.scene.files).items():
         if unseen:
             raise SceneError(
-                _(
-                    "the worker {worker} on {host} does not see {path}; put scenes where every machine finds them "
-                    "under one path",
-                    worker=worker,
-                    host=host,
-                    path=unseen[0],
-                )
+                "the worker {worker} on {host} does not see {path}; put scenes where every machine finds them "
+                "under one path",
+                worker=worker,
+                host=host,
+                path=unseen[0],
             )
 
 
@@ -227,5 +217,6 @@ def _task(spec: EngineSpec, about: Mapping[str, Any], work: Work, cut: Cut, run:
     try:
         found = list(compute(work, cut, range(len(run)), engine))
     except CroplandError as error:
-        raise type(error)(f"{worker}: {error}") from None
+        values = {**error.values, "worker": worker, "error": error}
+        raise type(error)("{worker}: {error}", **values) from None
     return [done.packed(number) for done, number in zip(found, run, strict=True)]

@@ -28,7 +28,7 @@ from cropland.files import write_json
 from cropland.geo.area import MU_M2, MU_PER_HA, area_words
 from cropland.geo.grid import grid_of
 from cropland.geo.scene import Image, Scene, open_scenes, parse_bands
-from cropland.language import _, spoken
+from cropland.language import _, shown
 from cropland.mapping.compute import Executor, Serial, Work, fill, mean_of_flips
 from cropland.mapping.plan import MapOptions, Plan, make_plan, read_statistics
 from cropland.mapping.run_folder import (
@@ -226,14 +226,17 @@ def _probability(scene: Scene, plan: Plan, folder: Path, *, executor: Executor, 
             rasters.append(RawRaster(folder / each.name, each.cut.shape))
             failed += fill(rasters[-1], each.name, work, each.cut, executor=executor, journal=journal, advance=advance)
     if failed:
-        told = _(
+        first = failed[0]
+        raise ReadError(
             "{count} parts of {name} could not be read ({error}); the rest is kept, and the same command fills in "
             "what is missing",
             count=len(failed),
             name=scene.name,
-            error=failed[0],
+            error=first,
+            path=first.path,
+            window=first.window,
+            cause=first.cause,
         )
-        raise ReadError(told, failed[0].path, failed[0].window, failed[0].cause)
     return mean_of_flips(rasters, plan.flips, folder / "mean")
 
 
@@ -336,9 +339,9 @@ def command(
         The same with tiles of that edge, in working pixels.
     """
     if min_area_m2 is not None and min_area_mu is not None:
-        raise InputError(_("--min-area-m2 and --min-area-mu say the same; give one of them"))
+        raise InputError("--min-area-m2 and --min-area-mu say the same; give one of them")
     if profile and not profile.absolute().parent.is_dir():
-        raise InputError(_("--profile {profile}: that folder is not there; make it first", profile=profile))
+        raise InputError("--profile {profile}: that folder is not there; make it first", profile=profile)
     trained = Model.load(model or default_model(), trust=trust)
     options = MapOptions(
         statistics=read_statistics(statistics) if statistics else None,
@@ -359,7 +362,7 @@ def command(
         check_mosaic(opened, **joining)
         check_free(out / MOSAIC, overwrite=overwrite)  # before any scene is mapped
     elif overlap or out_crs:
-        raise InputError(_("--overlap and --out-crs are of a mosaic; give --mosaic as well"))
+        raise InputError("--overlap and --out-crs are of a mosaic; give --mosaic as well")
     folders = _folders(out, opened, mosaic=mosaic)
     computing: dict[str, Any] = {"engine": engine, "threads": threads, "precision": precision}
     with open_executor(executor, trained, **computing) as by:
@@ -392,14 +395,12 @@ def _map_each(
             if len(work) == 1:
                 raise
             failed += 1
-            Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(error)
+            Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(shown(error))
     if failed:
         raise IncompleteError(
-            _(
-                "{count} of {total} scenes are incomplete; the same command fills in what is missing",
-                count=failed,
-                total=len(work),
-            )
+            "{count} of {total} scenes are incomplete; the same command fills in what is missing",
+            count=failed,
+            total=len(work),
         )
     return results
 
@@ -413,12 +414,12 @@ def open_executor(
         return nullcontext(Serial.open(model, engine=engine, threads=threads, precision=precision))
     if kind != "dask" or (address and "://" not in address):
         raise InputError(
-            _("--executor {spec}: there is none of that name; give serial, dask or dask:tcp://HOST:8786", spec=spec)
+            "--executor {spec}: there is none of that name; give serial, dask or dask:tcp://HOST:8786", spec=spec
         )
     try:
         from cropland.mapping.dask import EngineSpec, connected
     except ImportError as error:
-        raise InputError(_("--executor dask needs a package: pip install 'cropland[dask]'")) from error
+        raise InputError("--executor dask needs a package: pip install 'cropland[dask]'") from error
     return connected(address or None, EngineSpec.of(model, engine=engine, threads=threads or 1, precision=precision))
 
 
@@ -427,7 +428,7 @@ def bytes_of(text: str) -> int:
     try:
         return int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError as error:
-        raise InputError(_("--memory {text} is no amount of memory; give one as in 2GB", text=text)) from error
+        raise InputError("--memory {text} is no amount of memory; give one as in 2GB", text=text) from error
 
 
 def _folders(out: Path, scenes: Sequence[Scene], *, mosaic: bool) -> list[Path]:
@@ -435,18 +436,16 @@ def _folders(out: Path, scenes: Sequence[Scene], *, mosaic: bool) -> list[Path]:
         return [out]
     names = [scene.name for scene in scenes]
     if mosaic and MOSAIC in names:
-        raise InputError(_("a scene is called {name}, as the folder of the mosaic is; rename it", name=MOSAIC))
+        raise InputError("a scene is called {name}, as the folder of the mosaic is; rename it", name=MOSAIC)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise InputError(
-            _("two scenes are called {twice}; map them one at a time, each with its own --out", twice=twice)
-        )
+        raise InputError("two scenes are called {twice}; map them one at a time, each with its own --out", twice=twice)
     return [out / name for name in names]
 
 
 def _tell(result: MapResult) -> None:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for note in result.notes:
-        console.print(spoken(note))
+        console.print(shown(note))
     console.print(result.sentence)
     console.print(result.folder / "overview.png")
