@@ -11,7 +11,7 @@ __all__ = ["Model", "__version__", "cut_chips", "evaluate", "map", "open", "trai
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
-        raise AttributeError(f"cropland has no '{name}'; it has {', '.join(__all__)}")
+        raise AttributeError(name)
     return getattr(import_module("cropland.api"), name)
 
 
