@@ -33,7 +33,10 @@ VERBS = {
         "cropland.export:command",
         "Write a model as a file that other programs run: onnx, openvino or torch.",
     ),
-    "lab": ("cropland.lab.lab:command", "Measure what is said of the network on this machine, and write a report."),
+    "lab": (
+        "cropland.lab.lab:command",
+        "Test common claims about segmentation networks on your machine, and write a report.",
+    ),
     "show": ("cropland.show:command", "Show what a model file, a network or a recipe is made of."),
 }
 

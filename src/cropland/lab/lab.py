@@ -39,7 +39,7 @@ def command(
     network: str | None = None,
     join: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
 ) -> None:
-    """Measure what is said of the network on this machine, and write a report.
+    """Test common claims about segmentation networks on your machine, and write a report.
 
     Every experiment states a claim, measures it, and says whether it holds here. The report is one file in English and
     Chinese that needs no network.

@@ -10,11 +10,25 @@ from pathlib import Path
 from string import Template
 
 from cropland import __version__
+from cropland.files import write_text
 from cropland.lab.claim import Claim, Finding, Verdict, Words, chapters, claims, label, place, split
 from cropland.lab.draw import draw, spans
 from cropland.lab.results import Results
 
 OTHER = "measured by another version of cropland, or not at all: run it again"
+# What a learner needs first, in this order; each chapter has the rest.
+FIRST = (
+    "separable_layer.waterfall",
+    "separable_causes.memory",
+    "separable_remedy.ratio",
+    "convolution_growth.growth",
+    "network.parameters",
+    "atrous.field",
+    "transposed.checkerboard",
+    "pooling.work",
+    "normalisation_mapping.fold",
+    "batch.accumulation",
+)
 GPU = "a GPU"  # the column that says 'not measured' until one has been
 
 
@@ -22,8 +36,8 @@ def write(machines: Sequence[Results], folder: Path) -> Path:
     """Write report.html, by renaming."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
-    path.with_suffix(".new").write_text(page(machines), encoding="utf-8")
-    return path.with_suffix(".new").replace(path)
+    write_text(path, page(machines))
+    return path
 
 
 def page(machines: Sequence[Results]) -> str:
@@ -36,6 +50,7 @@ def page(machines: Sequence[Results]) -> str:
         version=__version__,
         machines="".join(map(_machine, machines)),
         contents="".join(f'<a href="#{name}">{spans(chapters()[name].title)}</a>' for name in parts),
+        answers=_answers(machines),
         summary=_summary(order, machines),
         chapters="".join(_section(name, keys, machines) for name, keys in parts.items()),
     )
@@ -70,6 +85,17 @@ def _machine(its: Results) -> str:
     )
     small = f"{escape(about['system'])}, {escape(versions)}, {escape(about['when'])}"
     return f"<p class=machine><b>{escape(its.name)}</b> {said}<br><small>{small}</small></p>"
+
+
+def _answers(machines: Sequence[Results]) -> str:
+    """The ten answers to begin with, as the first machine gives them; those that it has not measured are left out."""
+    known = ((name, _of(machines[0], name)) for name in FIRST)
+    items = [
+        f'<li><a href="#{name}">{spans(claim.claim)}</a> {_chip(claim.verdict(finding))}<br>{spans(answer)}</li>'
+        for name, finding in known
+        if finding and (answer := _answer(claim := claims(split(name)[0])[split(name)[1]], finding))
+    ]
+    return f'<h2 id="answers">{spans(label("ten answers"))}</h2><ol class="first">{"".join(items)}</ol>' * bool(items)
 
 
 def _summary(order: Sequence[str], machines: Sequence[Results]) -> str:
@@ -144,14 +170,13 @@ def _answer(claim: Claim, finding: Finding) -> Words | None:
 
 def _rule(claim: Claim) -> Words:
     """The limits in a sentence."""
-    least = claim.holds >= claim.in_part
-    en, zh = ("at least", "不小于") if least else ("at most", "不大于")
-    part = (claim.holds != claim.in_part) * 1
+    sign, beyond_en, beyond_zh = (">=", "below", "低于") if claim.holds >= claim.in_part else ("<=", "above", "高于")
     name, holds, half = claim.decides, f"{claim.holds:g}", f"{claim.in_part:g}"
+    some = claim.holds != claim.in_part
     return Words(
-        f"Holds where `{name}` is {en} {holds}{f', in part where it is {en} {half}' * part}, else it does not; "
-        "not decided where the interval crosses a limit.",
-        f"`{name}` {zh} {holds} 时成立{f'，{zh} {half} 时部分成立' * part}，否则不成立；区间跨越界限时不能判定。",
+        f"Verdict by `{name}`: {sign} {holds} holds; {f'{sign} {half} in part; ' if some else ''}{beyond_en}, does not hold; "
+        "undecided if the interval crosses a limit.",
+        f"按 `{name}` 判定：{sign} {holds} 成立；{f'{sign} {half} 部分成立；' if some else ''}{beyond_zh}此值不成立；区间跨越界限则无法判定。",
     )
 
 

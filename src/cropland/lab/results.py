@@ -19,6 +19,7 @@ import torch
 
 from cropland import __version__
 from cropland.errors import InputError
+from cropland.files import write_json
 from cropland.lab.claim import Finding
 
 FORMAT = 1
@@ -47,8 +48,8 @@ class Results:
             "findings": [finding.plain() for finding in self.findings],
         }
         path = folder / NAME
-        path.with_suffix(".new").write_text(json.dumps(plain, ensure_ascii=False, indent=1), encoding="utf-8")
-        return path.with_suffix(".new").replace(path)
+        write_json(path, plain)
+        return path
 
     @staticmethod
     def load(path: Path) -> Results:
