@@ -116,11 +116,7 @@ def _program(network: nn.Module, bands: int, tile: int | None, *, name: str) -> 
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            _(
-                "{name} cannot be exported for images of any size ({error}); give one with --tile",
-                name=name,
-                error=cause,
-            )
+            "{name} cannot be exported for images of any size ({error}); give one with --tile", name=name, error=cause
         ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it names files of this machine
@@ -133,12 +129,10 @@ def _compared(run: Run, network: nn.Module, shapes: Sequence[tuple[int, ...]], t
         apart = max(_apart(run, network, shape) for shape in shapes)
     except Exception as error:  # whatever the other library raises
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            _("{to} cannot compute the network ({error}); nothing was kept", to=to, error=cause)
-        ) from error
+        raise ModelError("{to} cannot compute the network ({error}); nothing was kept", to=to, error=cause) from error
     if not apart <= MOST:
         raise ModelError(
-            _("{to} computes the network otherwise than PyTorch, by {apart:.1e}; nothing was kept", to=to, apart=apart)
+            "{to} computes the network otherwise than PyTorch, by {apart:.1e}; nothing was kept", to=to, apart=apart
         )
     return apart
 
@@ -200,9 +194,9 @@ def command(
 
 def _check_place(out: Path, suffix: str, *, overwrite: bool) -> None:
     if out.suffix != suffix:
-        raise OutputError(_("{out} must end in {suffix}", out=out, suffix=suffix))
+        raise OutputError("{out} must end in {suffix}", out=out, suffix=suffix)
     if out.exists() and not overwrite:
-        raise OutputError(_("{out} is there already; replace it with --overwrite, or choose another --out", out=out))
+        raise OutputError("{out} is there already; replace it with --overwrite, or choose another --out", out=out)
 
 
 def _tell(done: Exported, bands: int, tile: int | None) -> None:

@@ -109,12 +109,9 @@ class Model:
         own = list(foreign_names(model.recipe.network.model_dump()))
         if own and not trust:
             raise ModelError(
-                _(
-                    "{path} names code of its own ({names}); look at it with `cropland show`, then allow it with "
-                    "--trust",
-                    path=path,
-                    names=", ".join(own),
-                )
+                "{path} names code of its own ({names}); look at it with `cropland show`, then allow it with --trust",
+                path=path,
+                names=", ".join(own),
             )
         return replace(model, recipe=_with_code(model.recipe, model.code)) if model.code else model
 
@@ -133,7 +130,7 @@ class Model:
         except RuntimeError as error:
             name, cause = self.recipe.network.name, first_line(error)
             raise ModelError(
-                _("{path} does not fit its network {name}: {error}", path=self.path, name=name, error=cause)
+                "{path} does not fit its network {name}: {error}", path=self.path, name=name, error=cause
             ) from error
         return network.eval()
 
@@ -188,7 +185,7 @@ def build_network(recipe: Recipe) -> nn.Module:
     try:
         built: nn.Module = network(bands=bands, outputs=outputs, **options)
     except TypeError as error:
-        raise ModelError(_("network {name} does not take these options: {error}", name=name, error=error)) from error
+        raise ModelError("network {name} does not take these options: {error}", name=name, error=error) from error
     return built
 
 
@@ -217,7 +214,7 @@ def _from_header(header: dict[str, Any], path: Path) -> Model:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            _("{path} has a damaged header ({error}); get the file again", path=path, error=first_line(error))
+            "{path} has a damaged header ({error}); get the file again", path=path, error=first_line(error)
         ) from error
 
 
@@ -250,17 +247,17 @@ def write(path: Path, weights: Mapping[str, Tensor], header: Mapping[str, Any]) 
 def read_header(path: Path) -> dict[str, Any]:
     """What a file says of itself. Raises `ModelError` for one that is missing, damaged, foreign or newer."""
     if not path.is_file():
-        raise ModelError(_("no model {path}; give the path of a .safetensors file", path=path))
+        raise ModelError("no model {path}; give the path of a .safetensors file", path=path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            _("{path} is not a safetensors file, or a damaged one: {error}", path=path, error=first_line(error))
+            "{path} is not a safetensors file, or a damaged one: {error}", path=path, error=first_line(error)
         ) from error
     if KEY not in metadata:
         raise ModelError(
-            _("{path} is a safetensors file of another program; expected one made by 'cropland train'", path=path)
+            "{path} is a safetensors file of another program; expected one made by 'cropland train'", path=path
         )
     return _read_header(metadata[KEY], path)
 
@@ -271,16 +268,14 @@ def _read_header(text: str, path: Path) -> dict[str, Any]:
         newest = int(header["format"])
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            _("{path} has a damaged header ({error}); get the file again", path=path, error=first_line(error))
+            "{path} has a damaged header ({error}); get the file again", path=path, error=first_line(error)
         ) from error
     if newest > FORMAT:
         raise ModelError(
-            _(
-                "{path} is of format {came}, this program reads up to {known}; upgrade cropland",
-                path=path,
-                came=newest,
-                known=FORMAT,
-            )
+            "{path} is of format {came}, this program reads up to {known}; upgrade cropland",
+            path=path,
+            came=newest,
+            known=FORMAT,
         )
     return header
 
@@ -293,7 +288,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            _("{path} is damaged: {error}; get the file again", path=path, error=first_line(error))
+            "{path} is damaged: {error}; get the file again", path=path, error=first_line(error)
         ) from error
 
 

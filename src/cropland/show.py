@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.catalog import names, nearest
 from cropland.errors import InputError
-from cropland.language import _, said, spoken
+from cropland.language import Message, _, shown
 from cropland.model import Model, build_network
 from cropland.notebooks.cells import SUFFIXES as CODE
 from cropland.notebooks.names import is_foreign
@@ -29,7 +29,7 @@ from cropland.recipe import Network, Recipe, read_recipe
 from cropland.streaming.receptive_field import Field, field
 
 SIZE = 512  # pixels along an edge of the image that is followed through the network
-MEASURED = said("measured when it was trained")
+MEASURED = Message("measured when it was trained")
 DEPTH = 2  # a module within more than one other is counted with it
 
 
@@ -173,7 +173,7 @@ def recipe_of(name: str, *, trust_all: bool = False) -> Recipe:
     known = names("networks")
     if not is_foreign(name) and name not in known:
         advice = nearest(name, known)
-        raise InputError(_("'{name}' is no .safetensors, no .toml and no network; {advice}", name=name, advice=advice))
+        raise InputError("'{name}' is no .safetensors, no .toml and no network; {advice}", name=name, advice=advice)
     return Recipe(name=name, network=Network(name=name, trust_all=trust_all))
 
 
@@ -218,7 +218,7 @@ def _candidates(found: dict[str, Any]) -> Table:
     table = Table(*headings, box=box.SIMPLE, title=found["file"], title_justify="left")
     table.add_column(_("lines that run"), justify="right")
     for each in found["candidates"]:
-        table.add_row(each["name"], spoken(each["kind"]), ", ".join(map(str, each["cells"])), str(each["lines"]))
+        table.add_row(each["name"], shown(each["kind"]), ", ".join(map(str, each["cells"])), str(each["lines"]))
     return table
 
 
@@ -226,7 +226,7 @@ def _cells(found: dict[str, Any]) -> Table:
     table = Table(_("cell"), _("first line"), _("statements that run for one of them"), box=box.SIMPLE)
     for each in found["cells"]:
         runs = _("{runs} of {statements}", runs=each["runs"], statements=each["statements"])
-        table.add_row(str(each["number"]), each["first"][:60], spoken(each["fault"]) or runs)
+        table.add_row(str(each["number"]), each["first"][:60], shown(each["fault"]) or runs)
     return table
 
 

@@ -95,7 +95,7 @@ class Torn:
 
     def read(self, window: Window, *, bands: Sequence[str], ratio: float = 1.0) -> Image:
         if window.row < self.rows.stop and self.rows.start < window.row + window.height:
-            raise ReadError(f"{window} cannot be read", "scene.tif", window, "torn")
+            raise ReadError("{window} cannot be read", path="scene.tif", window=window, cause="torn")
         return self.scene.read(window, bands=bands, ratio=ratio)
 
 

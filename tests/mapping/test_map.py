@@ -25,7 +25,7 @@ from cropland.engines.torch import open_engine as open_torch
 from cropland.errors import InputError, ModelError, OutputError, ReadError
 from cropland.geo import reading
 from cropland.geo.scene import open_scene, open_scenes
-from cropland.language import said
+from cropland.language import Message
 from cropland.mapping import plan, units
 from cropland.mapping.compute import Done, Serial, Work
 from cropland.mapping.map import MapOptions, map_scene
@@ -132,7 +132,7 @@ def test_a_network_that_cannot_slide_is_mapped_in_tiles_and_it_is_said(
 ) -> None:
     monkeypatch.setattr(plan, "SMALL", 0)
     engine = open_openvino(model, precision="f32")
-    monkeypatch.setitem(vars(engine), "no_slide", said("pad mirrors the edge"))
+    monkeypatch.setitem(vars(engine), "no_slide", Message("pad mirrors the edge"))
     result = map_scene(open_scene(scene_path), model, tmp_path / "out", executor=Serial(engine))
     assert result.notes == ("Mapped in overlapping tiles, since the network cannot slide: pad mirrors the edge.",)
     assert (

@@ -52,7 +52,7 @@ def test_an_error_leaves_the_earlier_map(tmp_path: Path) -> None:
 def test_replacing_a_map_keeps_files_of_the_users_own(tmp_path: Path) -> None:
     write_map(tmp_path / "out", "1")
     (tmp_path / "out" / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="overwrite=True"):
         write_map(tmp_path / "out", "2")
     write_map(tmp_path / "out", "2", overwrite=True)
     assert (tmp_path / "out" / "mask.tif").read_text(encoding="utf-8") == "2"

@@ -140,7 +140,7 @@ def test_areas_are_on_the_ellipsoid(tmp_path: Path) -> None:
 
 def test_without_crs_the_unit_is_needed(tmp_path: Path) -> None:
     source = write(tmp_path / "m.tif", np.ones((4, 4), np.uint8), crs=None)
-    with pytest.raises(GridError, match="--pixel-m"):
+    with pytest.raises(GridError, match="pixel_m="):
         clean_mask(source, tmp_path / "o.tif", classify=by_value(1, nodata=255), min_area_m2=1)
     assert [path.name for path in tmp_path.iterdir()] == ["m.tif"]
 

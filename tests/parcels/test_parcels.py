@@ -104,7 +104,7 @@ def test_command_writes_each_format(tmp_path: Path, ending: str, capsys: pytest.
 
 def test_command_takes_a_class_of_a_land_cover_map(tmp_path: Path) -> None:
     mask = write(tmp_path / "cover.tif", np.where(fields((100, 100)) == 1, 40, 10).astype(np.uint8))
-    with pytest.raises(SceneError, match="values 10, 40 and no 1; say which is cropland with --value"):
+    with pytest.raises(SceneError, match="values 10, 40 and no 1; say which is cropland with value="):
         command(mask)
     command(mask, value=40)
     assert len(geopandas.read_parquet(tmp_path / "cover_parcels.parquet")) > 0
@@ -112,7 +112,7 @@ def test_command_takes_a_class_of_a_land_cover_map(tmp_path: Path) -> None:
 
 def test_command_without_crs_wants_the_pixel(tmp_path: Path) -> None:
     mask = write(tmp_path / "m.tif", fields((100, 100)), crs=None, transform=rasterio.Affine.identity())
-    with pytest.raises(GridError, match="--pixel-m"):
+    with pytest.raises(GridError, match="pixel_m="):
         command(mask)
     command(mask, pixel_m=2, min_area_m2=0)
     read = geopandas.read_parquet(tmp_path / "m_parcels.parquet")

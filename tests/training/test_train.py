@@ -229,7 +229,7 @@ def test_names_of_code_in_options_are_not_run_either(trained: Model, tmp_path: P
     mine = trained.recipe.network.model_copy(update={"options": options})
     other = dataclasses.replace(trained, recipe=trained.recipe.model_copy(update={"network": mine}))
     saved = other.save(tmp_path / "model.safetensors", {})
-    with pytest.raises(ModelError, match=r"torch\.nn:Identity.*--trust"):
+    with pytest.raises(ModelError, match=r"torch\.nn:Identity.*trust=True"):
         Model.load(saved.path)
 
 

@@ -28,7 +28,7 @@ from cropland.data.statistics import Statistics, scene_statistics
 from cropland.errors import BandError, ChipError, LabelError, OutputError
 from cropland.geo.scene import Scene, open_scene, parse_bands
 from cropland.geo.window import Window
-from cropland.language import _, spoken
+from cropland.language import _, shown
 from cropland.options import ABOVE_0, COUNT
 from cropland.progress import progress_bar
 
@@ -104,7 +104,7 @@ def command(
         report = cut_chips(
             scenes, out, cutter=cutter, validation=share, append=append, options=options, advance=advance
         )
-    print(*map(spoken, report.notes), f"{out}: {report}", sep="\n")
+    print(*map(shown, report.notes), f"{out}: {report}", sep="\n")
 
 
 def _rate(scenes: float) -> str:
@@ -175,7 +175,7 @@ def _check_distinct(names: Sequence[str], *, taken: Sequence[str] = ()) -> None:
     folded = Counter(name.casefold() for name in [*names, *taken])
     if alike := [name for name in names if folded[name.casefold()] > 1]:
         raise ChipError(
-            _("{alike} is there twice: give every scene once, rename it, or cut into another folder", alike=alike[0])
+            "{alike} is there twice: give every scene once, rename it, or cut into another folder", alike=alike[0]
         )
 
 
@@ -193,7 +193,7 @@ def _earlier(out: Path, *, append: bool) -> ChipFolder | None:
     if not out.exists():
         return None
     if not append:
-        raise OutputError(_("{out} exists: add to it with --append, or choose another --out", out=out))
+        raise OutputError("{out} exists: add to it with --append, or choose another --out", out=out)
     return open_chips(out)
 
 
@@ -209,17 +209,14 @@ def _beside(out: Path) -> Iterator[Path]:
             yield folder
     except OSError as error:
         raise OutputError(
-            _("{out} cannot be written ({value}): choose another --out", out=out, value=error.strerror or error)
+            "{out} cannot be written ({value}): choose another --out", out=out, value=error.strerror or error
         ) from error
 
 
 def _table(rows: Sequence[Mapping[str, Any]], *, scenes: int) -> gpd.GeoDataFrame:
     if not rows:
         raise LabelError(
-            _(
-                "nothing is known of any pixel of {scenes} scenes: check --background, --inside, --classes",
-                scenes=scenes,
-            )
+            "nothing is known of any pixel of {scenes} scenes: check --background, --inside, --classes", scenes=scenes
         )
     _check_distinct([row["id"] for row in rows])
     return gpd.GeoDataFrame(rows, geometry="geometry", crs=4326)
@@ -286,13 +283,11 @@ def windows(shape: tuple[int, int], *, size: int) -> list[Window]:
 def _check_bands(scene: Scene, bands: Sequence[str]) -> None:
     if not {*bands} <= {*scene.bands}:
         raise BandError(
-            _(
-                "{name} has the bands {bands}, the chips of this folder {bands2}: name the scene's "
-                "with --bands, or cut into another folder",
-                name=scene.name,
-                bands=", ".join(scene.bands),
-                bands2=", ".join(bands),
-            )
+            "{name} has the bands {bands}, the chips of this folder {bands2}: name the scene's "
+            "with --bands, or cut into another folder",
+            name=scene.name,
+            bands=", ".join(scene.bands),
+            bands2=", ".join(bands),
         )
 
 

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Float32
 
 from cropland.errors import SceneError
 from cropland.geo.scene import Scene
-from cropland.language import _
 
 LOW, HIGH = 2, 98  # percent
 FLOOR, CEILING = -0.5, 1.5  # normalised values beyond are clipped: glint and cloud must not drown the rest
@@ -64,5 +63,5 @@ def scene_statistics(scene: Scene, bands: Sequence[str]) -> Statistics:
     """
     image = scene.read_decimated(bands=bands)
     if not image.valid.any():
-        raise SceneError(_("{name} is all no data; expected some valid pixels, check --nodata", name=scene.name))
+        raise SceneError("{name} is all no data; expected some valid pixels, check --nodata", name=scene.name)
     return percentiles(image.values, image.valid, bands)

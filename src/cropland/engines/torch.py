@@ -11,7 +11,7 @@ from torch import nn
 
 from cropland import __version__
 from cropland.engines import Engine, NoSlideError, Precision, Trained, why_not
-from cropland.language import Said
+from cropland.language import Message
 from cropland.streaming.row_rules import UnboundedError
 from cropland.streaming.slide import TorchSlide
 from cropland.streaming.step import Step, plan
@@ -69,7 +69,7 @@ class _TorchEngine:
         return {**about, "threads": torch.get_num_threads(), "device": device, "features": [str(features)]}
 
     @cached_property
-    def no_slide(self) -> Said | None:
+    def no_slide(self) -> Message | None:
         return why_not(lambda: self._step)
 
     @property

@@ -17,7 +17,7 @@ from cropland.errors import InputError, OutputError
 from cropland.evaluation.report import best_and_worst, page, percent
 from cropland.evaluation.score import Part, metrics
 from cropland.files import write_text
-from cropland.language import _, said
+from cropland.language import Message, _
 from cropland.options import ABOVE_0
 from cropland.progress import progress_bar
 
@@ -80,7 +80,7 @@ def command(
     """
     tolerances_m = tuple(sorted(tolerance_m or TOLERANCES_M))
     if tolerances_m[0] <= 0:
-        raise InputError(_("--tolerance-m {tolerances_m:g}: give metres above 0", tolerances_m=tolerances_m[0]))
+        raise InputError("--tolerance-m {tolerances_m:g}: give metres above 0", tolerances_m=tolerances_m[0])
     _check(subject, chips, labels, out, overwrite=overwrite)
     if chips:
         about, parts = _model(
@@ -105,31 +105,29 @@ def write_report(out: Path, figures: Mapping[str, Any], parts: Sequence[Part]) -
             write_text(out / name, content)
     except OSError as error:
         raise OutputError(
-            _("{out} cannot be written ({strerror}); give another --out", out=out, strerror=error.strerror)
+            "{out} cannot be written ({strerror}); give another --out", out=out, strerror=error.strerror
         ) from error
 
 
 def _check(subject: Path, chips: Path | None, labels: LabelOptions, out: Path, *, overwrite: bool) -> None:
     against = labels.given("labels", "whole")
     if (chips is None) == (not against):
-        raise InputError(_("say what to measure against: --chips DIR with a model, or --labels FILE with a mask"))
+        raise InputError("say what to measure against: --chips DIR with a model, or --labels FILE with a mask")
     if not subject.is_file():
-        raise InputError(_("{subject}: there is no such file; give a model (.safetensors) or a mask", subject=subject))
+        raise InputError("{subject}: there is no such file; give a model (.safetensors) or a mask", subject=subject)
     if chips and subject.suffix != ".safetensors":
         raise InputError(
-            _("{subject} is not a model (.safetensors); a mask is measured with --labels FILE", subject=subject)
+            "{subject} is not a model (.safetensors); a mask is measured with --labels FILE", subject=subject
         )
     if against and subject.suffix == ".safetensors":
         raise InputError(
-            _(
-                "{subject} is a model; measure it with --chips DIR, or map a scene and measure its mask.tif",
-                subject=subject,
-            )
+            "{subject} is a model; measure it with --chips DIR, or map a scene and measure its mask.tif",
+            subject=subject,
         )
     if out.exists() and not out.is_dir():
-        raise OutputError(_("{out} is a file; give a folder as --out", out=out))
+        raise OutputError("{out} is a file; give a folder as --out", out=out)
     if (out / "metrics.json").exists() and not overwrite:
-        raise OutputError(_("{out} holds an evaluation already; give another --out, or --overwrite", out=out))
+        raise OutputError("{out} holds an evaluation already; give another --out, or --overwrite", out=out)
 
 
 def _model(
@@ -154,8 +152,8 @@ def _model(
     about = {
         "kind": "model",
         "part": "chip",
-        "title": said("{model} on {chips}", model=model.name, chips=chips.name),
-        "subtitle": said("{model}, {count:,} chips ({split})", model=path.name, count=len(folder), split=split),
+        "title": Message("{model} on {chips}", model=model.name, chips=chips.name),
+        "subtitle": Message("{model}, {count:,} chips ({split})", model=path.name, count=len(folder), split=split),
         "subject": {"name": model.name, "file": path.name, "sha256": model.digest, "version": model.version},
         "against": {"chips": chips.name, "split": split, "by": by, "working_pixel_m": at},
     }
@@ -182,15 +180,15 @@ def _mask(
     parts = _watched(on_mask(mask, truth, tolerances_m=tolerances_m, regions=regions), total=blocks(mask))
     if not parts:
         raise InputError(
-            _("{name} and its labels share no pixel that both know; look at no data and at --inside", name=path.name)
+            "{name} and its labels share no pixel that both know; look at no data and at --inside", name=path.name
         )
     used = {name: getattr(value, "name", value) for name, value in asdict(labels).items() if value is not None}
     height, width = mask.shape
     about = {
         "kind": "mask",
         "part": "block",
-        "title": said("{mask} against {labels}", mask=path.name, labels=used.get("labels", labels.whole)),
-        "subtitle": said(
+        "title": Message("{mask} against {labels}", mask=path.name, labels=used.get("labels", labels.whole)),
+        "subtitle": Message(
             "{height:,} × {width:,} pixels of {pixel_m:.3g} m", height=height, width=width, pixel_m=mask.pixel_m
         ),
         "subject": {"file": path.name},

@@ -82,7 +82,7 @@ def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> F
 
 def _given(unit_m: float | None) -> float:
     if unit_m is None:
-        raise GridError(_("no coordinate reference system, so areas are not known; give it with --crs, or --pixel-m"))
+        raise GridError("no coordinate reference system, so areas are not known; give it with --crs, or --pixel-m")
     return unit_m
 
 

@@ -91,7 +91,7 @@ def choose(asked: Sequence[str]) -> list[str]:
     for name in wanted:
         if name not in known and name not in chapters():
             advice = nearest(name, sorted({*known, *chapters()}))
-            raise InputError(_("no experiment '{name}'; {advice}", name=name, advice=advice))
+            raise InputError("no experiment '{name}'; {advice}", name=name, advice=advice)
     return [name for name in known if name in wanted or name.partition("_")[0] in wanted]
 
 

@@ -20,7 +20,7 @@ from cropland.engines import Described, Engine, Precision, choose_engine
 from cropland.errors import ModelError, ReadError
 from cropland.files import sync
 from cropland.geo.window import Tile, Window
-from cropland.language import Said, _
+from cropland.language import Message
 from cropland.mapping.run_folder import Journal, Plane
 from cropland.mapping.units import Cut, Readable, Turn
 from cropland.model import Model, default_model
@@ -56,7 +56,7 @@ class Executor(Protocol):
         """By which it computes."""
 
     @property
-    def why(self) -> Said | None:
+    def why(self) -> Message | None:
         """Why by this one, if that is known."""
 
     def prepare(self, cut: Cut) -> None:
@@ -70,7 +70,7 @@ class Serial:
     """One run after the other, in this process."""
 
     engine: Engine
-    why: Said | None = None  # it is this engine
+    why: Message | None = None  # it is this engine
 
     def prepare(self, cut: Cut) -> None:
         if cut.way == "slide":
@@ -323,7 +323,7 @@ class Running:
     engine: str
     threads: int | None
     precision: Precision
-    why: Said = field(compare=False)  # this engine
+    why: Message = field(compare=False)  # this engine
 
     @staticmethod
     def of(
@@ -344,7 +344,7 @@ class Running:
         """The model. Raises `ModelError` where its file is not the same."""
         model = Model.load(self.model or default_model(), trust=self.trust)
         if model.digest != self.digest:
-            raise ModelError(_("{path} is another model here; copy the file anew", path=model.path))
+            raise ModelError("{path} is another model here; copy the file anew", path=model.path)
         return model
 
     def open(self) -> Engine:

@@ -22,7 +22,7 @@ from distributed.comm import CommClosedError
 from cropland import __version__
 from cropland.errors import CroplandError, IncompleteError, InputError, SceneError
 from cropland.geo.reading import ImageFile
-from cropland.language import Said, _
+from cropland.language import Message
 from cropland.mapping.compute import Done, Running, Work, compute
 from cropland.mapping.units import Cut
 
@@ -39,7 +39,7 @@ class Described:
     """What a worker says of its engine."""
 
     about: Mapping[str, Any]
-    no_slide: Said | None
+    no_slide: Message | None
     bytes_per_column: int
 
 
@@ -60,7 +60,7 @@ class Dask:
     client: Client
     running: Running
     engine: Described
-    why: Said | None = None
+    why: Message | None = None
 
     def prepare(self, cut: Cut) -> None:
         """Nothing: each worker does as it begins."""
@@ -78,10 +78,8 @@ class Dask:
                     under_way.add(self._submit(work, cut, run))
         except (CancelledError, KilledWorker, CommClosedError, OSError, TimeoutError) as error:
             raise IncompleteError(
-                _(
-                    "the cluster was lost on the way ({error}); what was done is kept, and the same command goes on",
-                    error=type(error).__name__,
-                )
+                "the cluster was lost on the way ({error}); what was done is kept, and the same command goes on",
+                error=type(error).__name__,
             ) from error
 
     def _submit(self, work: Work, cut: Cut, run: Sequence[int]) -> Future:
@@ -101,12 +99,10 @@ def _client(address: str | None, running: Running) -> Iterator[Client]:
         client.wait_for_workers(1, timeout=SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(
-            _(
-                "no Dask scheduler with workers answers at {address} ({error}); start one with `dask scheduler` and "
-                "`dask worker`",
-                address=address,
-                error=type(error).__name__,
-            )
+            "no Dask scheduler with workers answers at {address} ({error}); start one with `dask scheduler` and "
+            "`dask worker`",
+            address=address,
+            error=type(error).__name__,
         ) from error
     with client:
         yield client
@@ -118,12 +114,10 @@ def _asked(client: Client, question: Any, *given: Any) -> dict[str, Any]:
     for worker, answer in answers.items():
         if isinstance(answer, Exception):
             raise InputError(
-                _(
-                    "the worker {worker} cannot take part: {error}; it needs cropland {version} and the same files",
-                    worker=worker,
-                    error=answer,
-                    version=__version__,
-                )
+                "the worker {worker} cannot take part: {error}; it needs cropland {version} and the same files",
+                worker=worker,
+                error=answer,
+                version=__version__,
             ) from answer
     return answers
 
@@ -139,12 +133,10 @@ def _check_alike(worker: str, about: Mapping[str, Any], expected: Mapping[str, A
     apart = [f"{key}: {about.get(key)}, {expected[key]}" for key in expected if about.get(key) != expected[key]]
     if apart:
         raise InputError(
-            _(
-                "the worker {worker} computes otherwise than the others ({apart}), and its bytes would differ; "
-                "leave it out",
-                worker=worker,
-                apart="; ".join(apart),
-            )
+            "the worker {worker} computes otherwise than the others ({apart}), and its bytes would differ; "
+            "leave it out",
+            worker=worker,
+            apart="; ".join(apart),
         )
 
 
@@ -152,13 +144,11 @@ def _check_seen(client: Client, work: Work) -> None:
     for worker, (host, unseen) in _asked(client, _unseen, work.scene.files).items():
         if unseen:
             raise SceneError(
-                _(
-                    "the worker {worker} on {host} does not see {path}; put scenes where every machine finds them "
-                    "under one path",
-                    worker=worker,
-                    host=host,
-                    path=unseen[0],
-                )
+                "the worker {worker} on {host} does not see {path}; put scenes where every machine finds them "
+                "under one path",
+                worker=worker,
+                host=host,
+                path=unseen[0],
             )
 
 
@@ -186,5 +176,6 @@ def _task(running: Running, about: Mapping[str, Any], work: Work, cut: Cut, run:
     try:
         found = list(compute(work, cut, range(len(run)), engine))
     except CroplandError as error:
-        raise type(error)(f"{worker}: {error}") from None
+        values = {**error.values, "worker": worker, "error": error}
+        raise type(error)("{worker}: {error}", **values) from None
     return [done.packed(number) for done, number in zip(found, run, strict=True)]

@@ -19,7 +19,7 @@ from cropland.errors import IncompleteError, InputError, ReadError
 from cropland.files import write_json
 from cropland.geo.area import MU_M2, MU_PER_HA
 from cropland.geo.scene import Scene, open_scenes, parse_bands
-from cropland.language import _, spoken
+from cropland.language import _, shown
 from cropland.mapping.compute import Executor, Running, Serial, Work, fill, mean_of_turns
 from cropland.mapping.plan import MapOptions, Plan, make_plan, read_statistics
 from cropland.mapping.products import write_probability
@@ -146,14 +146,17 @@ def _fill(scene: Scene, plan: Plan, out: Path, *, executor: Executor, journal: J
             planes.append(Plane(out.with_name(each.name), each.cut.shape))
             failed += fill(planes[-1], each.name, work, each.cut, executor=executor, journal=journal, advance=advance)
     if failed:
-        told = _(
+        first = failed[0]
+        raise ReadError(
             "{count} parts of {name} could not be read ({error}); the rest is kept, and the same command fills in "
             "what is missing",
             count=len(failed),
             name=scene.name,
-            error=failed[0],
+            error=first,
+            path=first.path,
+            window=first.window,
+            cause=first.cause,
         )
-        raise ReadError(told, failed[0].path, failed[0].window, failed[0].cause)
     with timed("own grid"):
         plane = mean_of_turns(planes, plan.turns, out.with_name("mean"))
         write_probability(plane, scene, out, ratio=plan.ratio, out_ratio=plan.out_ratio)
@@ -258,9 +261,9 @@ def command(
         The same with tiles of that edge, in working pixels.
     """
     if min_area_m2 is not None and min_area_mu is not None:
-        raise InputError(_("--min-area-m2 and --min-area-mu say the same; give one of them"))
+        raise InputError("--min-area-m2 and --min-area-mu say the same; give one of them")
     if profile and not profile.absolute().parent.is_dir():
-        raise InputError(_("--profile {profile}: that folder is not there; make it first", profile=profile))
+        raise InputError("--profile {profile}: that folder is not there; make it first", profile=profile)
     running = Running.of(model, trust=trust, engine=engine, threads=threads, precision=precision)
     trained = running.load()
     options = MapOptions(
@@ -282,7 +285,7 @@ def command(
         check_mosaic(opened, **joining)
         check_free(out / MOSAIC, overwrite=overwrite)  # before any scene is mapped
     elif overlap or out_crs:
-        raise InputError(_("--overlap and --out-crs are of a mosaic; give --mosaic as well"))
+        raise InputError("--overlap and --out-crs are of a mosaic; give --mosaic as well")
     folders = _folders(out, opened, mosaic=mosaic)
     with _executor(executor, running) as by:
         work = list(zip(opened, folders, strict=True))
@@ -314,14 +317,12 @@ def _map_each(
             if len(work) == 1:
                 raise
             failed += 1
-            Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(error)
+            Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(shown(error))
     if failed:
         raise IncompleteError(
-            _(
-                "{count} of {total} scenes are incomplete; the same command fills in what is missing",
-                count=failed,
-                total=len(work),
-            )
+            "{count} of {total} scenes are incomplete; the same command fills in what is missing",
+            count=failed,
+            total=len(work),
         )
     return results
 
@@ -333,12 +334,12 @@ def _executor(spec: str, running: Running) -> AbstractContextManager[Executor]:
         return nullcontext(Serial(running.open(), running.why))
     if kind != "dask" or (address and "://" not in address):
         raise InputError(
-            _("--executor {spec}: there is none of that name; give serial, dask or dask:tcp://HOST:8786", spec=spec)
+            "--executor {spec}: there is none of that name; give serial, dask or dask:tcp://HOST:8786", spec=spec
         )
     try:
         from cropland.mapping.dask import connected
     except ImportError as error:
-        raise InputError(_("--executor dask needs a package: pip install 'cropland[dask]'")) from error
+        raise InputError("--executor dask needs a package: pip install 'cropland[dask]'") from error
     return connected(address or None, running if running.threads else replace(running, threads=1))
 
 
@@ -347,7 +348,7 @@ def _bytes(text: str) -> int:
     try:
         return int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError as error:
-        raise InputError(_("--memory {text} is no amount of memory; give one as in 2GB", text=text)) from error
+        raise InputError("--memory {text} is no amount of memory; give one as in 2GB", text=text) from error
 
 
 def _folders(out: Path, scenes: Sequence[Scene], *, mosaic: bool) -> list[Path]:
@@ -355,19 +356,17 @@ def _folders(out: Path, scenes: Sequence[Scene], *, mosaic: bool) -> list[Path]:
         return [out]
     names = [scene.name for scene in scenes]
     if mosaic and MOSAIC in names:
-        raise InputError(_("a scene is called {name}, as the folder of the mosaic is; rename it", name=MOSAIC))
+        raise InputError("a scene is called {name}, as the folder of the mosaic is; rename it", name=MOSAIC)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise InputError(
-            _("two scenes are called {twice}; map them one at a time, each with its own --out", twice=twice)
-        )
+        raise InputError("two scenes are called {twice}; map them one at a time, each with its own --out", twice=twice)
     return [out / name for name in names]
 
 
 def _tell(result: MapResult) -> None:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for note in result.notes:
-        console.print(spoken(note))
+        console.print(shown(note))
     console.print(result.sentence)
     console.print(result.folder / "overview.png")
 

@@ -34,7 +34,7 @@ from cropland.geo.area import MU_PER_HA, default_min_area_m2, pixel_edge_m
 from cropland.geo.grid import check_frames, geometric_mean, grid_of, pixel_edges_m, user_crs
 from cropland.geo.scene import Scene, visible
 from cropland.geo.window import Window
-from cropland.language import Said, _, said, spoken
+from cropland.language import Message, _, shown
 from cropland.mapping.picture import PANEL, draw_overview
 from cropland.mapping.plan import MapOptions
 from cropland.mapping.products import write_products
@@ -67,7 +67,7 @@ class Mosaic:
     folder: Path
     found: Found
     borders: tuple[Border, ...]
-    notes: tuple[Said, ...]
+    notes: tuple[Message, ...]
 
     @property
     def sentence(self) -> str:
@@ -86,7 +86,7 @@ class Mosaic:
         """Print what a person should know."""
         console = Console(highlight=False, soft_wrap=True, markup=False)
         for note in self.notes:
-            console.print(spoken(note))
+            console.print(shown(note))
         if self.borders:
             console.print(table(self.borders))
         console.print(self.sentence)
@@ -182,10 +182,10 @@ def _picture(scenes: Sequence[Scene], grid: GeoBox) -> Float32[np.ndarray, "heig
     return picture.transpose(1, 2, 0)
 
 
-def _notes(model: Model, options: MapOptions) -> tuple[Said, ...]:
+def _notes(model: Model, options: MapOptions) -> tuple[Message, ...]:
     if model.statistics or options.statistics:
         return ()
-    return (said("Each scene is stretched by statistics of its own; --statistics gives all of them the same."),)
+    return (Message("Each scene is stretched by statistics of its own; --statistics gives all of them the same."),)
 
 
 def _job(
@@ -247,7 +247,7 @@ def check_mosaic(scenes: Sequence[Scene], *, overlap: Overlap, crs: str | None, 
     undated = next((scene.name for scene in scenes if scene.observed is None), None)
     if overlap == "latest" and undated:
         raise InputError(
-            _("{name} does not say when it was taken, so the latest is not known; use another --overlap", name=undated)
+            "{name} does not say when it was taken, so the latest is not known; use another --overlap", name=undated
         )
 
 
@@ -546,7 +546,7 @@ def choose_crs(grids: Sequence[GeoBox], names: Sequence[str], *, crs: str | None
     """
     for grid, name in zip(grids, names, strict=True):
         if grid.crs is None:
-            raise GridError(_("{name} has no CRS, so it has no place in a mosaic; give it with --crs", name=name))
+            raise GridError("{name} has no CRS, so it has no place in a mosaic; give it with --crs", name=name)
     own = [_crs(grid) for grid in grids]
     chosen = user_crs(crs, option="--out-crs") if crs else Counter(own).most_common(1)[0][0]
     for each in own:
@@ -576,11 +576,9 @@ def mosaic_grid(grids: Sequence[GeoBox], crs: CRS) -> GeoBox:
     covered = sum((span[2] - span[0]) * (span[3] - span[1]) for span in spans)
     if (bottom - top) * (right - left) > max(LARGE, EMPTIEST * covered):
         raise GridError(
-            _(
-                "the scenes lie so far apart that less than {share:.0%} of their mosaic would have data; "
-                "make one mosaic for each region",
-                share=1 / EMPTIEST,
-            )
+            "the scenes lie so far apart that less than {share:.0%} of their mosaic would have data; "
+            "make one mosaic for each region",
+            share=1 / EMPTIEST,
         )
     return GeoBox((bottom - top, right - left), affine @ Affine.translation(left, top), crs.to_wkt())
 

@@ -14,7 +14,7 @@ from cropland.engines import Described
 from cropland.errors import InputError
 from cropland.geo.area import default_min_area_m2
 from cropland.geo.scene import Scene
-from cropland.language import _, said
+from cropland.language import Message
 from cropland.mapping.units import LEAST_CORE, TURNS, Cut, Readable, Turn, Turned, cut_swaths, cut_tiles, least_width
 from cropland.model import Model, WorkingPixel
 
@@ -137,7 +137,7 @@ def _cuts(
     if in_tiles or why_not:
         _check_memory(options, _least_tile(shape, model), BYTES_PER_PIXEL)
         at_once = None if options.memory is None else options.memory // BYTES_PER_PIXEL
-        notes = (said("Mapped in overlapping tiles, since the network cannot slide: {why}.", why=why_not),)
+        notes = (Message("Mapped in overlapping tiles, since the network cannot slide: {why}.", why=why_not),)
         return [cut_tiles(each, model, size=options.tile, at_once=at_once) for each in shapes], notes if why_not else ()
     _check_memory(options, least_width(shape[1], model), engine.bytes_per_column)
     widest = None if options.memory is None else options.memory // engine.bytes_per_column
@@ -153,11 +153,9 @@ def _check_memory(options: MapOptions, many: int, bytes_each: int) -> None:
     least = many * bytes_each / 1e6
     if options.memory is not None and options.tile is None and options.memory / 1e6 < least:
         raise InputError(
-            _(
-                "--memory of {memory:,.1f} MB does not suffice: the network takes some {least:,.0f} MB at least here",
-                memory=options.memory / 1e6,
-                least=least,
-            )
+            "--memory of {memory:,.1f} MB does not suffice: the network takes some {least:,.0f} MB at least here",
+            memory=options.memory / 1e6,
+            least=least,
         )
 
 
@@ -165,11 +163,11 @@ def _pixel_note(scene: Scene, pixel: WorkingPixel, ratio: float) -> tuple[str, .
     if ratio == 1:
         return ()
     return (
-        said(
+        Message(
             "The scene's pixels of {own_m:.3g} m are {how} to the model's nearest, {pixel_m:g} m "
             "(validation IoU {iou:.3f}).",
             own_m=scene.pixel_m,
-            how=said("averaged") if ratio > 1 else said("interpolated"),
+            how=Message("averaged") if ratio > 1 else Message("interpolated"),
             pixel_m=pixel.pixel_m,
             iou=pixel.iou,
         ),
@@ -185,12 +183,9 @@ def check_statistics(given: Statistics, model: Model) -> Statistics:
     """The same. Raises `InputError` for those of other bands than the model's."""
     if given.bands != model.bands:
         raise InputError(
-            _(
-                "the statistics are of {bands}, the model takes {bands2}; use the map.json of a map "
-                "made with this model",
-                bands=", ".join(given.bands),
-                bands2=", ".join(model.bands),
-            )
+            "the statistics are of {bands}, the model takes {bands2}; use the map.json of a map made with this model",
+            bands=", ".join(given.bands),
+            bands2=", ".join(model.bands),
         )
     return given
 
@@ -200,6 +195,6 @@ def read_statistics(path: Path) -> Statistics:
     try:
         return Statistics.from_json(json.loads(path.read_text(encoding="utf-8"))["statistics"])
     except FileNotFoundError as error:
-        raise InputError(_("no file {path}; give the map.json of an earlier map", path=path)) from error
+        raise InputError("no file {path}; give the map.json of an earlier map", path=path) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(_("{path} holds no statistics; give the map.json of an earlier map", path=path)) from error
+        raise InputError("{path} holds no statistics; give the map.json of an earlier map", path=path) from error

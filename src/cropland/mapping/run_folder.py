@@ -27,7 +27,7 @@ from cropland.files import sync, write_json
 from cropland.geo.reading import ImageFile, Remote, identity
 from cropland.geo.scene import Scene
 from cropland.geo.window import Window
-from cropland.language import _
+from cropland.language import Message, joined
 from cropland.mapping.plan import Plan
 from cropland.mapping.units import Cut
 from cropland.model import Model
@@ -95,13 +95,11 @@ def check_room(out: Path, pixels: int, *, work: Path | None = None) -> None:
     needed, free = pixels * BYTES_PER_PIXEL + BESIDES - done, shutil.disk_usage(existing).free
     if free < needed:
         raise OutputError(
-            _(
-                "the map may need {needed:,.0f} MB and {existing} has {free:,.0f} MB free; make "
-                "room, choose another --out, or a larger --out-pixel",
-                needed=needed / 1000000.0,
-                existing=existing,
-                free=free / 1000000.0,
-            )
+            "the map may need {needed:,.0f} MB and {existing} has {free:,.0f} MB free; make "
+            "room, choose another --out, or a larger --out-pixel",
+            needed=needed / 1000000.0,
+            existing=existing,
+            free=free / 1000000.0,
         )
 
 
@@ -110,14 +108,12 @@ def check_free(out: Path, *, overwrite: bool) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise OutputError(_("{out} is a file, a folder is wanted; choose another --out", out=out))
+        raise OutputError("{out} is a file, a folder is wanted; choose another --out", out=out)
     holds_map = (out / "map.json").exists()
     if holds_map and not overwrite:
-        raise OutputError(
-            _("{out} holds a map; delete it, replace it with --overwrite, or choose another --out", out=out)
-        )
+        raise OutputError("{out} holds a map; delete it, replace it with --overwrite, or choose another --out", out=out)
     if not holds_map and any(out.iterdir()):
-        raise OutputError(_("{out} holds files that are no map; choose another --out", out=out))
+        raise OutputError("{out} holds files that are no map; choose another --out", out=out)
 
 
 @contextmanager
@@ -131,28 +127,26 @@ def _held(folder: Path, out: Path) -> Iterator[None]:
             yield
     except Timeout as error:
         raise OutputError(
-            _("{out} is being made by {holder}; wait for it, or choose another --out", out=out, holder=_said(holder))
+            "{out} is being made by {holder}; wait for it, or choose another --out", out=out, holder=_said(holder)
         ) from error
 
 
-def _said(holder: Path) -> str:
+def _said(holder: Path) -> Message:
     try:
         about = json.loads(holder.read_text(encoding="utf-8"))
-        return _("process {process} on {host} since {since}", **about)
+        return Message("process {process} on {host} since {since}", **about)
     except (OSError, ValueError, TypeError, KeyError):  # it is just being written
-        return _("another run")
+        return Message("another run")
 
 
 def _unwritable(out: Path, folder: Path, error: Exception) -> OutputError | IncompleteError:
     if folder.exists():
         return IncompleteError(
-            _(
-                "{out} cannot be written ({error}); what was done is kept: make room, then the same command goes on",
-                out=out,
-                error=error,
-            )
+            "{out} cannot be written ({error}); what was done is kept: make room, then the same command goes on",
+            out=out,
+            error=error,
         )
-    return OutputError(_("{out} cannot be written ({error}); choose another --out or make room", out=out, error=error))
+    return OutputError("{out} cannot be written ({error}); choose another --out or make room", out=out, error=error)
 
 
 SHORT = 30  # letters of a value that is told
@@ -179,12 +173,10 @@ class Journal:
             write_json(folder / "job.json", plain, durable=True)
         elif first != plain:
             raise OutputError(
-                _(
-                    "an unfinished map lies in {folder}, begun otherwise ({what}); go on as it was begun, throw it "
-                    "away with --overwrite, or choose another --out",
-                    folder=folder,
-                    what=", ".join(_differences(first, plain)),
-                )
+                "an unfinished map lies in {folder}, begun otherwise ({what}); go on as it was begun, throw it "
+                "away with --overwrite, or choose another --out",
+                folder=folder,
+                what=joined(", ", _differences(first, plain)),
             )
         return Journal(folder, plain)
 
@@ -226,7 +218,7 @@ def _differences(first: Mapping[str, Any], now: Mapping[str, Any], *, under: str
             continue
         both = [json.dumps(each, ensure_ascii=False) for each in (before, value)]
         is_short = max(map(len, both)) <= SHORT
-        yield _("{name} {before}, now {value}", name=name, before=both[0], value=both[1]) if is_short else name
+        yield Message("{name} {before}, now {value}", name=name, before=both[0], value=both[1]) if is_short else name
 
 
 def _begun(folder: Path) -> Any:

@@ -17,7 +17,6 @@ from cropland.errors import ModelError
 from cropland.geo.reading import ImageFile
 from cropland.geo.scene import Image, Scene
 from cropland.geo.window import Tile, Window, tiles
-from cropland.language import _
 from cropland.model import Model
 
 __all__ = ["LEAST_CORE", "TURNS", "Cut", "Turn", "Turned", "Way", "cut_swaths", "cut_tiles", "least_width"]
@@ -79,15 +78,13 @@ def cut_tiles(shape: tuple[int, int], model: Model, *, size: int | None = None, 
     if model.radius is None:
         if not fits and (size or 0) < max(shape):
             raise ModelError(
-                _(
-                    "{name} looks at the whole image, which has {shape} x {shape2} working pixels, and "
-                    "at most {at_once:,} fit; map a part of the scene, or use a network without "
-                    "image-level pooling or group norm",
-                    name=model.name,
-                    shape=shape[0],
-                    shape2=shape[1],
-                    at_once=at_once,
-                )
+                "{name} looks at the whole image, which has {shape} x {shape2} working pixels, and "
+                "at most {at_once:,} fit; map a part of the scene, or use a network without "
+                "image-level pooling or group norm",
+                name=model.name,
+                shape=shape[0],
+                shape2=shape[1],
+                at_once=at_once,
             )
         return Cut("tiles", shape, tuple(tiles(shape, size=max(shape), halo=0, stride=1)))
     core = size or max(LEAST_CORE, isqrt(at_once) - 2 * model.radius)

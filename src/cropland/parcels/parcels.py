@@ -91,9 +91,7 @@ def command(
     out = out or mask.with_name(f"{mask.stem}_parcels.parquet")
     write = WRITERS.get(out.suffix.lower())
     if write is None:
-        raise OutputError(
-            _("{name}: no format of that ending; use {writers}", name=out.name, writers=", ".join(WRITERS))
-        )
+        raise OutputError("{name}: no format of that ending; use {writers}", name=out.name, writers=", ".join(WRITERS))
     with _opened(mask) as source, TemporaryDirectory(prefix="cropland-") as folder:
         _check_classes(source, value)
         unit_m = _unit_m(source, pixel_m)
@@ -139,7 +137,7 @@ def _opened(raster: Path) -> Iterator[DatasetReader]:
             yield source
     except RasterioError as error:
         raise SceneError(
-            _("{name} cannot be read ({error}); expected a raster of classes", name=raster.name, error=error)
+            "{name} cannot be read ({error}); expected a raster of classes", name=raster.name, error=error
         ) from error
 
 
@@ -149,10 +147,8 @@ def _unit_m(source: DatasetReader, pixel_m: float | None) -> float | None:
         return None
     if pixel_m is None:
         raise GridError(
-            _(
-                "{name} has no CRS, so areas are not known; give the edge of a pixel with --pixel-m",
-                name=Path(source.name).name,
-            )
+            "{name} has no CRS, so areas are not known; give the edge of a pixel with --pixel-m",
+            name=Path(source.name).name,
         )
     return pixel_m / sqrt(abs(source.transform.determinant))
 
@@ -162,29 +158,25 @@ def _check_classes(source: DatasetReader, value: float) -> None:
     name = Path(source.name).name
     if source.count != 1:
         raise SceneError(
-            _(
-                "{name} has {count} bands, expected one of classes; make a mask with `cropland map`",
-                name=name,
-                count=source.count,
-            )
+            "{name} has {count} bands, expected one of classes; make a mask with `cropland map`",
+            name=name,
+            count=source.count,
         )
     sample = source.read(1, out_shape=tuple(min(1000, length) for length in source.shape))
     others = sorted(set(np.unique(sample).tolist()) - {0, 255, source.nodata})
     if others and value not in others:
         seen = ", ".join(f"{other:g}" for other in others[:8])
         raise SceneError(
-            _(
-                "{name} has the values {seen} and no {value:g}; say which is cropland with --value",
-                name=name,
-                seen=seen,
-                value=value,
-            )
+            "{name} has the values {seen} and no {value:g}; say which is cropland with --value",
+            name=name,
+            seen=seen,
+            value=value,
         )
 
 
 def _min_area_m2(given_m2: float | None, given_mu: float | None, *, pixel_m: float) -> float:
     if given_m2 is not None and given_mu is not None:
-        raise InputError(_("the least area came twice; give --min-area-m2 or --min-area-mu"))
+        raise InputError("the least area came twice; give --min-area-m2 or --min-area-mu")
     if given_mu is not None:
         return given_mu * MU_M2
     return default_min_area_m2(pixel_m) if given_m2 is None else given_m2
@@ -314,10 +306,7 @@ def _check_grid(probability: Path, mask: DatasetReader) -> None:
     with rasterio.open(probability) as source:
         if source.shape != mask.shape or not source.transform.almost_equals(mask.transform, 1e-6):
             raise GridError(
-                _(
-                    "{name} is not on the grid of the mask; give the one that the mask was made from",
-                    name=probability.name,
-                )
+                "{name} is not on the grid of the mask; give the one that the mask was made from", name=probability.name
             )
 
 

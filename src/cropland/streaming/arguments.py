@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from cropland.language import said
+from cropland.language import Message
 from cropland.streaming.row_rules import UnboundedError, Window
 
 __all__ = [
@@ -112,7 +112,7 @@ def _pad_columns(node: Node) -> None:
         kernel, dilation = argument(node, "weight").meta["val"].shape[3], across(argument(node, "dilation"), 1)
         reach = (kernel - 1) * dilation if padding == "same" else 0
         if reach % 2:
-            raise UnboundedError(said("{name} pads one side more than the other", name=node.name))
+            raise UnboundedError(Message("{name} pads one side more than the other", name=node.name))
         padding, node.target = [0, reach // 2], aten.conv2d.default
     change(node, padding=[0, across(padding, 0)])
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 
-from cropland.language import said
+from cropland.language import Message
 from cropland.streaming.arguments import (
     FAR,
     SIZED,
@@ -60,14 +60,14 @@ class Step:
 def plan(network: nn.Module, bands: int) -> Step:
     """The step of a network in evaluation mode that takes (1, bands, height, width).
 
-    Raises `UnboundedError`, which holds a `Said`, naming what cannot stream.
+    Raises `UnboundedError`, which holds a `Message`, naming what cannot stream.
     """
     program = exported(network, bands, SIZE, any_size=True)
     (image,) = (node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
     flows = follow(program, image)
     output = flows[program.graph.output_node().all_input_nodes[0]]
     if output.scale != 1:
-        raise UnboundedError(said("the output is not as large as the image"))
+        raise UnboundedError(Message("the output is not as large as the image"))
     stride = lcm(*(flow.scale.numerator for flow in flows.values()))
     overlaps = Overlaps(flows, usual_band(stride))
     inside, edge = (BandGraph(program, image, flows, overlaps, period) for period in (None, stride))
@@ -303,6 +303,6 @@ class BandGraph:
         base, symbol = TALL * self.period, image.node.expr
         sizes = [size.node.expr.subs(symbol, base + more) for more in range(self.period + 1)]
         if any(each.free_symbols for each in sizes):
-            raise UnboundedError(said("{name} has rows and columns in one axis", name=source.name))
+            raise UnboundedError(Message("{name} has rows and columns in one axis", name=source.name))
         lengths = [int(each) for each in sizes]
         return Length(base, tuple(lengths[:-1]), lengths[-1] - lengths[0])

@@ -17,7 +17,6 @@ from cropland.data.chips import ChipFolder
 from cropland.data.statistics import Statistics
 from cropland.errors import RecipeError
 from cropland.files import replacing, write_json
-from cropland.language import _
 from cropland.model import Model, source_hash
 from cropland.recipe import Recipe, parse_recipe
 from cropland.streaming.receptive_field import field
@@ -97,7 +96,7 @@ def frozen_plan(run: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("recipe", "chips"):
         if first[key] != json.loads(json.dumps(plan[key])):
             raise RecipeError(
-                _("{run} was begun with another {key}; go on with the same, or give another --out", run=run, key=key)
+                "{run} was begun with another {key}; go on with the same, or give another --out", run=run, key=key
             )
     return first
 

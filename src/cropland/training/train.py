@@ -148,23 +148,19 @@ def _sides(folder: ChipFolder, recipe: Recipe) -> tuple[ChipFolder, ChipFolder]:
     missing = [band for band in recipe.bands if band not in folder.bands]
     if missing:
         raise ChipError(
-            _(
-                "{path} has bands {bands}; the recipe also wants {missing}",
-                path=folder.path,
-                bands=", ".join(folder.bands),
-                missing=", ".join(missing),
-            )
+            "{path} has bands {bands}; the recipe also wants {missing}",
+            path=folder.path,
+            bands=", ".join(folder.bands),
+            missing=", ".join(missing),
         )
     learn, check = folder.where(split="train"), folder.where(split="validation")
     if not len(learn) or not len(check):
         raise ChipError(
-            _(
-                "{path} has {training} training and {validation} validation chips; both are needed, cut "
-                "with --split validation=0.2",
-                path=folder.path,
-                training=len(learn),
-                validation=len(check),
-            )
+            "{path} has {training} training and {validation} validation chips; both are needed, cut "
+            "with --split validation=0.2",
+            path=folder.path,
+            training=len(learn),
+            validation=len(check),
         )
     return learn, check
 
@@ -186,13 +182,13 @@ def _start(network: nn.Module, start: str) -> None:
             network.load_state_dict(Model.load(Path(start)).network().state_dict())
         except RuntimeError as error:
             raise ModelError(
-                _("start = '{start}': its network is another one; name a model of the same recipe", start=start)
+                "start = '{start}': its network is another one; name a model of the same recipe", start=start
             ) from error
     elif encoder is not None and hasattr(encoder, "start"):
         encoder.start(start)
     else:
         raise ModelError(
-            _("start = '{start}': this network's encoder knows no such weights; leave start out", start=start)
+            "start = '{start}': this network's encoder knows no such weights; leave start out", start=start
         )
 
 
