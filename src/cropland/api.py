@@ -8,15 +8,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from affine import Affine
+
 from cropland.data.cut import CutReport
 from cropland.data.cut import cut_chips as _cut_chips
 from cropland.data.labels import LabelOptions
 from cropland.data.statistics import Statistics
 from cropland.engines import Precision
+from cropland.errors import SceneError
 from cropland.evaluation.evaluate import Evaluation
 from cropland.evaluation.evaluate import evaluate as _evaluate
-from cropland.geo.scene import Image, Scene
-from cropland.geo.scene import open_scene as open
+from cropland.geo.scene import Image, Scene, open_array, open_data_array, open_scene, parse_bands
 from cropland.mapping.compute import Serial
 from cropland.mapping.map import MapResult, bytes_of, map_in_memory, map_scene, open_executor
 from cropland.mapping.plan import MapOptions, read_statistics
@@ -27,6 +30,46 @@ from cropland.recipe import Recipe, read_recipe
 __all__ = ["Model", "cut_chips", "evaluate", "map", "open", "train"]
 
 AnyPath = str | Path
+
+
+def open(
+    given: Any,
+    *,
+    sensor: str | None = None,
+    bands: str | Mapping[str, int] | Sequence[str] | None = None,
+    nodata: float | None = None,
+    crs: Any = None,
+    pixel_m: float | None = None,
+    transform: Affine | None = None,
+    shift: bool = False,
+) -> Scene:
+    """A scene, which shows itself in a notebook: its bands, size and coordinates, and a small picture.
+
+    given: a file, a folder with one file per band, a STAC item, an address; a numpy array (band, height, width) with
+    its `transform` and `crs`; or an xarray.DataArray. sensor: whose bands these are. bands: numbers by name, as
+    "red=3,green=2,blue=1" or a mapping; names, for an array. nodata, crs: in place of what the file says. pixel_m: edge
+    of a pixel in metres, for a scene without a CRS. shift: allow an approximate datum transformation.
+    Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
+
+    >>> import cropland
+    >>> from cropland.demo import TILE
+    >>> scene = cropland.open(TILE)
+    >>> scene.bands, scene.shape
+    (('red', 'green', 'blue', 'nir'), (1024, 1024))
+    """
+    if isinstance(given, np.ndarray) or hasattr(given, "dims"):
+        names = () if bands is None else tuple(bands)
+        about = {"crs": crs, "transform": transform, "bands": names or None}
+        described = {key: value for key, value in about.items() if value is not None}
+        if hasattr(given, "dims"):
+            return open_data_array(given, nodata=nodata, pixel_m=pixel_m, **described)
+        if transform is None:
+            raise SceneError("an array came without its place; give transform= (affine) and crs=")
+        return open_array(given, nodata=nodata, pixel_m=pixel_m, **described)
+    if isinstance(bands, str):
+        bands = parse_bands(bands)
+    assert bands is None or isinstance(bands, Mapping), "names of bands are for arrays; a file's have numbers"
+    return open_scene(given, sensor=sensor, bands=bands, nodata=nodata, crs=crs, pixel_m=pixel_m, shift=shift)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +253,9 @@ def evaluate(
 
 def _scene(given: Scene | Image | AnyPath) -> Scene:
     if isinstance(given, Image):
-        return open(given.values, valid=given.valid, grid=given.grid, bands=given.bands)
+        assert given.grid is not None, "an image that a scene gave has a grid"
+        affine, crs = given.grid.affine, None if given.grid.crs is None else given.grid.crs.to_wkt()
+        return open_array(given.values, transform=affine, crs=crs, bands=given.bands, valid=given.valid)
     return given if isinstance(given, Scene) else open(given)
 
 

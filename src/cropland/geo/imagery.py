@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from cropland.errors import SceneError
-from cropland.geo.reading import ImageFile, Remote, fetch, image_file, parse_time, sources
+from cropland.geo.reading import ImageFile, Remote, fetch, image_file, parse_time, read_header
 from cropland.geo.sensor import Sensor, load_sensor
 from cropland.language import Message
 
@@ -173,7 +173,7 @@ def _as_large_as_red(named: Mapping[str, tuple[Json, int]], about: Json) -> list
 
 def _first_numbers(files: Sequence[ImageFile]) -> dict[ImageFile, int]:
     """How many bands come before each file's, by what the files really hold."""
-    counts = [len(sources(file)) for file in files]
+    counts = [len(read_header(file).bands) for file in files]
     return dict(zip(files, accumulate(counts, initial=0), strict=False))
 
 

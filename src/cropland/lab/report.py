@@ -174,9 +174,10 @@ def _rule(claim: Claim) -> Words:
     name, holds, half = claim.decides, f"{claim.holds:g}", f"{claim.in_part:g}"
     some = claim.holds != claim.in_part
     return Words(
-        f"Verdict by `{name}`: {sign} {holds} holds; {f'{sign} {half} in part; ' if some else ''}{beyond_en}, does not hold; "
+        f"Verdict by `{name}`: {sign} {holds} holds; {f'{sign} {half} in part; ' * some}{beyond_en}, does not hold; "
         "undecided if the interval crosses a limit.",
-        f"按 `{name}` 判定：{sign} {holds} 成立；{f'{sign} {half} 部分成立；' if some else ''}{beyond_zh}此值不成立；区间跨越界限则无法判定。",
+        f"按 `{name}` 判定：{sign} {holds} 成立；{f'{sign} {half} 部分成立；' * some}"
+        f"{beyond_zh}此值不成立；区间跨越界限则无法判定。",
     )
 
 
