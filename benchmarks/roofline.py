@@ -19,7 +19,7 @@ from cropland.lab.chapters.network.advice import bounds
 from cropland.lab.measure import Budget
 from cropland.lab.parts import open_body, operations
 from cropland.lab.roofline import roofline
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from places import ROUNDS, THREADS
 from processes import use_two_cores
 from results import save
@@ -50,7 +50,7 @@ def measure() -> dict[str, Any]:
 
 def _tiles() -> dict[str, list[float]]:
     """Seconds of a lone tile, in turn."""
-    model, tile = Model.load(default_model()), np.random.default_rng(0).random((1, 3, TILE, TILE), np.float32)
+    model, tile = ModelFile.load(default_model()), np.random.default_rng(0).random((1, 3, TILE, TILE), np.float32)
     engines = {precision: open_engine(model, threads=THREADS, precision=precision) for precision in TYPES}
     times: dict[str, list[float]] = {precision: [] for precision in TYPES}
     for number in range(ROUNDS + 1):

@@ -23,8 +23,7 @@ from cropland.geo.scene import Image, Scene, open_array, open_data_array, open_s
 from cropland.mapping.compute import Serial
 from cropland.mapping.map import MapResult, bytes_of, map_in_memory, map_scene, open_executor
 from cropland.mapping.plan import MapOptions, read_statistics
-from cropland.model import Model as ModelFile
-from cropland.model import default_model
+from cropland.model import ModelFile, default_model
 from cropland.recipe import Recipe, read_recipe
 
 __all__ = ["Model", "cut_chips", "evaluate", "map", "open", "train"]
@@ -55,7 +54,7 @@ def open(
     >>> from cropland.demo import TILE
     >>> scene = cropland.open(TILE)
     >>> scene.bands, scene.shape
-    (('red', 'green', 'blue', 'nir'), (1024, 1024))
+    (('red', 'green', 'blue'), (1024, 1024))
     """
     if isinstance(given, np.ndarray) or hasattr(given, "dims"):
         names = () if bands is None else tuple(bands)

@@ -21,7 +21,7 @@ from cropland.errors import ModelError, OutputError
 from cropland.formats import INPUT, OUTPUT, Format, Run
 from cropland.language import _
 from cropland.mapping.plan import check_statistics, read_statistics
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.options import ABOVE_0, COUNT
 from cropland.writers import replacing
 
@@ -42,7 +42,7 @@ class Exported:
 
 
 def export(
-    model: Model,
+    model: ModelFile,
     to: str,
     out: Path,
     *,
@@ -71,14 +71,14 @@ def export(
 
 
 def facts(
-    model: Model, *, pixel_m: float | None = None, tile: int | None = None, statistics: Statistics | None = None
+    model: ModelFile, *, pixel_m: float | None = None, tile: int | None = None, statistics: Statistics | None = None
 ) -> dict[str, Any]:
     """What a program must know to use the file, as plain values: the model's header and what the file takes and gives.
 
     `statistics` are the percentiles (sensor units) that `image` is stretched by; None: those of each scene.
     """
     assert model.path is not None, "a model has facts once it is saved"
-    header = Model.read(model.path).header()  # where code of the user's own is named without this machine's folders
+    header = ModelFile.read(model.path).header()  # where code of the user's own is named without this machine's folders
     header.pop("code", None)
     pixel, known = model.nearest_pixel(pixel_m or model.working_pixels[0].pixel_m), statistics or model.statistics
     image = {"name": INPUT, "bands": list(model.bands), "percentiles": [LOW, HIGH], "clip": [FLOOR, CEILING]}
@@ -184,7 +184,7 @@ def command(
     overwrite
         Replace a file.
     """
-    trained = Model.load(model or default_model(), trust=trust)
+    trained = ModelFile.load(model or default_model(), trust=trust)
     suffix = find("formats", to).suffix
     place = out or Path(f"{trained.name}{suffix}")
     _check_place(place, suffix, overwrite=overwrite)

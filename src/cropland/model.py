@@ -41,7 +41,7 @@ class WorkingPixel:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelFile:
     """A trained network and everything needed to use it."""
 
     recipe: Recipe
@@ -99,13 +99,13 @@ class Model:
         return fact_sheet(self.name, facts)
 
     @staticmethod
-    def load(path: Path, *, trust: bool = False) -> Model:
+    def load(path: Path, *, trust: bool = False) -> ModelFile:
         """Read a model's header.
 
         Raises `ModelError` for a file that is missing, corrupt, foreign, of a newer version, or that names code
         outside the shelves without `trust`.
         """
-        model = Model.read(path)
+        model = ModelFile.read(path)
         own = list(foreign_names(model.recipe.network.model_dump()))
         if own and not trust:
             raise ModelError(
@@ -116,7 +116,7 @@ class Model:
         return replace(model, recipe=_with_code(model.recipe, model.code)) if model.code else model
 
     @staticmethod
-    def read(path: Path) -> Model:
+    def read(path: Path) -> ModelFile:
         """What a model's header says; the network of one that names code of its own cannot be had from it."""
         return _from_header(read_header(path), path)
 
@@ -134,13 +134,13 @@ class Model:
             ) from error
         return network.eval()
 
-    def save(self, path: Path, weights: Mapping[str, Tensor]) -> Model:
+    def save(self, path: Path, weights: Mapping[str, Tensor]) -> ModelFile:
         """Write the model with its weights in half precision (vectors, such as those of norms, stay single); returns
         it with its path."""
         write(path, weights, self._packed().header())
         return replace(self, path=path)
 
-    def _packed(self) -> Model:
+    def _packed(self) -> ModelFile:
         """With the user's own code, which its recipe then names by paths within that."""
         values = self.recipe.model_dump(mode="json")
         files = files_of([values["network"], values["loss"]])
@@ -198,9 +198,9 @@ def source_hash(recipe: Recipe) -> str:
     return digest.hexdigest()[:16]
 
 
-def _from_header(header: dict[str, Any], path: Path) -> Model:
+def _from_header(header: dict[str, Any], path: Path) -> ModelFile:
     try:
-        return Model(
+        return ModelFile(
             recipe=parse_recipe(header["recipe"], source=str(path)),
             working_pixels=tuple(WorkingPixel(**pixel) for pixel in header["working_pixels"]),
             stride=int(header["stride"]),

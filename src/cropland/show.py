@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cropland.catalog import names, nearest
 from cropland.errors import InputError
 from cropland.language import Message, _, shown
-from cropland.model import Model, build_network
+from cropland.model import ModelFile, build_network
 from cropland.notebooks.cells import SUFFIXES as CODE
 from cropland.notebooks.names import is_foreign
 from cropland.notebooks.needs import listing
@@ -34,7 +34,7 @@ DEPTH = 2  # a module within more than one other is counted with it
 
 
 @dataclass(frozen=True)
-class Layer:
+class NetworkPart:
     """A part of a network: `stride` in image pixels per pixel of its output, multiply-adds per image pixel."""
 
     name: str
@@ -54,7 +54,7 @@ class Anatomy:
     radius: int | None
     stride: int
     reason: str | None
-    layers: tuple[Layer, ...]
+    layers: tuple[NetworkPart, ...]
 
 
 def anatomy(network: nn.Module, bands: int, *, known: Field | None = None) -> Anatomy:
@@ -79,9 +79,9 @@ def describe(what: str, *, trust: bool = False, trust_all: bool = False) -> dict
     if path.suffix in CODE:
         return {"file": str(path), **asdict(listing(path))}
     if path.suffix == ".safetensors":
-        if (told := Model.read(path)).code and not trust:
+        if (told := ModelFile.read(path)).code and not trust:
             return {"model": str(path), **told.header()}
-        model = Model.load(path, trust=trust)
+        model = ModelFile.load(path, trust=trust)
         known = Field(model.radius, model.stride, None if model.radius is not None else MEASURED)
         seen = anatomy(model.network(), len(model.bands), known=known)
         return {"model": str(path), **model.header(), "anatomy": asdict(seen)}
@@ -160,8 +160,8 @@ def _is_block(module: nn.Module) -> bool:
     return own or isinstance(module, nn.Sequential) or not any(True for _ in module.children())
 
 
-def _layer(name: str, module: nn.Module, shape: torch.Size, multiply_adds: float) -> Layer:
-    return Layer(name, type(module).__name__, shape[1], SIZE / shape[-1], _parameters(module), multiply_adds)
+def _layer(name: str, module: nn.Module, shape: torch.Size, multiply_adds: float) -> NetworkPart:
+    return NetworkPart(name, type(module).__name__, shape[1], SIZE / shape[-1], _parameters(module), multiply_adds)
 
 
 def _parameters(module: nn.Module) -> int:

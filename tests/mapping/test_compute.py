@@ -16,7 +16,7 @@ from cropland.mapping.compute import Serial, UnitResult, Work, fill
 from cropland.mapping.plan import choose_statistics
 from cropland.mapping.run_folder import Journal, RawRaster
 from cropland.mapping.units import Cut, cut_swaths, cut_tiles
-from cropland.model import Model
+from cropland.model import ModelFile
 from large_scene import write_large_scene
 from small_model import save_model
 
@@ -24,7 +24,7 @@ SHAPE = (1300, 600)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     return save_model(tmp_path_factory.mktemp("model") / "small.safetensors")
 
 
@@ -34,12 +34,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 
 @pytest.fixture(scope="module")
-def engine(model: Model) -> Engine:
+def engine(model: ModelFile) -> Engine:
     return open_engine(model, precision="f32")
 
 
 @pytest.fixture(params=["slide", "tiles"])
-def cut(model: Model, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cut:
+def cut(model: ModelFile, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cut:
     monkeypatch.setattr(cut_module, "SWATH", 100 * 300)
     return cut_swaths(SHAPE, model, widest=400) if request.param == "slide" else cut_tiles(SHAPE, model, size=200)
 
@@ -73,7 +73,7 @@ def filled(folder: Path, work: Work, cut: Cut, executor: Serial) -> tuple[np.nda
 
 
 def test_a_run_that_was_stopped_goes_on_with_what_is_missing(
-    scene: Scene, model: Model, engine: Engine, cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, model: ModelFile, engine: Engine, cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cropland.mapping.compute.AT_ONCE", 1)
     work = Work(scene, choose_statistics(scene, model, None), 1.0, model.radius)
@@ -100,7 +100,7 @@ class Torn:
 
 
 def test_what_cannot_be_read_costs_only_what_sees_it(
-    scene: Scene, model: Model, engine: Engine, cut: Cut, tmp_path: Path
+    scene: Scene, model: ModelFile, engine: Engine, cut: Cut, tmp_path: Path
 ) -> None:
     statistics = choose_statistics(scene, model, None)
     (tmp_path / "whole").mkdir(), (tmp_path / "part").mkdir()

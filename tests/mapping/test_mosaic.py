@@ -32,7 +32,7 @@ from cropland.mapping.mosaic import (
     table,
     write_mosaic,
 )
-from cropland.model import Model
+from cropland.model import ModelFile
 from cropland.parcels.clean import by_threshold, grid_of
 from range_server import serving
 from small_maps import UTM50, pattern, save_map
@@ -43,7 +43,7 @@ PRODUCTS = {"probability.tif", "mask.tif", "parcels.parquet", "parcels.gpkg", "o
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     return save_model(tmp_path_factory.mktemp("model") / "small.safetensors", pixel_m=10.0)
 
 
@@ -62,7 +62,7 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_the_map_of_two_maps(tiles: Path, model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_map_of_two_maps(tiles: Path, model: ModelFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     words = ["map", str(tiles / "*.tif"), "--model", str(model.path), "--out", str(out)]
     assert main([*words, "--mosaic", "--overlap", "latest"]) == 0
@@ -86,7 +86,7 @@ def test_the_map_of_two_maps(tiles: Path, model: Model, tmp_path: Path, capsys: 
     assert len(sources) == 3 and all((out / "mosaic" / source).exists() for source in sources)
 
 
-def test_a_folder_of_scenes_and_an_item_from_a_server(tiles: Path, model: Model, tmp_path: Path) -> None:
+def test_a_folder_of_scenes_and_an_item_from_a_server(tiles: Path, model: ModelFile, tmp_path: Path) -> None:
     bands = [{"eo:common_name": name} for name in ("red", "green", "blue")]
     asset = {"href": "tiles/east.tif", "type": "image/tiff", "bands": bands}
     item = {"type": "Feature", "id": "E", "assets": {"data": asset}, "properties": {"datetime": "2022-01-01T00:00:00Z"}}
@@ -109,7 +109,7 @@ def test_a_folder_of_scenes_and_an_item_from_a_server(tiles: Path, model: Model,
 
 
 def test_options_that_do_not_fit_are_told_before_anything_is_mapped(
-    tiles: Path, model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiles: Path, model: ModelFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_map(tiles / "mosaic", pattern((50, 50), WEST, "EPSG:32650"), affine=WEST)
     given = ["map", str(tiles / "west.tif"), str(tiles / "mosaic.tif"), "--model", str(model.path)]
@@ -125,7 +125,7 @@ def test_options_that_do_not_fit_are_told_before_anything_is_mapped(
     assert not (tmp_path / "out").exists()
 
 
-def test_one_scene_that_is_gone_since_is_a_mosaic_too(model: Model, tmp_path: Path) -> None:
+def test_one_scene_that_is_gone_since_is_a_mosaic_too(model: ModelFile, tmp_path: Path) -> None:
     levels = pattern((60, 70), WEST, "EPSG:32650")
     made = save_map(tmp_path / "only", levels, affine=WEST, taken="2020:05:01 00:00:00")
     (tmp_path / "only.tif").unlink()

@@ -11,12 +11,12 @@ from cropland.geo.window import Window
 from cropland.mapping.compute import mean_of_flips
 from cropland.mapping.run_folder import RawRaster
 from cropland.mapping.units import FLIPS, Cut, Flipped, cut_swaths, cut_tiles
-from cropland.model import Model
+from cropland.model import ModelFile
 from large_scene import write_large_scene
 from small_model import save_model
 
 
-def model(tmp_path_factory: object, made: list[Model] = []) -> Model:  # noqa: B006  # made once
+def model(tmp_path_factory: object, made: list[ModelFile] = []) -> ModelFile:  # noqa: B006  # made once
     if not made:
         made.append(save_model(tmp_path_factory.mktemp("model") / "m.safetensors"))
     return made[0]

@@ -16,7 +16,7 @@ import cropland
 from cropland.lab.measure import interleave, ratio
 from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.networks.unet import UNet
 from cropland.show import anatomy
 from cropland.streaming.receptive_field import Field
@@ -31,7 +31,7 @@ cpu = torch.device("cpu")
 # of the image.
 
 # %%
-model = Model.load(default_model())
+model = ModelFile.load(default_model())
 whole = anatomy(model.network(), 3, known=Field(model.radius, model.stride))
 for layer in whole.layers:
     print(f"{layer.name:18} stride {layer.stride:4g} {layer.parameters:10,} {layer.multiply_adds:10,.0f}")

@@ -24,7 +24,7 @@ from rasterio.io import MemoryFile
 from cropland.errors import ChipError
 from cropland.geo.scene import Image
 
-__all__ = ["Chip", "ChipFolder", "Place", "open_chips", "write_chip", "write_index"]
+__all__ = ["Chip", "ChipFolder", "ChipPlace", "open_chips", "write_chip", "write_index"]
 
 FORMAT, VERSION = "cropland chips", 1
 INDEX, HEADER = "index.parquet", "chips.json"
@@ -122,7 +122,7 @@ def _is_ours(header: Any) -> bool:
     )
 
 
-class Place(NamedTuple):
+class ChipPlace(NamedTuple):
     """Where pixels lie; the CRS is None if nobody knows it."""
 
     transform: Affine
@@ -135,7 +135,7 @@ def write_chip(
     image: Image,
     target: UInt8[np.ndarray, "height width"],
     *,
-    place: Place,
+    place: ChipPlace,
     bands: Sequence[str],
     dtype: np.dtype,
 ) -> dict[str, str]:
@@ -166,7 +166,7 @@ def _write(
     values: Num[np.ndarray, "band height width"],
     valid: Bool[np.ndarray, "height width"] | None,
     *,
-    place: Place,
+    place: ChipPlace,
     descriptions: Sequence[str],
 ) -> None:
     count, height, width = values.shape

@@ -21,7 +21,7 @@ import shapely
 from affine import Affine
 from cyclopts import Parameter
 
-from cropland.data.chips import ChipFolder, Place, open_chips, write_chip, write_index
+from cropland.data.chips import ChipFolder, ChipPlace, open_chips, write_chip, write_index
 from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw, LabelOptions, Labels, read_labels
 from cropland.data.split import parse_split, split
 from cropland.data.statistics import Statistics, scene_statistics
@@ -354,12 +354,12 @@ def _cut_window(
     return row | paths | window._asdict() | {"id": name, "low": statistics.low, "high": statistics.high}
 
 
-def _place(scene: Scene, window: Window) -> Place:
+def _place(scene: Scene, window: Window) -> ChipPlace:
     """Without a CRS, metres from the scene's lower left corner."""
     if scene.grid.crs is not None:
-        return Place(scene.grid[window.slices].affine, _crs(scene))
+        return ChipPlace(scene.grid[window.slices].affine, _crs(scene))
     edge = scene.pixel_m
-    return Place(Affine(edge, 0, window.col * edge, 0, -edge, (scene.shape[0] - window.row) * edge), None)
+    return ChipPlace(Affine(edge, 0, window.col * edge, 0, -edge, (scene.shape[0] - window.row) * edge), None)
 
 
 def _crs(scene: Scene) -> str | None:

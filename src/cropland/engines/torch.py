@@ -1,5 +1,7 @@
 """PyTorch: the default where CUDA is, and the reference for the others."""
 
+from __future__ import annotations
+
 import platform
 from collections.abc import Sequence
 from functools import cached_property

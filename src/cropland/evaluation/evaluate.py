@@ -216,9 +216,9 @@ def _model(
     from cropland.data.chips import open_chips
     from cropland.engines.openvino import open_engine
     from cropland.evaluation.measure import Judge, choose_chips, on_chips
-    from cropland.model import Model
+    from cropland.model import ModelFile
 
-    model = Model.load(path, trust=trust)
+    model = ModelFile.load(path, trust=trust)
     folder = choose_chips(open_chips(chips), model, split=split, by=by)
     engine = open_engine(model)
     judge = Judge(model, lambda values: engine(values[None])[0], tolerances_m, at)

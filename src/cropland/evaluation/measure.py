@@ -23,7 +23,7 @@ from cropland.geo.scene import Image, Scene
 from cropland.geo.vectors import read_polygons
 from cropland.geo.window import Tile, Window, tiles
 from cropland.language import Message
-from cropland.model import Model
+from cropland.model import ModelFile
 from cropland.probability import classes, to_levels
 
 __all__ = [
@@ -44,7 +44,7 @@ __all__ = [
 class Judge:
     """A model at work on chips: `working_pixel_m` stands in for each chip's own in the choice of the working pixel."""
 
-    model: Model
+    model: ModelFile
     predict: Predict
     tolerances_m: Sequence[float]
     working_pixel_m: float | None = None
@@ -57,7 +57,7 @@ class Judge:
         ), pixel.threshold
 
 
-def choose_chips(folder: ChipFolder, model: Model, *, split: str, by: str) -> ChipFolder:
+def choose_chips(folder: ChipFolder, model: ModelFile, *, split: str, by: str) -> ChipFolder:
     """The chips of a side of the split (or `all`), checked to suit the model.
 
     Raises `ChipError` if a band or the column `by` is missing, or no chip is left.

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from cropland.lab.measure import Budget, synchronise
 from cropland.lab.reach import last
-from cropland.model import Model, build_network, default_model
+from cropland.model import ModelFile, build_network, default_model
 from cropland.recipe import Recipe, read_recipe
-from cropland.show import Layer, anatomy, recipe_of
+from cropland.show import NetworkPart, anatomy, recipe_of
 from cropland.streaming.receptive_field import Field
 from cropland.training.memory import place_network
 
@@ -47,7 +47,7 @@ class Body:
     """A network on its device, in evaluation mode, its parts, and an image that goes through it."""
 
     network: nn.Module
-    layers: tuple[Layer, ...]
+    layers: tuple[NetworkPart, ...]
     image: Tensor
 
     @property
@@ -73,7 +73,7 @@ def recipe_and_network(what: str | None) -> tuple[Recipe, nn.Module]:
     """What `cropland show` knows: a model, a recipe or the name of a network; None is the model that ships."""
     path = Path(what) if what else default_model()
     if path.suffix == ".safetensors":
-        model = Model.load(path)
+        model = ModelFile.load(path)
         return model.recipe, model.network()
     recipe = read_recipe(path) if path.suffix == ".toml" else recipe_of(str(what))
     return recipe, build_network(recipe).eval()

@@ -26,7 +26,7 @@ from cropland.geo.window import Tile, Window
 from cropland.language import Message
 from cropland.mapping.run_folder import Journal, RawRaster
 from cropland.mapping.units import Cut, Flip, Readable
-from cropland.model import Model
+from cropland.model import ModelFile
 from cropland.probability import NO_DATA, from_logits
 from cropland.progress import prefetch, timed, timed_each
 from cropland.streaming.slide import Slide, slide_down
@@ -64,7 +64,7 @@ class Serial:
 
     @staticmethod
     def open(
-        model: Model, *, engine: str | None = None, threads: int | None = None, precision: Precision = "fastest"
+        model: ModelFile, *, engine: str | None = None, threads: int | None = None, precision: Precision = "fastest"
     ) -> Serial:
         """By the engine of that name, or the one for this machine. Raises `InputError` as `choose_engine`."""
         choice = choose_engine(engine)

@@ -27,7 +27,7 @@ from cropland.geo.reading import ImageFile
 from cropland.language import Message
 from cropland.mapping.compute import UnitResult, Work, compute
 from cropland.mapping.units import Cut
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 
 __all__ = ["Dask", "connected"]
 
@@ -62,7 +62,7 @@ class EngineSpec:
 
     @staticmethod
     def of(
-        model: Model, *, engine: str | None = None, threads: int | None = None, precision: Precision = "fastest"
+        model: ModelFile, *, engine: str | None = None, threads: int | None = None, precision: Precision = "fastest"
     ) -> EngineSpec:
         """Of a model that was loaded on this machine. Raises `InputError` as `choose_engine`."""
         assert model.path is not None, "a model that was loaded has a path"
@@ -78,7 +78,7 @@ class EngineSpec:
 @lru_cache(maxsize=1)
 def _open(spec: EngineSpec) -> Engine:
     # Whoever begins the map has loaded the model, and with it has trusted the code that it names.
-    model = Model.load(spec.model or default_model(), trust=True)
+    model = ModelFile.load(spec.model or default_model(), trust=True)
     if model.digest != spec.digest:
         raise ModelError("{path} is another model here; copy the file anew", path=model.path)
     return open_engine(spec.engine, model, threads=spec.threads, precision=spec.precision)

@@ -44,7 +44,7 @@ from cropland.mapping.run_folder import (
     record,
     work_folder,
 )
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.options import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
 from cropland.probability import NO_DATA, from_levels
 from cropland.progress import megapixels, progress_bar, seconds_by_stage, timed
@@ -163,7 +163,7 @@ class MapResult:
 
 
 def map_in_memory(
-    scene: Scene, model: Model, *, executor: Executor | None = None, options: MapOptions | None = None
+    scene: Scene, model: ModelFile, *, executor: Executor | None = None, options: MapOptions | None = None
 ) -> MapResult:
     """Map one scene into a temporary folder, which goes when the result goes. Raises as `map_scene`."""
     temporary = TemporaryDirectory(prefix="cropland-", ignore_cleanup_errors=True)
@@ -173,7 +173,7 @@ def map_in_memory(
 
 def map_scene(
     scene: Scene,
-    model: Model,
+    model: ModelFile,
     out: Path,
     *,
     executor: Executor | None = None,
@@ -342,7 +342,7 @@ def command(
         raise InputError("--min-area-m2 and --min-area-mu say the same; give one of them")
     if profile and not profile.absolute().parent.is_dir():
         raise InputError("--profile {profile}: that folder is not there; make it first", profile=profile)
-    trained = Model.load(model or default_model(), trust=trust)
+    trained = ModelFile.load(model or default_model(), trust=trust)
     options = MapOptions(
         statistics=read_statistics(statistics) if statistics else None,
         threshold=threshold,
@@ -381,7 +381,7 @@ def command(
 
 
 def _map_each(
-    work: Sequence[tuple[Scene, Path]], model: Model, *, executor: Executor, options: MapOptions, overwrite: bool
+    work: Sequence[tuple[Scene, Path]], model: ModelFile, *, executor: Executor, options: MapOptions, overwrite: bool
 ) -> list[MapResult]:
     """Of several, those that an earlier run of the same command has finished are left as they are, and one that cannot
     be read on the way does not keep the others waiting; then `IncompleteError` is raised at the end."""
@@ -406,7 +406,7 @@ def _map_each(
 
 
 def open_executor(
-    spec: str, model: Model, *, engine: str | None, threads: int | None, precision: Precision
+    spec: str, model: ModelFile, *, engine: str | None, threads: int | None, precision: Precision
 ) -> AbstractContextManager[Executor]:
     """What computes the units. Raises `InputError` for what there is not."""
     kind, _colon, address = spec.partition(":")

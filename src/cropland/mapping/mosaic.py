@@ -39,7 +39,7 @@ from cropland.mapping.picture import PANEL, draw_overview
 from cropland.mapping.plan import MapOptions
 from cropland.mapping.products import write_products
 from cropland.mapping.run_folder import FORMAT, MOSAIC, Journal, Totals, check_room, fingerprint, publish, work_folder
-from cropland.model import Model
+from cropland.model import ModelFile
 from cropland.probability import DESCRIPTION, NO_DATA, ONE, classes
 from cropland.progress import megapixels, progress_bar
 from cropland.writers.qgis import write_qgis
@@ -95,7 +95,7 @@ class Mosaic:
 
 def mosaic(
     mapped: Sequence[tuple[Scene, Path]],
-    model: Model,
+    model: ModelFile,
     out: Path,
     *,
     overlap: Overlap,
@@ -128,7 +128,7 @@ def mosaic(
     return made
 
 
-def _threshold(scenes: Sequence[Scene], model: Model, options: MapOptions) -> float:
+def _threshold(scenes: Sequence[Scene], model: ModelFile, options: MapOptions) -> float:
     """The one of the finest scene, unless it is given."""
     finest = min(scene.pixel_m for scene in scenes)
     return model.nearest_pixel(finest).threshold if options.threshold is None else options.threshold
@@ -182,14 +182,14 @@ def _picture(scenes: Sequence[Scene], grid: GeoBox) -> Float32[np.ndarray, "heig
     return picture.transpose(1, 2, 0)
 
 
-def _notes(model: Model, options: MapOptions) -> tuple[Message, ...]:
+def _notes(model: ModelFile, options: MapOptions) -> tuple[Message, ...]:
     if model.statistics or options.statistics:
         return ()
     return (Message("Each scene is stretched by statistics of its own; --statistics gives all of them the same."),)
 
 
 def _job(
-    mapped: Sequence[tuple[Scene, Path]], model: Model, rule: dict[str, Any], options: MapOptions
+    mapped: Sequence[tuple[Scene, Path]], model: ModelFile, rule: dict[str, Any], options: MapOptions
 ) -> dict[str, Any]:
     """All that decides a mosaic."""
     scenes = [

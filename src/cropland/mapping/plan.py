@@ -16,7 +16,7 @@ from cropland.geo.area import default_min_area_m2
 from cropland.geo.scene import Scene
 from cropland.language import Message
 from cropland.mapping.units import FLIPS, LEAST_CORE, Cut, Flip, Flipped, Readable, cut_swaths, cut_tiles, least_width
-from cropland.model import Model, WorkingPixel
+from cropland.model import ModelFile, WorkingPixel
 
 __all__ = ["MapOptions", "Pass", "Plan", "check_statistics", "choose_statistics", "make_plan", "read_statistics"]
 
@@ -89,7 +89,7 @@ class Plan:
 
 def make_plan(
     scene: Scene,
-    model: Model,
+    model: ModelFile,
     options: MapOptions,
     *,
     engine: Described,
@@ -128,7 +128,7 @@ def make_plan(
 
 
 def _cuts(
-    shape: tuple[int, int], flips: tuple[Flip, ...], model: Model, options: MapOptions, engine: Described
+    shape: tuple[int, int], flips: tuple[Flip, ...], model: ModelFile, options: MapOptions, engine: Described
 ) -> tuple[list[Cut], tuple[str, ...]]:
     """How each pass is cut; a note where the network should slide and cannot."""
     shapes = [flip.shape(shape) for flip in flips]
@@ -144,7 +144,7 @@ def _cuts(
     return [cut_swaths(each, model, widest=widest) for each in shapes], ()
 
 
-def _least_tile(shape: tuple[int, int], model: Model) -> int:
+def _least_tile(shape: tuple[int, int], model: ModelFile) -> int:
     """Pixels that the network must see at once: the scene, or the smallest core with its halo."""
     return prod(shape) if model.radius is None else min(prod(shape), (LEAST_CORE + 2 * model.radius) ** 2)
 
@@ -174,12 +174,12 @@ def _pixel_note(scene: Scene, pixel: WorkingPixel, ratio: float) -> tuple[str, .
     )
 
 
-def choose_statistics(scene: Scene, model: Model, given: Statistics | None) -> Statistics:
+def choose_statistics(scene: Scene, model: ModelFile, given: Statistics | None) -> Statistics:
     """Those given, else the model's own when its radiometry is fixed, else the scene's from one decimated pass."""
     return check_statistics(given or model.statistics or scene_statistics(scene, model.bands), model)
 
 
-def check_statistics(given: Statistics, model: Model) -> Statistics:
+def check_statistics(given: Statistics, model: ModelFile) -> Statistics:
     """The same. Raises `InputError` for those of other bands than the model's."""
     if given.bands != model.bands:
         raise InputError(

@@ -30,7 +30,7 @@ from cropland.geo.window import Window
 from cropland.language import Message, joined
 from cropland.mapping.plan import Plan
 from cropland.mapping.units import Cut
-from cropland.model import Model
+from cropland.model import ModelFile
 
 __all__ = [
     "MOSAIC",
@@ -317,7 +317,7 @@ def fingerprint(path: ImageFile) -> str:
     return digest.hexdigest()
 
 
-def job(scene: Scene, model: Model, plan: Plan, engine: Described) -> dict[str, Any]:
+def job(scene: Scene, model: ModelFile, plan: Plan, engine: Described) -> dict[str, Any]:
     """Plain values of all that decides a map: two runs with the same job give the same bytes."""
     return {
         "cropland": __version__,

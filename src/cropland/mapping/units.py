@@ -17,7 +17,7 @@ from cropland.errors import ModelError
 from cropland.geo.reading import ImageFile
 from cropland.geo.scene import Image, Scene
 from cropland.geo.window import Tile, Window, tiles
-from cropland.model import Model
+from cropland.model import ModelFile
 
 __all__ = ["FLIPS", "LEAST_CORE", "Cut", "Flip", "Flipped", "Readable", "Way", "cut_swaths", "cut_tiles", "least_width"]
 
@@ -55,7 +55,7 @@ class Cut:
         return self.way == "tiles" or (below.col == above.col and below.row == above.row + above.height)
 
 
-def cut_swaths(shape: tuple[int, int], model: Model, *, widest: int | None = None) -> Cut:
+def cut_swaths(shape: tuple[int, int], model: ModelFile, *, widest: int | None = None) -> Cut:
     """Units down strips: the whole width as one strip, or as few as are no wider than `widest` with their field."""
     units = [
         Tile(strip.core._replace(row=row, height=count), strip.padded._replace(row=row, height=count))
@@ -65,7 +65,7 @@ def cut_swaths(shape: tuple[int, int], model: Model, *, widest: int | None = Non
     return Cut("slide", shape, tuple(units))
 
 
-def cut_tiles(shape: tuple[int, int], model: Model, *, size: int | None = None, at_once: int | None = None) -> Cut:
+def cut_tiles(shape: tuple[int, int], model: ModelFile, *, size: int | None = None, at_once: int | None = None) -> Cut:
     """The whole grid as one tile where it fits, else tiles as large as fit with their halo; or of the `size` given.
 
     at_once: pixels that the network may see. Raises `ModelError` for a model that looks at the whole image and a grid
@@ -91,12 +91,12 @@ def cut_tiles(shape: tuple[int, int], model: Model, *, size: int | None = None, 
     return Cut("tiles", shape, tuple(tiles(shape, size=core, halo=model.radius, stride=model.stride)))
 
 
-def least_width(width: int, model: Model) -> int:
+def least_width(width: int, model: ModelFile) -> int:
     """Columns of the narrowest strip: a core narrower than its halo would be computed more often than once again."""
     return width if model.radius is None else min(width, 4 * model.radius)
 
 
-def _strips(shape: tuple[int, int], model: Model, widest: int) -> list[Tile]:
+def _strips(shape: tuple[int, int], model: ModelFile, widest: int) -> list[Tile]:
     width, halo = shape[1], model.radius
     widest = max(widest, least_width(width, model))
     if width <= widest or halo is None:

@@ -9,7 +9,7 @@ import torch
 from torch.fx import Node
 
 from cropland.language import Message
-from cropland.streaming.row_rules import UnboundedError, Window
+from cropland.streaming.row_rules import UnboundedError, WindowRule
 
 __all__ = [
     "FAR",
@@ -123,7 +123,7 @@ def across(value: Any, default: int) -> int:
     return int(value if isinstance(value, int) else value[-1])
 
 
-def divides_by_known(node: Node, rule: Window) -> bool:
+def divides_by_known(node: Node, rule: WindowRule) -> bool:
     """Whether an operation is a mean that leaves out what lies beyond the edge."""
     if name_of(node) != "avg_pool2d":
         return False

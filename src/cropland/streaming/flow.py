@@ -14,7 +14,16 @@ from torch.fx import Node
 
 from cropland.language import Message
 from cropland.streaming.arguments import argument, name_of, padded
-from cropland.streaming.row_rules import SAME, Interpolation, Reading, Rule, Transposed, UnboundedError, Window, read
+from cropland.streaming.row_rules import (
+    SAME,
+    Interpolation,
+    Reading,
+    Rule,
+    Transposed,
+    UnboundedError,
+    WindowRule,
+    read,
+)
 
 __all__ = ["Fill", "Flow", "above", "below", "follow", "is_number"]
 
@@ -74,7 +83,7 @@ def above(flow: Flow, source: Node, behind: int, overlap: int) -> int:
     rows; below 0: new rows that the map skips."""
     first = flow.delay + overlap
     match flow.rules[source]:
-        case Window() as rule:
+        case WindowRule() as rule:
             return first * rule.stride + rule.before - behind
         case Transposed() as rule:
             return (rule.kernel - 1) * rule.dilation // rule.step + -(-overlap // rule.step)
@@ -82,7 +91,7 @@ def above(flow: Flow, source: Node, behind: int, overlap: int) -> int:
             return -behind - floor(rule.shift - first * rule.stride)
 
 
-def below(node: Node, flow: Flow, rule: Window, behind: int) -> int | None:
+def below(node: Node, flow: Flow, rule: WindowRule, behind: int) -> int | None:
     """Where the rows of a source end that a map needs, counted from the last one; None: with the last one."""
     reach = (rule.kernel - 1) * rule.dilation
     last = behind + 1 + reach - rule.before - (flow.delay + 1) * rule.stride  # at most 0: rows for the next step
@@ -125,7 +134,7 @@ def _delay(node: Node, rule: Rule, behind: int, fill: Fill) -> int:
                 )
             reached = factor * (behind + rule.shift)
             return max(0, ceil(reached + factor) - 1 if rule.linear else floor(reached))
-        case Window():
+        case WindowRule():
             reach = (rule.kernel - 1) * rule.dilation
             least = behind if fill == "clamp" else 0  # rows above the map are its first one, which must be there
             return max(least, ceil(Fraction(reach - rule.before + behind + 1, rule.stride)) - 1)

@@ -20,7 +20,7 @@ from torch.fx import Graph, Node
 
 from cropland.language import Message
 
-__all__ = ["SAME", "Interpolation", "Reading", "Rule", "Transposed", "UnboundedError", "Window", "exported", "read"]
+__all__ = ["SAME", "Interpolation", "Reading", "Rule", "Transposed", "UnboundedError", "WindowRule", "exported", "read"]
 
 
 class UnboundedError(Exception):
@@ -28,7 +28,7 @@ class UnboundedError(Exception):
 
 
 @dataclass(frozen=True)
-class Window:
+class WindowRule:
     """Output row y sees input rows y stride - before + {0, 1 .. kernel - 1} dilation: convolution, pooling, crop."""
 
     kernel: int = 1
@@ -59,7 +59,7 @@ class Transposed:
         return Fraction(1, self.step)
 
     def rows(self, first: int, last: int) -> tuple[int, int]:
-        """As of `Window`."""
+        """As of `WindowRule`."""
         reach = (self.kernel - 1) * self.dilation
         return -((reach - first - self.before) // self.step), (last + self.before) // self.step
 
@@ -74,13 +74,13 @@ class Interpolation:
     beyond: str = "clamp"
 
     def rows(self, first: int, last: int) -> tuple[int, int]:
-        """As of `Window`."""
+        """As of `WindowRule`."""
         end = last * self.stride + self.shift
         return floor(first * self.stride + self.shift), ceil(end) if self.linear else floor(end)
 
 
-Rule = Window | Transposed | Interpolation
-SAME = Window()
+Rule = WindowRule | Transposed | Interpolation
+SAME = WindowRule()
 
 
 @dataclass(frozen=True)
@@ -168,14 +168,14 @@ def _convolution(call: _Call) -> Reading:
     before = named[call["padding"]] if isinstance(call["padding"], str) else call.pick("padding", 0)
     if call["transposed"] or call.name == "conv_transpose2d":
         return call.by(Transposed(kernel, stride, before, dilation))
-    return call.by(Window(kernel, stride, before, dilation, "zero"))
+    return call.by(WindowRule(kernel, stride, before, dilation, "zero"))
 
 
 def _pool(call: _Call) -> Reading:
     kernel = call.pick("kernel_size", 1)
     beyond = "minus infinity" if "max" in call.name else "zero" if call["count_include_pad"] else "nothing"
     stride, before, dilation = call.pick("stride", kernel), call.pick("padding", 0), call.pick("dilation", 1)
-    return call.by(Window(kernel, stride, before, dilation, beyond))
+    return call.by(WindowRule(kernel, stride, before, dilation, beyond))
 
 
 def _upsample(call: _Call) -> Reading:
@@ -200,14 +200,14 @@ def _pad(call: _Call) -> Reading:
     beyond = call["mode"] or "constant"
     if beyond == "circular" or not (before or after):
         return _whole(call) if before or after else call.by(SAME)
-    return call.by(Window(before=before, beyond=f"{call['value'] or 0:g}" if beyond == "constant" else beyond))
+    return call.by(WindowRule(before=before, beyond=f"{call['value'] or 0:g}" if beyond == "constant" else beyond))
 
 
 def _slice(call: _Call) -> Reading:
     if call.along() != [call.axis]:
         return call.by(SAME)
     start = call["start"] or 0
-    return call.by(Window(stride=call["step"], before=-(start if start >= 0 else start + call.shape[call.axis])))
+    return call.by(WindowRule(stride=call["step"], before=-(start if start >= 0 else start + call.shape[call.axis])))
 
 
 def _off_axis(call: _Call) -> Reading:

@@ -29,7 +29,7 @@ from cropland.streaming.arguments import (
 )
 from cropland.streaming.flow import Fill, Flow, above, below, follow, is_number
 from cropland.streaming.kept_rows import Overlaps
-from cropland.streaming.row_rules import SAME, Interpolation, Transposed, UnboundedError, Window, exported
+from cropland.streaming.row_rules import SAME, Interpolation, Transposed, UnboundedError, WindowRule, exported
 from cropland.streaming.schedule import Beyond, Block, Kept, Length, Schedule, usual_band
 
 __all__ = ["BandGraph", "Step", "plan"]
@@ -98,7 +98,7 @@ class _Copy:
         match rule:
             case rule if rule == SAME or len(self.flows[node].rules) > 1:
                 return self._join(node)
-            case Window():
+            case WindowRule():
                 return self._window(node, source, rule)
             case Transposed():
                 return self._transposed(node, source, rule)
@@ -120,7 +120,7 @@ class _Copy:
                 given[source] = self.to.rows(source, start, -late or None)
         return self.to.copy_on_rows(node, given, flow.axis)
 
-    def _window(self, node: Node, source: Node, rule: Window) -> Node:
+    def _window(self, node: Node, source: Node, rule: WindowRule) -> Node:
         flow, start = self.flows[node], self._above(node, source)
         stop = below(node, flow, rule, self.flows[source].delay)
         rows = self.to.rows(source, start, stop, flow.fill)
@@ -129,7 +129,7 @@ class _Copy:
             made = self._divided(made, self.to.part(source, self.to.known(source), start, stop), rule)
         return made
 
-    def _divided(self, made: Node, known: Node, rule: Window) -> Node:
+    def _divided(self, made: Node, known: Node, rule: WindowRule) -> Node:
         """A mean over those rows only that are of the map."""
         column = self.to.add(aten.to.other, known, made)
         share = self.to.add(aten.avg_pool2d.default, column, [rule.kernel, 1], [rule.stride, 1])

@@ -8,7 +8,7 @@ from cropland.lab.chapters.network.advice import Bill, bounds, promises, separab
 from cropland.lab.measure import exactly
 from cropland.lab.parts import Body, operations
 from cropland.lab.roofline import Roofline
-from cropland.show import Layer
+from cropland.show import NetworkPart
 
 C, EDGE = 8, 16
 ARITHMETIC = Roofline({"float32": {"": exactly(1e9)}, "bfloat16": {"": exactly(2e9)}}, {1: exactly(1e18)})
@@ -18,7 +18,7 @@ MEMORY = Roofline({"float32": {"": exactly(1e18)}, "bfloat16": {"": exactly(1e18
 def bill(roof: Roofline, *, slowness: float) -> Bill:
     """One ordinary convolution and one pointwise, each `slowness` times the roofline's least."""
     network = nn.Sequential(nn.Conv2d(C, C, 3, padding=1, bias=False), nn.Conv2d(C, C, 1, bias=False)).eval()
-    layers = tuple(Layer(name, "Conv2d", C, 1, 0, 0.0) for name in "01")
+    layers = tuple(NetworkPart(name, "Conv2d", C, 1, 0, 0.0) for name in "01")
     body = Body(network, layers, torch.rand(1, C, EDGE, EDGE))
     work = operations(network, body.names, body.image)
     least = bounds(work, body.names, roof)

@@ -19,7 +19,7 @@ from cropland.lab import sample_tile
 from cropland.lab.charts import Bars, Chart, Lines, Panel, Panels, Stack, heat, raster
 from cropland.lab.claim import Finding
 from cropland.lab.measure import Budget, exactly, interleave, ratio
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.networks.unet import UNet
 from cropland.streaming.receptive_field import field
 from cropland.training.memory import place_network
@@ -37,7 +37,7 @@ NONE = "torch.nn:Identity"
 
 def normalisation(device: torch.device, budget: Budget) -> Iterator[Finding]:
     """What is learnt and what tracked; what eval() freezes."""
-    network = Model.load(default_model()).network().to(device)
+    network = ModelFile.load(default_model()).network().to(device)
     image = sample_tile.normalised(2 * budget.size)[None].to(device)
     yield _learnt(network, image)
     yield _frozen(network, image[..., :WINDOW, :WINDOW])
@@ -147,7 +147,7 @@ def _steps(network: nn.Module, image: Tensor) -> None:
 def normalisation_mapping(device: torch.device, budget: Budget) -> Iterator[Finding]:
     """What eval() changes in a map, which norms leave tiles equal to the whole, what folding gives."""
     model, image = (
-        Model.load(default_model()),
+        ModelFile.load(default_model()),
         sample_tile.normalised(2 * budget.size)[None].to(device),
     )
     network = model.network().to(device)

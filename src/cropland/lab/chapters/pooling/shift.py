@@ -22,7 +22,7 @@ from cropland.lab.chapters.pooling.halving import antialiased
 from cropland.lab.charts import Lines, Panel, Panels, heat, raster
 from cropland.lab.claim import Finding
 from cropland.lab.measure import Budget, Number, exactly, interleave, quartiles, ratio
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.training.memory import place_network
 
 __all__ = ["pooling_shift", "pooling_shipped"]
@@ -156,7 +156,7 @@ def pooling_shipped(device: torch.device, budget: Budget) -> Iterator[Finding]:
 
 
 def _mask(device: torch.device, budget: Budget) -> Finding:
-    model = Model.load(default_model())
+    model = ModelFile.load(default_model())
     shifts = [*range(9), model.stride]
     images = shifted(sample_tile.normalised(), budget.size + 2 * MODEL_MARGIN, shifts)
     threshold = model.nearest_pixel(PIXEL_M).threshold

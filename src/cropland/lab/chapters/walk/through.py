@@ -23,7 +23,7 @@ from cropland.geo.window import Window
 from cropland.lab.charts import Bars, Box, Lines, Panel, Panels, heat, raster
 from cropland.lab.claim import Finding
 from cropland.lab.measure import Budget, Number, exactly, mean_of_seeds, quartiles
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.networks.unet import UNet
 
 __all__ = ["walk", "walk_detail"]
@@ -74,7 +74,7 @@ def chip_of(ground: Ground) -> Ground:
 @cache
 def ground_of(device: torch.device) -> Ground:
     """The sample tile as `cropland map` reads it for the model that ships."""
-    model, scene = Model.load(default_model()), open_scene(TILE)
+    model, scene = ModelFile.load(default_model()), open_scene(TILE)
     known = model.nearest_pixel(scene.pixel_m)
     ratio = known.pixel_m / scene.pixel_m
     working = replace(scene, grid=scene.working_grid(ratio))
