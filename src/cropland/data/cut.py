@@ -52,7 +52,7 @@ def command(
     nodata: float | None = None,
     crs: str | None = None,
     pixel_m: Annotated[float | None, ABOVE_0] = None,
-    shift: Annotated[bool, Parameter(negative="")] = False,
+    allow_datum_shift: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Cut chips for training from scenes and labels.
 
@@ -84,8 +84,8 @@ def command(
         The CRS of scenes that do not say it, as EPSG:32650.
     pixel_m
         Pixel size in metres of scenes without a CRS.
-    shift
-        Accept a datum shift that is only roughly known.
+    allow_datum_shift
+        Allow an approximate datum transformation (errors up to about 100 m).
     """
     report = cut_chips(
         scenes,
@@ -100,7 +100,7 @@ def command(
         nodata=nodata,
         crs=crs,
         pixel_m=pixel_m,
-        shift=shift,
+        allow_datum_shift=allow_datum_shift,
     )
     print(*map(shown, report.notes), f"{out}: {report}", sep="\n")
 
@@ -119,16 +119,21 @@ def cut_chips(
     nodata: float | None = None,
     crs: str | None = None,
     pixel_m: float | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
 ) -> CutReport:
     """Cut scenes, one path each, and their labels into a chip folder; the options are those of `command`.
 
     Raises `LabelError`, `SceneError` and their kin for what cannot be used, `OutputError` for a folder that is there.
     """
     paths, out = [Path(scene) for scene in scenes], Path(out)
-    placing: dict[str, Any] = {"nodata": nodata, "crs": crs, "pixel_m": pixel_m, "shift": shift}
+    placing: dict[str, Any] = {"nodata": nodata, "crs": crs, "pixel_m": pixel_m, "allow_datum_shift": allow_datum_shift}
     opener = partial(open_scene, sensor=sensor, bands=bands, **placing)
-    cutter = Cutter(opener, read_labels(labels, shift=shift), size, _grouping(group, whole=labels.whole is not None))
+    cutter = Cutter(
+        opener,
+        read_labels(labels, allow_datum_shift=allow_datum_shift),
+        size,
+        _grouping(group, whole=labels.whole is not None),
+    )
     share, named = parse_split(split), ",".join(f"{name}={number}" for name, number in (bands or {}).items()) or None
     used = {
         **asdict(labels),

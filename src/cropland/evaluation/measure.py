@@ -125,7 +125,7 @@ BLOCK = 1024
 Regions = tuple[tuple[str, ...], PolygonLabels]
 
 
-def read_regions(labels: LabelOptions, column: str, *, shift: bool = False) -> Regions:
+def read_regions(labels: LabelOptions, column: str, *, allow_datum_shift: bool = False) -> Regions:
     """The values of a column, and its polygons drawn as their numbers: the --inside area's, else the labels' own.
 
     Raises `LabelError` if the column is missing, or has more than 254 values.
@@ -155,7 +155,7 @@ def read_regions(labels: LabelOptions, column: str, *, shift: bool = False) -> R
             unknown=UNKNOWN,
         )
     layers = tuple((number, frame[names == value]) for number, value in enumerate(values))
-    return values, PolygonLabels(layers, UNKNOWN, path.name, shift)
+    return values, PolygonLabels(layers, UNKNOWN, path.name, allow_datum_shift)
 
 
 def blocks(mask: Scene) -> int:

@@ -231,12 +231,12 @@ def open_scene(
     nodata: float | None = None,
     crs: str | None = None,
     pixel_m: float | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
 ) -> Scene:
     """Look at the files of a scene, or at a folder with one file per band; they may have addresses instead of paths.
 
     sensor: a name on the shelf. bands: numbers by name, counted from 1 through all files. nodata, crs: in place of what
-    the files say. pixel_m: for a scene without a CRS. shift: accept a CRS of another frame than the files'.
+    the files say. pixel_m: for a scene without a CRS. allow_datum_shift: accept a CRS of another frame than the files'.
     Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
     """
     imagery = given_imagery(paths)
@@ -247,7 +247,7 @@ def open_scene(
         named = of_one_size(named)
         used = {source.path: None for source in named.sources}
         headers = [header for path in used for header in headers if header.path == path]
-    placement = place(headers, crs=crs, pixel_m=pixel_m, shift=shift)
+    placement = place(headers, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift)
     layers = _layers_of(named, nodata)
     with at_first_look():
         no_data, seen = find_no_data(layers, named, headers)
@@ -310,7 +310,7 @@ def open_scenes(
     nodata: float | None = None,
     crs: str | None = None,
     pixel_m: float | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
 ) -> list[Scene]:
     """Look at all scenes that are given, in their order, by name where one of them stands for several.
 
@@ -320,7 +320,15 @@ def open_scenes(
     The rest is as in `open_scene`. Raises the same errors.
     """
     return [
-        open_scene(imagery, sensor=sensor, bands=bands, nodata=nodata, crs=crs, pixel_m=pixel_m, shift=shift)
+        open_scene(
+            imagery,
+            sensor=sensor,
+            bands=bands,
+            nodata=nodata,
+            crs=crs,
+            pixel_m=pixel_m,
+            allow_datum_shift=allow_datum_shift,
+        )
         for each in given
         for imagery in _imagery(image_file(each))
     ]
