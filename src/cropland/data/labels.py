@@ -141,8 +141,8 @@ class LabelOptions:
 def read_labels(options: LabelOptions, *, allow_datum_shift: bool = False) -> Labels:
     """Polygons, a raster, a folder of rasters, or one word for whole scenes, as labels that can be laid on a scene.
 
-    allow_datum_shift: allow an approximate datum transformation. Raises `LabelError` if an option is missing or does not
-    go with these labels, or if no polygon is left; what lies outside polygons is never assumed.
+    allow_datum_shift: allow an approximate datum transformation. Raises `LabelError` if an option is missing or does
+    not go with these labels, or if no polygon is left; what lies outside polygons is never assumed.
     """
     if options.labels and not options.whole:
         return _from_file(options.labels, options, allow_datum_shift=allow_datum_shift)
