@@ -14,12 +14,12 @@ from affine import Affine
 from cropland.data.cut import CutReport
 from cropland.data.cut import cut_chips as _cut_chips
 from cropland.data.labels import LabelOptions
-from cropland.data.statistics import Statistics
 from cropland.engines import Precision
 from cropland.errors import SceneError
 from cropland.evaluation.evaluate import Evaluation
 from cropland.evaluation.evaluate import evaluate as _evaluate
 from cropland.geo.scene import Image, Scene, open_array, open_data_array, open_scene, parse_bands
+from cropland.geo.statistics import Statistics
 from cropland.mapping.compute import Serial
 from cropland.mapping.map import MapResult, bytes_of, map_in_memory, map_scene, open_executor
 from cropland.mapping.plan import MapOptions, read_statistics

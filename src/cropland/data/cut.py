@@ -24,9 +24,9 @@ from cyclopts import Parameter
 from cropland.data.chips import ChipFolder, ChipPlace, open_chips, write_chip, write_index
 from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw, LabelOptions, Labels, read_labels
 from cropland.data.split import parse_split, split
-from cropland.data.statistics import Statistics, scene_statistics
 from cropland.errors import BandError, ChipError, LabelError, OutputError
 from cropland.geo.scene import Scene, open_scene, parse_bands
+from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
 from cropland.language import _, shown
 from cropland.options import ABOVE_0, COUNT
@@ -304,7 +304,7 @@ class Cutter:
         scene = self.open(path)
         _check_bands(scene, bands)
         draw = self.labels.on(scene)
-        statistics = scene_statistics(scene, bands)
+        statistics = scene.statistics(bands)
         parts = windows(scene.shape, size=self.size)
         common = {"source": name, "group": self.group(path), "pixel_m": scene.pixel_m}
         rows = []

@@ -13,13 +13,13 @@ from scipy.special import expit
 
 from cropland.data.chips import Chip, ChipFolder
 from cropland.data.labels import Draw, LabelOptions, Labels, PolygonLabels
-from cropland.data.statistics import Statistics
 from cropland.errors import ChipError, LabelError, SceneError
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, Score, score
 from cropland.geo.grid import pixel_edges_m
 from cropland.geo.resample import resample, resampled_length, taps
 from cropland.geo.scene import Image, Scene
+from cropland.geo.statistics import Statistics
 from cropland.geo.vectors import read_polygons
 from cropland.geo.window import Tile, Window, tiles
 from cropland.language import Message

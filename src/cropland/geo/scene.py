@@ -43,6 +43,7 @@ from cropland.geo.reading import (
     read_header,
 )
 from cropland.geo.resample import resample, resampled_length, taps
+from cropland.geo.statistics import Statistics, percentiles
 from cropland.geo.window import Window
 from cropland.language import Message, _, shown
 
@@ -150,6 +151,17 @@ class Scene:
         """
         with at_first_look():
             return _decimated(self, tuple(self._layers(bands)), max_pixels)
+
+    def statistics(self, bands: Sequence[str] | None = None) -> Statistics:
+        """The low and the high percentile of each band (all of them) over the whole scene, from one decimated pass.
+
+        Raises `SceneError` if the scene is all no data.
+        """
+        bands = self.bands if bands is None else bands
+        image = self.read_decimated(bands=bands)
+        if not image.valid.any():
+            raise SceneError("{name} is all no data; expected some valid pixels, check --nodata", name=self.name)
+        return percentiles(image.values, image.valid, bands)
 
     def _repr_html_(self) -> str:
         height, width = self.shape

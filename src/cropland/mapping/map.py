@@ -20,7 +20,6 @@ from odc.geo.geobox import GeoBox
 from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
 
-from cropland.data.statistics import Statistics
 from cropland.engines import Precision
 from cropland.errors import IncompleteError, InputError, ReadError
 from cropland.fact_sheet import fact_sheet
@@ -28,6 +27,7 @@ from cropland.files import write_json
 from cropland.geo.area import MU_M2, MU_PER_HA, area_words
 from cropland.geo.grid import grid_of
 from cropland.geo.scene import Image, Scene, open_scenes, parse_bands
+from cropland.geo.statistics import Statistics
 from cropland.language import _, shown
 from cropland.mapping.compute import Executor, Serial, Work, fill, mean_of_flips
 from cropland.mapping.plan import MapOptions, Plan, make_plan, read_statistics
