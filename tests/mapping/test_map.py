@@ -300,7 +300,7 @@ def test_a_disk_that_fills_on_the_way_keeps_what_was_done(
     """Nothing has its final name; with room the same command ends at the same bytes."""
     code = (
         "import sys; from cropland.cli import main; from cropland.mapping import map\n"
-        "map_scene.check_room = lambda *_, **__: None\n"
+        "map.check_room = lambda *_, **__: None\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     words = ["map", str(scene_path), "--model", str(model.path), "--out", str(small_disk / "out"), "--precision", "f32"]
