@@ -70,6 +70,10 @@ def work_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
             try:
                 yield folder
                 shutil.rmtree(folder)
+            except OutputError as error:  # a writer's: the disk is full, and what was done is kept
+                if isinstance(error.__cause__, Exception) and (folder / "journal.jsonl").exists():
+                    raise _unwritable(out, folder, error.__cause__) from error
+                raise
             finally:
                 if not (folder / "journal.jsonl").exists():
                     shutil.rmtree(folder, ignore_errors=True)
