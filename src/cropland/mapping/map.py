@@ -94,13 +94,7 @@ class MapResult:
     def probability(self) -> Image:
         """One band, `cropland`: the probability, 0..1; not valid where there is no data."""
         levels, grid = self._read("probability.tif")
-        valid = levels != NO_DATA
-        return Image(
-            (from_levels(levels) if valid.all() else np.nan_to_num(from_levels(levels)))[None],
-            valid,
-            grid,
-            ("cropland",),
-        )
+        return Image(np.nan_to_num(from_levels(levels))[None], levels != NO_DATA, grid, ("cropland",))
 
     @property
     def parcels(self) -> GeoDataFrame:

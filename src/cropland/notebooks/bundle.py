@@ -44,7 +44,7 @@ def unpack(packed: Mapping[str, Any], folder: Path) -> Path:
         if not path.resolve().is_relative_to(place.resolve()):
             raise ModelError("the code of this model would be written to {path}, out of its folder", path=path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, source)
+        write_text(path, source, shared=True)
     return place
 
 
