@@ -6,13 +6,13 @@ import pytest
 
 from cropland.errors import BandError, SceneError
 from cropland.geo.bands import added_to, name_bands, parse_bands
-from cropland.geo.reading import Source
+from cropland.geo.reading import BandHeader
 
 
 def found(*labels, colors=None, dtype="uint16", path="scene.tif"):
     colors = colors or ["gray"] + ["undefined"] * (len(labels) - 1)
     return [
-        Source(Path(path), i, dtype, (9, 9), None, label, color, 0.0, {})
+        BandHeader(Path(path), i, dtype, (9, 9), None, label, color, 0.0, {})
         for i, (label, color) in enumerate(zip(labels, colors, strict=True), start=1)
     ]
 
@@ -112,7 +112,7 @@ XML = """<?xml version="1.0"?><n1:Level-2A_User_Product xmlns:n1="https://psd-14
 
 
 def added(path="scene.tif", *, tags=None, step=0.0, dtype="uint16", band="red", is_sentinel2=True):
-    source = Source(Path(path), 1, dtype, (9, 9), None, "B04", "gray", step, tags or {})
+    source = BandHeader(Path(path), 1, dtype, (9, 9), None, "B04", "gray", step, tags or {})
     return added_to(source, band=band, is_sentinel2=is_sentinel2)
 
 

@@ -89,7 +89,7 @@ def test_a_file_that_is_still_being_copied_is_waited_for(cut_off, monkeypatch):
 
 def test_a_window_that_is_lost_is_told_and_the_rest_is_there(cut_off, monkeypatch):
     scene, path, _content, values = cut_off
-    monkeypatch.setattr(datasets, "WAITS", ())
+    monkeypatch.setattr(reading, "WAITS", ())
     with pytest.raises(
         ReadError, match=r"scene.tif cannot be read in rows 700 to 799, columns 300 to 399 \("
     ) as caught:
@@ -105,7 +105,7 @@ def test_a_window_that_is_lost_is_told_and_the_rest_is_there(cut_off, monkeypatc
 
 def test_what_is_damaged_at_the_first_look_is_no_scene(cut_off, monkeypatch):
     scene, path, *_ = cut_off
-    monkeypatch.setattr(datasets, "WAITS", ())
+    monkeypatch.setattr(reading, "WAITS", ())
     for look in (lambda: open_scene(path), lambda: scene.read_decimated(bands=("red",))):
         with pytest.raises(SceneError, match=r"scene.tif is damaged or cut off"):
             look()
@@ -147,15 +147,11 @@ def values() -> np.ndarray:
 
 
 @pytest.fixture
-def server(write: Callable[..., Path], values: np.ndarray) -> Iterator[RangeServer]:
+def server(write: Callable[..., Path], values: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Iterator[RangeServer]:
+    monkeypatch.setattr(reading, "WAITS", (0.01, 0.02))
     path = write("north.tif", values, names=RGB, nodata=0, tiled=True, blockxsize=256, blockysize=256)
     with serving(path.parent) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "WAITS", (0.01, 0.02))
 
 
 def read(scene: Scene) -> np.ndarray:

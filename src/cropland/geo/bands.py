@@ -1,4 +1,7 @@
-"""Which band is which: by the user's word, by description or file name, by sensor, by colour interpretation."""
+"""Which band is which, and what is added to its numbers.
+
+A band is named by the user's word, by description or file name, by sensor, or by colour interpretation.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,8 +12,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from cropland.errors import BandError, SceneError
-from cropland.geo.reading import ImageFile, Remote, Source
-from cropland.geo.sensor import Sensor, load_sensor, sensor_names
+from cropland.geo.reading import BandHeader, ImageFile, Remote
+from cropland.geo.sensor import Sensor, load_sensor, sensor_names, sensors
 from cropland.language import _, said
 
 __all__ = ["NamedBands", "added_to", "name_bands", "of_one_size", "parse_bands"]
@@ -31,7 +34,7 @@ class NamedBands:
     """Band names, the sources they belong to, the sensors that it may be, and what was assumed."""
 
     names: tuple[str, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[BandHeader, ...]
     sensors: tuple[Sensor, ...]
     notes: tuple[str, ...] = ()
 
@@ -49,7 +52,7 @@ def parse_bands(text: str) -> dict[str, int]:
     return {name: int(number) for name, number in bands.items()}
 
 
-def name_bands(found: Sequence[Source], *, sensor: str | None, bands: Mapping[str, int] | None) -> NamedBands:
+def name_bands(found: Sequence[BandHeader], *, sensor: str | None, bands: Mapping[str, int] | None) -> NamedBands:
     """Name the bands of a scene.
 
     Raises `BandError` when nothing names them, when two have one name, or for a number that is not there.
@@ -76,7 +79,7 @@ def of_one_size(named: NamedBands) -> NamedBands:
     return NamedBands(tuple(compress(named.names, fits)), tuple(compress(named.sources, fits)), named.sensors, notes)
 
 
-def _numbered(found: Sequence[Source], bands: Mapping[str, int]) -> tuple[Source, ...]:
+def _numbered(found: Sequence[BandHeader], bands: Mapping[str, int]) -> tuple[BandHeader, ...]:
     for name, number in bands.items():
         if not 1 <= number <= len(found):
             raise BandError(
@@ -90,7 +93,7 @@ def _numbered(found: Sequence[Source], bands: Mapping[str, int]) -> tuple[Source
     return tuple(found[number - 1] for number in bands.values())
 
 
-def _by_label(found: Sequence[Source], sensor: Sensor | None) -> NamedBands | None:
+def _by_label(found: Sequence[BandHeader], sensor: Sensor | None) -> NamedBands | None:
     if not any(s.label for s in found):
         return None
     labels = _distinguishing([s.label for s in found])
@@ -112,12 +115,12 @@ def _distinguishing(labels: Sequence[str]) -> list[str]:
     return ["_".join(word for word in own if word not in shared) for own in words]
 
 
-def _fitting(found: Sequence[Source], labels: Sequence[str]) -> tuple[Sensor, ...]:
+def _fitting(found: Sequence[BandHeader], labels: Sequence[str]) -> tuple[Sensor, ...]:
     """Sensors whose files have such names, or else those that know all labels, by as much of them as any.
 
     SR_B4 is Landsat's alone, B4 is many a sensor's.
     """
-    shelf = [load_sensor(name) for name in sensor_names()]
+    shelf = sensors()
     names = {source.path.stem for source in found}
     marked = tuple(s for s in shelf if s.file_names and all(re.search(s.file_names, name) for name in names))
     if marked:
@@ -150,7 +153,7 @@ def _tokens(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", text)
 
 
-def _by_layout(found: Sequence[Source], sensor: Sensor | None) -> NamedBands | None:
+def _by_layout(found: Sequence[BandHeader], sensor: Sensor | None) -> NamedBands | None:
     layout = sensor.layout(len(found)) if sensor else None
     if sensor is None or layout is None:
         return None
@@ -158,7 +161,7 @@ def _by_layout(found: Sequence[Source], sensor: Sensor | None) -> NamedBands | N
     return NamedBands(layout, tuple(found), (sensor,), (note,))
 
 
-def _by_colour(found: Sequence[Source]) -> NamedBands | None:
+def _by_colour(found: Sequence[BandHeader]) -> NamedBands | None:
     colours = [s.color for s in found]
     if {"red", "green", "blue"} <= set(colours):
         names = [c if c in ("red", "green", "blue", "nir") else None for c in colours]
@@ -173,7 +176,7 @@ def _by_colour(found: Sequence[Source]) -> NamedBands | None:
     return None
 
 
-def _filled(names: Sequence[str | None], found: Sequence[Source]) -> tuple[str, ...]:
+def _filled(names: Sequence[str | None], found: Sequence[BandHeader]) -> tuple[str, ...]:
     """Names where known, else the description, else the number."""
     labels = ["" if MEANINGLESS.fullmatch(s.label) else s.label for s in found]
     return tuple(n or label or f"band_{i}" for i, (n, label) in enumerate(zip(names, labels, strict=True), start=1))
@@ -195,7 +198,7 @@ def _distinct(named: NamedBands) -> NamedBands:
     return named
 
 
-def _advice(found: Sequence[Source], sensor: Sensor | None) -> str:
+def _advice(found: Sequence[BandHeader], sensor: Sensor | None) -> str:
     name, count = found[0].path.name, len(found)
     one = _("{name} has 1 band without a name", name=name)
     nameless = one if count == 1 else _("{name} has {count} bands without names", name=name, count=count)
@@ -218,7 +221,7 @@ SINCE = 4.0  # processing baseline
 LEVELS_UP = 5  # from a band's file to the product's folder
 
 
-def added_to(source: Source, *, band: str, is_sentinel2: bool) -> float:
+def added_to(source: BandHeader, *, band: str, is_sentinel2: bool) -> float:
     """What to add to a band's numbers: the offset that tags, product metadata or the product's name declare, else 0.
 
     Source: ESA, Sentinel-2 Products Specification Document, RADIO_ADD_OFFSET (L1C) and BOA_ADD_OFFSET (L2A).

@@ -1,4 +1,4 @@
-"""The files of a scene, and what is known of it besides them."""
+"""What a scene is made of: its files, named one by one, by a folder or by a STAC Item, and what is known besides."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from cropland.errors import SceneError
-from cropland.geo.reading import ImageFile, Remote, fetch, image_file, parse_time, sources
+from cropland.geo.reading import ImageFile, Remote, fetch, image_file, parse_time, read_header
 from cropland.geo.sensor import Sensor, load_sensor
 from cropland.language import _
 
@@ -178,7 +178,7 @@ def _as_large_as_red(named: Mapping[str, tuple[Json, int]], about: Json) -> list
 
 def _first_numbers(files: Sequence[ImageFile]) -> dict[ImageFile, int]:
     """How many bands come before each file's, by what the files really hold."""
-    counts = [len(sources(file)) for file in files]
+    counts = [len(read_header(file).bands) for file in files]
     return dict(zip(files, accumulate(counts, initial=0), strict=False))
 
 

@@ -1,4 +1,7 @@
-"""Open raster files, kept per thread so that windowed reads use GDAL's block cache."""
+"""Image files, here or by address: what they say of themselves, and their numbers in windows.
+
+A thread keeps the files open that it read last, so that windows come from GDAL's block cache.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import rasterio
+from affine import Affine
 from jaxtyping import Bool, Int64, Num
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
@@ -30,31 +36,43 @@ from cropland.geo.window import Window
 from cropland.language import _
 
 __all__ = [
+    "BandHeader",
     "ImageFile",
+    "ImageHeader",
     "Layer",
     "Remote",
-    "Source",
     "at_first_look",
     "dataset",
     "fetch",
-    "has_mask",
     "identity",
     "image_file",
-    "is_lossy",
     "observed_in",
     "parse_time",
-    "read_file",
+    "read_header",
     "read_layers",
     "read_mask",
     "reading",
     "representable",
     "sampled",
-    "sources",
 ]
 
 
 KEPT = 32  # open files per thread: all bands of a scene, a few scenes
 WAITS = (0.5, 2.0)  # seconds before a file that failed is opened anew: a copy goes on, a server comes back
+SECONDS = 30  # without a byte, after which a server is taken as gone
+AT_ONCE = 4096  # columns
+
+# Variables of the process, since rasterio's options reach only the thread that sets them, and threads of any library
+# read here, also what was opened elsewhere; whoever sets a variable knows better.
+GDAL = {
+    "GDAL_CACHEMAX": "96",  # MB of decoded blocks, instead of 5 % of the machine's memory
+    "GDAL_HTTP_MAX_RETRY": "3",  # where the server says that it is busy; what breaks off, `read_file` asks for again
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    "GDAL_HTTP_LOW_SPEED_TIME": str(SECONDS),
+}
+os.environ.update({name: value for name, value in GDAL.items() if name not in os.environ})
 AT_OPEN = {  # of a remote file: few requests, and what came is forgotten when it is closed, or half a block stays half
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
@@ -63,12 +81,307 @@ AT_OPEN = {  # of a remote file: few requests, and what came is forgotten when i
 
 Found = TypeVar("Found")
 
-# MB of decoded blocks, instead of 5 % of the machine's memory; whoever sets the variable knows better.
-os.environ.setdefault("GDAL_CACHEMAX", "96")
-
 _local = threading.local()
 _filters = threading.Lock()  # warning filters belong to the process, not to the thread
-_given_up: set[ImageFile] = set()  # files that failed after all waits: their other windows fail without any
+
+
+@dataclass(frozen=True)
+class Remote:
+    """An image by its address: `https://...`, `s3://...`, or a path such as `/vsizip/...`; named as a `Path` is."""
+
+    address: str
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def name(self) -> str:
+        return self._path.name or self.address
+
+    @property
+    def stem(self) -> str:
+        return self._path.stem or self.address
+
+    @property
+    def suffix(self) -> str:
+        return self._path.suffix
+
+    @property
+    def folder_name(self) -> str:
+        """The last part of the address before the name."""
+        return self._path.parent.name
+
+    @property
+    def gdal(self) -> str:
+        """The path by which GDAL opens it."""
+        return f"/vsicurl/{self.address}" if self.is_http else self.address
+
+    @property
+    def is_http(self) -> bool:
+        return self.address.startswith(("http://", "https://"))
+
+    def beside(self, reference: str) -> str:
+        """A reference that stands in this file, as an address."""
+        return urljoin(self.address, reference)
+
+    @property
+    def _path(self) -> PurePosixPath:
+        return PurePosixPath(unquote(urlsplit(self.address).path) if self.is_http else self.address)
+
+
+ImageFile = Path | Remote
+
+
+def image_file(given: str | os.PathLike[str] | Remote) -> ImageFile:
+    """A file of this machine, or a remote one where the text is an address."""
+    if isinstance(given, Remote):
+        return given
+    text = os.fspath(given).removeprefix("/vsicurl/")
+    return Remote(text) if "://" in text or text.startswith("/vsi") else Path(given)
+
+
+def identity(file: ImageFile) -> tuple[str | int, ...]:
+    """What changes when the file is replaced: its size and time; of a remote one what its server tells.
+
+    That is its length, ETag and time of change; for other addresses than HTTP nothing is known.
+    Raises `SceneError` where no server answers, `OSError` where there is no file.
+    """
+    if isinstance(file, Path):
+        state = file.stat()
+        return os.fspath(file), state.st_mtime_ns, state.st_size
+    if not file.is_http:
+        return (file.address,)
+    # Not HEAD: an address that is signed for GET refuses it.
+    with _answer(file, {"Range": "bytes=0-0"}) as answer:
+        told = answer.headers
+        size = (told["Content-Range"] or "").rpartition("/")[2] or told["Content-Length"] or ""
+        return file.address, int(size) if size.isdigit() else "", told["ETag"] or "", told["Last-Modified"] or ""
+
+
+def fetch(file: Remote) -> bytes:
+    """The whole of a small file. Raises `SceneError` where no server gives it."""
+    with _answer(file, {}) as answer:
+        try:
+            content: bytes = answer.read()
+        except (OSError, HTTPException) as error:
+            raise _lost(file, error) from error
+    return content
+
+
+def _answer(file: Remote, headers: dict[str, str]) -> Any:
+    try:
+        return urlopen(Request(file.address, headers=headers), timeout=SECONDS)
+    except (OSError, ValueError, HTTPException) as error:
+        raise _lost(file, error) from error
+
+
+def _lost(file: Remote, error: Exception) -> SceneError:
+    return SceneError(
+        _(
+            "{path} cannot be reached ({cause}); see that the address is right and the server there",
+            path=file,
+            cause=" ".join(str(error).split()) or type(error).__name__,
+        )
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class BandHeader:
+    """A band as its file describes it.
+
+    label: description, or for a file of one band the file's name, or "". color: GDAL's colour interpretation.
+    step: declared offset over declared scale, in numbers of the file. tags: of the file and the band.
+    """
+
+    path: ImageFile
+    index: int
+    dtype: str
+    shape: tuple[int, int]
+    nodata: float | None
+    label: str
+    color: str
+    step: float
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageHeader:
+    """What an image file says of itself: its grid, its bands in its own order, and what tells where it has no data.
+
+    crs: as WKT. edges: of a pixel, in units of the coordinates. has_mask: a mask band, which an alpha band is not.
+    is_lossy: its compression changes values a little. rpc, gcps: what a raw delivery has in place of a grid.
+    """
+
+    path: ImageFile
+    shape: tuple[int, int]
+    transform: Affine
+    edges: tuple[float, float]
+    crs: str | None
+    bands: tuple[BandHeader, ...]
+    has_mask: bool
+    is_lossy: bool
+    rpc: Mapping[str, str]
+    gcps: tuple[Sequence[GroundControlPoint], CRS | None]
+
+
+def read_header(path: ImageFile) -> ImageHeader:
+    """Open a file and read all of its header.
+
+    Raises `SceneError` for a file that is no image of real numbers.
+    """
+    with reading(path) as file:
+        if not file.count:
+            raise SceneError(
+                _(
+                    "{path} holds no bands of its own; give one of {subdatasets}",
+                    path=path,
+                    subdatasets=" ".join(file.subdatasets[:4]),
+                )
+            )
+        if any("complex" in dtype for dtype in file.dtypes):
+            raise SceneError(
+                _("{path} holds complex numbers (radar?); give optical imagery of integers or floats", path=path)
+            )
+        tags = {**file.tags(), **file.tags(ns="IMAGERY")}
+        mask, compression = file.mask_flag_enums[0], file.compression
+        return ImageHeader(
+            path=path,
+            shape=file.shape,
+            transform=file.transform,
+            edges=file.res,
+            crs=file.crs.to_wkt() if file.crs else None,
+            bands=tuple(_band_header(path, file, index, tags) for index in file.indexes),
+            has_mask=MaskFlags.per_dataset in mask and MaskFlags.alpha not in mask,
+            is_lossy=file.driver in ("JPEG", "WEBP") or (compression and compression.name) in ("jpeg", "webp"),
+            rpc=file.tags(ns="RPC"),
+            gcps=file.gcps,
+        )
+
+
+def _band_header(path: ImageFile, file: DatasetReader, index: int, tags: Mapping[str, str]) -> BandHeader:
+    place = index - 1
+    scale, offset = file.scales[place], file.offsets[place]
+    return BandHeader(
+        path=path,
+        index=index,
+        dtype=file.dtypes[place],
+        shape=file.shape,
+        nodata=representable(file.nodatavals[place], file.dtypes[place]),
+        label=file.descriptions[place] or (path.stem if file.count == 1 else ""),
+        color=ColorInterp(file.colorinterp[place]).name,
+        step=offset / scale if scale else 0.0,
+        tags={**tags, **file.tags(index)},
+    )
+
+
+def representable(nodata: float | None, dtype: str) -> float | None:
+    """A no-data value, unless no pixel of that type can hold it (-9999 in a uint8 file) or NaN says it anyway."""
+    if nodata is None or np.isnan(nodata):
+        return None
+    if np.issubdtype(np.dtype(dtype), np.integer):
+        limits = np.iinfo(dtype)
+        return nodata if limits.min <= nodata <= limits.max and nodata == int(nodata) else None
+    return nodata
+
+
+# Of an acquisition before that of a file, which a program may have written much later.
+TAGS = ("ACQUISITIONDATETIME", "TIFFTAG_DATETIME")
+
+
+def observed_in(tags: Mapping[str, str]) -> datetime | None:
+    """The time in the tags of a file, UTC. Source: GDAL's IMAGERY domain; TIFF 6.0, DateTime."""
+    return next((time for tag in TAGS if (time := parse_time(tags.get(tag))) is not None), None)
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """2024-05-01T10:20:30Z or 2024:05:01 10:20:30, UTC where no zone is named; None for anything else."""
+    date, _, rest = (text or "").strip().replace(" ", "T", 1).partition("T")
+    try:
+        time = datetime.fromisoformat(f"{date.replace(':', '-')}T{rest or '00:00'}")
+    except ValueError:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One band of one file: its place (counted from 1), type, no-data value, and what is added to its numbers."""
+
+    path: ImageFile
+    index: int
+    dtype: str
+    nodata: float | None = None
+    added: float = 0.0
+
+    @property
+    def is_float(self) -> bool:
+        return np.issubdtype(np.dtype(self.dtype), np.floating)
+
+
+def read_layers(
+    layers: Sequence[Layer], window: Window, *, shape: tuple[int, int] | None = None
+) -> Num[np.ndarray, "layer height width"]:
+    """The numbers as they stand in the files; with `shape`, the window decimated to it (from overviews if there are).
+
+    Raises `ReadError` for a window that cannot be read, also when it is asked for again.
+    """
+    places: dict[ImageFile, list[int]] = {}
+    for place, layer in enumerate(layers):
+        places.setdefault(layer.path, []).append(place)
+    blocks = {path: _read(path, [layers[i].index for i in own], window, shape) for path, own in places.items()}
+    if len(blocks) == 1:
+        return next(iter(blocks.values()))
+    out = np.empty((len(layers), *(shape or window.shape)), np.result_type(*(b.dtype for b in blocks.values())))
+    for path, own in places.items():
+        out[own] = blocks[path]
+    return out
+
+
+def read_mask(
+    path: ImageFile, window: Window, *, shape: tuple[int, int] | None = None
+) -> Bool[np.ndarray, "height width"]:
+    """Where the mask band of a file says that there are data."""
+    place = window.in_file
+    mask: np.ndarray = read_file(path, window, lambda file: file.read_masks(1, window=place, out_shape=shape))
+    return mask > 0
+
+
+def _read(path: ImageFile, indexes: list[int], window: Window, shape: tuple[int, int] | None) -> np.ndarray:
+    def read(file: DatasetReader) -> np.ndarray:
+        if shape is None or file.overviews(indexes[0]) or shape == window.shape:
+            out_shape = None if shape is None else (len(indexes), *shape)
+            values: np.ndarray = file.read(indexes, window=window.in_file, out_shape=out_shape)
+            return values
+        return _at_distances(file, indexes, window, shape)
+
+    found: np.ndarray = read_file(path, window, read)
+    return found
+
+
+def _at_distances(file: DatasetReader, indexes: list[int], window: Window, shape: tuple[int, int]) -> np.ndarray:
+    """The pixels that GDAL shows of a decimated window, a few blocks wide at a time.
+
+    GDAL goes row by row over the whole width: where its cache does not hold a row of blocks, every block is decoded as
+    often as it has rows.
+    """
+    rows, cols = (sampled(*span) for span in zip(window[:2], window[2:], shape, strict=True))
+    wide = file.block_shapes[indexes[0] - 1][1]
+    wide *= max(1, AT_ONCE // wide)
+    out = np.empty((len(indexes), *shape), np.result_type(*(file.dtypes[index - 1] for index in indexes)))
+    for start in range(window.col // wide * wide, window.col + window.width, wide):
+        taken = (cols >= start) & (cols < start + wide)
+        if not taken.any():
+            continue
+        first, last = int(cols[taken][0]), int(cols[taken][-1])
+        for place, row in enumerate(rows):
+            line = file.read(indexes, window=FileWindow(first, int(row), last + 1 - first, 1))
+            out[:, place, taken] = line[:, 0, cols[taken] - first]
+    return out
+
+
+def sampled(start: int, length: int, count: int) -> Int64[np.ndarray, " place"]:
+    """Rows (or columns) that a decimated read of `count` of them shows."""
+    return start + (np.arange(count) * 2 + 1) * length // (2 * count)
 
 
 def dataset(path: ImageFile) -> DatasetReader:
@@ -93,6 +406,9 @@ def reading(path: ImageFile) -> Iterator[DatasetReader]:
         yield dataset(path)
     except (RasterioError, UnicodeDecodeError) as error:
         raise _damaged(path, _cause(error)) from error
+
+
+_given_up: set[ImageFile] = set()  # files that failed after all waits: their other windows fail without any
 
 
 def read_file(path: ImageFile, window: Window, read: Callable[[DatasetReader], Found]) -> Found:
@@ -220,298 +536,3 @@ def _what(path: Path) -> str:
     if start.startswith((b"ii*\0", b"mm\0*", b"ii+\0", b"mm\0+", b"\x89png", b"\xff\xd8\xff", b"\0\0\0\x0cjp")):
         return _("is damaged or cut off; copy or download it again")
     return _("is not an image that GDAL can read; give a GeoTIFF, VRT, JP2, ERDAS .img, ENVI, PNG or JPEG")
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A band as its file describes it.
-
-    label: description, or for a file of one band the file's name, or "". color: GDAL's colour interpretation.
-    step: declared offset over declared scale, in numbers of the file. tags: of the file and the band.
-    """
-
-    path: ImageFile
-    index: int
-    dtype: str
-    shape: tuple[int, int]
-    nodata: float | None
-    label: str
-    color: str
-    step: float
-    tags: Mapping[str, str]
-
-
-def sources(path: ImageFile) -> tuple[Source, ...]:
-    """The bands of a file in its own order.
-
-    Raises `SceneError` for a file that is no image of real numbers.
-    """
-    with reading(path) as file:
-        if not file.count:
-            raise SceneError(
-                _(
-                    "{path} holds no bands of its own; give one of {subdatasets}",
-                    path=path,
-                    subdatasets=" ".join(file.subdatasets[:4]),
-                )
-            )
-        if any("complex" in dtype for dtype in file.dtypes):
-            raise SceneError(
-                _("{path} holds complex numbers (radar?); give optical imagery of integers or floats", path=path)
-            )
-        tags = {**file.tags(), **file.tags(ns="IMAGERY")}
-        return tuple(_source(path, file, index, tags) for index in file.indexes)
-
-
-def _source(path: ImageFile, file: DatasetReader, index: int, tags: Mapping[str, str]) -> Source:
-    place = index - 1
-    scale, offset = file.scales[place], file.offsets[place]
-    return Source(
-        path=path,
-        index=index,
-        dtype=file.dtypes[place],
-        shape=file.shape,
-        nodata=representable(file.nodatavals[place], file.dtypes[place]),
-        label=file.descriptions[place] or (path.stem if file.count == 1 else ""),
-        color=ColorInterp(file.colorinterp[place]).name,
-        step=offset / scale if scale else 0.0,
-        tags={**tags, **file.tags(index)},
-    )
-
-
-def has_mask(path: ImageFile) -> bool:
-    """Whether the file has a mask band (which an alpha band is not)."""
-    flags = dataset(path).mask_flag_enums[0]
-    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
-
-
-def is_lossy(path: ImageFile) -> bool:
-    """Whether the compression changes values a little."""
-    file = dataset(path)
-    compression = "" if file.compression is None else file.compression.name
-    return file.driver in ("JPEG", "WEBP") or compression in ("jpeg", "webp")
-
-
-def representable(nodata: float | None, dtype: str) -> float | None:
-    """A no-data value, unless no pixel of that type can hold it (-9999 in a uint8 file) or NaN says it anyway."""
-    if nodata is None or np.isnan(nodata):
-        return None
-    if np.issubdtype(np.dtype(dtype), np.integer):
-        limits = np.iinfo(dtype)
-        return nodata if limits.min <= nodata <= limits.max and nodata == int(nodata) else None
-    return nodata
-
-
-AT_ONCE = 4096  # columns
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One band of one file: its place (counted from 1), type, no-data value, and what is added to its numbers."""
-
-    path: ImageFile
-    index: int
-    dtype: str
-    nodata: float | None = None
-    added: float = 0.0
-
-    @property
-    def is_float(self) -> bool:
-        return np.issubdtype(np.dtype(self.dtype), np.floating)
-
-
-def read_layers(
-    layers: Sequence[Layer], window: Window, *, shape: tuple[int, int] | None = None
-) -> Num[np.ndarray, "layer height width"]:
-    """The numbers as they stand in the files; with `shape`, the window decimated to it (from overviews if there are).
-
-    Raises `ReadError` for a window that cannot be read, also when it is asked for again.
-    """
-    places: dict[ImageFile, list[int]] = {}
-    for place, layer in enumerate(layers):
-        places.setdefault(layer.path, []).append(place)
-    blocks = {path: _read(path, [layers[i].index for i in own], window, shape) for path, own in places.items()}
-    if len(blocks) == 1:
-        return next(iter(blocks.values()))
-    out = np.empty((len(layers), *(shape or window.shape)), np.result_type(*(b.dtype for b in blocks.values())))
-    for path, own in places.items():
-        out[own] = blocks[path]
-    return out
-
-
-def read_mask(
-    path: ImageFile, window: Window, *, shape: tuple[int, int] | None = None
-) -> Bool[np.ndarray, "height width"]:
-    """Where the mask band of a file says that there are data."""
-    place = window.in_file
-    mask: np.ndarray = read_file(path, window, lambda file: file.read_masks(1, window=place, out_shape=shape))
-    return mask > 0
-
-
-def _read(path: ImageFile, indexes: list[int], window: Window, shape: tuple[int, int] | None) -> np.ndarray:
-    def read(file: DatasetReader) -> np.ndarray:
-        if shape is None or file.overviews(indexes[0]) or shape == window.shape:
-            out_shape = None if shape is None else (len(indexes), *shape)
-            values: np.ndarray = file.read(indexes, window=window.in_file, out_shape=out_shape)
-            return values
-        return _at_distances(file, indexes, window, shape)
-
-    found: np.ndarray = read_file(path, window, read)
-    return found
-
-
-def _at_distances(file: DatasetReader, indexes: list[int], window: Window, shape: tuple[int, int]) -> np.ndarray:
-    """The pixels that GDAL shows of a decimated window, a few blocks wide at a time.
-
-    GDAL goes row by row over the whole width: where its cache does not hold a row of blocks, every block is decoded as
-    often as it has rows.
-    """
-    rows, cols = (sampled(*span) for span in zip(window[:2], window[2:], shape, strict=True))
-    wide = file.block_shapes[indexes[0] - 1][1]
-    wide *= max(1, AT_ONCE // wide)
-    out = np.empty((len(indexes), *shape), np.result_type(*(file.dtypes[index - 1] for index in indexes)))
-    for start in range(window.col // wide * wide, window.col + window.width, wide):
-        taken = (cols >= start) & (cols < start + wide)
-        if not taken.any():
-            continue
-        first, last = int(cols[taken][0]), int(cols[taken][-1])
-        for place, row in enumerate(rows):
-            line = file.read(indexes, window=FileWindow(first, int(row), last + 1 - first, 1))
-            out[:, place, taken] = line[:, 0, cols[taken] - first]
-    return out
-
-
-def sampled(start: int, length: int, count: int) -> Int64[np.ndarray, " place"]:
-    """Rows (or columns) that a decimated read of `count` of them shows."""
-    return start + (np.arange(count) * 2 + 1) * length // (2 * count)
-
-
-# Of an acquisition before that of a file, which a program may have written much later.
-TAGS = ("ACQUISITIONDATETIME", "TIFFTAG_DATETIME")
-
-
-def observed_in(tags: Mapping[str, str]) -> datetime | None:
-    """The time in the tags of a file, UTC. Source: GDAL's IMAGERY domain; TIFF 6.0, DateTime."""
-    return next((time for tag in TAGS if (time := parse_time(tags.get(tag))) is not None), None)
-
-
-def parse_time(text: str | None) -> datetime | None:
-    """2024-05-01T10:20:30Z or 2024:05:01 10:20:30, UTC where no zone is named; None for anything else."""
-    date, _, rest = (text or "").strip().replace(" ", "T", 1).partition("T")
-    try:
-        time = datetime.fromisoformat(f"{date.replace(':', '-')}T{rest or '00:00'}")
-    except ValueError:
-        return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-SECONDS = 30  # without a byte, after which a server is taken as gone
-
-HTTP = {  # how GDAL reads; whoever sets a variable knows better
-    "GDAL_HTTP_MAX_RETRY": "3",  # where the server says that it is busy; what breaks off, `datasets` asks for again
-    "GDAL_HTTP_RETRY_DELAY": "0.5",
-    "GDAL_HTTP_CONNECTTIMEOUT": "10",
-    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
-    "GDAL_HTTP_LOW_SPEED_TIME": str(SECONDS),
-}
-os.environ.update({name: value for name, value in HTTP.items() if name not in os.environ})
-
-
-@dataclass(frozen=True)
-class Remote:
-    """An image by its address: `https://...`, `s3://...`, or a path such as `/vsizip/...`; named as a `Path` is."""
-
-    address: str
-
-    def __str__(self) -> str:
-        return self.address
-
-    @property
-    def name(self) -> str:
-        return self._path.name or self.address
-
-    @property
-    def stem(self) -> str:
-        return self._path.stem or self.address
-
-    @property
-    def suffix(self) -> str:
-        return self._path.suffix
-
-    @property
-    def folder_name(self) -> str:
-        """The last part of the address before the name."""
-        return self._path.parent.name
-
-    @property
-    def gdal(self) -> str:
-        """The path by which GDAL opens it."""
-        return f"/vsicurl/{self.address}" if self.is_http else self.address
-
-    @property
-    def is_http(self) -> bool:
-        return self.address.startswith(("http://", "https://"))
-
-    def beside(self, reference: str) -> str:
-        """A reference that stands in this file, as an address."""
-        return urljoin(self.address, reference)
-
-    @property
-    def _path(self) -> PurePosixPath:
-        return PurePosixPath(unquote(urlsplit(self.address).path) if self.is_http else self.address)
-
-
-ImageFile = Path | Remote
-
-
-def image_file(given: str | os.PathLike[str] | Remote) -> ImageFile:
-    """A file of this machine, or a remote one where the text is an address."""
-    if isinstance(given, Remote):
-        return given
-    text = os.fspath(given).removeprefix("/vsicurl/")
-    return Remote(text) if "://" in text or text.startswith("/vsi") else Path(given)
-
-
-def identity(file: ImageFile) -> tuple[str | int, ...]:
-    """What changes when the file is replaced: its size and time; of a remote one what its server tells.
-
-    That is its length, ETag and time of change; for other addresses than HTTP nothing is known.
-    Raises `SceneError` where no server answers, `OSError` where there is no file.
-    """
-    if isinstance(file, Path):
-        state = file.stat()
-        return os.fspath(file), state.st_mtime_ns, state.st_size
-    if not file.is_http:
-        return (file.address,)
-    # Not HEAD: an address that is signed for GET refuses it.
-    with _answer(file, {"Range": "bytes=0-0"}) as answer:
-        told = answer.headers
-        size = (told["Content-Range"] or "").rpartition("/")[2] or told["Content-Length"] or ""
-        return file.address, int(size) if size.isdigit() else "", told["ETag"] or "", told["Last-Modified"] or ""
-
-
-def fetch(file: Remote) -> bytes:
-    """The whole of a small file. Raises `SceneError` where no server gives it."""
-    with _answer(file, {}) as answer:
-        try:
-            content: bytes = answer.read()
-        except (OSError, HTTPException) as error:
-            raise _lost(file, error) from error
-    return content
-
-
-def _answer(file: Remote, headers: dict[str, str]) -> Any:
-    try:
-        return urlopen(Request(file.address, headers=headers), timeout=SECONDS)
-    except (OSError, ValueError, HTTPException) as error:
-        raise _lost(file, error) from error
-
-
-def _lost(file: Remote, error: Exception) -> SceneError:
-    return SceneError(
-        _(
-            "{path} cannot be reached ({cause}); see that the address is right and the server there",
-            path=file,
-            cause=" ".join(str(error).split()) or type(error).__name__,
-        )
-    )

@@ -28,14 +28,14 @@ from cropland.geo.imagery import IMAGES, Given, Imagery, given_imagery, images_i
 from cropland.geo.no_data import NoData, check_any_data, find_no_data, nodata_value
 from cropland.geo.reading import (
     ImageFile,
+    ImageHeader,
     Layer,
     Remote,
-    Source,
     at_first_look,
     dataset,
     image_file,
     observed_in,
-    sources,
+    read_header,
 )
 from cropland.geo.resample import resample, resampled_length, taps
 from cropland.geo.window import Window
@@ -211,30 +211,40 @@ def open_scene(
     Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
     """
     imagery = given_imagery(paths)
-    files, found = imagery.files, _sources(imagery)
+    headers = [_header(path, imagery.tags) for path in imagery.files]
+    found = [band for header in headers for band in header.bands]
     named = name_bands(found, sensor=sensor or imagery.sensor, bands=bands or imagery.bands)
     if imagery.of_one_size:
         named = of_one_size(named)
-        files = tuple(dict.fromkeys(source.path for source in named.sources))
-        found = [source for source in found if source.path in files]
-    placement = place(files, crs=crs, pixel_m=pixel_m, shift=shift)
-    layers = _named_layers(named, nodata)
-    shape = (int(placement.grid.shape[0]), int(placement.grid.shape[1]))
+        used = {source.path: None for source in named.sources}
+        headers = [header for path in used for header in headers if header.path == path]
+    placement = place(headers, crs=crs, pixel_m=pixel_m, shift=shift)
+    layers = _layers_of(named, nodata)
     with at_first_look():
-        no_data, seen = find_no_data(layers, named, found, shape=shape)
-        check_any_data(no_data, shape, name=imagery.name)
-    notes = (*named.notes, *placement.notes, *_offset_notes(layers), *seen)
-    observed = imagery.observed or observed_in(found[0].tags)
-    grid = placement.grid, placement.pixel_m
-    return Scene(imagery.name, files, named.names, *grid, notes, layers, no_data, observed)
+        no_data, seen = find_no_data(layers, named, headers)
+        check_any_data(no_data, headers[0].shape, name=imagery.name)
+    return Scene(
+        name=imagery.name,
+        files=tuple(header.path for header in headers),
+        bands=named.names,
+        grid=placement.grid,
+        pixel_m=placement.pixel_m,
+        notes=(*named.notes, *placement.notes, *_offset_notes(layers), *seen),
+        layers=layers,
+        no_data=no_data,
+        observed=imagery.observed or observed_in(headers[0].bands[0].tags),
+    )
 
 
-def _sources(imagery: Imagery) -> list[Source]:
-    found = [source for path in imagery.files for source in sources(path)]
-    return [replace(source, tags={**source.tags, **imagery.tags}) for source in found] if imagery.tags else found
+def _header(path: ImageFile, tags: Mapping[str, str]) -> ImageHeader:
+    """The header of a file, with what is known besides in its tags."""
+    header = read_header(path)
+    if not tags:
+        return header
+    return replace(header, bands=tuple(replace(band, tags={**band.tags, **tags}) for band in header.bands))
 
 
-def _named_layers(named: NamedBands, nodata: float | None) -> tuple[Layer, ...]:
+def _layers_of(named: NamedBands, nodata: float | None) -> tuple[Layer, ...]:
     is_sentinel2 = any(sensor.name.startswith("sentinel2") for sensor in named.sensors)
     return tuple(
         Layer(

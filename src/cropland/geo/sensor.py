@@ -10,7 +10,7 @@ from typing import Any
 from cropland.errors import SceneError
 from cropland.language import _
 
-__all__ = ["Band", "Sensor", "load_sensor", "sensor_names"]
+__all__ = ["Band", "Sensor", "load_sensor", "sensor_names", "sensors"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,12 @@ def sensor_names() -> tuple[str, ...]:
     """Names of the sensors on the shelf."""
     shelf = files("cropland") / "sensors"
     return tuple(sorted(entry.name.removesuffix(".toml") for entry in shelf.iterdir() if entry.name.endswith(".toml")))
+
+
+@cache
+def sensors() -> tuple[Sensor, ...]:
+    """All sensors on the shelf."""
+    return tuple(map(load_sensor, sensor_names()))
 
 
 @cache
