@@ -48,21 +48,14 @@ class Statistics:
         return Statistics(tuple(values["bands"]), tuple(values["low"]), tuple(values["high"]))
 
 
-def percentiles(
-    values: Float[np.ndarray, "band height width"], valid: Bool[np.ndarray, "height width"], bands: Sequence[str]
-) -> Statistics:
-    """The 2nd and 98th percentile of each band over valid pixels (at least one); a constant band gets a range of 1."""
-    low, high = np.percentile(values[:, valid], (LOW, HIGH), axis=1)
-    flat = high <= low
-    return Statistics(tuple(bands), tuple(map(float, low)), tuple(map(float, np.where(flat, low + 1, high))))
-
-
 def scene_statistics(scene: Scene, bands: Sequence[str]) -> Statistics:
-    """The percentiles of a whole scene from one decimated pass.
+    """The 2nd and 98th percentile of each band over the valid pixels of a scene, from one decimated pass.
 
-    Raises `SceneError` if the scene is all no data.
+    A constant band gets a range of 1. Raises `SceneError` if the scene is all no data.
     """
     image = scene.read_decimated(bands=bands)
     if not image.valid.any():
         raise SceneError(_("{name} is all no data; expected some valid pixels, check --nodata", name=scene.name))
-    return percentiles(image.values, image.valid, bands)
+    low, high = np.percentile(image.values[:, image.valid], (LOW, HIGH), axis=1)
+    high = np.where(high <= low, low + 1, high)
+    return Statistics(tuple(bands), tuple(map(float, low)), tuple(map(float, high)))
