@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
 from glob import has_magic
-from math import sqrt
+from math import ceil, sqrt
 from pathlib import Path
 from warnings import catch_warnings
+from weakref import ref
 
 import numpy as np
 from affine import Affine
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
@@ -23,7 +23,7 @@ from rasterio.io import MemoryFile
 from cropland.errors import BandError, SceneError
 from cropland.fact_sheet import fact_sheet
 from cropland.geo.bands import NamedBands, added_to, name_bands, of_one_size, parse_bands
-from cropland.geo.grid import crs_name, place
+from cropland.geo.grid import crs_name, geometric_mean, pixel_edges_m, place
 from cropland.geo.imagery import IMAGES, Given, Imagery, given_imagery, images_in, is_stac, stac_imagery
 from cropland.geo.no_data import NoData, check_any_data, find_no_data, nodata_value
 from cropland.geo.reading import (
@@ -46,14 +46,56 @@ __all__ = ["Image", "Scene", "open_scene", "open_scenes", "parse_bands"]
 
 Pixels = tuple[np.ndarray, np.ndarray | None]
 AT_ONCE = 1 << 24  # source pixels resampled in one go
+LEAST = 3  # bands of an image that is a scene by itself
+COLOURS = ("red", "green", "blue")
+THUMBNAIL = 240  # pixels of an edge
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Pixels of a window in the sensor's units, and where they are valid; values are 0 where they are not."""
+    """Pixels of a window in the sensor's units, and where they are valid; values are 0 where they are not.
+
+    grid: the window's. bands: their names. Both are missing where nobody told them.
+    """
 
     values: Float32[np.ndarray, "band height width"]
     valid: Bool[np.ndarray, "height width"]
+    grid: GeoBox | None = None
+    bands: tuple[str, ...] = ()
+
+    def rgba(
+        self, low: Sequence[float] | None = None, high: Sequence[float] | None = None
+    ) -> Float32[np.ndarray, "height width 4"]:
+        """Red, green and blue where the image has them, else its first band, and where it is valid; all 0..1.
+
+        low, high: what is drawn darkest and brightest, per band of the image; its own 2nd and 98th percentile if not
+        given.
+        """
+        chosen = [self.bands.index(band) for band in COLOURS] if set(COLOURS) <= set(self.bands) else [0, 0, 0]
+        values = self.values[chosen]
+        if low is None or high is None:
+            seen = values[:, self.valid]
+            limits = np.percentile(seen, (2, 98), axis=1) if seen.size else np.zeros((2, 3))
+        else:
+            limits = np.array([low, high])[:, chosen]
+        darkest, brightest = limits[:, :, None, None]
+        stretched = np.clip((values - darkest) / np.maximum(brightest - darkest, 1e-6), 0, 1)
+        return np.concatenate([stretched, self.valid[None]]).transpose(1, 2, 0).astype(np.float32)
+
+    def rgb(
+        self, low: Sequence[float] | None = None, high: Sequence[float] | None = None
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """The same in bytes, grey where the image is not valid."""
+        shown = (255 * self.rgba(low, high)[:, :, :3]).astype(np.uint8)
+        shown[~self.valid] = 127
+        return shown
+
+    def _repr_html_(self) -> str:
+        step = max(1, ceil(max(self.valid.shape) / THUMBNAIL))
+        seen = replace(self, values=self.values[:, ::step, ::step], valid=self.valid[::step, ::step])
+        facts = _facts(self.bands, self.valid.shape, self.grid, None)
+        facts[_("valid")] = f"{self.valid.mean():.0%}"
+        return fact_sheet(_("image"), facts, _png(seen.rgba()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,17 +138,20 @@ class Scene:
         height, width = (resampled_length(length, ratio) for length in self.shape)
         return GeoBox((height, width), self.grid.affine @ Affine.scale(ratio), self.grid.crs)
 
-    def read(self, window: Window, *, bands: Sequence[str], ratio: float = 1.0) -> Image:
-        """The bands in a window of the working grid of that ratio.
+    def read(self, window: Window | None = None, *, bands: Sequence[str] | None = None, ratio: float = 1.0) -> Image:
+        """The bands (all of the scene's) in a window of the working grid of that ratio (all of it).
 
         Above 1 a pixel is the area-weighted mean of the valid pixels under it, valid where they fill at least half of
         its area inside the scene; below 1 it is interpolated bilinearly. A window is bit for bit the same part of a
         larger one. Raises `BandError` for a band that the scene lacks, `ReadError` for a window that cannot be read.
         """
-        layers = self._layers(bands)
-        if ratio == 1:
-            return _image(*self.no_data.read(layers, window), layers)
-        return _image(*self._resampled(window, layers, ratio), layers)
+        names = tuple(self.bands if bands is None else bands)
+        layers = self._layers(names)
+        if window is None:
+            window = Window(0, 0, *(resampled_length(length, ratio) for length in self.shape))
+        pixels = self.no_data.read(layers, window) if ratio == 1 else self._resampled(window, layers, ratio)
+        place = self.grid.affine @ Affine.scale(ratio) @ Affine.translation(window.col, window.row)
+        return _image(pixels, layers, GeoBox(window.shape, place, self.grid.crs), names)
 
     def read_valid(self, window: Window) -> Bool[np.ndarray, "height width"]:
         """Where the scene has data, in a window of its own grid."""
@@ -117,20 +162,24 @@ class Scene:
 
         Raises `SceneError` where it cannot be read.
         """
-        with at_first_look():
-            return _decimated(self, tuple(self._layers(bands)), max_pixels)
+        key = (ref(self), tuple(bands), max_pixels)
+        image = _latest.get(key)
+        if image is None:
+            with at_first_look():
+                image = _decimated(self, tuple(bands), max_pixels)
+            _latest.clear()
+            _latest[key] = image
+        return image
+
+    def rgba(self, *, max_pixels: int) -> Float32[np.ndarray, "height width 4"]:
+        """The whole scene for the eye: `Image.rgba` of a decimated read."""
+        bands = COLOURS if set(COLOURS) <= set(self.bands) else self.bands[:1]
+        return self.read_decimated(bands=bands, max_pixels=max_pixels).rgba()
 
     def _repr_html_(self) -> str:
-        height, width = self.shape
-        facts = {
-            _("bands"): ", ".join(self.bands),
-            _("size"): _(
-                "{width:,} x {height:,} pixels of {pixel_m:.3g} m", width=width, height=height, pixel_m=self.pixel_m
-            ),
-            _("coordinates"): crs_name(self.grid.crs.proj) if self.grid.crs else _("none"),
-            _("notes"): " ".join(map(spoken, self.notes)) or _("none"),
-        }
-        return fact_sheet(self.name, facts, thumbnail(self))
+        facts = _facts(self.bands, self.shape, self.grid, self.pixel_m)
+        facts[_("notes")] = " ".join(map(spoken, self.notes)) or _("none")
+        return fact_sheet(self.name, facts, _png(self.rgba(max_pixels=THUMBNAIL**2)))
 
     def _layers(self, bands: Sequence[str]) -> list[Layer]:
         missing = [band for band in bands if band not in self.bands]
@@ -159,19 +208,25 @@ class Scene:
         return resample(values, valid, rows=rows, cols=cols)
 
 
-@lru_cache(maxsize=1)  # statistics and picture ask for the same
-def _decimated(scene: Scene, layers: tuple[Layer, ...], max_pixels: int) -> Image:
-    height, width = scene.shape
+# Statistics and picture ask for the same. A scene that nobody holds any more is not held here either.
+_latest: dict[tuple[ref[Scene], tuple[str, ...], int], Image] = {}
+
+
+def _decimated(scene: Scene, bands: tuple[str, ...], max_pixels: int) -> Image:
+    layers, (height, width) = scene._layers(bands), scene.shape
     scale = min(1.0, sqrt(max_pixels / (height * width)))
-    shape = (max(1, int(height * scale)), max(1, int(width * scale)))
+    rows, cols = max(1, int(height * scale)), max(1, int(width * scale))
     whole = Window(0, 0, height, width)
-    if height % 2 or shape[0] % 2:  # else the halves show the same pixels
-        return _image(*scene.no_data.read(layers, whole, shape=shape), layers)
-    # Without overviews every block is decoded, which takes a thread a quarter of the time of the network.
-    half = (shape[0] // 2, shape[1])
-    with ThreadPoolExecutor(2) as pool:
-        parts = list(pool.map(lambda window: scene.no_data.read(layers, window, shape=half), _halves(whole)))
-    return _image(*_stacked(parts), layers)
+    if height % 2 or rows % 2:  # else the halves show the same pixels
+        pixels = scene.no_data.read(layers, whole, shape=(rows, cols))
+    else:
+        # Without overviews every block is decoded, which takes a thread a quarter of the time of the network.
+        with ThreadPoolExecutor(2) as pool:
+            half = (rows // 2, cols)
+            read = pool.map(lambda window: scene.no_data.read(layers, window, shape=half), _halves(whole))
+            pixels = _stacked(list(read))
+    grid = GeoBox((rows, cols), scene.grid.affine @ Affine.scale(width / cols, height / rows), scene.grid.crs)
+    return _image(pixels, layers, grid, bands)
 
 
 def _halves(window: Window) -> tuple[Window, Window]:
@@ -184,14 +239,41 @@ def _stacked(parts: Sequence[Pixels]) -> Pixels:
     return np.concatenate([values for values, _ in parts], axis=1), np.concatenate(masks)
 
 
-def _image(values: np.ndarray, valid: np.ndarray | None, layers: Sequence[Layer]) -> Image:
+def _image(pixels: Pixels, layers: Sequence[Layer], grid: GeoBox, bands: tuple[str, ...]) -> Image:
+    values, valid = pixels
     values = values.astype(np.float32, copy=False)
     added = np.array([layer.added for layer in layers], np.float32)
     if added.any():
         values = values + added[:, None, None]
     if valid is None:
-        return Image(values, np.ones(values.shape[1:], bool))
-    return Image(np.where(valid, values, np.float32(0)), valid)
+        return Image(values, np.ones(values.shape[1:], bool), grid, bands)
+    return Image(np.where(valid, values, np.float32(0)), valid, grid, bands)
+
+
+def _facts(bands: Sequence[str], shape: tuple[int, ...], grid: GeoBox | None, pixel_m: float | None) -> dict[str, str]:
+    height, width = shape
+    crs = grid.crs.proj if grid is not None and grid.crs else None
+    if pixel_m is None and grid is not None and crs is not None:
+        pixel_m = geometric_mean(pixel_edges_m(grid.affine, crs, row=height / 2, col=width / 2))
+    size = (
+        _("{width:,} x {height:,} pixels", width=width, height=height)
+        if pixel_m is None
+        else _("{width:,} x {height:,} pixels of {pixel_m:.3g} m", width=width, height=height, pixel_m=pixel_m)
+    )
+    return {
+        _("bands"): ", ".join(bands),
+        _("size"): size,
+        _("coordinates"): crs_name(crs) if crs is not None else _("none"),
+    }
+
+
+def _png(rgba: Float32[np.ndarray, "height width 4"]) -> bytes:
+    shown = (255 * rgba).astype(np.uint8).transpose(2, 0, 1)
+    bands, height, width = shown.shape
+    with MemoryFile() as memory, catch_warnings(action="ignore", category=NotGeoreferencedWarning):
+        with memory.open(driver="PNG", count=bands, height=height, width=width, dtype="uint8") as file:
+            file.write(shown)
+        return bytes(memory.read())
 
 
 def open_scene(
@@ -270,9 +352,6 @@ def _offset_notes(layers: Sequence[Layer]) -> tuple[str, ...]:
     )
 
 
-LEAST = 3  # bands of an image that is a scene by itself
-
-
 def open_scenes(
     given: Sequence[Given],
     *,
@@ -324,25 +403,3 @@ def _fitting(pattern: Path) -> list[Path]:
     if not found:
         raise SceneError(_("no file fits {pattern}; give the path of an image", pattern=pattern))
     return [path for path in found if path.is_dir() or path.suffix.lower() in IMAGES or is_stac(path)] or found
-
-
-def visible(scene: Scene, *, max_pixels: int) -> Float32[np.ndarray, "height width 4"]:
-    """Red, green and blue where the scene has them, else its first band, from its 2nd to its 98th percentile; and
-    where it is valid; all 0..1."""
-    names = ("red", "green", "blue")
-    bands = names if all(name in scene.bands for name in names) else scene.bands[:1] * 3
-    image = scene.read_decimated(bands=bands, max_pixels=max_pixels)
-    seen = image.values[:, image.valid]
-    low, high = np.percentile(seen, (2, 98), axis=1)[:, :, None, None] if seen.size else np.zeros((2, 3, 1, 1))
-    stretched = np.clip((image.values - low) / np.maximum(high - low, 1e-6), 0, 1)
-    return np.concatenate([stretched, image.valid[None]]).transpose(1, 2, 0).astype(np.float32)
-
-
-def thumbnail(scene: Scene, *, edge: int = 240) -> bytes:
-    """A PNG of about `edge` x `edge` pixels."""
-    shown = (255 * visible(scene, max_pixels=edge**2)).astype(np.uint8).transpose(2, 0, 1)
-    bands, height, width = shown.shape
-    with MemoryFile() as memory, catch_warnings(action="ignore", category=NotGeoreferencedWarning):
-        with memory.open(driver="PNG", count=bands, height=height, width=width, dtype="uint8") as file:
-            file.write(shown)
-        return bytes(memory.read())
