@@ -6,7 +6,7 @@ import geopandas as gpd
 import numpy as np
 from affine import Affine
 
-from cropland.data.chips import ChipFolder, Place, open_chips, write_chip, write_index
+from cropland.data.chips import ChipFolder, ChipPlace, open_chips, write_chip, write_index
 from cropland.geo.scene import Image
 
 SIZE = 64
@@ -29,7 +29,7 @@ def _write(folder: Path, number: int, side: str, rng: np.random.Generator) -> di
     target[row : row + 30, col : col + 32] = 1
     values = (rng.normal(60, 12, (3, SIZE, SIZE)) + 80 * target).astype(np.float32)
     image = Image(values, np.ones(target.shape, bool))
-    place = Place(Affine.translation(0, 0), None)
+    place = ChipPlace(Affine.translation(0, 0), None)
     paths = write_chip(
         folder, f"c{number}", image, target, place=place, bands=("red", "green", "blue"), dtype=np.dtype("float32")
     )

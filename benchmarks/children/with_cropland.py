@@ -12,12 +12,12 @@ from cropland.mapping.compute import Serial, Work, fill
 from cropland.mapping.plan import MapOptions, make_plan
 from cropland.mapping.products import write_probability
 from cropland.mapping.run_folder import Journal, Plane
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.parcels.clean import by_threshold, clean_mask
 from told import tell
 
 job = json.loads(sys.argv[1])
-model, out = Model.load(default_model()), Path(job["out"])
+model, out = ModelFile.load(default_model()), Path(job["out"])
 engine = open_engine(model, threads=job["threads"], precision=job.get("precision", "fastest"))
 begun = time.perf_counter()
 with TemporaryDirectory(dir=out.parent) as name:

@@ -31,9 +31,9 @@ def build_own(found: Any, name: str, options: Mapping[str, Any], *, bands: int, 
     try:
         built = copy.deepcopy(found) if isinstance(found, nn.Module) and not options else found(**options)
     except TypeError as error:
-        raise ModelError(_("network {name} does not take these options: {error}", name=name, error=error)) from error
+        raise ModelError("network {name} does not take these options: {error}", name=name, error=error) from error
     if not isinstance(built, nn.Module):
-        raise ModelError(_("{name} makes a {kind}, expected a torch.nn.Module", name=name, kind=type(built).__name__))
+        raise ModelError("{name} makes a {kind}, expected a torch.nn.Module", name=name, kind=type(built).__name__)
     return adapt(built, name, bands=bands, outputs=outputs)
 
 
@@ -117,7 +117,7 @@ def _divisor(network: nn.Module, bands: int, name: str) -> int:
         except ModelError:
             continue
     raise ModelError(
-        _("network {name} takes images of {size} x {size} pixels, but not of other sizes", name=name, size=BASE)
+        "network {name} takes images of {size} x {size} pixels, but not of other sizes", name=name, size=BASE
     )
 
 
@@ -131,13 +131,11 @@ def _probe(network: nn.Module, shape: tuple[int, ...], name: str, scale: float =
         y = _tensor(_output(network, shape, scale))
     except Exception as error:  # somebody else's code may raise anything
         raise ModelError(
-            _(
-                "network {name} fails on an image of {shape} (batch, bands, height, width): {kind}: {error}",
-                name=name,
-                shape=shape,
-                kind=type(error).__name__,
-                error=(str(error).splitlines() or [""])[0],
-            )
+            "network {name} fails on an image of {shape} (batch, bands, height, width): {kind}: {error}",
+            name=name,
+            shape=shape,
+            kind=type(error).__name__,
+            error=(str(error).splitlines() or [""])[0],
         ) from error
     return y
 
@@ -155,13 +153,11 @@ def _tensor(y: Any) -> Tensor:
 
 def _unfit(name: str, given: tuple[int, ...], y: Tensor) -> ModelError:
     return ModelError(
-        _(
-            "network {name}: an image of {given} gave {came}, expected (batch, 1, height, width) logits, "
-            "(batch, height, width), or two classes",
-            name=name,
-            given=given,
-            came=tuple(y.shape),
-        )
+        "network {name}: an image of {given} gave {came}, expected (batch, 1, height, width) logits, "
+        "(batch, height, width), or two classes",
+        name=name,
+        given=given,
+        came=tuple(y.shape),
     )
 
 
@@ -177,14 +173,12 @@ def check_network(network: nn.Module, recipe: Recipe) -> None:
         came = _output_shape(network, given)
         if came != expected:
             raise ModelError(
-                _(
-                    "network {name}: an input of {given} gave {came}, expected {expected} (one logit "
-                    "per pixel and output, at any height and width)",
-                    name=recipe.network.name,
-                    given=given,
-                    came=came,
-                    expected=expected,
-                )
+                "network {name}: an input of {given} gave {came}, expected {expected} (one logit "
+                "per pixel and output, at any height and width)",
+                name=recipe.network.name,
+                given=given,
+                came=came,
+                expected=expected,
             )
 
 
@@ -194,10 +188,6 @@ def _output_shape(network: nn.Module, shape: tuple[int, ...]) -> object:
         y = network(torch.zeros(shape))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise ModelError(
-            _(
-                "the network fails on an input of {shape}: {splitlines}",
-                shape=shape,
-                splitlines=str(error).splitlines()[0],
-            )
+            "the network fails on an input of {shape}: {splitlines}", shape=shape, splitlines=str(error).splitlines()[0]
         ) from error
     return tuple(y.shape) if torch.is_tensor(y) else f"a {type(y).__name__}"

@@ -21,7 +21,7 @@ from cropland.errors import ModelError, OutputError
 from cropland.formats import INPUT, OUTPUT, Format, Run
 from cropland.language import _
 from cropland.mapping.plan import check_statistics, read_statistics
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.options import ABOVE_0, COUNT
 from cropland.writers import replacing
 
@@ -42,7 +42,7 @@ class Exported:
 
 
 def export(
-    model: Model,
+    model: ModelFile,
     to: str,
     out: Path,
     *,
@@ -71,14 +71,14 @@ def export(
 
 
 def facts(
-    model: Model, *, pixel_m: float | None = None, tile: int | None = None, statistics: Statistics | None = None
+    model: ModelFile, *, pixel_m: float | None = None, tile: int | None = None, statistics: Statistics | None = None
 ) -> dict[str, Any]:
     """What a program must know to use the file, as plain values: the model's header and what the file takes and gives.
 
     `statistics` are the percentiles (sensor units) that `image` is stretched by; None: those of each scene.
     """
     assert model.path is not None, "a model has facts once it is saved"
-    header = Model.read(model.path).header()  # where code of the user's own is named without this machine's folders
+    header = ModelFile.read(model.path).header()  # where code of the user's own is named without this machine's folders
     header.pop("code", None)
     pixel, known = model.nearest_pixel(pixel_m or model.working_pixels[0].pixel_m), statistics or model.statistics
     image = {"name": INPUT, "bands": list(model.bands), "percentiles": [LOW, HIGH], "clip": [FLOOR, CEILING]}
@@ -116,11 +116,7 @@ def _program(network: nn.Module, bands: int, tile: int | None, *, name: str) -> 
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            _(
-                "{name} cannot be exported for images of any size ({error}); give one with --tile",
-                name=name,
-                error=cause,
-            )
+            "{name} cannot be exported for images of any size ({error}); give one with --tile", name=name, error=cause
         ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it names files of this machine
@@ -133,12 +129,10 @@ def _compared(run: Run, network: nn.Module, shapes: Sequence[tuple[int, ...]], t
         apart = max(_apart(run, network, shape) for shape in shapes)
     except Exception as error:  # whatever the other library raises
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            _("{to} cannot compute the network ({error}); nothing was kept", to=to, error=cause)
-        ) from error
+        raise ModelError("{to} cannot compute the network ({error}); nothing was kept", to=to, error=cause) from error
     if not apart <= MOST:
         raise ModelError(
-            _("{to} computes the network otherwise than PyTorch, by {apart:.1e}; nothing was kept", to=to, apart=apart)
+            "{to} computes the network otherwise than PyTorch, by {apart:.1e}; nothing was kept", to=to, apart=apart
         )
     return apart
 
@@ -190,7 +184,7 @@ def command(
     overwrite
         Replace a file.
     """
-    trained = Model.load(model or default_model(), trust=trust)
+    trained = ModelFile.load(model or default_model(), trust=trust)
     suffix = find("formats", to).suffix
     place = out or Path(f"{trained.name}{suffix}")
     _check_place(place, suffix, overwrite=overwrite)
@@ -200,9 +194,9 @@ def command(
 
 def _check_place(out: Path, suffix: str, *, overwrite: bool) -> None:
     if out.suffix != suffix:
-        raise OutputError(_("{out} must end in {suffix}", out=out, suffix=suffix))
+        raise OutputError("{out} must end in {suffix}", out=out, suffix=suffix)
     if out.exists() and not overwrite:
-        raise OutputError(_("{out} is there already; replace it with --overwrite, or choose another --out", out=out))
+        raise OutputError("{out} is there already; replace it with --overwrite, or choose another --out", out=out)
 
 
 def _tell(done: Exported, bands: int, tile: int | None) -> None:

@@ -9,7 +9,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from cropland.data.chips import Place, open_chips, write_chip, write_index
+from cropland.data.chips import ChipPlace, open_chips, write_chip, write_index
 from cropland.errors import ChipError
 from cropland.geo.scene import Image
 
@@ -29,7 +29,7 @@ def chip(dtype, *, valid=True):
 def write(tmp_path):
     """Writes a folder of one chip."""
 
-    def write_folder(dtype="uint8", *, valid=True, place=Place(Affine.scale(10, -10), "EPSG:32650")):  # noqa: B008
+    def write_folder(dtype="uint8", *, valid=True, place=ChipPlace(Affine.scale(10, -10), "EPSG:32650")):  # noqa: B008
         folder = tmp_path / "chips"
         for part in ("images", "labels"):
             (folder / part).mkdir(parents=True)
@@ -75,7 +75,7 @@ def test_a_value_below_an_unsigned_type_becomes_its_lowest(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     image = Image(np.full((1, 2, 2), -7, np.float32), np.ones((2, 2), bool))
-    place = Place(Affine.scale(1, -1), None)
+    place = ChipPlace(Affine.scale(1, -1), None)
     write_chip(tmp_path, "a", image, np.zeros((2, 2), np.uint8), place=place, bands=["red"], dtype=np.dtype("uint16"))
     with rasterio.open(tmp_path / "images" / "a.tif") as file:
         assert (file.read() == 0).all()

@@ -15,7 +15,7 @@ from small_scene import CRS, FOREST, HEIGHT, RICE, WHEAT, WIDTH, write_raster
 
 from cropland.cli import main
 from cropland.data.chips import open_chips
-from cropland.data.cut import Cutter, cut_chips, windows
+from cropland.data.cut import Cutter, cut, windows
 from cropland.data.labels import WholeLabels
 from cropland.errors import ChipError
 from cropland.geo.scene import open_scene
@@ -95,7 +95,7 @@ def test_chips_of_overlapping_scenes_that_touch_are_on_one_side(tmp_path_factory
     ]
     cutter = Cutter(partial(open_scene, bands={"red": 1}), WholeLabels(0), size, lambda path: "g")
     try:
-        cut_chips(paths, tmp_path / "chips", cutter=cutter, validation=0.25)
+        cut(paths, tmp_path / "chips", cutter=cutter, validation=0.25)
     except ChipError as error:  # of scenes that coincide there is too little ground for two sides
         assert "cannot be split" in str(error) and not (tmp_path / "chips").exists()
         return

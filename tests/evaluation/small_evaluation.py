@@ -8,23 +8,23 @@ import rasterio
 import shapely
 from affine import Affine
 
-from cropland.data.chips import Place, write_chip, write_index
+from cropland.data.chips import ChipPlace, write_chip, write_index
 from cropland.geo.scene import Image
-from cropland.model import Model, WorkingPixel
+from cropland.model import ModelFile, WorkingPixel
 from cropland.recipe import Recipe
 
 LEFT, TOP, CRS = 400_000.0, 4_000_000.0, "EPSG:32650"
 SIZE = 32
 
 
-def model(**changes: object) -> Model:
+def model(**changes: object) -> ModelFile:
     values = {
         "recipe": Recipe(bands=("red",)),
         "working_pixels": (WorkingPixel(10.0, 0.9, 0.5),),
         "stride": 1,
         "radius": 0,
     }
-    return Model(**(values | changes))
+    return ModelFile(**(values | changes))
 
 
 def write_chips(folder: Path) -> Path:
@@ -46,7 +46,7 @@ def _chip(folder: Path, name: str, target: np.ndarray, number: int) -> dict[str,
     if name == "sea_0":
         red[:8] = 200
     values = np.stack([np.zeros_like(red), red]).astype(np.float32)
-    place = Place(Affine(10, 0, LEFT, 0, -10, TOP), CRS)
+    place = ChipPlace(Affine(10, 0, LEFT, 0, -10, TOP), CRS)
     paths = write_chip(
         folder,
         name,

@@ -156,7 +156,7 @@ def test_a_replaced_file_is_read_anew(write, picture):
 
 def test_a_band_that_is_not_there(write, picture):
     scene = open_scene(write("scene.tif", picture, names=RGB))
-    with pytest.raises(BandError, match=r"scene has no band nir \(it has red, green, blue\).*--bands nir="):
+    with pytest.raises(BandError, match=r"scene has no band nir \(it has red, green, blue\).*bands='nir="):
         scene.read(everything(scene), bands=("red", "nir"))
 
 

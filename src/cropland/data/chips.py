@@ -23,9 +23,8 @@ from rasterio.io import MemoryFile
 
 from cropland.errors import ChipError
 from cropland.geo.scene import Image
-from cropland.language import _
 
-__all__ = ["Chip", "ChipFolder", "Place", "open_chips", "write_chip", "write_index"]
+__all__ = ["Chip", "ChipFolder", "ChipPlace", "open_chips", "write_chip", "write_index"]
 
 FORMAT, VERSION = "cropland chips", 1
 INDEX, HEADER = "index.parquet", "chips.json"
@@ -93,33 +92,27 @@ def open_chips(path: Path) -> ChipFolder:
         index = gpd.read_parquet(path / INDEX)
     except FileNotFoundError as error:
         raise ChipError(
-            _(
-                "{path} is not a chip folder, {header} and {index} are not both in it: cut one with `cropland chips`",
-                path=path,
-                header=HEADER,
-                index=INDEX,
-            )
+            "{path} is not a chip folder, {header} and {index} are not both in it: cut one with `cropland chips`",
+            path=path,
+            header=HEADER,
+            index=INDEX,
         ) from error
     except (ValueError, OSError, ArrowException) as error:
         raise ChipError(
-            _(
-                "{path}: {header} or {index} is damaged ({error}); copy or cut the folder again",
-                path=path,
-                header=HEADER,
-                index=INDEX,
-                error=error,
-            )
+            "{path}: {header} or {index} is damaged ({error}); copy or cut the folder again",
+            path=path,
+            header=HEADER,
+            index=INDEX,
+            error=error,
         ) from error
     if not _is_ours(header) or not {*COLUMNS} <= {*index.columns}:
-        raise ChipError(_("{path} is a folder of something else: cut one with `cropland chips`", path=path))
+        raise ChipError("{path} is a folder of something else: cut one with `cropland chips`", path=path)
     if header["version"] > VERSION:
         raise ChipError(
-            _(
-                "{path} has format version {header}, expected {version} or less: update cropland",
-                path=path,
-                header=header["version"],
-                version=VERSION,
-            )
+            "{path} has format version {header}, expected {version} or less: update cropland",
+            path=path,
+            header=header["version"],
+            version=VERSION,
         )
     return ChipFolder(path, tuple(header["bands"]), index, header)
 
@@ -133,7 +126,7 @@ def _is_ours(header: Any) -> bool:
     )
 
 
-class Place(NamedTuple):
+class ChipPlace(NamedTuple):
     """Where pixels lie; the CRS is None if nobody knows it."""
 
     transform: Affine
@@ -146,7 +139,7 @@ def write_chip(
     image: Image,
     target: UInt8[np.ndarray, "height width"],
     *,
-    place: Place,
+    place: ChipPlace,
     bands: Sequence[str],
     dtype: np.dtype,
 ) -> dict[str, str]:
@@ -177,7 +170,7 @@ def _write(
     values: Num[np.ndarray, "band height width"],
     valid: Bool[np.ndarray, "height width"] | None,
     *,
-    place: Place,
+    place: ChipPlace,
     descriptions: Sequence[str],
 ) -> None:
     count, height, width = values.shape
@@ -198,14 +191,12 @@ def _read(path: Path, shape: tuple[int, ...], *, dtype: str) -> tuple[np.ndarray
         with rasterio.open(path) as file:
             values, valid = file.read(out_dtype=dtype), file.dataset_mask() != 0
     except RasterioIOError as error:
-        raise ChipError(_("{path} is missing or damaged: copy or cut the chip folder again", path=path)) from error
+        raise ChipError("{path} is missing or damaged: copy or cut the chip folder again", path=path) from error
     if values.shape != shape:
         raise ChipError(
-            _(
-                "{path} has {shape} bands, rows and columns, the index says {shape2}: cut the chips again",
-                path=path,
-                shape=values.shape,
-                shape2=shape,
-            )
+            "{path} has {shape} bands, rows and columns, the index says {shape2}: cut the chips again",
+            path=path,
+            shape=values.shape,
+            shape2=shape,
         )
     return values, valid

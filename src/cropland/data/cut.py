@@ -21,14 +21,14 @@ import shapely
 from affine import Affine
 from cyclopts import Parameter
 
-from cropland.data.chips import ChipFolder, Place, open_chips, write_chip, write_index
+from cropland.data.chips import ChipFolder, ChipPlace, open_chips, write_chip, write_index
 from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw, LabelOptions, Labels, read_labels
 from cropland.data.split import parse_split, split
 from cropland.data.statistics import Statistics, scene_statistics
 from cropland.errors import BandError, ChipError, LabelError, OutputError
 from cropland.geo.scene import Scene, open_scene, parse_bands
 from cropland.geo.window import Window
-from cropland.language import _, spoken
+from cropland.language import _, shown
 from cropland.options import ABOVE_0, COUNT
 from cropland.progress import progress_bar
 
@@ -44,7 +44,7 @@ def command(
     out: Path,
     labels: LabelOptions = LabelOptions(),  # noqa: B008 - frozen
     group: str | None = None,
-    side: Annotated[str, Parameter(name="--split")] = "validation=0.2",
+    split: str = "validation=0.2",
     size: Annotated[int, COUNT] = 256,
     append: Annotated[bool, Parameter(negative="")] = False,
     sensor: str | None = None,
@@ -68,7 +68,7 @@ def command(
         The chip folder to write.
     group
         A name to report figures by. Default: the scene's name; with --whole the name of its folder.
-    side
+    split
         validation=SHARE draws blocks of ground with a gap around them; train or validation puts all on one side.
     size
         Edge of a chip in pixels: chips are at least this large, or as large as the scene.
@@ -87,8 +87,14 @@ def command(
     shift
         Accept a datum shift that is only roughly known.
     """
-    opener = partial(
-        open_scene,
+    report = cut_chips(
+        scenes,
+        labels,
+        out,
+        group=group,
+        split=split,
+        size=size,
+        append=append,
         sensor=sensor,
         bands=parse_bands(bands) if bands else None,
         nodata=nodata,
@@ -96,15 +102,46 @@ def command(
         pixel_m=pixel_m,
         shift=shift,
     )
+    print(*map(shown, report.notes), f"{out}: {report}", sep="\n")
+
+
+def cut_chips(
+    scenes: Sequence[str | Path],
+    labels: LabelOptions,
+    out: str | Path,
+    *,
+    group: str | None = None,
+    split: str = "validation=0.2",
+    size: int = 256,
+    append: bool = False,
+    sensor: str | None = None,
+    bands: Mapping[str, int] | None = None,
+    nodata: float | None = None,
+    crs: str | None = None,
+    pixel_m: float | None = None,
+    shift: bool = False,
+) -> CutReport:
+    """Cut scenes, one path each, and their labels into a chip folder; the options are those of `command`.
+
+    Raises `LabelError`, `SceneError` and their kin for what cannot be used, `OutputError` for a folder that is there.
+    """
+    paths, out = [Path(scene) for scene in scenes], Path(out)
+    placing: dict[str, Any] = {"nodata": nodata, "crs": crs, "pixel_m": pixel_m, "shift": shift}
+    opener = partial(open_scene, sensor=sensor, bands=bands, **placing)
     cutter = Cutter(opener, read_labels(labels, shift=shift), size, _grouping(group, whole=labels.whole is not None))
-    share = parse_split(side)
-    used = {**asdict(labels), "group": group, "split": side, "size": size, "sensor": sensor, "bands": bands, "crs": crs}
+    share, named = parse_split(split), ",".join(f"{name}={number}" for name, number in (bands or {}).items()) or None
+    used = {
+        **asdict(labels),
+        "group": group,
+        "split": split,
+        "size": size,
+        "sensor": sensor,
+        "bands": named,
+        "crs": crs,
+    }
     options = {name: getattr(value, "name", value) for name, value in used.items() if value is not None}
-    with progress_bar(total=len(scenes), rate=_rate, counted=True) as advance:
-        report = cut_chips(
-            scenes, out, cutter=cutter, validation=share, append=append, options=options, advance=advance
-        )
-    print(*map(spoken, report.notes), f"{out}: {report}", sep="\n")
+    with progress_bar(total=len(paths), rate=_rate, counted=True) as advance:
+        return cut(paths, out, cutter=cutter, validation=share, append=append, options=options, advance=advance)
 
 
 def _rate(scenes: float) -> str:
@@ -131,7 +168,7 @@ class CutReport(NamedTuple):
         )
 
 
-def cut_chips(
+def cut(
     paths: Sequence[Path],
     out: Path,
     *,
@@ -175,7 +212,7 @@ def _check_distinct(names: Sequence[str], *, taken: Sequence[str] = ()) -> None:
     folded = Counter(name.casefold() for name in [*names, *taken])
     if alike := [name for name in names if folded[name.casefold()] > 1]:
         raise ChipError(
-            _("{alike} is there twice: give every scene once, rename it, or cut into another folder", alike=alike[0])
+            "{alike} is there twice: give every scene once, rename it, or cut into another folder", alike=alike[0]
         )
 
 
@@ -193,7 +230,7 @@ def _earlier(out: Path, *, append: bool) -> ChipFolder | None:
     if not out.exists():
         return None
     if not append:
-        raise OutputError(_("{out} exists: add to it with --append, or choose another --out", out=out))
+        raise OutputError("{out} exists: add to it with --append, or choose another --out", out=out)
     return open_chips(out)
 
 
@@ -209,17 +246,14 @@ def _beside(out: Path) -> Iterator[Path]:
             yield folder
     except OSError as error:
         raise OutputError(
-            _("{out} cannot be written ({value}): choose another --out", out=out, value=error.strerror or error)
+            "{out} cannot be written ({value}): choose another --out", out=out, value=error.strerror or error
         ) from error
 
 
 def _table(rows: Sequence[Mapping[str, Any]], *, scenes: int) -> gpd.GeoDataFrame:
     if not rows:
         raise LabelError(
-            _(
-                "nothing is known of any pixel of {scenes} scenes: check --background, --inside, --classes",
-                scenes=scenes,
-            )
+            "nothing is known of any pixel of {scenes} scenes: check --background, --inside, --classes", scenes=scenes
         )
     _check_distinct([row["id"] for row in rows])
     return gpd.GeoDataFrame(rows, geometry="geometry", crs=4326)
@@ -286,13 +320,11 @@ def windows(shape: tuple[int, int], *, size: int) -> list[Window]:
 def _check_bands(scene: Scene, bands: Sequence[str]) -> None:
     if not {*bands} <= {*scene.bands}:
         raise BandError(
-            _(
-                "{name} has the bands {bands}, the chips of this folder {bands2}: name the scene's "
-                "with --bands, or cut into another folder",
-                name=scene.name,
-                bands=", ".join(scene.bands),
-                bands2=", ".join(bands),
-            )
+            "{name} has the bands {bands}, the chips of this folder {bands2}: name the scene's "
+            "with --bands, or cut into another folder",
+            name=scene.name,
+            bands=", ".join(scene.bands),
+            bands2=", ".join(bands),
         )
 
 
@@ -322,12 +354,12 @@ def _cut_window(
     return row | paths | window._asdict() | {"id": name, "low": statistics.low, "high": statistics.high}
 
 
-def _place(scene: Scene, window: Window) -> Place:
+def _place(scene: Scene, window: Window) -> ChipPlace:
     """Without a CRS, metres from the scene's lower left corner."""
     if scene.grid.crs is not None:
-        return Place(scene.grid[window.slices].affine, _crs(scene))
+        return ChipPlace(scene.grid[window.slices].affine, _crs(scene))
     edge = scene.pixel_m
-    return Place(Affine(edge, 0, window.col * edge, 0, -edge, (scene.shape[0] - window.row) * edge), None)
+    return ChipPlace(Affine(edge, 0, window.col * edge, 0, -edge, (scene.shape[0] - window.row) * edge), None)
 
 
 def _crs(scene: Scene) -> str | None:

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Float32
 
 from cropland.errors import SceneError
 from cropland.geo.scene import Scene
-from cropland.language import _
 
 LOW, HIGH = 2, 98  # percent
 FLOOR, CEILING = -0.5, 1.5  # normalised values beyond are clipped: glint and cloud must not drown the rest
@@ -55,7 +54,5 @@ def scene_statistics(scene: Scene, bands: Sequence[str]) -> Statistics:
     """
     image = scene.read_decimated(bands=bands)
     if not image.valid.any():
-        raise SceneError(_("{name} is all no data; expected some valid pixels, check --nodata", name=scene.name))
-    low, high = np.percentile(image.values[:, image.valid], (LOW, HIGH), axis=1)
-    high = np.where(high <= low, low + 1, high)
-    return Statistics(tuple(bands), tuple(map(float, low)), tuple(map(float, high)))
+        raise SceneError("{name} is all no data; expected some valid pixels, check --nodata", name=scene.name)
+    return percentiles(image.values, image.valid, bands)

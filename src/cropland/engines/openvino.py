@@ -22,7 +22,7 @@ from cropland import __version__
 from cropland.engines import Engine, NoSlideError, Precision, Trained, cache_folder, why_not
 from cropland.errors import ModelError
 from cropland.files import replacing_folder
-from cropland.language import Said, _, said
+from cropland.language import Message
 from cropland.notebooks.names import is_foreign
 from cropland.streaming.openvino import Converted, OpenVINOSlide
 from cropland.streaming.slide import Slide, slide_down
@@ -87,7 +87,7 @@ class _OpenVINOEngine:
         return {**about, "threads": threads, "device": device.strip(), "features": features}
 
     @cached_property
-    def no_slide(self) -> Said | None:
+    def no_slide(self) -> Message | None:
         return why_not(lambda: self._step)
 
     @property
@@ -164,7 +164,7 @@ def _convert(model: Trained) -> openvino.Model:
         if all(_agree(network, graph, (1, bands, *size)) for size in PROBES):
             return graph
     name = model.recipe.network.name
-    raise ModelError(_("OpenVINO computes {name} otherwise than torch does; map it on a GPU", name=name))
+    raise ModelError("OpenVINO computes {name} otherwise than torch does; map it on a GPU", name=name)
 
 
 def _traced(network: nn.Module, bands: int) -> openvino.Model:
@@ -196,8 +196,8 @@ def _convert_step(core: openvino.Core, model: Trained) -> Converted:
         raise NoSlideError(error.args[0]) from error
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0]
-        raise NoSlideError(said("OpenVINO cannot compute its steps ({error})", error=first)) from error
-    raise NoSlideError(said("OpenVINO computes a step otherwise than torch does"))
+        raise NoSlideError(Message("OpenVINO cannot compute its steps ({error})", error=first)) from error
+    raise NoSlideError(Message("OpenVINO computes a step otherwise than torch does"))
 
 
 def _slides_alike(core: openvino.Core, network: nn.Module, step: Converted, bands: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,12 +16,13 @@ from cropland.data.labels import LabelOptions, read_labels
 from cropland.errors import InputError, OutputError
 from cropland.evaluation.report import best_and_worst, page, percent
 from cropland.evaluation.score import Part, metrics
+from cropland.fact_sheet import fact_sheet
 from cropland.files import write_text
-from cropland.language import _, said
+from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0
 from cropland.progress import progress_bar
 
-__all__ = ["command", "write_report"]
+__all__ = ["Evaluation", "command", "evaluate", "write_report"]
 
 TOLERANCES_M = (2.0, 5.0, 10.0, 20.0)
 
@@ -78,10 +79,77 @@ def command(
     shift
         Accept a datum shift that is only roughly known.
     """
+    measured = evaluate(
+        subject,
+        chips=chips,
+        split=split,
+        labels=labels,
+        by=by,
+        out=out,
+        overwrite=overwrite,
+        tolerance_m=tolerance_m,
+        working_pixel_m=working_pixel_m,
+        trust=trust,
+        crs=crs,
+        pixel_m=pixel_m,
+        shift=shift,
+    )
+    _say(measured.figures, out)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model or a mask is worth: the figures of metrics.json, and the parts that they are pooled from."""
+
+    figures: Mapping[str, Any]
+    parts: Sequence[Part]
+
+    @property
+    def iou(self) -> float | None:
+        """Intersection over union of cropland, over all that is known; None where only one class is known."""
+        iou: float | None = self.figures["pooled"]["iou"]
+        return iou
+
+    def write(self, out: str | Path) -> None:
+        """Write report.html and metrics.json into a folder. Raises `OutputError` where it cannot be written."""
+        write_report(Path(out), self.figures, self.parts)
+
+    def _repr_html_(self) -> str:
+        pooled, low_high = self.figures["pooled"], self.figures["pooled"]["iou_interval"]
+        named = {"IoU": "iou", "F1": "f1", _("precision"): "precision", _("recall"): "recall"}
+        facts = {name: percent(pooled[key]) for name, key in named.items()}
+        if low_high:
+            facts[_("interval of the IoU")] = f"{percent(low_high[0])} – {percent(low_high[1])}"
+        return fact_sheet(shown(self.figures["title"]), facts)
+
+
+def evaluate(
+    subject: str | Path,
+    *,
+    chips: str | Path | None = None,
+    split: str = "validation",
+    labels: LabelOptions | None = None,
+    by: str | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    tolerance_m: Sequence[float] | None = None,
+    working_pixel_m: float | None = None,
+    trust: bool = False,
+    crs: str | None = None,
+    pixel_m: float | None = None,
+    shift: bool = False,
+) -> Evaluation:
+    """Measure a model on chips, or a mask against labels; see `command`. out: a folder for the report, if wanted.
+
+    Raises `InputError` or one of its kinds for what cannot be measured, `OutputError` for a folder that is in use.
+    """
+    subject, chips, labels = Path(subject), Path(chips) if chips else None, labels or LabelOptions()
     tolerances_m = tuple(sorted(tolerance_m or TOLERANCES_M))
     if tolerances_m[0] <= 0:
-        raise InputError(_("--tolerance-m {tolerances_m:g}: give metres above 0", tolerances_m=tolerances_m[0]))
-    _check(subject, chips, labels, out, overwrite=overwrite)
+        raise InputError("--tolerance-m {tolerances_m:g}: give metres above 0", tolerances_m=tolerances_m[0])
+    _check(subject, chips, labels)
+    if out:
+        _check_out(Path(out), overwrite=overwrite)
     if chips:
         about, parts = _model(
             subject, chips, split=split, by=by or "group", tolerances_m=tolerances_m, at=working_pixel_m, trust=trust
@@ -89,8 +157,10 @@ def command(
     else:
         about, parts = _mask(subject, labels, by=by, tolerances_m=tolerances_m, crs=crs, pixel_m=pixel_m, shift=shift)
     figures = about | {"tolerances_m": tolerances_m} | metrics(parts, tolerances_m=tolerances_m)
-    write_report(out, figures, parts)
-    _say(figures, out)
+    measured = Evaluation(figures, parts)
+    if out:
+        measured.write(out)
+    return measured
 
 
 def write_report(out: Path, figures: Mapping[str, Any], parts: Sequence[Part]) -> None:
@@ -105,31 +175,32 @@ def write_report(out: Path, figures: Mapping[str, Any], parts: Sequence[Part]) -
             write_text(out / name, content)
     except OSError as error:
         raise OutputError(
-            _("{out} cannot be written ({strerror}); give another --out", out=out, strerror=error.strerror)
+            "{out} cannot be written ({strerror}); give another --out", out=out, strerror=error.strerror
         ) from error
 
 
-def _check(subject: Path, chips: Path | None, labels: LabelOptions, out: Path, *, overwrite: bool) -> None:
+def _check(subject: Path, chips: Path | None, labels: LabelOptions) -> None:
     against = labels.given("labels", "whole")
     if (chips is None) == (not against):
-        raise InputError(_("say what to measure against: --chips DIR with a model, or --labels FILE with a mask"))
+        raise InputError("say what to measure against: --chips DIR with a model, or --labels FILE with a mask")
     if not subject.is_file():
-        raise InputError(_("{subject}: there is no such file; give a model (.safetensors) or a mask", subject=subject))
+        raise InputError("{subject}: there is no such file; give a model (.safetensors) or a mask", subject=subject)
     if chips and subject.suffix != ".safetensors":
         raise InputError(
-            _("{subject} is not a model (.safetensors); a mask is measured with --labels FILE", subject=subject)
+            "{subject} is not a model (.safetensors); a mask is measured with --labels FILE", subject=subject
         )
     if against and subject.suffix == ".safetensors":
         raise InputError(
-            _(
-                "{subject} is a model; measure it with --chips DIR, or map a scene and measure its mask.tif",
-                subject=subject,
-            )
+            "{subject} is a model; measure it with --chips DIR, or map a scene and measure its mask.tif",
+            subject=subject,
         )
+
+
+def _check_out(out: Path, *, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
-        raise OutputError(_("{out} is a file; give a folder as --out", out=out))
+        raise OutputError("{out} is a file; give a folder as --out", out=out)
     if (out / "metrics.json").exists() and not overwrite:
-        raise OutputError(_("{out} holds an evaluation already; give another --out, or --overwrite", out=out))
+        raise OutputError("{out} holds an evaluation already; give another --out, or --overwrite", out=out)
 
 
 def _model(
@@ -145,17 +216,17 @@ def _model(
     from cropland.data.chips import open_chips
     from cropland.engines.openvino import open_engine
     from cropland.evaluation.measure import Judge, choose_chips, on_chips
-    from cropland.model import Model
+    from cropland.model import ModelFile
 
-    model = Model.load(path, trust=trust)
+    model = ModelFile.load(path, trust=trust)
     folder = choose_chips(open_chips(chips), model, split=split, by=by)
     engine = open_engine(model)
     judge = Judge(model, lambda values: engine(values[None])[0], tolerances_m, at)
     about = {
         "kind": "model",
         "part": "chip",
-        "title": said("{model} on {chips}", model=model.name, chips=chips.name),
-        "subtitle": said("{model}, {count:,} chips ({split})", model=path.name, count=len(folder), split=split),
+        "title": Message("{model} on {chips}", model=model.name, chips=chips.name),
+        "subtitle": Message("{model}, {count:,} chips ({split})", model=path.name, count=len(folder), split=split),
         "subject": {"name": model.name, "file": path.name, "sha256": model.digest, "version": model.version},
         "against": {"chips": chips.name, "split": split, "by": by, "working_pixel_m": at},
     }
@@ -182,15 +253,15 @@ def _mask(
     parts = _watched(on_mask(mask, truth, tolerances_m=tolerances_m, regions=regions), total=blocks(mask))
     if not parts:
         raise InputError(
-            _("{name} and its labels share no pixel that both know; look at no data and at --inside", name=path.name)
+            "{name} and its labels share no pixel that both know; look at no data and at --inside", name=path.name
         )
     used = {name: getattr(value, "name", value) for name, value in asdict(labels).items() if value is not None}
     height, width = mask.shape
     about = {
         "kind": "mask",
         "part": "block",
-        "title": said("{mask} against {labels}", mask=path.name, labels=used.get("labels", labels.whole)),
-        "subtitle": said(
+        "title": Message("{mask} against {labels}", mask=path.name, labels=used.get("labels", labels.whole)),
+        "subtitle": Message(
             "{height:,} × {width:,} pixels of {pixel_m:.3g} m", height=height, width=width, pixel_m=mask.pixel_m
         ),
         "subject": {"file": path.name},

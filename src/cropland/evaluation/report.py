@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from cropland import __version__
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, figures
-from cropland.language import _, language, spoken
+from cropland.language import _, language, shown
 
 __all__ = ["as_uri", "best_and_worst", "image", "page", "verdict"]
 
@@ -56,13 +56,13 @@ def best_and_worst(parts: Sequence[Part]) -> dict[str, Sequence[Part]]:
     return {_("Worst"): worst, _("Best"): sorted(mixed, key=lambda part: -part.total.counts.iou)[: SHOWN // 2]}
 
 
-def page(found: Mapping[str, Any], shown: Mapping[str, Sequence[Part]]) -> str:
+def page(found: Mapping[str, Any], examples: Mapping[str, Sequence[Part]]) -> str:
     """The report as HTML, from what metrics.json holds."""
     template = Template((files("cropland.evaluation") / "report.html").read_text(encoding="utf-8"))
     parts = _("chips") if found["part"] == "chip" else _("blocks")
     return template.substitute(
-        title=escape(spoken(found["title"])),
-        subtitle=escape(spoken(found["subtitle"])),
+        title=escape(shown(found["title"])),
+        subtitle=escape(shown(found["subtitle"])),
         parts=parts,
         version=__version__,
         language=language(),
@@ -71,7 +71,7 @@ def page(found: Mapping[str, Any], shown: Mapping[str, Sequence[Part]]) -> str:
         cards=_cards(found["pooled"], found["all_cropland"]),
         groups=_groups(found["groups"], parts),
         charts=_strip(found["parts"], parts) + _curve(found["thresholds"]),
-        pictures=_gallery(shown),
+        pictures=_gallery(examples),
     )
 
 
@@ -170,13 +170,13 @@ def _axis(y: int, *, scale: float = 1) -> str:
     return f'<path class="axis" d="M20 {y - 8}h560"/>' + "".join(marks)
 
 
-def _gallery(shown: Mapping[str, Sequence[Part]]) -> str:
+def _gallery(examples: Mapping[str, Sequence[Part]]) -> str:
     key = (("right", _("cropland found")), ("false", _("false alarm")), ("missed", _("cropland missed")))
     legend = "".join(f'<span><i style="background:var(--{name})"></i>{meaning}</span>' for name, meaning in key)
     return "".join(
         f'<h2>{title}</h2><p class="soft key">{legend}<span><i class="unknown"></i>{_("not known")}</span></p>'
         f'<div class="gallery">{"".join(map(_figure, parts))}</div>'
-        for title, parts in shown.items()
+        for title, parts in examples.items()
         if parts
     )
 
@@ -184,11 +184,11 @@ def _gallery(shown: Mapping[str, Sequence[Part]]) -> str:
 def _figure(part: Part) -> str:
     picture = part.draw()
     seen = [each for each in (image(picture), verdict(picture)) if each is not None]
-    images = "".join(f'<img alt="{escape(spoken(part.name))}" src="{as_uri(each)}">' for each in seen)
+    images = "".join(f'<img alt="{escape(shown(part.name))}" src="{as_uri(each)}">' for each in seen)
     said = figures(part.total.counts)
     first = [f"{title} {percent(said[name])}" for name, title in _names().items() if said[name] is not None][:2]
     group = escape(", ".join(name for name in part.groups if name != part.name))
-    about = f"{escape(spoken(part.name))} <small>{group}</small><br>{' · '.join(first)}"
+    about = f"{escape(shown(part.name))} <small>{group}</small><br>{' · '.join(first)}"
     return f"<figure><div>{images}</div><figcaption>{about}</figcaption></figure>"
 
 

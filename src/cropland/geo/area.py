@@ -110,7 +110,7 @@ def area_words(area_ha: float, *, digits: int) -> str:
 
 def _given(unit_m: float | None) -> float:
     if unit_m is None:
-        raise GridError(_("no coordinate reference system, so areas are not known; give it with --crs, or --pixel-m"))
+        raise GridError("no coordinate reference system, so areas are not known; give it with --crs, or --pixel-m")
     return unit_m
 
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from cropland.errors import BandError, SceneError
 from cropland.geo.reading import BandHeader, ImageFile, Remote
 from cropland.geo.sensor import Sensor, load_sensor, sensor_names, sensors
-from cropland.language import _, said
+from cropland.language import Message
 
 __all__ = ["NamedBands", "added_to", "name_bands", "of_one_size", "parse_bands"]
 
@@ -48,7 +48,7 @@ def parse_bands(text: str) -> dict[str, int]:
     bands = {name.strip().lower(): number.strip() for name, _, number in pairs}
     are_numbers = all(n.isascii() and n.isdigit() for n in bands.values())
     if not bands or "" in bands or len(bands) < len(pairs) or not are_numbers:
-        raise BandError(_("--bands {text!r} cannot be read; write it as red=3,green=2,blue=1", text=text))
+        raise BandError("--bands {text!r} cannot be read; write it as red=3,green=2,blue=1", text=text)
     return {name: int(number) for name, number in bands.items()}
 
 
@@ -75,7 +75,10 @@ def of_one_size(named: NamedBands) -> NamedBands:
     main = named.sources[named.names.index("red") if "red" in named.names else 0]
     fits = [source.shape == main.shape for source in named.sources]
     left = ", ".join(name for name, fit in zip(named.names, fits, strict=True) if not fit)
-    notes = (*named.notes, *([said("Left out, as their pixels have another size: {left}.", left=left)] if left else []))
+    notes = (
+        *named.notes,
+        *([Message("Left out, as their pixels have another size: {left}.", left=left)] if left else []),
+    )
     return NamedBands(tuple(compress(named.names, fits)), tuple(compress(named.sources, fits)), named.sensors, notes)
 
 
@@ -83,12 +86,7 @@ def _numbered(found: Sequence[BandHeader], bands: Mapping[str, int]) -> tuple[Ba
     for name, number in bands.items():
         if not 1 <= number <= len(found):
             raise BandError(
-                _(
-                    "--bands {name}={number}: the scene has bands 1 to {count}",
-                    name=name,
-                    number=number,
-                    count=len(found),
-                )
+                "--bands {name}={number}: the scene has bands 1 to {count}", name=name, number=number, count=len(found)
             )
     return tuple(found[number - 1] for number in bands.values())
 
@@ -105,7 +103,7 @@ def _by_label(found: Sequence[BandHeader], sensor: Sensor | None) -> NamedBands 
     if sensor or not fitting or all(_word(label) == name for label, name in zip(labels, named.names, strict=True)):
         return named
     titles = " / ".join(each.title for each in fitting)
-    return replace(named, notes=(said("Band names read as those of {fitting}.", fitting=titles),))
+    return replace(named, notes=(Message("Band names read as those of {fitting}.", fitting=titles),))
 
 
 def _distinguishing(labels: Sequence[str]) -> list[str]:
@@ -157,7 +155,7 @@ def _by_layout(found: Sequence[BandHeader], sensor: Sensor | None) -> NamedBands
     layout = sensor.layout(len(found)) if sensor else None
     if sensor is None or layout is None:
         return None
-    note = said("Bands taken in the order of {title}: {layout}.", title=sensor.title, layout=", ".join(layout))
+    note = Message("Bands taken in the order of {title}: {layout}.", title=sensor.title, layout=", ".join(layout))
     return NamedBands(layout, tuple(found), (sensor,), (note,))
 
 
@@ -171,7 +169,7 @@ def _by_colour(found: Sequence[BandHeader]) -> NamedBands | None:
             ("red", "green", "blue"),
             tuple(found),
             (),
-            (said("Bands 1, 2, 3 taken as red, green, blue."),),
+            (Message("Bands 1, 2, 3 taken as red, green, blue."),),
         )
     return None
 
@@ -188,28 +186,26 @@ def _distinct(named: NamedBands) -> NamedBands:
         if len(places) > 1:
             which = ", ".join(places)
             raise BandError(
-                _(
-                    "bands {which} are all called {name}; choose with --bands {name}={places},...",
-                    which=which,
-                    name=name,
-                    places=places[0],
-                )
+                "bands {which} are all called {name}; choose with --bands {name}={places},...",
+                which=which,
+                name=name,
+                places=places[0],
             )
     return named
 
 
-def _advice(found: Sequence[BandHeader], sensor: Sensor | None) -> str:
+def _advice(found: Sequence[BandHeader], sensor: Sensor | None) -> Message:
     name, count = found[0].path.name, len(found)
-    one = _("{name} has 1 band without a name", name=name)
-    nameless = one if count == 1 else _("{name} has {count} bands without names", name=name, count=count)
+    one = Message("{name} has 1 band without a name", name=name)
+    nameless = one if count == 1 else Message("{name} has {count} bands without names", name=name, count=count)
     if sensor:
-        return _(
+        return Message(
             "{nameless}, {sensor} has {count}; name them with --bands red=3,green=2,blue=1",
             nameless=nameless,
             sensor=sensor.name,
             count=len(sensor.bands),
         )
-    return _(
+    return Message(
         "{nameless}; name them with --bands red=3,green=2,blue=1 or --sensor ({sensors})",
         nameless=nameless,
         sensors=", ".join(sensor_names()),
@@ -268,11 +264,7 @@ def _from_metadata(path: Path) -> Mapping[str, float]:
         root = ElementTree.parse(path).getroot()
     except ElementTree.ParseError as error:
         raise SceneError(
-            _(
-                "{path}, which says what offset the bands have, is damaged ({error}); get it again",
-                path=path,
-                error=error,
-            )
+            "{path}, which says what offset the bands have, is damaged ({error}); get it again", path=path, error=error
         ) from error
     for element in root.iter():
         if element.tag.endswith("_ADD_OFFSET") and element.text:

@@ -14,9 +14,9 @@ from pyproj.transformer import TransformerGroup
 from rasterio.io import DatasetReader
 from rasterio.rpc import RPC
 
-from cropland.errors import GridError
+from cropland.errors import GridError, Option
 from cropland.geo.reading import ImageHeader, Remote
-from cropland.language import _, said
+from cropland.language import Message, _
 
 __all__ = [
     "Placement",
@@ -67,10 +67,10 @@ def place(headers: Sequence[ImageHeader], *, crs: str | None, pixel_m: float | N
     if pixel_m is None:
         raise GridError(_no_grid(first))
     if not pixel_m > 0:
-        raise GridError(_("--pixel-m {pixel_m} is not a size; give the edge of a pixel in metres", pixel_m=pixel_m))
+        raise GridError("--pixel-m {pixel_m} is not a size; give the edge of a pixel in metres", pixel_m=pixel_m)
     # Without a world file QGIS draws row r at y = -r; products on this grid lie on the picture there.
     affine = first.transform if is_placed else Affine.scale(1, -1)
-    note = said(
+    note = Message(
         "No coordinate reference system: mapped in pixel space, with pixels of {pixel_m:g} m as given.", pixel_m=pixel_m
     )
     return Placement(GeoBox(first.shape, affine, None), pixel_m, (note,))
@@ -82,12 +82,12 @@ def _on_earth(
     notes = []
     if crs and own and own != used:
         check_frames(own, used, shift=shift)
-        notes.append(said("{crs} as given, in place of the file's own {name}.", crs=crs, name=own.name))
+        notes.append(Message("{crs} as given, in place of the file's own {name}.", crs=crs, name=own.name))
     row, col = file.shape[0] / 2, file.shape[1] / 2
     size = geometric_mean(pixel_edges_m(file.transform, used, row=row, col=col))
     if pixel_m is not None:
         notes.append(
-            said(
+            Message(
                 "The grid says pixels of {size:.4g} m; --pixel-m {pixel_m:g} is for scenes without a grid.",
                 size=size,
                 pixel_m=pixel_m,
@@ -100,15 +100,13 @@ def _check_same(headers: Sequence[ImageHeader], first: ImageHeader) -> None:
     for other in headers[1:]:
         if other.shape != first.shape or not other.transform.almost_equals(first.transform, first.edges[0] * 1e-3):
             raise GridError(
-                _(
-                    "{name} ({size}) is not on the grid of {name2} ({size2}); give bands of one pixel "
-                    "size, or bring them together: gdalbuildvrt -separate -resolution highest scene.vrt "
-                    "FILE...",
-                    name=other.path.name,
-                    size=_size(other),
-                    name2=first.path.name,
-                    size2=_size(first),
-                )
+                "{name} ({size}) is not on the grid of {name2} ({size2}); give bands of one pixel "
+                "size, or bring them together: gdalbuildvrt -separate -resolution highest scene.vrt "
+                "FILE...",
+                name=other.path.name,
+                size=_size(other),
+                name2=first.path.name,
+                size2=_size(first),
             )
 
 
@@ -117,14 +115,14 @@ def _size(file: ImageHeader) -> str:
     return _("{width} x {height} pixels of {res:g}", width=width, height=height, res=file.edges[0])
 
 
-def _no_grid(file: ImageHeader) -> str:
+def _no_grid(file: ImageHeader) -> Message:
     """What mends a scene without a place on Earth."""
     path = file.path
     out = f"{path.stem}_map.tif" if isinstance(path, Remote) else path.with_name(f"{path.stem}_map.tif")
     if file.rpc:
         rpc = RPC.from_gdal(file.rpc)
         zone = _utm(rpc.long_off, rpc.lat_off)
-        return _(
+        return Message(
             "{name} is a raw delivery with RPCs and no grid; make it a map first: gdalwarp -rpc "
             "-t_srs {zone} {path} {out} (add -to RPC_DEM=dem.tif where the ground is not flat)",
             name=path.name,
@@ -135,7 +133,7 @@ def _no_grid(file: ImageHeader) -> str:
     points, system = file.gcps
     if points:
         target = f" -t_srs EPSG:{system.to_epsg()}" if system and system.to_epsg() else ""
-        return _(
+        return Message(
             "{name} has ground control points and no grid; make it a map first: gdalwarp{target} {path} {out}",
             name=path.name,
             target=target,
@@ -143,11 +141,11 @@ def _no_grid(file: ImageHeader) -> str:
             out=out,
         )
     if file.transform.is_identity:
-        return _(
+        return Message(
             "{name} has no grid; give the size of its pixels with --pixel-m METRES to map it in pixel space",
             name=path.name,
         )
-    return _(
+    return Message(
         "{name} has no coordinate reference system; give --crs EPSG:CODE, or the pixel size with --pixel-m",
         name=path.name,
     )
@@ -166,7 +164,9 @@ def user_crs(text: str, *, option: str = "--crs") -> CRS:
         return CRS.from_user_input(text)
     except CRSError as error:
         raise GridError(
-            _("{option} {text!r} is not known; write it as EPSG:32650 or as a file's WKT", option=option, text=text)
+            "{option} {text!r} is not known; write it as EPSG:32650 or as a file's WKT",
+            option=Option(option),
+            text=text,
         ) from error
 
 
@@ -197,15 +197,13 @@ def check_frames(source: CRS, target: CRS, *, shift: bool) -> None:
     if shift or ours == theirs or not (_needs_shift(ours) or _needs_shift(theirs) or _is_ballpark(source, target)):
         return
     raise GridError(
-        _(
-            "{name} and {name2} have different frames ({ours}, {theirs}) and coordinates may be "
-            "off by about 100 m; transform with your survey office's parameters first, or "
-            "accept the error with --shift",
-            name=source.name,
-            name2=target.name,
-            ours=ours,
-            theirs=theirs,
-        )
+        "{name} and {name2} have different frames ({ours}, {theirs}) and coordinates may be "
+        "off by about 100 m; transform with your survey office's parameters first, or "
+        "accept the error with --shift",
+        name=source.name,
+        name2=target.name,
+        ours=ours,
+        theirs=theirs,
     )
 
 
@@ -215,7 +213,7 @@ def pixel_edges_m(affine: Affine, crs: CRS, *, row: float, col: float) -> tuple[
     x, y = np.array(corners).T
     (along, down) = metres_on_ellipsoid(crs, (x[[0, 0]], y[[0, 0]]), (x[1:], y[1:]))
     if not (np.isfinite(along) and np.isfinite(down) and along > 0 and down > 0):
-        raise GridError(_("the grid lies outside of {name}; give the right one with --crs", name=crs.name))
+        raise GridError("the grid lies outside of {name}; give the right one with --crs", name=crs.name)
     return float(along), float(down)
 
 
@@ -234,7 +232,7 @@ def to_geodetic(crs: CRS) -> tuple[Transformer, Geod]:
     geodetic = crs.geodetic_crs
     geod = crs.get_geod()
     if geodetic is None or geod is None:
-        raise GridError(_("{name} has no ellipsoid; give another with --crs", name=crs.name))
+        raise GridError("{name} has no ellipsoid; give another with --crs", name=crs.name)
     return Transformer.from_crs(crs, geodetic, always_xy=True), geod
 
 

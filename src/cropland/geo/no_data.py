@@ -24,7 +24,7 @@ from cropland.geo.reading import (
     sampled,
 )
 from cropland.geo.window import Window
-from cropland.language import _, said
+from cropland.language import Message
 
 __all__ = [
     "Collar",
@@ -174,12 +174,10 @@ def nodata_value(source: BandHeader, named: NamedBands, given: float | None) -> 
         value = representable(given, source.dtype)
         if value is None and not np.isnan(given):
             raise SceneError(
-                _(
-                    "--nodata {given:g} cannot occur in {name}, which holds {dtype}",
-                    given=given,
-                    name=source.path.name,
-                    dtype=source.dtype,
-                )
+                "--nodata {given:g} cannot occur in {name}, which holds {dtype}",
+                given=given,
+                name=source.path.name,
+                dtype=source.dtype,
             )
         return value
     usual = {sensor.nodata for sensor in named.sensors}
@@ -205,8 +203,8 @@ def find_no_data(
     collar = _find_collar(no_data, headers[0].shape, tolerance=noise)
     if collar is None:
         return no_data, ()
-    colour = said("black") if collar.value == 0 else said("white")
-    note = said(
+    colour = Message("black") if collar.value == 0 else Message("white")
+    note = Message(
         "A {colour} collar ({value:g} in every band, connected to the border) is taken as no data.",
         colour=colour,
         value=collar.value,
@@ -226,7 +224,7 @@ def check_any_data(no_data: NoData, shape: tuple[int, int], *, name: str) -> Non
         return
     valid = no_data.valid(Window(0, 0, height, width), shape=(min(height, 4 * LOOK), min(width, 4 * LOOK)))
     if not valid.any():
-        raise SceneError(_("{name} is all no data; give another scene, or another value with --nodata", name=name))
+        raise SceneError("{name} is all no data; give another scene, or another value with --nodata", name=name)
 
 
 CELLS = 512  # rows and columns of the coarse picture at most

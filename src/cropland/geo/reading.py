@@ -33,7 +33,7 @@ from rasterio.windows import Window as FileWindow
 
 from cropland.errors import ReadError, SceneError
 from cropland.geo.window import Window
-from cropland.language import _
+from cropland.language import Message
 
 __all__ = [
     "BandHeader",
@@ -177,11 +177,9 @@ def _answer(file: Remote, headers: dict[str, str]) -> Any:
 
 def _lost(file: Remote, error: Exception) -> SceneError:
     return SceneError(
-        _(
-            "{path} cannot be reached ({cause}); see that the address is right and the server there",
-            path=file,
-            cause=" ".join(str(error).split()) or type(error).__name__,
-        )
+        "{path} cannot be reached ({cause}); see that the address is right and the server there",
+        path=file,
+        cause=" ".join(str(error).split()) or type(error).__name__,
     )
 
 
@@ -232,15 +230,13 @@ def read_header(path: ImageFile) -> ImageHeader:
     with reading(path) as file:
         if not file.count:
             raise SceneError(
-                _(
-                    "{path} holds no bands of its own; give one of {subdatasets}",
-                    path=path,
-                    subdatasets=" ".join(file.subdatasets[:4]),
-                )
+                "{path} holds no bands of its own; give one of {subdatasets}",
+                path=path,
+                subdatasets=" ".join(file.subdatasets[:4]),
             )
         if any("complex" in dtype for dtype in file.dtypes):
             raise SceneError(
-                _("{path} holds complex numbers (radar?); give optical imagery of integers or floats", path=path)
+                "{path} holds complex numbers (radar?); give optical imagery of integers or floats", path=path
             )
         tags = {**file.tags(), **file.tags(ns="IMAGERY")}
         mask, compression = file.mask_flag_enums[0], file.compression
@@ -444,28 +440,24 @@ def at_first_look() -> Iterator[None]:
 def _damaged(path: object, cause: str) -> SceneError:
     if isinstance(path, Remote):
         return SceneError(
-            _(
-                "{path} cannot be read ({cause}); see that the server is there and the file whole",
-                path=path,
-                cause=cause,
-            )
+            "{path} cannot be read ({cause}); see that the server is there and the file whole", path=path, cause=cause
         )
-    return SceneError(_("{path} is damaged or cut off ({cause}); copy or download it again", path=path, cause=cause))
+    return SceneError("{path} is damaged or cut off ({cause}); copy or download it again", path=path, cause=cause)
 
 
 def _unread(path: ImageFile, window: Window, cause: str) -> ReadError:
     row, col, height, width = window
-    message = _(
+    return ReadError(
         "{path} cannot be read in rows {row} to {last_row}, columns {col} to {last_col} ({cause}); "
         "make it whole or its server reachable and give the same command again",
         path=path,
+        window=window,
+        cause=cause,
         row=row,
         last_row=row + height - 1,
         col=col,
         last_col=col + width - 1,
-        cause=cause,
     )
-    return ReadError(message, path, window, cause)
 
 
 def _cause(error: Exception) -> str:
@@ -493,10 +485,10 @@ def _key(path: ImageFile) -> tuple[object, ...]:
     try:
         return identity(path)
     except FileNotFoundError as error:
-        raise SceneError(_("{path} is not there; give the path of an image", path=path)) from error
+        raise SceneError("{path} is not there; give the path of an image", path=path) from error
     except OSError as error:
         raise SceneError(
-            _("{path} cannot be read: {strerror}; give the path of an image", path=path, strerror=error.strerror)
+            "{path} cannot be read: {strerror}; give the path of an image", path=path, strerror=error.strerror
         ) from error
 
 
@@ -504,11 +496,11 @@ def _open(path: ImageFile) -> DatasetReader:
     if isinstance(path, Remote):
         return _open_remote(path)
     if path.is_dir():
-        raise SceneError(_("{path} is a folder, not an image; give the files in it", path=path))
+        raise SceneError("{path} is a folder, not an image; give the files in it", path=path)
     try:
         return _opened(path)
     except RasterioError as error:
-        raise SceneError(f"{path} {_what(path)}") from error
+        raise SceneError("{path} {what}", path=path, what=_what(path)) from error
 
 
 def _open_remote(path: Remote) -> DatasetReader:
@@ -525,14 +517,14 @@ def _opened(path: str | os.PathLike[str]) -> DatasetReader:
         return rasterio.open(path)
 
 
-def _what(path: Path) -> str:
+def _what(path: Path) -> Message:
     """What a file that GDAL cannot open seems to be."""
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if not start:
-        return _("is empty; copy or download it again")
+        return Message("is empty; copy or download it again")
     if start.startswith((b"<!doctype html", b"<html", b"<head")):
-        return _("is a web page, not an image: the download went wrong; download it again")
+        return Message("is a web page, not an image: the download went wrong; download it again")
     if start.startswith((b"ii*\0", b"mm\0*", b"ii+\0", b"mm\0+", b"\x89png", b"\xff\xd8\xff", b"\0\0\0\x0cjp")):
-        return _("is damaged or cut off; copy or download it again")
-    return _("is not an image that GDAL can read; give a GeoTIFF, VRT, JP2, ERDAS .img, ENVI, PNG or JPEG")
+        return Message("is damaged or cut off; copy or download it again")
+    return Message("is not an image that GDAL can read; give a GeoTIFF, VRT, JP2, ERDAS .img, ENVI, PNG or JPEG")

@@ -10,13 +10,17 @@ from datetime import datetime
 from glob import has_magic
 from math import ceil, sqrt
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from warnings import catch_warnings
-from weakref import ref
+from weakref import finalize
 
 import numpy as np
+import rasterio
 from affine import Affine
 from jaxtyping import Bool, Float32, UInt8
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
@@ -39,9 +43,9 @@ from cropland.geo.reading import (
 )
 from cropland.geo.resample import resample, resampled_length, taps
 from cropland.geo.window import Window
-from cropland.language import _, said, spoken
+from cropland.language import Message, _, shown
 
-__all__ = ["Image", "Scene", "open_scene", "open_scenes", "parse_bands"]
+__all__ = ["Image", "Scene", "open_array", "open_data_array", "open_scene", "open_scenes", "parse_bands"]
 
 
 Pixels = tuple[np.ndarray, np.ndarray | None]
@@ -55,7 +59,7 @@ THUMBNAIL = 240  # pixels of an edge
 class Image:
     """Pixels of a window in the sensor's units, and where they are valid; values are 0 where they are not.
 
-    grid: the window's. bands: their names. Both are missing where nobody told them.
+    grid, bands: where the pixels lie, and the names of the bands, where that is known.
     """
 
     values: Float32[np.ndarray, "band height width"]
@@ -63,39 +67,25 @@ class Image:
     grid: GeoBox | None = None
     bands: tuple[str, ...] = ()
 
-    def rgba(
-        self, low: Sequence[float] | None = None, high: Sequence[float] | None = None
-    ) -> Float32[np.ndarray, "height width 4"]:
-        """Red, green and blue where the image has them, else its first band, and where it is valid; all 0..1.
-
-        low, high: what is drawn darkest and brightest, per band of the image; its own 2nd and 98th percentile if not
-        given.
-        """
-        chosen = [self.bands.index(band) for band in COLOURS] if set(COLOURS) <= set(self.bands) else [0, 0, 0]
-        values = self.values[chosen]
-        if low is None or high is None:
-            seen = values[:, self.valid]
-            limits = np.percentile(seen, (2, 98), axis=1) if seen.size else np.zeros((2, 3))
-        else:
-            limits = np.array([low, high])[:, chosen]
-        darkest, brightest = limits[:, :, None, None]
-        stretched = np.clip((values - darkest) / np.maximum(brightest - darkest, 1e-6), 0, 1)
-        return np.concatenate([stretched, self.valid[None]]).transpose(1, 2, 0).astype(np.float32)
-
-    def rgb(
-        self, low: Sequence[float] | None = None, high: Sequence[float] | None = None
-    ) -> UInt8[np.ndarray, "height width 3"]:
-        """The same in bytes, grey where the image is not valid."""
-        shown = (255 * self.rgba(low, high)[:, :, :3]).astype(np.uint8)
-        shown[~self.valid] = 127
-        return shown
-
     def _repr_html_(self) -> str:
-        step = max(1, ceil(max(self.valid.shape) / THUMBNAIL))
-        seen = replace(self, values=self.values[:, ::step, ::step], valid=self.valid[::step, ::step])
-        facts = _facts(self.bands, self.valid.shape, self.grid, None)
-        facts[_("valid")] = f"{self.valid.mean():.0%}"
-        return fact_sheet(_("image"), facts, _png(seen.rgba()))
+        _bands, height, width = self.values.shape
+        facts = {
+            _("bands"): ", ".join(self.bands),
+            _("size"): _("{width:,} x {height:,} pixels", width=width, height=height),
+            _("coordinates"): crs_name(self.grid.crs.proj) if self.grid and self.grid.crs else _("none"),
+        }
+        return fact_sheet(_("image"), facts, _png(self, edge=240))
+
+    def picture(self) -> Float32[np.ndarray, "height width 4"]:
+        """For the eye: red, green and blue where they are there, else the first band, from its 2nd to its 98th
+        percentile; and where it is valid; all 0..1."""
+        names = ("red", "green", "blue")
+        order = [self.bands.index(name) if set(names) <= set(self.bands) else 0 for name in names]
+        values = self.values[order]
+        seen = values[:, self.valid]
+        low, high = np.percentile(seen, (2, 98), axis=1)[:, :, None, None] if seen.size else np.zeros((2, 3, 1, 1))
+        stretched = np.clip((values - low) / np.maximum(high - low, 1e-6), 0, 1)
+        return np.concatenate([stretched, self.valid[None]]).transpose(1, 2, 0).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,19 +129,17 @@ class Scene:
         return GeoBox((height, width), self.grid.affine @ Affine.scale(ratio), self.grid.crs)
 
     def read(self, window: Window | None = None, *, bands: Sequence[str] | None = None, ratio: float = 1.0) -> Image:
-        """The bands (all of the scene's) in a window of the working grid of that ratio (all of it).
+        """The bands (all of them) in a window (the whole) of the working grid of that ratio.
 
         Above 1 a pixel is the area-weighted mean of the valid pixels under it, valid where they fill at least half of
         its area inside the scene; below 1 it is interpolated bilinearly. A window is bit for bit the same part of a
         larger one. Raises `BandError` for a band that the scene lacks, `ReadError` for a window that cannot be read.
         """
-        names = tuple(self.bands if bands is None else bands)
-        layers = self._layers(names)
-        if window is None:
-            window = Window(0, 0, *(resampled_length(length, ratio) for length in self.shape))
-        pixels = self.no_data.read(layers, window) if ratio == 1 else self._resampled(window, layers, ratio)
-        place = self.grid.affine @ Affine.scale(ratio) @ Affine.translation(window.col, window.row)
-        return _image(pixels, layers, GeoBox(window.shape, place, self.grid.crs), names)
+        bands = self.bands if bands is None else tuple(bands)
+        layers, grid = self._layers(bands), self.working_grid(ratio)
+        window = Window(0, 0, *map(int, grid.shape)) if window is None else window
+        read = self.no_data.read(layers, window) if ratio == 1 else self._resampled(window, layers, ratio)
+        return replace(_image(*read, layers), grid=grid[window.slices], bands=bands)
 
     def read_valid(self, window: Window) -> Bool[np.ndarray, "height width"]:
         """Where the scene has data, in a window of its own grid."""
@@ -177,22 +165,27 @@ class Scene:
         return self.read_decimated(bands=bands, max_pixels=max_pixels).rgba()
 
     def _repr_html_(self) -> str:
-        facts = _facts(self.bands, self.shape, self.grid, self.pixel_m)
-        facts[_("notes")] = " ".join(map(spoken, self.notes)) or _("none")
-        return fact_sheet(self.name, facts, _png(self.rgba(max_pixels=THUMBNAIL**2)))
+        height, width = self.shape
+        facts = {
+            _("bands"): ", ".join(self.bands),
+            _("size"): _(
+                "{width:,} x {height:,} pixels of {pixel_m:.3g} m", width=width, height=height, pixel_m=self.pixel_m
+            ),
+            _("coordinates"): crs_name(self.grid.crs.proj) if self.grid.crs else _("none"),
+            _("notes"): " ".join(map(shown, self.notes)) or _("none"),
+        }
+        return fact_sheet(self.name, facts, thumbnail(self))
 
     def _layers(self, bands: Sequence[str]) -> list[Layer]:
         missing = [band for band in bands if band not in self.bands]
         if missing:
             raise BandError(
-                _(
-                    "{name} has no band {missing} (it has {bands}); say which it is with --bands "
-                    "{missing2}=NUMBER,... or use another model",
-                    name=self.name,
-                    missing=", ".join(missing),
-                    bands=", ".join(self.bands),
-                    missing2=missing[0],
-                )
+                "{name} has no band {missing} (it has {bands}); say which it is with --bands "
+                "{missing2}=NUMBER,... or use another model",
+                name=self.name,
+                missing=", ".join(missing),
+                bands=", ".join(self.bands),
+                missing2=missing[0],
             )
         return [self.layers[self.bands.index(band)] for band in bands]
 
@@ -345,7 +338,7 @@ def _offset_notes(layers: Sequence[Layer]) -> tuple[str, ...]:
     if not added:
         return ()
     return (
-        said(
+        Message(
             "Sentinel-2's offset of baseline 04.00 is applied ({added}).",
             added=", ".join(f"{a:+g}" for a in sorted(added)),
         ),
@@ -401,5 +394,113 @@ def _fitting(pattern: Path) -> list[Path]:
     root = Path(pattern.anchor)
     found = sorted(path for path in root.glob(os.fspath(pattern.relative_to(root))) if not path.name.startswith("."))
     if not found:
-        raise SceneError(_("no file fits {pattern}; give the path of an image", pattern=pattern))
+        raise SceneError("no file fits {pattern}; give the path of an image", pattern=pattern)
     return [path for path in found if path.is_dir() or path.suffix.lower() in IMAGES or is_stac(path)] or found
+
+
+def visible(scene: Scene, *, max_pixels: int) -> Float32[np.ndarray, "height width 4"]:
+    """The picture of a whole scene; see `Image.picture`."""
+    names = ("red", "green", "blue")
+    bands = names if set(names) <= set(scene.bands) else scene.bands[:1]
+    return replace(scene.read_decimated(bands=bands, max_pixels=max_pixels), bands=bands).picture()
+
+
+def thumbnail(scene: Scene, *, edge: int = 240) -> bytes:
+    """A PNG of about `edge` x `edge` pixels."""
+    return _as_png(visible(scene, max_pixels=edge**2))
+
+
+def _png(image: Image, *, edge: int) -> bytes:
+    """The same of an image, by every so many pixels."""
+    step = max(1, ceil(sqrt(image.valid.size) / edge))
+    return _as_png(replace(image, values=image.values[:, ::step, ::step], valid=image.valid[::step, ::step]).picture())
+
+
+def _as_png(picture: Float32[np.ndarray, "height width 4"]) -> bytes:
+    shown = (255 * picture).astype(np.uint8).transpose(2, 0, 1)
+    bands, height, width = shown.shape
+    with MemoryFile() as memory, catch_warnings(action="ignore", category=NotGeoreferencedWarning):
+        with memory.open(driver="PNG", count=bands, height=height, width=width, dtype="uint8") as file:
+            file.write(shown)
+        return bytes(memory.read())
+
+
+def open_array(
+    values: np.ndarray,
+    *,
+    transform: Affine,
+    crs: object = None,
+    bands: Sequence[str] = (),
+    nodata: float | None = None,
+    valid: Bool[np.ndarray, "height width"] | None = None,
+    pixel_m: float | None = None,
+    name: str = "array",
+) -> Scene:
+    """A scene of an array (band, height, width) or (height, width), kept in a temporary file as long as the scene.
+
+    transform: affine, from (column, row) to coordinates. crs: anything that pyproj reads. bands: a name for each.
+    nodata: NaN for floats if not given. valid: where there is data. Raises `SceneError` for other shapes or types.
+    """
+    stack = np.asarray(values)
+    stack = stack[None] if stack.ndim == 2 else stack
+    if stack.ndim != 3 or stack.dtype.kind not in "uif":
+        came = f"{np.shape(values)} {np.asarray(values).dtype}"
+        raise SceneError(
+            "an array of {came} came; expected numbers as (band, height, width) or (height, width)", came=came
+        )
+    if bands and len(bands) != len(stack):
+        raise BandError("{many} names came for {count} bands; name each with bands=", many=len(bands), count=len(stack))
+    stack = stack.astype(
+        {"float16": "float32", "int64": "float64", "uint64": "float64"}.get(stack.dtype.name, stack.dtype)
+    )
+    if valid is not None:
+        stack, nodata = np.where(valid, stack, np.nan).astype(np.float32), None
+    if stack.dtype.kind == "f" and nodata is None:
+        nodata = float("nan")
+    folder = TemporaryDirectory(prefix="cropland-", ignore_cleanup_errors=True)
+    path, (count, height, width) = Path(folder.name) / f"{name}.tif", stack.shape
+    shape = {"count": count, "height": height, "width": width, "dtype": stack.dtype.name}
+    layout = {"driver": "GTiff", "tiled": True, "bigtiff": "if_safer", "nodata": nodata, "transform": transform}
+    with rasterio.open(
+        path, "w", crs=None if crs is None else CRS.from_user_input(crs).to_wkt(), **shape, **layout
+    ) as file:
+        file.write(stack)
+        if bands:
+            file.descriptions = tuple(bands)
+    numbers = {name: number for number, name in enumerate(bands, 1) if name}
+    scene = open_scene(path, bands=numbers or None, pixel_m=pixel_m)
+    finalize(scene, folder.cleanup)
+    return scene
+
+
+def open_data_array(array: Any, **options: Any) -> Scene:
+    """A scene of an xarray.DataArray: its x and y are centres of pixels, its CRS is that of `spatial_ref` (rioxarray,
+    odc-geo), its third dimension names the bands. The options are those of `open_array`.
+
+    Raises `SceneError` for an array without two such coordinates at even distances.
+    """
+    across = next((name for name in ("x", "longitude", "lon") if name in array.coords), None)
+    down = next((name for name in ("y", "latitude", "lat") if name in array.coords), None)
+    if across is None or down is None:
+        raise SceneError(
+            "the array has the coordinates {names}; expected x and y", names=", ".join(map(str, array.coords))
+        )
+    (left, step_x), (top, step_y) = (_first_and_step(array.coords[name].values) for name in (across, down))
+    transform = Affine(step_x, 0, left - step_x / 2, 0, step_y, top - step_y / 2)
+    others = [name for name in array.dims if name not in (across, down)]
+    values = array.transpose(*others, down, across).values
+    named = [str(name) for name in array.coords[others[0]].values] if others and others[0] in array.coords else []
+    own = {"transform": transform, "crs": _crs_of(array), "bands": [name for name in named if not name.isdigit()]}
+    return open_array(values, **own | options)
+
+
+def _first_and_step(centres: np.ndarray) -> tuple[float, float]:
+    steps = np.diff(np.asarray(centres, np.float64))
+    if not len(steps) or not np.allclose(steps, steps[0], rtol=1e-3):
+        raise SceneError("the array's coordinates are not at even distances; give a numpy array with transform=")
+    return float(centres[0]), float((centres[-1] - centres[0]) / len(steps))
+
+
+def _crs_of(array: Any) -> str | None:
+    attributes = array.coords["spatial_ref"].attrs if "spatial_ref" in array.coords else {}
+    return next((attributes[key] for key in ("crs_wkt", "spatial_ref") if key in attributes), None)

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from cropland.errors import RecipeError
-from cropland.language import _, spoken
+from cropland.language import Message, _, joined
 from cropland.notebooks.cells import Cell, read_cells
 from cropland.notebooks.needs import END, Statement, constants, defined, needed, statements
 
@@ -89,12 +89,12 @@ class CodeFile:
             raise MissingNameError(self._lacks(name))
         return state[name]
 
-    def _lacks(self, name: str) -> str:
-        told = {"path": self.path, "name": name, "names": ", ".join(self.public()) or _("nothing")}
+    def _lacks(self, name: str) -> Message:
+        told = {"path": self.path, "name": name, "names": ", ".join(self.public()) or Message("nothing")}
         if not self.faults:
-            return _("{path} defines no '{name}'; it defines {names}", **told)
-        faults = "; ".join(map(spoken, self.faults))
-        return _(
+            return Message("{path} defines no '{name}'; it defines {names}", **told)
+        faults = joined("; ", self.faults)
+        return Message(
             "{path} defines no '{name}'; it defines {names}; cells that are no Python: {faults}", faults=faults, **told
         )
 
@@ -114,7 +114,7 @@ class CodeFile:
         if (self, statement) in _running:
             ring = [*_running[_running.index((self, statement)) :], (self, statement)]
             steps = _(" needs ").join(f"{file.path.name} {each.where}" for file, each in ring)
-            raise RecipeError(_("{steps}: a circle; move what both need to a third file", steps=steps))
+            raise RecipeError("{steps}: a circle; move what both need to a third file", steps=steps)
 
     def _run(self, statement: Statement) -> None:
         names = (alias.name for each in self._futures for alias in each.node.names)  # type: ignore[attr-defined]

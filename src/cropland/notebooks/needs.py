@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from cropland.language import _, said
+from cropland.language import Message, _
 from cropland.notebooks.cells import Cell, read_cells
 
 BLOCKS = (ast.If, ast.Try, ast.With)  # bind names like a definition, and run whole
@@ -259,7 +259,7 @@ def listing(path: Path) -> Listing:
 
 def _candidate(name: str, plan: list[Statement], is_network: bool) -> Candidate:
     is_class = any(isinstance(each.node, ast.ClassDef) and each.node.name == name for each in plan)
-    kind = said("network") if is_network else said("class") if is_class else said("function")
+    kind = Message("network") if is_network else Message("class") if is_class else Message("function")
     cells = tuple(dict.fromkeys(statement.cell.number for statement in plan))
     return Candidate(name, kind, cells, sum(statement.source.count("\n") + 1 for statement in plan))
 

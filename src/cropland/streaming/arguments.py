@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from cropland.language import said
-from cropland.streaming.row_rules import UnboundedError, Window
+from cropland.language import Message
+from cropland.streaming.row_rules import UnboundedError, WindowRule
 
 __all__ = [
     "FAR",
@@ -112,7 +112,7 @@ def _pad_columns(node: Node) -> None:
         kernel, dilation = argument(node, "weight").meta["val"].shape[3], across(argument(node, "dilation"), 1)
         reach = (kernel - 1) * dilation if padding == "same" else 0
         if reach % 2:
-            raise UnboundedError(said("{name} pads one side more than the other", name=node.name))
+            raise UnboundedError(Message("{name} pads one side more than the other", name=node.name))
         padding, node.target = [0, reach // 2], aten.conv2d.default
     change(node, padding=[0, across(padding, 0)])
 
@@ -123,7 +123,7 @@ def across(value: Any, default: int) -> int:
     return int(value if isinstance(value, int) else value[-1])
 
 
-def divides_by_known(node: Node, rule: Window) -> bool:
+def divides_by_known(node: Node, rule: WindowRule) -> bool:
     """Whether an operation is a mean that leaves out what lies beyond the edge."""
     if name_of(node) != "avg_pool2d":
         return False

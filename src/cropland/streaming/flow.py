@@ -12,9 +12,18 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from cropland.language import said
+from cropland.language import Message
 from cropland.streaming.arguments import argument, name_of, padded
-from cropland.streaming.row_rules import SAME, Interpolation, Reading, Rule, Transposed, UnboundedError, Window, read
+from cropland.streaming.row_rules import (
+    SAME,
+    Interpolation,
+    Reading,
+    Rule,
+    Transposed,
+    UnboundedError,
+    WindowRule,
+    read,
+)
 
 __all__ = ["Fill", "Flow", "above", "below", "follow", "is_number"]
 
@@ -58,7 +67,9 @@ def follow(program: ExportedProgram, image: Node) -> dict[Node, Flow]:
         elif sources:
             flows[node] = _flow(node, *_read(node, axes), {source: flows[source] for source in sources})
         elif not numbers.isdisjoint(node.all_input_nodes):
-            raise UnboundedError(said("{name} makes values that belong to fixed places of the image", name=node.name))
+            raise UnboundedError(
+                Message("{name} makes values that belong to fixed places of the image", name=node.name)
+            )
     return flows
 
 
@@ -72,7 +83,7 @@ def above(flow: Flow, source: Node, behind: int, overlap: int) -> int:
     rows; below 0: new rows that the map skips."""
     first = flow.delay + overlap
     match flow.rules[source]:
-        case Window() as rule:
+        case WindowRule() as rule:
             return first * rule.stride + rule.before - behind
         case Transposed() as rule:
             return (rule.kernel - 1) * rule.dilation // rule.step + -(-overlap // rule.step)
@@ -80,7 +91,7 @@ def above(flow: Flow, source: Node, behind: int, overlap: int) -> int:
             return -behind - floor(rule.shift - first * rule.stride)
 
 
-def below(node: Node, flow: Flow, rule: Window, behind: int) -> int | None:
+def below(node: Node, flow: Flow, rule: WindowRule, behind: int) -> int | None:
     """Where the rows of a source end that a map needs, counted from the last one; None: with the last one."""
     reach = (rule.kernel - 1) * rule.dilation
     last = behind + 1 + reach - rule.before - (flow.delay + 1) * rule.stride  # at most 0: rows for the next step
@@ -92,7 +103,7 @@ def _read(node: Node, axes: Sequence[dict[Node, int]]) -> tuple[Reading, Reading
     try:
         rows, columns = (read(node, known, spatial=spatial) for spatial, known in enumerate(axes))
     except (TypeError, ValueError) as error:  # a number of the graph in the place of a constant
-        raise UnboundedError(said("{name} depends on the size of the image", name=node.name)) from error
+        raise UnboundedError(Message("{name} depends on the size of the image", name=node.name)) from error
     for known, reading in zip(axes, (rows, columns), strict=True):
         known[node] = reading.axis
     return rows, columns
@@ -102,7 +113,7 @@ def _flow(node: Node, rows: Reading, columns: Reading, sources: Mapping[Node, Fl
     source, flow = next(iter(sources.items()))
     rule, across = rows.rules[source], columns.rules[source].stride
     if len({each.scale for each in sources.values()}) > 1:
-        raise UnboundedError(said("{name} joins maps of different scales", name=node.name))
+        raise UnboundedError(Message("{name} joins maps of different scales", name=node.name))
     if rule == SAME or len(sources) > 1:  # side by side: what is ahead waits for what is behind
         return Flow(rows.axis, flow.scale, max(each.delay for each in sources.values()), rows.rules)
     fill = _fill(node, rule)
@@ -119,11 +130,11 @@ def _delay(node: Node, rule: Rule, behind: int, fill: Fill) -> int:
             factor = 1 / rule.stride
             if factor.denominator != 1:
                 raise UnboundedError(
-                    said("{name} stretches by {factor}, no whole number", name=node.name, factor=factor)
+                    Message("{name} stretches by {factor}, no whole number", name=node.name, factor=factor)
                 )
             reached = factor * (behind + rule.shift)
             return max(0, ceil(reached + factor) - 1 if rule.linear else floor(reached))
-        case Window():
+        case WindowRule():
             reach = (rule.kernel - 1) * rule.dilation
             least = behind if fill == "clamp" else 0  # rows above the map are its first one, which must be there
             return max(least, ceil(Fraction(reach - rule.before + behind + 1, rule.stride)) - 1)
@@ -137,7 +148,7 @@ def _fill(node: Node, rule: Rule) -> Fill:
         return "clamp"
     if name_of(node) == "avg_pool2d":
         if argument(node, "ceil_mode") and rule.before and argument(node, "count_include_pad"):
-            raise UnboundedError(said("{name} divides by another number at the last row", name=node.name))
+            raise UnboundedError(Message("{name} divides by another number at the last row", name=node.name))
         return 0.0
     if name_of(node) in ("conv2d", "convolution") and rule.before == 0 and argument(node, "padding") != "same":
         return None  # it ends with its map
@@ -147,5 +158,5 @@ def _fill(node: Node, rule: Rule) -> Fill:
         case "replicate":
             return "clamp"
         case "reflect":
-            raise UnboundedError(said("{name} mirrors the edge", name=node.name))
+            raise UnboundedError(Message("{name} mirrors the edge", name=node.name))
     return FILLS[rule.beyond] if rule.beyond in FILLS else float(rule.beyond)

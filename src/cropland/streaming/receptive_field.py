@@ -9,7 +9,7 @@ from math import lcm
 from torch import nn
 from torch.fx import Graph, Node
 
-from cropland.language import said
+from cropland.language import Message
 from cropland.streaming.row_rules import Reading, Rule, UnboundedError, exported, read
 
 __all__ = ["Field", "field"]
@@ -87,7 +87,7 @@ def _chain(graph: Graph, spatial: int, length: int) -> _Chain:
         axes[node], scales[node] = reading.axis, _scale(node, reading, scales)
     output = graph.output_node().all_input_nodes[0]
     if scales.get(output) != 1:
-        raise UnboundedError(said("the output is not as large as the image"))
+        raise UnboundedError(Message("the output is not as large as the image"))
     return _Chain(length, image, output, readings, scales)
 
 
@@ -96,7 +96,7 @@ def _scale(node: Node, reading: Reading, scales: dict[Node, Fraction]) -> Fracti
     if len(found) > 1:
         scales_found = ", ".join(map(str, sorted(found)))
         raise UnboundedError(
-            said("{name} joins maps of different scales ({scales})", name=node.name, scales=scales_found)
+            Message("{name} joins maps of different scales ({scales})", name=node.name, scales=scales_found)
         )
     return found.pop()
 
@@ -117,7 +117,7 @@ def _check_alike(one: _Chain, other: _Chain) -> None:
     for (name, rule), (_name, changed) in zip(one.moves, other.moves, strict=False):
         if rule != changed:
             raise UnboundedError(
-                said(
+                Message(
                     "{name} shifts or stretches with the size of the image ({one} or {other} pixels)",
                     name=name,
                     one=one.length,
@@ -126,5 +126,5 @@ def _check_alike(one: _Chain, other: _Chain) -> None:
             )
     if len(one.moves) != len(other.moves):
         raise UnboundedError(
-            said("the network is another at {one} pixels than at {other}", one=one.length, other=other.length)
+            Message("the network is another at {one} pixels than at {other}", one=one.length, other=other.length)
         )

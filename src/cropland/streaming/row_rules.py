@@ -18,17 +18,17 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import Graph, Node
 
-from cropland.language import said
+from cropland.language import Message
 
-__all__ = ["SAME", "Interpolation", "Reading", "Rule", "Transposed", "UnboundedError", "Window", "exported", "read"]
+__all__ = ["SAME", "Interpolation", "Reading", "Rule", "Transposed", "UnboundedError", "WindowRule", "exported", "read"]
 
 
 class UnboundedError(Exception):
-    """An operation for which no finite number of input rows is enough, or none is known; holds a `Said`."""
+    """An operation for which no finite number of input rows is enough, or none is known; holds a `Message`."""
 
 
 @dataclass(frozen=True)
-class Window:
+class WindowRule:
     """Output row y sees input rows y stride - before + {0, 1 .. kernel - 1} dilation: convolution, pooling, crop."""
 
     kernel: int = 1
@@ -59,7 +59,7 @@ class Transposed:
         return Fraction(1, self.step)
 
     def rows(self, first: int, last: int) -> tuple[int, int]:
-        """As of `Window`."""
+        """As of `WindowRule`."""
         reach = (self.kernel - 1) * self.dilation
         return -((reach - first - self.before) // self.step), (last + self.before) // self.step
 
@@ -74,13 +74,13 @@ class Interpolation:
     beyond: str = "clamp"
 
     def rows(self, first: int, last: int) -> tuple[int, int]:
-        """As of `Window`."""
+        """As of `WindowRule`."""
         end = last * self.stride + self.shift
         return floor(first * self.stride + self.shift), ceil(end) if self.linear else floor(end)
 
 
-Rule = Window | Transposed | Interpolation
-SAME = Window()
+Rule = WindowRule | Transposed | Interpolation
+SAME = WindowRule()
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def read(node: Node, axes: Mapping[Node, int], *, spatial: int) -> Reading:
         return RULES[call.name](call)
     if torch.Tag.pointwise in getattr(node.target, "tags", ()):
         return _side_by_side(call)
-    raise UnboundedError(said("{name} has no row rule", name=call.name))
+    raise UnboundedError(Message("{name} has no row rule", name=call.name))
 
 
 def shape(node: Node) -> tuple[int, ...]:
@@ -144,7 +144,7 @@ def _same(call: _Call) -> Reading:
 
 
 def _whole(call: _Call) -> Reading:
-    raise UnboundedError(said("{name} looks at the whole image", name=call.name))
+    raise UnboundedError(Message("{name} looks at the whole image", name=call.name))
 
 
 def _side_by_side(call: _Call) -> Reading:
@@ -152,11 +152,13 @@ def _side_by_side(call: _Call) -> Reading:
     from_last = {len(shape(node)) - call.axes[node] for node in call.inputs}
     rows = {shape(node)[call.axes[node]] for node in call.inputs}
     if len(from_last) > 1 or len(rows) > 1 or (call["dim"] is not None and call.axis in call.along()):
-        raise UnboundedError(said("{name} joins maps of different sizes or places", name=call.name))
+        raise UnboundedError(Message("{name} joins maps of different sizes or places", name=call.name))
     back = from_last.pop()
     for node in set(call.node.all_input_nodes) - set(call.inputs):
         if len(shape(node)) >= back and shape(node)[-back] > 1:
-            raise UnboundedError(said("{name} joins values that belong to fixed places of the image", name=call.name))
+            raise UnboundedError(
+                Message("{name} joins values that belong to fixed places of the image", name=call.name)
+            )
     return Reading(len(shape(call.node)) - back, dict.fromkeys(call.inputs, SAME))
 
 
@@ -166,24 +168,26 @@ def _convolution(call: _Call) -> Reading:
     before = named[call["padding"]] if isinstance(call["padding"], str) else call.pick("padding", 0)
     if call["transposed"] or call.name == "conv_transpose2d":
         return call.by(Transposed(kernel, stride, before, dilation))
-    return call.by(Window(kernel, stride, before, dilation, "zero"))
+    return call.by(WindowRule(kernel, stride, before, dilation, "zero"))
 
 
 def _pool(call: _Call) -> Reading:
     kernel = call.pick("kernel_size", 1)
     beyond = "minus infinity" if "max" in call.name else "zero" if call["count_include_pad"] else "nothing"
     stride, before, dilation = call.pick("stride", kernel), call.pick("padding", 0), call.pick("dilation", 1)
-    return call.by(Window(kernel, stride, before, dilation, beyond))
+    return call.by(WindowRule(kernel, stride, before, dilation, beyond))
 
 
 def _upsample(call: _Call) -> Reading:
     before, after = (shape(node)[2 + call.spatial] for node in (call.source, call.node))
     if call["align_corners"] and before != after:
-        raise UnboundedError(said("{name} with align_corners stretches with the size of the image", name=call.name))
+        raise UnboundedError(Message("{name} with align_corners stretches with the size of the image", name=call.name))
     factor = (call["scale_factors"] or [call["scales_h"], call["scales_w"]])[call.spatial]
     if not factor and after % before:
         values = {"name": call.name, "before": before, "after": after}
-        raise UnboundedError(said("{name} stretches with the size of the image ({before} to {after} pixels)", **values))
+        raise UnboundedError(
+            Message("{name} stretches with the size of the image ({before} to {after} pixels)", **values)
+        )
     stride = 1 / Fraction(factor).limit_denominator(1024) if factor else Fraction(before, after)
     linear = "bilinear" in call.name
     shift = (stride - 1) / 2 if linear else stride / 2 if "exact" in call.name else Fraction(0)
@@ -196,14 +200,14 @@ def _pad(call: _Call) -> Reading:
     beyond = call["mode"] or "constant"
     if beyond == "circular" or not (before or after):
         return _whole(call) if before or after else call.by(SAME)
-    return call.by(Window(before=before, beyond=f"{call['value'] or 0:g}" if beyond == "constant" else beyond))
+    return call.by(WindowRule(before=before, beyond=f"{call['value'] or 0:g}" if beyond == "constant" else beyond))
 
 
 def _slice(call: _Call) -> Reading:
     if call.along() != [call.axis]:
         return call.by(SAME)
     start = call["start"] or 0
-    return call.by(Window(stride=call["step"], before=-(start if start >= 0 else start + call.shape[call.axis])))
+    return call.by(WindowRule(stride=call["step"], before=-(start if start >= 0 else start + call.shape[call.axis])))
 
 
 def _off_axis(call: _Call) -> Reading:
@@ -230,7 +234,7 @@ def _view(call: _Call) -> Reading:
     for axis, rows in enumerate(shape(call.node)):
         if rows == call.shape[call.axis] and prod(shape(call.node)[:axis]) == prod(call.shape[: call.axis]):
             return call.by(SAME, axis)
-    raise UnboundedError(said("{name} mixes rows with other axes", name=call.name))
+    raise UnboundedError(Message("{name} mixes rows with other axes", name=call.name))
 
 
 _TABLE: tuple[tuple[Callable[[_Call], Reading], str], ...] = (  # those of torch's own tag `pointwise` need no entry
@@ -256,7 +260,7 @@ RULES = {name: rule for rule, names in _TABLE for name in names.split()}
 def exported(network: nn.Module, bands: int, size: tuple[int, int], *, any_size: bool = False) -> ExportedProgram:
     """The program of a network for an image (1, bands, *size), or for one of any height and width.
 
-    Raises `UnboundedError`, which holds a `Said`, for a network that cannot be exported so.
+    Raises `UnboundedError`, which holds a `Message`, for a network that cannot be exported so.
     """
     like = next(network.parameters(), torch.zeros(()))
     image = torch.zeros((1, bands, *size), dtype=like.dtype, device=like.device)
@@ -269,7 +273,7 @@ def exported(network: nn.Module, bands: int, size: tuple[int, int], *, any_size:
         cause = str(error).strip().splitlines() or [type(error).__name__]
         at = f"{size[0]} x {size[1]}"
         raise UnboundedError(
-            said("the network cannot be exported at {size}: {error}", size=at, error=cause[0])
+            Message("the network cannot be exported at {size}: {error}", size=at, error=cause[0])
         ) from error
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 
-from cropland.language import said
+from cropland.language import Message
 from cropland.streaming.arguments import (
     FAR,
     SIZED,
@@ -29,7 +29,7 @@ from cropland.streaming.arguments import (
 )
 from cropland.streaming.flow import Fill, Flow, above, below, follow, is_number
 from cropland.streaming.kept_rows import Overlaps
-from cropland.streaming.row_rules import SAME, Interpolation, Transposed, UnboundedError, Window, exported
+from cropland.streaming.row_rules import SAME, Interpolation, Transposed, UnboundedError, WindowRule, exported
 from cropland.streaming.schedule import Beyond, Block, Kept, Length, Schedule, usual_band
 
 __all__ = ["BandGraph", "Step", "plan"]
@@ -60,14 +60,14 @@ class Step:
 def plan(network: nn.Module, bands: int) -> Step:
     """The step of a network in evaluation mode that takes (1, bands, height, width).
 
-    Raises `UnboundedError`, which holds a `Said`, naming what cannot stream.
+    Raises `UnboundedError`, which holds a `Message`, naming what cannot stream.
     """
     program = exported(network, bands, SIZE, any_size=True)
     (image,) = (node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
     flows = follow(program, image)
     output = flows[program.graph.output_node().all_input_nodes[0]]
     if output.scale != 1:
-        raise UnboundedError(said("the output is not as large as the image"))
+        raise UnboundedError(Message("the output is not as large as the image"))
     stride = lcm(*(flow.scale.numerator for flow in flows.values()))
     overlaps = Overlaps(flows, usual_band(stride))
     inside, edge = (BandGraph(program, image, flows, overlaps, period) for period in (None, stride))
@@ -98,7 +98,7 @@ class _Copy:
         match rule:
             case rule if rule == SAME or len(self.flows[node].rules) > 1:
                 return self._join(node)
-            case Window():
+            case WindowRule():
                 return self._window(node, source, rule)
             case Transposed():
                 return self._transposed(node, source, rule)
@@ -120,7 +120,7 @@ class _Copy:
                 given[source] = self.to.rows(source, start, -late or None)
         return self.to.copy_on_rows(node, given, flow.axis)
 
-    def _window(self, node: Node, source: Node, rule: Window) -> Node:
+    def _window(self, node: Node, source: Node, rule: WindowRule) -> Node:
         flow, start = self.flows[node], self._above(node, source)
         stop = below(node, flow, rule, self.flows[source].delay)
         rows = self.to.rows(source, start, stop, flow.fill)
@@ -129,7 +129,7 @@ class _Copy:
             made = self._divided(made, self.to.part(source, self.to.known(source), start, stop), rule)
         return made
 
-    def _divided(self, made: Node, known: Node, rule: Window) -> Node:
+    def _divided(self, made: Node, known: Node, rule: WindowRule) -> Node:
         """A mean over those rows only that are of the map."""
         column = self.to.add(aten.to.other, known, made)
         share = self.to.add(aten.avg_pool2d.default, column, [rule.kernel, 1], [rule.stride, 1])
@@ -303,6 +303,6 @@ class BandGraph:
         base, symbol = TALL * self.period, image.node.expr
         sizes = [size.node.expr.subs(symbol, base + more) for more in range(self.period + 1)]
         if any(each.free_symbols for each in sizes):
-            raise UnboundedError(said("{name} has rows and columns in one axis", name=source.name))
+            raise UnboundedError(Message("{name} has rows and columns in one axis", name=source.name))
         lengths = [int(each) for each in sizes]
         return Length(base, tuple(lengths[:-1]), lengths[-1] - lengths[0])

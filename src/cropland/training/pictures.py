@@ -15,7 +15,7 @@ from cropland.evaluation.report import verdict
 from cropland.evaluation.score import Picture
 from cropland.fonts import drawable, lettering
 from cropland.language import _
-from cropland.model import Model
+from cropland.model import ModelFile
 from cropland.probability import NO_DATA, ONE, classes
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def curves(rows: Sequence[dict[str, Any]], run: Path) -> None:
 
 
 @lettering()
-def examples(predict: Predict, chips: ChipFolder, model: Model, run: Path) -> None:
+def examples(predict: Predict, chips: ChipFolder, model: ModelFile, run: Path) -> None:
     """Validation chips spread evenly from worst to best, each with label, probability and its errors, into
     validation.png."""
     judged = sorted(
@@ -60,7 +60,7 @@ def examples(predict: Predict, chips: ChipFolder, model: Model, run: Path) -> No
     figure.savefig(run / "validation.png", dpi=80)
 
 
-def _judge(predict: Predict, chip: Chip, model: Model) -> tuple[float, Chip, np.ndarray, np.ndarray]:
+def _judge(predict: Predict, chip: Chip, model: ModelFile) -> tuple[float, Chip, np.ndarray, np.ndarray]:
     pixel = model.nearest_pixel(chip.pixel_m)
     probability = chip_probability(chip, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
     mask = classes(pixel.threshold)[probability]

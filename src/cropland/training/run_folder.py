@@ -17,19 +17,18 @@ from cropland.data.chips import ChipFolder
 from cropland.data.statistics import Statistics
 from cropland.errors import RecipeError
 from cropland.files import replacing, write_json
-from cropland.language import _
-from cropland.model import Model, source_hash
+from cropland.model import ModelFile, source_hash
 from cropland.recipe import Recipe, parse_recipe
 from cropland.streaming.receptive_field import field
 from cropland.training import pictures
-from cropland.training.validate import Score, predictor, validate
+from cropland.training.validate import ValidationScore, predictor, validate
 from cropland.writers.stac import write_model_item
 
 __all__ = ["show"]
 
 
 @dataclass(frozen=True)
-class Place:
+class RunState:
     """How far a run has come: the next epoch and step, the loss summed within the epoch, the best weights so far."""
 
     epoch: int
@@ -39,16 +38,16 @@ class Place:
     best_score: float
     best: Mapping[str, Tensor]
 
-    def at(self, *, epoch: int, step: int, loss: float) -> Place:
+    def at(self, *, epoch: int, step: int, loss: float) -> RunState:
         """Within an epoch."""
-        return Place(epoch, step, loss, self.best_epoch, self.best_score, self.best)
+        return RunState(epoch, step, loss, self.best_epoch, self.best_score, self.best)
 
-    def after(self, epoch: int, score: Score, average: nn.Module) -> Place:
+    def after(self, epoch: int, score: ValidationScore, average: nn.Module) -> RunState:
         """After an epoch, with its weights if they are the best."""
         if score.iou > self.best_score:
             weights = {name: value.clone() for name, value in average.state_dict().items()}
-            return Place(epoch + 1, 0, 0.0, epoch, score.iou, weights)
-        return Place(epoch + 1, 0, 0.0, self.best_epoch, self.best_score, self.best)
+            return RunState(epoch + 1, 0, 0.0, epoch, score.iou, weights)
+        return RunState(epoch + 1, 0, 0.0, self.best_epoch, self.best_score, self.best)
 
 
 def append(run: Path, row: Mapping[str, Any]) -> None:
@@ -97,16 +96,18 @@ def frozen_plan(run: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("recipe", "chips"):
         if first[key] != json.loads(json.dumps(plan[key])):
             raise RecipeError(
-                _("{run} was begun with another {key}; go on with the same, or give another --out", run=run, key=key)
+                "{run} was begun with another {key}; go on with the same, or give another --out", run=run, key=key
             )
     return first
 
 
-def finish(network: nn.Module, recipe: Recipe, check: ChipFolder, statistics: Statistics | None, run: Path) -> Model:
+def finish(
+    network: nn.Module, recipe: Recipe, check: ChipFolder, statistics: Statistics | None, run: Path
+) -> ModelFile:
     """Save the network in half precision, then score and picture what was saved: figures are of the file, not of the
     training."""
     seen = field(network.cpu().eval(), len(recipe.bands))
-    draft = Model(recipe, (), seen.stride, seen.radius, statistics, source_hash=source_hash(recipe))
+    draft = ModelFile(recipe, (), seen.stride, seen.radius, statistics, source_hash=source_hash(recipe))
     saved = draft.save(run / ".draft.safetensors", network.state_dict())
     assert saved.path is not None
     halved = saved.network()

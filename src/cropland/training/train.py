@@ -20,7 +20,7 @@ from cropland.data.batches import Batch, Sampler, batches
 from cropland.data.chips import ChipFolder, open_chips
 from cropland.errors import ChipError, ModelError
 from cropland.language import _
-from cropland.model import Model, build_network
+from cropland.model import ModelFile, build_network
 from cropland.notebooks import forget_changed
 from cropland.progress import progress_bar
 from cropland.recipe import Precision, Recipe, read_recipe
@@ -34,8 +34,8 @@ from cropland.training.optimizer import (
     set_rate,
     update_average,
 )
-from cropland.training.run_folder import Place, finish, fixed_statistics
-from cropland.training.validate import Score, says_one_thing, validate
+from cropland.training.run_folder import RunState, finish, fixed_statistics
+from cropland.training.validate import ValidationScore, says_one_thing, validate
 
 SAVE_EVERY_S = 60.0
 
@@ -86,7 +86,7 @@ def command(
     console.print(f"{model.path}\n{run / 'curves.png'}")
 
 
-def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None = None) -> Model:
+def train(recipe: Recipe, folder: ChipFolder, run: Path, *, device: str | None = None) -> ModelFile:
     """Train the recipe's network on the folder's training chips into the run folder, or go on where it stopped.
 
     Returns the saved model. Raises `ChipError` if a side of the split is empty or a band is missing, `ModelError` if
@@ -148,23 +148,19 @@ def _sides(folder: ChipFolder, recipe: Recipe) -> tuple[ChipFolder, ChipFolder]:
     missing = [band for band in recipe.bands if band not in folder.bands]
     if missing:
         raise ChipError(
-            _(
-                "{path} has bands {bands}; the recipe also wants {missing}",
-                path=folder.path,
-                bands=", ".join(folder.bands),
-                missing=", ".join(missing),
-            )
+            "{path} has bands {bands}; the recipe also wants {missing}",
+            path=folder.path,
+            bands=", ".join(folder.bands),
+            missing=", ".join(missing),
         )
     learn, check = folder.where(split="train"), folder.where(split="validation")
     if not len(learn) or not len(check):
         raise ChipError(
-            _(
-                "{path} has {training} training and {validation} validation chips; both are needed, cut "
-                "with --split validation=0.2",
-                path=folder.path,
-                training=len(learn),
-                validation=len(check),
-            )
+            "{path} has {training} training and {validation} validation chips; both are needed, cut "
+            "with --split validation=0.2",
+            path=folder.path,
+            training=len(learn),
+            validation=len(check),
         )
     return learn, check
 
@@ -183,16 +179,16 @@ def _start(network: nn.Module, start: str) -> None:
     encoder = getattr(network, "encoder", None)
     if start.endswith(".safetensors"):
         try:
-            network.load_state_dict(Model.load(Path(start)).network().state_dict())
+            network.load_state_dict(ModelFile.load(Path(start)).network().state_dict())
         except RuntimeError as error:
             raise ModelError(
-                _("start = '{start}': its network is another one; name a model of the same recipe", start=start)
+                "start = '{start}': its network is another one; name a model of the same recipe", start=start
             ) from error
     elif encoder is not None and hasattr(encoder, "start"):
         encoder.start(start)
     else:
         raise ModelError(
-            _("start = '{start}': this network's encoder knows no such weights; leave start out", start=start)
+            "start = '{start}': this network's encoder knows no such weights; leave start out", start=start
         )
 
 
@@ -230,7 +226,7 @@ def _step(network: nn.Module, batch: Batch, objective: Objective, *, micro: int,
     return total
 
 
-def _state(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, place: Place) -> dict[str, Any]:
+def _state(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, place: RunState) -> dict[str, Any]:
     return {
         "network": network.state_dict(),
         "average": average.state_dict(),
@@ -241,17 +237,17 @@ def _state(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimi
 
 def _resume(
     run: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
-) -> Place:
+) -> RunState:
     state = run_folder.load_state(run, device)
     if state is None:
-        return Place(0, 0, 0.0, 0, -math.inf, average.state_dict())
+        return RunState(0, 0, 0.0, 0, -math.inf, average.state_dict())
     network.load_state_dict(state["network"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])
-    return Place(**state["place"])
+    return RunState(**state["place"])
 
 
-def _sentence(rows: Sequence[Mapping[str, Any]], score: Score) -> str:
+def _sentence(rows: Sequence[Mapping[str, Any]], score: ValidationScore) -> str:
     """What is said of the last epoch; a model that says one thing only is called out when it has done so twice."""
     last = {"epoch": rows[-1]["epoch"] + 1, "loss": rows[-1]["loss"], "iou": score.iou}
     said = _("epoch {epoch}: loss {loss:.4f}, validation IoU {iou:.4f}", **last)

@@ -24,7 +24,7 @@ LEAST = 64  # nor one that has fewer working pixels than this along an edge, unl
 
 
 @dataclass(frozen=True)
-class Score:
+class ValidationScore:
     """Validation at each working pixel, and over all of them.
 
     Threshold and IoU of a working pixel are of the chips that hold both classes: chips of one class, however many there
@@ -58,7 +58,7 @@ def says_one_thing(share: float) -> bool:
     return not 0.005 < share < 0.995
 
 
-def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: Statistics | None) -> Score:
+def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: Statistics | None) -> ValidationScore:
     """Predict every validation chip at every working pixel."""
     predict = predictor(network)
     chosen = recipe.validation.working_pixels or (float(f"{chips.index['pixel_m'].median():.3g}"),)
@@ -66,7 +66,7 @@ def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: 
     pixels = tuple(_working_pixel(pixel_m, mixed) for pixel_m, (mixed, _) in zip(chosen, levels, strict=True))
     counts = [count_at(every, pixel.threshold) for pixel, (_, every) in zip(pixels, levels, strict=True)]
     first = counts[0]
-    return Score(pixels, fmean(count.iou for count in counts), (first.tp + first.fp) / max(1, first.total))
+    return ValidationScore(pixels, fmean(count.iou for count in counts), (first.tp + first.fp) / max(1, first.total))
 
 
 def predictor(network: nn.Module) -> Predict:

@@ -13,7 +13,6 @@ from geopandas import GeoDataFrame
 from pyarrow import Table, default_memory_pool
 
 from cropland.errors import GridError
-from cropland.language import _
 from cropland.writers import replacing, write_layer
 
 __all__ = ["write_geojson", "write_geopackage", "write_geoparquet"]
@@ -79,9 +78,7 @@ def write_geojson(chunks: Iterable[GeoDataFrame], out: Path) -> None:
     chunks = iter(chunks)
     first = next(chunks)
     if first.crs is None:
-        raise GridError(
-            _("GeoJSON is in longitude and latitude, and these parcels have no CRS; write .gpkg or .parquet")
-        )
+        raise GridError("GeoJSON is in longitude and latitude, and these parcels have no CRS; write .gpkg or .parquet")
     options = {"RFC7946": "YES", "COORDINATE_PRECISION": "7"}
     with replacing(out) as hidden:
         write_layer(chain([first], chunks), hidden, driver="GeoJSON", layer=out.stem, **options)
