@@ -9,9 +9,9 @@ import torch
 
 from cropland.catalog import find, names
 from cropland.cli import main
-from cropland.data.statistics import Statistics
 from cropland.errors import ModelError, RecipeError
 from cropland.export import Probability, export, facts
+from cropland.geo.statistics import Statistics
 from cropland.model import ModelFile, default_model
 from small_model import save_model
 

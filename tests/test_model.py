@@ -31,7 +31,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_header_reads_without_torch(path: Path) -> None:
-    code = f"from pathlib import Path; from cropland.model import ModelFile; import sys; m = ModelFile.load(Path({str(path)!r}));"
+    code = f"from pathlib import Path; from cropland.model import ModelFile; import sys; path = Path({str(path)!r});"
+    code += "m = ModelFile.load(path);"
     code += "print(m.name, 'torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
     assert said.stdout.split() == ["cropland", "False"]

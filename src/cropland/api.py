@@ -14,12 +14,12 @@ from affine import Affine
 from cropland.data.cut import CutReport
 from cropland.data.cut import cut_chips as _cut_chips
 from cropland.data.labels import LabelOptions
-from cropland.data.statistics import Statistics
 from cropland.engines import Precision
 from cropland.errors import SceneError
 from cropland.evaluation.evaluate import Evaluation
 from cropland.evaluation.evaluate import evaluate as _evaluate
 from cropland.geo.scene import Image, Scene, open_array, open_data_array, open_scene, parse_bands
+from cropland.geo.statistics import Statistics
 from cropland.mapping.compute import Serial
 from cropland.mapping.map import MapResult, bytes_of, map_in_memory, map_scene, open_executor
 from cropland.mapping.plan import MapOptions, read_statistics
@@ -40,14 +40,14 @@ def open(
     crs: Any = None,
     pixel_m: float | None = None,
     transform: Affine | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
 ) -> Scene:
     """A scene, which shows itself in a notebook: its bands, size and coordinates, and a small picture.
 
     given: a file, a folder with one file per band, a STAC item, an address; a numpy array (band, height, width) with
     its `transform` and `crs`; or an xarray.DataArray. sensor: whose bands these are. bands: numbers by name, as
     "red=3,green=2,blue=1" or a mapping; names, for an array. nodata, crs: in place of what the file says. pixel_m: edge
-    of a pixel in metres, for a scene without a CRS. shift: allow an approximate datum transformation.
+    of a pixel in metres, for a scene without a CRS. allow_datum_shift: allow an approximate datum transformation.
     Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
 
     >>> import cropland
@@ -68,7 +68,9 @@ def open(
     if isinstance(bands, str):
         bands = parse_bands(bands)
     assert bands is None or isinstance(bands, Mapping), "names of bands are for arrays; a file's have numbers"
-    return open_scene(given, sensor=sensor, bands=bands, nodata=nodata, crs=crs, pixel_m=pixel_m, shift=shift)
+    return open_scene(
+        given, sensor=sensor, bands=bands, nodata=nodata, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +192,7 @@ def cut_chips(
     labels: polygons of any format and CRS, a raster, or a folder of rasters. background: what lies outside polygons,
     known (it is not cropland) or unknown. size: edge of a chip in pixels. split: validation=SHARE, or one side for all.
     Further options: layer, where, preset, encoding, inside, unknown_where, classes; group, append; sensor, bands,
-    nodata, crs, pixel_m, shift. Raises `InputError` or one of its kinds for input that cannot be used.
+    nodata, crs, pixel_m, allow_datum_shift. Raises `InputError` or one of its kinds for input that cannot be used.
 
     >>> import cropland, tempfile
     >>> from cropland.demo import FIELDS, TILE
@@ -231,7 +233,7 @@ def evaluate(
 
     subject: a model with `chips`, or a map or mask with `labels`. out: a folder for report.html and metrics.json, if
     wanted. Further options: those of labels as in `cut_chips`; split, by, tolerance_m, working_pixel_m, trust, crs,
-    pixel_m, shift, overwrite. Raises `InputError` or one of its kinds for input that cannot be used.
+    pixel_m, allow_datum_shift, overwrite. Raises `InputError` or one of its kinds for input that cannot be used.
 
     >>> import cropland
     >>> from cropland.demo import FIELDS, TILE

@@ -12,9 +12,11 @@ from io import TextIOWrapper
 from cyclopts import App, CycloptsError, Parameter
 
 from cropland import __version__
-from cropland.errors import CroplandError, InputError
+from cropland.errors import CroplandError, InputError, Option
 from cropland.language import LANGUAGES, Message, _, language, shown, speaking, translated
 
+# Options that were called otherwise before, and what they are called now.
+RENAMED = {"--average": "--flips", "--shift": "--allow-datum-shift"}
 # Verb: where its `command` lives, and the first line of that docstring, so that the list needs no import.
 VERBS = {
     "demo": ("cropland.demo:command", "Map the two sample scenes that ship, to see what cropland does."),
@@ -89,6 +91,7 @@ def _run(tokens: Sequence[str]) -> int:
         sys.stdout.reconfigure(errors="replace")  # a console may lack the letters
     try:
         verb = _verb(tokens)
+        _check_names(tokens)
         with _docstrings(verb):
             app(verb)(tokens, exit_on_error=False, print_error=False, result_action="return_none")
         sys.stdout.flush()
@@ -116,6 +119,13 @@ def choose(asked: str | None, environment: Mapping[str, str] = os.environ) -> st
     told = next((environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name)), "")
     by_system = locale.getlocale()[0] or ""  # where no variable says so, as on Windows
     return "zh" if (told or by_system).lower().startswith(("zh", "chinese")) else "en"
+
+
+def _check_names(tokens: Sequence[str]) -> None:
+    """Raise `InputError` for an option that has another name today."""
+    for option in (token.partition("=")[0] for token in tokens):
+        if option in RENAMED:
+            raise InputError("{old} is called {new} now", old=Option(option), new=Option(RENAMED[option]))
 
 
 def _without_language(tokens: Sequence[str]) -> tuple[str | None, Sequence[str]]:

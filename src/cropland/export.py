@@ -16,9 +16,9 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as any_case
 
 from cropland.catalog import find
-from cropland.data.statistics import CEILING, FLOOR, HIGH, LOW, MISSING, Statistics
 from cropland.errors import ModelError, OutputError
 from cropland.formats import INPUT, OUTPUT, Format, Run
+from cropland.geo.statistics import CEILING, FLOOR, HIGH, LOW, MISSING, Statistics
 from cropland.language import _
 from cropland.mapping.plan import check_statistics, read_statistics
 from cropland.model import ModelFile, default_model

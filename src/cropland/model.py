@@ -17,11 +17,11 @@ from safetensors import SafetensorError, safe_open
 
 from cropland import __version__
 from cropland.catalog import find, names
-from cropland.data.statistics import Statistics
 from cropland.engines import cache_folder
 from cropland.errors import ModelError
 from cropland.fact_sheet import fact_sheet
 from cropland.files import replacing
+from cropland.geo.statistics import Statistics
 from cropland.language import _
 from cropland.notebooks.bundle import bundle, unpack
 from cropland.notebooks.names import anchored, files_of, foreign_names, is_foreign, with_paths

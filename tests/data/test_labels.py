@@ -221,7 +221,7 @@ def test_a_damaged_raster_is_one_line(scene, tmp_path):
 def test_frames_that_proj_cannot_join_are_refused_unless_accepted(scene, tmp_path):
     path = tmp_path / "xian.gpkg"
     fields().set_crs("EPSG:2334", allow_override=True).to_file(path)  # Xi'an 1980, zone 20
-    with pytest.raises(InputError, match="shift=True"):
+    with pytest.raises(InputError, match="allow_datum_shift=True"):
         drawn(scene, labels=path, background="known")
     china = tmp_path / "cgcs2000.gpkg"
     fields().to_crs(4490).to_file(china)

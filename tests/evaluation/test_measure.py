@@ -11,7 +11,6 @@ from scipy.special import logit
 
 from cropland.data.chips import Chip, ChipFolder, open_chips
 from cropland.data.labels import LabelOptions, read_labels
-from cropland.data.statistics import Statistics
 from cropland.errors import ChipError, LabelError, SceneError
 from cropland.evaluation import measure as module
 from cropland.evaluation.counts import Counts
@@ -28,6 +27,7 @@ from cropland.evaluation.measure import (
 )
 from cropland.evaluation.score import Part, add_up
 from cropland.geo.scene import Image, open_scene
+from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
 from cropland.model import WorkingPixel
 from evaluation import small_evaluation

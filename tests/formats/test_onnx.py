@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 import torch
 
-from cropland.data.statistics import Statistics
 from cropland.export import Probability, export
 from cropland.formats.onnx import for_deepness
+from cropland.geo.statistics import Statistics
 from cropland.model import ModelFile, default_model
 from small_model import save_model
 

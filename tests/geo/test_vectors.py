@@ -108,9 +108,9 @@ def test_cgcs2000_is_the_frame_of_wgs84(frame):
 
 def test_xian_1980_needs_a_word(frame):
     old = frame.set_crs(4610, allow_override=True)
-    with pytest.raises(GridError, match="shift=True"):
+    with pytest.raises(GridError, match="allow_datum_shift=True"):
         to_grid_crs(old, "EPSG:32650")
-    assert len(to_grid_crs(old, "EPSG:32650", shift=True)) == 2
+    assert len(to_grid_crs(old, "EPSG:32650", allow_datum_shift=True)) == 2
 
 
 def test_a_grid_without_a_crs_has_no_place_for_polygons(frame):

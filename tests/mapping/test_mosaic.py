@@ -130,7 +130,7 @@ def test_one_scene_that_is_gone_since_is_a_mosaic_too(model: ModelFile, tmp_path
     made = save_map(tmp_path / "only", levels, affine=WEST, taken="2020:05:01 00:00:00")
     (tmp_path / "only.tif").unlink()
     found = mosaic([made], model, tmp_path / "out", overlap="most-valid", options=MapOptions(threshold=0.5))
-    assert found.borders == () and 0 < found.found.share < 1 and "mosaic: " in found.sentence
+    assert found.borders == () and 0 < found.totals.share < 1 and "mosaic: " in found.sentence
     with rasterio.open(tmp_path / "out" / "probability.tif") as file:
         np.testing.assert_array_equal(file.read(1), levels)
     times = gpd.read_parquet(tmp_path / "out" / "parcels.parquet")["determination_datetime"]
@@ -206,8 +206,8 @@ def test_the_latest_needs_dates(tmp_path):
     ]
     scenes = [scene for scene, folder in maps]
     with pytest.raises(InputError, match="b does not say when it was taken"):
-        check_mosaic(scenes, overlap="latest", crs=None, shift=False)
-    check_mosaic(scenes, overlap="mean", crs=None, shift=False)
+        check_mosaic(scenes, overlap="latest", crs=None, allow_datum_shift=False)
+    check_mosaic(scenes, overlap="mean", crs=None, allow_datum_shift=False)
 
 
 def zones(folder: Path, *, brighter: int = 0):
@@ -380,18 +380,18 @@ def test_a_rotated_map_is_within():
 
 def test_most_decide_the_crs():
     grids = [grid((9, 9), crs=crs) for crs in ("EPSG:32651", UTM, UTM)]
-    assert choose_crs(grids, "abc", crs=None, shift=False) == CRS(UTM)
-    assert choose_crs(grids[:2], "ab", crs=None, shift=False) == CRS("EPSG:32651")
-    assert choose_crs(grids, "abc", crs="EPSG:4490", shift=False) == CRS("EPSG:4490")  # CGCS2000 is WGS 84
+    assert choose_crs(grids, "abc", crs=None, allow_datum_shift=False) == CRS(UTM)
+    assert choose_crs(grids[:2], "ab", crs=None, allow_datum_shift=False) == CRS("EPSG:32651")
+    assert choose_crs(grids, "abc", crs="EPSG:4490", allow_datum_shift=False) == CRS("EPSG:4490")  # CGCS2000 is WGS 84
 
 
 def test_what_has_no_place_is_told():
     with pytest.raises(GridError, match="b has no CRS"):
-        choose_crs([grid((9, 9)), grid((9, 9), crs=None)], "ab", crs=None, shift=False)
+        choose_crs([grid((9, 9)), grid((9, 9), crs=None)], "ab", crs=None, allow_datum_shift=False)
     xian = [grid((9, 9)), grid((9, 9), x=500_000, crs="EPSG:2383")]
     with pytest.raises(GridError, match="different frames"):
-        choose_crs(xian, "ab", crs=None, shift=False)
-    assert choose_crs(xian, "ab", crs=None, shift=True) == CRS(UTM)
+        choose_crs(xian, "ab", crs=None, allow_datum_shift=False)
+    assert choose_crs(xian, "ab", crs=None, allow_datum_shift=True) == CRS(UTM)
 
 
 def test_far_apart_there_is_no_mosaic():

@@ -24,9 +24,9 @@ from cyclopts import Parameter
 from cropland.data.chips import ChipFolder, ChipPlace, open_chips, write_chip, write_index
 from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw, LabelOptions, Labels, read_labels
 from cropland.data.split import parse_split, split
-from cropland.data.statistics import Statistics, scene_statistics
 from cropland.errors import BandError, ChipError, LabelError, OutputError
 from cropland.geo.scene import Scene, open_scene, parse_bands
+from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
 from cropland.language import _, shown
 from cropland.options import ABOVE_0, COUNT
@@ -52,7 +52,7 @@ def command(
     nodata: float | None = None,
     crs: str | None = None,
     pixel_m: Annotated[float | None, ABOVE_0] = None,
-    shift: Annotated[bool, Parameter(negative="")] = False,
+    allow_datum_shift: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Cut chips for training from scenes and labels.
 
@@ -84,8 +84,8 @@ def command(
         The CRS of scenes that do not say it, as EPSG:32650.
     pixel_m
         Pixel size in metres of scenes without a CRS.
-    shift
-        Accept a datum shift that is only roughly known.
+    allow_datum_shift
+        Allow an approximate datum transformation (errors up to about 100 m).
     """
     report = cut_chips(
         scenes,
@@ -100,7 +100,7 @@ def command(
         nodata=nodata,
         crs=crs,
         pixel_m=pixel_m,
-        shift=shift,
+        allow_datum_shift=allow_datum_shift,
     )
     print(*map(shown, report.notes), f"{out}: {report}", sep="\n")
 
@@ -119,16 +119,21 @@ def cut_chips(
     nodata: float | None = None,
     crs: str | None = None,
     pixel_m: float | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
 ) -> CutReport:
     """Cut scenes, one path each, and their labels into a chip folder; the options are those of `command`.
 
     Raises `LabelError`, `SceneError` and their kin for what cannot be used, `OutputError` for a folder that is there.
     """
     paths, out = [Path(scene) for scene in scenes], Path(out)
-    placing: dict[str, Any] = {"nodata": nodata, "crs": crs, "pixel_m": pixel_m, "shift": shift}
+    placing: dict[str, Any] = {"nodata": nodata, "crs": crs, "pixel_m": pixel_m, "allow_datum_shift": allow_datum_shift}
     opener = partial(open_scene, sensor=sensor, bands=bands, **placing)
-    cutter = Cutter(opener, read_labels(labels, shift=shift), size, _grouping(group, whole=labels.whole is not None))
+    cutter = Cutter(
+        opener,
+        read_labels(labels, allow_datum_shift=allow_datum_shift),
+        size,
+        _grouping(group, whole=labels.whole is not None),
+    )
     share, named = parse_split(split), ",".join(f"{name}={number}" for name, number in (bands or {}).items()) or None
     used = {
         **asdict(labels),
@@ -299,7 +304,7 @@ class Cutter:
         scene = self.open(path)
         _check_bands(scene, bands)
         draw = self.labels.on(scene)
-        statistics = scene_statistics(scene, bands)
+        statistics = scene.statistics(bands)
         parts = windows(scene.shape, size=self.size)
         common = {"source": name, "group": self.group(path), "pixel_m": scene.pixel_m}
         rows = []

@@ -138,26 +138,28 @@ class LabelOptions:
         return ", ".join(f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None)
 
 
-def read_labels(options: LabelOptions, *, shift: bool = False) -> Labels:
+def read_labels(options: LabelOptions, *, allow_datum_shift: bool = False) -> Labels:
     """Polygons, a raster, a folder of rasters, or one word for whole scenes, as labels that can be laid on a scene.
 
-    `shift` accepts a datum shift that is only roughly known. Raises `LabelError` if an option is missing or does not go
-    with these labels, or if no polygon is left; what lies outside polygons is never assumed.
+    allow_datum_shift: allow an approximate datum transformation. Raises `LabelError` if an option is missing or does
+    not go with these labels, or if no polygon is left; what lies outside polygons is never assumed.
     """
     if options.labels and not options.whole:
-        return _from_file(options.labels, options, shift=shift)
+        return _from_file(options.labels, options, allow_datum_shift=allow_datum_shift)
     if options.labels or not options.whole:
         raise LabelError("give --labels FILE, or --whole cropland or --whole other for every pixel; one of the two")
     _refuse(options, *MEANINGS)
     return WholeLabels(VALUES[options.whole])
 
 
-def _from_file(path: Path, options: LabelOptions, *, shift: bool) -> Labels:
-    labels = _raster(path, options) if _is_raster(path) else _polygons(path, options, shift=shift)
+def _from_file(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> Labels:
+    labels = (
+        _raster(path, options) if _is_raster(path) else _polygons(path, options, allow_datum_shift=allow_datum_shift)
+    )
     if options.inside is None:
         return labels
     area = ((CROPLAND, read_polygons(options.inside)),)
-    return Inside(labels, PolygonLabels(area, OTHER, options.inside.name, shift))
+    return Inside(labels, PolygonLabels(area, OTHER, options.inside.name, allow_datum_shift))
 
 
 def _raster(path: Path, options: LabelOptions) -> Labels:
@@ -165,7 +167,7 @@ def _raster(path: Path, options: LabelOptions) -> Labels:
     return RasterLabels(path, None if options.classes is None else parse_classes(options.classes))
 
 
-def _polygons(path: Path, options: LabelOptions, *, shift: bool) -> Labels:
+def _polygons(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> Labels:
     _refuse(options, "classes", *(["where"] if options.preset else []))
     if options.background is None:
         raise LabelError(
@@ -178,7 +180,7 @@ def _polygons(path: Path, options: LabelOptions, *, shift: bool) -> Labels:
         (value, read_polygons(path, layer=options.layer, where=sql, encoding=options.encoding))
         for value, sql in _selections(path, options)
     )
-    return PolygonLabels(layers, VALUES[options.background], path.name, shift)
+    return PolygonLabels(layers, VALUES[options.background], path.name, allow_datum_shift)
 
 
 def _selections(path: Path, options: LabelOptions) -> list[tuple[int, str | None]]:
@@ -235,7 +237,7 @@ class PolygonLabels:
     layers: tuple[tuple[int, gpd.GeoDataFrame], ...]
     background: int
     source: str
-    shift: bool = False
+    allow_datum_shift: bool = False
 
     def on(self, scene: Scene) -> Draw:
         """Lay them on a scene. Raises `LabelError` if none meets it or it has no CRS."""
@@ -243,7 +245,7 @@ class PolygonLabels:
             raise LabelError(
                 "{name} has no CRS to lay polygons on: give --crs, or a raster of its size as labels", name=scene.name
             )
-        parts = [_meeting(frame, scene, shift=self.shift) for _, frame in self.layers]
+        parts = [_meeting(frame, scene, allow_datum_shift=self.allow_datum_shift) for _, frame in self.layers]
         if not any(map(len, parts)):
             frame = self.layers[-1][1]
             here = _place(scene.grid.extent.geom, scene.grid.crs)
@@ -272,13 +274,15 @@ class Inside:
         return lambda window: np.where(looked_at(window) == CROPLAND, draw(window), np.uint8(UNKNOWN))
 
 
-def _meeting(frame: gpd.GeoDataFrame, scene: Scene, *, shift: bool) -> Geometries:
+def _meeting(frame: gpd.GeoDataFrame, scene: Scene, *, allow_datum_shift: bool) -> Geometries:
     """The geometries that meet the scene, in its CRS."""
     extent = scene.grid.extent
     box = shapely.box(*extent.to_crs(frame.crs).boundingbox.bbox)
     # Widened, because an edge that is straight in one CRS is curved in the other.
     near = frame.sindex.intersection(box.buffer(0.02 * box.length).bounds)
-    moved: Geometries = to_grid_crs(frame.iloc[np.sort(near)], scene.grid.crs, shift=shift).geometry.to_numpy()
+    moved: Geometries = to_grid_crs(
+        frame.iloc[np.sort(near)], scene.grid.crs, allow_datum_shift=allow_datum_shift
+    ).geometry.to_numpy()
     meeting: Geometries = moved[shapely.intersects(moved, extent.geom)]
     return meeting
 

@@ -41,7 +41,7 @@ def command(
     trust: Annotated[bool, Parameter(negative="")] = False,
     crs: str | None = None,
     pixel_m: Annotated[float | None, ABOVE_0] = None,
-    shift: Annotated[bool, Parameter(negative="")] = False,
+    allow_datum_shift: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Measure a model on chips, or a mask against labels.
 
@@ -76,8 +76,8 @@ def command(
         The CRS of a mask that does not say it.
     pixel_m
         Pixel size in metres of a mask without a CRS.
-    shift
-        Accept a datum shift that is only roughly known.
+    allow_datum_shift
+        Allow an approximate datum transformation (errors up to about 100 m).
     """
     measured = evaluate(
         subject,
@@ -92,7 +92,7 @@ def command(
         trust=trust,
         crs=crs,
         pixel_m=pixel_m,
-        shift=shift,
+        allow_datum_shift=allow_datum_shift,
     )
     _say(measured.figures, out)
 
@@ -137,7 +137,7 @@ def evaluate(
     trust: bool = False,
     crs: str | None = None,
     pixel_m: float | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
 ) -> Evaluation:
     """Measure a model on chips, or a mask against labels; see `command`. out: a folder for the report, if wanted.
 
@@ -155,7 +155,15 @@ def evaluate(
             subject, chips, split=split, by=by or "group", tolerances_m=tolerances_m, at=working_pixel_m, trust=trust
         )
     else:
-        about, parts = _mask(subject, labels, by=by, tolerances_m=tolerances_m, crs=crs, pixel_m=pixel_m, shift=shift)
+        about, parts = _mask(
+            subject,
+            labels,
+            by=by,
+            tolerances_m=tolerances_m,
+            crs=crs,
+            pixel_m=pixel_m,
+            allow_datum_shift=allow_datum_shift,
+        )
     figures = about | {"tolerances_m": tolerances_m} | metrics(parts, tolerances_m=tolerances_m)
     measured = Evaluation(figures, parts)
     if out:
@@ -241,15 +249,17 @@ def _mask(
     tolerances_m: Sequence[float],
     crs: str | None,
     pixel_m: float | None,
-    shift: bool,
+    allow_datum_shift: bool,
 ) -> tuple[dict[str, Any], list[Part]]:
     from cropland.evaluation.measure import blocks, on_mask, read_regions
     from cropland.geo.scene import open_scene
 
     # Naming the band and the no data value keeps a mask of few values from being taken for imagery with a collar.
-    mask = open_scene(path, bands={"mask": 1}, nodata=255, crs=crs, pixel_m=pixel_m, shift=shift)
-    truth = read_labels(labels, shift=shift)
-    regions = read_regions(labels, by, shift=shift) if by else None
+    mask = open_scene(
+        path, bands={"mask": 1}, nodata=255, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift
+    )
+    truth = read_labels(labels, allow_datum_shift=allow_datum_shift)
+    regions = read_regions(labels, by, allow_datum_shift=allow_datum_shift) if by else None
     parts = _watched(on_mask(mask, truth, tolerances_m=tolerances_m, regions=regions), total=blocks(mask))
     if not parts:
         raise InputError(

@@ -13,13 +13,13 @@ from scipy.special import expit
 
 from cropland.data.chips import Chip, ChipFolder
 from cropland.data.labels import Draw, LabelOptions, Labels, PolygonLabels
-from cropland.data.statistics import Statistics
 from cropland.errors import ChipError, LabelError, SceneError
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, Score, score
 from cropland.geo.grid import pixel_edges_m
 from cropland.geo.resample import resample, resampled_length, taps
 from cropland.geo.scene import Image, Scene
+from cropland.geo.statistics import Statistics
 from cropland.geo.vectors import read_polygons
 from cropland.geo.window import Tile, Window, tiles
 from cropland.language import Message
@@ -125,7 +125,7 @@ BLOCK = 1024
 Regions = tuple[tuple[str, ...], PolygonLabels]
 
 
-def read_regions(labels: LabelOptions, column: str, *, shift: bool = False) -> Regions:
+def read_regions(labels: LabelOptions, column: str, *, allow_datum_shift: bool = False) -> Regions:
     """The values of a column, and its polygons drawn as their numbers: the --inside area's, else the labels' own.
 
     Raises `LabelError` if the column is missing, or has more than 254 values.
@@ -155,7 +155,7 @@ def read_regions(labels: LabelOptions, column: str, *, shift: bool = False) -> R
             unknown=UNKNOWN,
         )
     layers = tuple((number, frame[names == value]) for number, value in enumerate(values))
-    return values, PolygonLabels(layers, UNKNOWN, path.name, shift)
+    return values, PolygonLabels(layers, UNKNOWN, path.name, allow_datum_shift)
 
 
 def blocks(mask: Scene) -> int:

@@ -52,7 +52,9 @@ class Placement:
     notes: tuple[str, ...]
 
 
-def place(headers: Sequence[ImageHeader], *, crs: str | None, pixel_m: float | None, shift: bool) -> Placement:
+def place(
+    headers: Sequence[ImageHeader], *, crs: str | None, pixel_m: float | None, allow_datum_shift: bool
+) -> Placement:
     """Place a scene by the headers of its files.
 
     Raises `GridError` when its files have different grids, or when it has none and neither a CRS nor a pixel size is
@@ -63,7 +65,7 @@ def place(headers: Sequence[ImageHeader], *, crs: str | None, pixel_m: float | N
     own = usable_crs(first.crs) if first.crs else None
     is_placed = not first.transform.is_identity
     if is_placed and (used := user_crs(crs) if crs else own):
-        return _on_earth(first, own, used, crs=crs, pixel_m=pixel_m, shift=shift)
+        return _on_earth(first, own, used, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift)
     if pixel_m is None:
         raise GridError(_no_grid(first))
     if not pixel_m > 0:
@@ -77,11 +79,11 @@ def place(headers: Sequence[ImageHeader], *, crs: str | None, pixel_m: float | N
 
 
 def _on_earth(
-    file: ImageHeader, own: CRS | None, used: CRS, *, crs: str | None, pixel_m: float | None, shift: bool
+    file: ImageHeader, own: CRS | None, used: CRS, *, crs: str | None, pixel_m: float | None, allow_datum_shift: bool
 ) -> Placement:
     notes = []
     if crs and own and own != used:
-        check_frames(own, used, shift=shift)
+        check_frames(own, used, allow_datum_shift=allow_datum_shift)
         notes.append(Message("{crs} as given, in place of the file's own {name}.", crs=crs, name=own.name))
     row, col = file.shape[0] / 2, file.shape[1] / 2
     size = geometric_mean(pixel_edges_m(file.transform, used, row=row, col=col))
@@ -188,18 +190,22 @@ def crs_name(crs: CRS) -> str:
     return f"{CRS(crs).name} (EPSG:{code})" if code else CRS(crs).name
 
 
-def check_frames(source: CRS, target: CRS, *, shift: bool) -> None:
+def check_frames(source: CRS, target: CRS, *, allow_datum_shift: bool) -> None:
     """Refuse to mix frames between which no transformation is known.
 
-    Raises `GridError` unless `shift` accepts what PROJ has, which may be off by a hundred metres.
+    Raises `GridError` unless `allow_datum_shift` accepts what PROJ has, which may be off by a hundred metres.
     """
     ours, theirs = (_frame(crs) for crs in (source, target))
-    if shift or ours == theirs or not (_needs_shift(ours) or _needs_shift(theirs) or _is_ballpark(source, target)):
+    if (
+        allow_datum_shift
+        or ours == theirs
+        or not (_needs_shift(ours) or _needs_shift(theirs) or _is_ballpark(source, target))
+    ):
         return
     raise GridError(
         "{name} and {name2} have different frames ({ours}, {theirs}) and coordinates may be "
         "off by about 100 m; transform with your survey office's parameters first, or "
-        "accept the error with --shift",
+        "accept the error with --allow-datum-shift",
         name=source.name,
         name2=target.name,
         ours=ours,

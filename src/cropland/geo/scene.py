@@ -42,6 +42,7 @@ from cropland.geo.reading import (
     read_header,
 )
 from cropland.geo.resample import resample, resampled_length, taps
+from cropland.geo.statistics import Statistics, percentiles
 from cropland.geo.window import Window
 from cropland.language import Message, _, shown
 
@@ -164,6 +165,17 @@ class Scene:
         bands = COLOURS if set(COLOURS) <= set(self.bands) else self.bands[:1]
         return self.read_decimated(bands=bands, max_pixels=max_pixels).rgba()
 
+    def statistics(self, bands: Sequence[str] | None = None) -> Statistics:
+        """The low and the high percentile of each band (all of them) over the whole scene, from one decimated pass.
+
+        Raises `SceneError` if the scene is all no data.
+        """
+        bands = self.bands if bands is None else bands
+        image = self.read_decimated(bands=bands)
+        if not image.valid.any():
+            raise SceneError("{name} is all no data; expected some valid pixels, check --nodata", name=self.name)
+        return percentiles(image.values, image.valid, bands)
+
     def _repr_html_(self) -> str:
         height, width = self.shape
         facts = {
@@ -277,12 +289,12 @@ def open_scene(
     nodata: float | None = None,
     crs: str | None = None,
     pixel_m: float | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
 ) -> Scene:
     """Look at the files of a scene, or at a folder with one file per band; they may have addresses instead of paths.
 
     sensor: a name on the shelf. bands: numbers by name, counted from 1 through all files. nodata, crs: in place of what
-    the files say. pixel_m: for a scene without a CRS. shift: accept a CRS of another frame than the files'.
+    the files say. pixel_m: for a scene without a CRS. allow_datum_shift: accept a CRS of another frame than the files'.
     Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
     """
     imagery = given_imagery(paths)
@@ -293,7 +305,7 @@ def open_scene(
         named = of_one_size(named)
         used = {source.path: None for source in named.sources}
         headers = [header for path in used for header in headers if header.path == path]
-    placement = place(headers, crs=crs, pixel_m=pixel_m, shift=shift)
+    placement = place(headers, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift)
     layers = _layers_of(named, nodata)
     with at_first_look():
         no_data, seen = find_no_data(layers, named, headers)
@@ -353,7 +365,7 @@ def open_scenes(
     nodata: float | None = None,
     crs: str | None = None,
     pixel_m: float | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
 ) -> list[Scene]:
     """Look at all scenes that are given, in their order, by name where one of them stands for several.
 
@@ -363,7 +375,15 @@ def open_scenes(
     The rest is as in `open_scene`. Raises the same errors.
     """
     return [
-        open_scene(imagery, sensor=sensor, bands=bands, nodata=nodata, crs=crs, pixel_m=pixel_m, shift=shift)
+        open_scene(
+            imagery,
+            sensor=sensor,
+            bands=bands,
+            nodata=nodata,
+            crs=crs,
+            pixel_m=pixel_m,
+            allow_datum_shift=allow_datum_shift,
+        )
         for each in given
         for imagery in _imagery(image_file(each))
     ]

@@ -76,16 +76,16 @@ def said_fields(path: Path, known: Sequence[str]) -> Message:
     return Message("{name} has no fields", name=path.name)
 
 
-def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, shift: bool = False) -> GeoDataFrame:
+def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, allow_datum_shift: bool = False) -> GeoDataFrame:
     """The polygons in the CRS of a grid. CGCS2000 is taken as the WGS 84 frame that it is.
 
     Raises `GridError` for a grid without a CRS, and for frames that PROJ cannot join (Xi'an 1980, Beijing 1954), unless
-    `shift` accepts its approximation.
+    `allow_datum_shift` accepts its approximation.
     """
     if grid_crs is None:
         raise GridError("the scene has no coordinate reference system, so polygons have no place in it; give --crs")
     target = CRS.from_user_input(str(grid_crs))
-    check_frames(frame.crs, target, shift=shift)
+    check_frames(frame.crs, target, allow_datum_shift=allow_datum_shift)
     return frame.to_crs(target)
 
 

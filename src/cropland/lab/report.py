@@ -95,7 +95,8 @@ def _answers(machines: Sequence[Results]) -> str:
         for name, finding in known
         if finding and (answer := _answer(claim := claims(split(name)[0])[split(name)[1]], finding))
     ]
-    return f'<h2 id="answers">{spans(label("ten answers"))}</h2><ol class="first">{"".join(items)}</ol>' * bool(items)
+    title = f'<h2 id="answers">{spans(label("Ten answers to begin with"))}</h2>'
+    return f'{title}<ol class="first">{"".join(items)}</ol>' * bool(items)
 
 
 def _summary(order: Sequence[str], machines: Sequence[Results]) -> str:

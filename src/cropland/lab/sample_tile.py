@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cropland.data.statistics import scene_statistics
 from cropland.demo import TILE
 from cropland.geo.scene import open_scene
 from cropland.geo.window import Window
@@ -22,4 +21,4 @@ def normalised(edge: int = 512) -> Tensor:
     """Red, green and blue at 2 m, normalised as a map's: (3, edge, edge) of the upper left; 512 is all."""
     scene = open_scene(TILE)
     image = scene.read(Window(0, 0, edge, edge), bands=scene.bands, ratio=2.0)
-    return torch.from_numpy(scene_statistics(scene, scene.bands).normalise(image.values, image.valid))
+    return torch.from_numpy(scene.statistics(scene.bands).normalise(image.values, image.valid))

@@ -18,10 +18,10 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from cropland.data.statistics import Statistics
 from cropland.engines import Described, Engine, Precision, choose_engine, open_engine
 from cropland.errors import ReadError
 from cropland.files import sync
+from cropland.geo.statistics import Statistics
 from cropland.geo.window import Tile, Window
 from cropland.language import Message
 from cropland.mapping.run_folder import Journal, RawRaster

@@ -20,7 +20,6 @@ from odc.geo.geobox import GeoBox
 from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
 
-from cropland.data.statistics import Statistics
 from cropland.engines import Precision
 from cropland.errors import IncompleteError, InputError, ReadError
 from cropland.fact_sheet import fact_sheet
@@ -28,6 +27,7 @@ from cropland.files import write_json
 from cropland.geo.area import MU_M2, MU_PER_HA, area_words
 from cropland.geo.grid import grid_of
 from cropland.geo.scene import Image, Scene, open_scenes, parse_bands
+from cropland.geo.statistics import Statistics
 from cropland.language import _, shown
 from cropland.mapping.compute import Executor, Serial, Work, fill, mean_of_flips
 from cropland.mapping.plan import MapOptions, Plan, make_plan, read_statistics
@@ -249,7 +249,7 @@ def command(
     nodata: float | None = None,
     crs: str | None = None,
     pixel_m: Annotated[float | None, ABOVE_0] = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
     statistics: Path | None = None,
     threshold: Annotated[float | None, SHARE] = None,
     min_area_m2: Annotated[float | None, NOT_NEGATIVE] = None,
@@ -294,8 +294,8 @@ def command(
         The CRS of scenes that do not say it, as EPSG:32650.
     pixel_m
         Pixel size in metres of scenes without a CRS.
-    shift
-        Accept a datum shift that is only roughly known.
+    allow_datum_shift
+        Allow an approximate datum transformation (errors up to about 100 m).
     statistics
         The map.json of an earlier map whose stretch is used again, so that a crop maps as its scene, but for a
         rim along the cut.
@@ -354,8 +354,8 @@ def command(
         flips=flips,
     )
     opening: dict[str, Any] = {"sensor": sensor, "bands": parse_bands(bands) if bands else None, "nodata": nodata}
-    opened = open_scenes(scenes, **opening, crs=crs, pixel_m=pixel_m, shift=shift)
-    joining: dict[str, Any] = {"overlap": overlap or "mean", "crs": out_crs, "shift": shift}
+    opened = open_scenes(scenes, **opening, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift)
+    joining: dict[str, Any] = {"overlap": overlap or "mean", "crs": out_crs, "allow_datum_shift": allow_datum_shift}
     if mosaic:
         from cropland.mapping.mosaic import check_mosaic
 

@@ -101,7 +101,7 @@ def mosaic(
     overlap: Overlap,
     options: MapOptions,
     crs: str | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
     overwrite: bool = False,
 ) -> Mosaic:
     """Put the maps of scenes (each with its folder) together in the folder `out`, which appears whole or not at all.
@@ -112,7 +112,12 @@ def mosaic(
     scenes = [scene for scene, folder in mapped]
     maps = [folder / "probability.tif" for scene, folder in mapped]
     threshold = _threshold(scenes, model, options)
-    rule: dict[str, Any] = {"overlap": overlap, "threshold": threshold, "crs": crs, "shift": shift}
+    rule: dict[str, Any] = {
+        "overlap": overlap,
+        "threshold": threshold,
+        "crs": crs,
+        "allow_datum_shift": allow_datum_shift,
+    }
     with work_folder(out, overwrite=overwrite) as folder:
         flat, whole = folder / "flat.tif", folder / "map"
         whole.mkdir(exist_ok=True)
@@ -240,10 +245,12 @@ class _Map:
     place: MapPlace
 
 
-def check_mosaic(scenes: Sequence[Scene], *, overlap: Overlap, crs: str | None, shift: bool) -> None:
+def check_mosaic(scenes: Sequence[Scene], *, overlap: Overlap, crs: str | None, allow_datum_shift: bool) -> None:
     """Raise what would stop the mosaic, before anything is mapped: `GridError`, or `InputError` for a missing date."""
     grids = [scene.grid for scene in scenes]
-    mosaic_grid(grids, choose_crs(grids, [scene.name for scene in scenes], crs=crs, shift=shift))
+    mosaic_grid(
+        grids, choose_crs(grids, [scene.name for scene in scenes], crs=crs, allow_datum_shift=allow_datum_shift)
+    )
     undated = next((scene.name for scene in scenes if scene.observed is None), None)
     if overlap == "latest" and undated:
         raise InputError(
@@ -259,7 +266,7 @@ def write_mosaic(
     overlap: Overlap,
     threshold: float,
     crs: str | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
 ) -> list[Border]:
     """Write the probability of all scenes as one tiled GeoTIFF; how much they differ where they meet.
 
@@ -274,7 +281,7 @@ def write_mosaic(
     Raises `GridError` for maps without a common place, `OutputError` for a disk that is too small.
     """
     grids = [_grid(path) for path in probabilities]
-    chosen = choose_crs(grids, [scene.name for scene in scenes], crs=crs, shift=shift)
+    chosen = choose_crs(grids, [scene.name for scene in scenes], crs=crs, allow_datum_shift=allow_datum_shift)
     grid = mosaic_grid(grids, chosen)
     placed = [
         _Map(path, number, place_in(grid, own))
@@ -539,10 +546,11 @@ class MapPlace:
     is_copied: bool
 
 
-def choose_crs(grids: Sequence[GeoBox], names: Sequence[str], *, crs: str | None, shift: bool) -> CRS:
+def choose_crs(grids: Sequence[GeoBox], names: Sequence[str], *, crs: str | None, allow_datum_shift: bool) -> CRS:
     """The CRS that was asked for, else that of most maps, of the first where as many have another.
 
-    Raises `GridError` for a map without a CRS, or with one of a frame that PROJ cannot join, unless `shift`.
+    Raises `GridError` for a map without a CRS, or with one of a frame that PROJ cannot join without
+    `allow_datum_shift`.
     """
     for grid, name in zip(grids, names, strict=True):
         if grid.crs is None:
@@ -550,7 +558,7 @@ def choose_crs(grids: Sequence[GeoBox], names: Sequence[str], *, crs: str | None
     own = [_crs(grid) for grid in grids]
     chosen = user_crs(crs, option="--out-crs") if crs else Counter(own).most_common(1)[0][0]
     for each in own:
-        check_frames(each, chosen, shift=shift)
+        check_frames(each, chosen, allow_datum_shift=allow_datum_shift)
     return chosen
 
 

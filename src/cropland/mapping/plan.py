@@ -9,11 +9,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from cropland.data.statistics import Statistics, scene_statistics
 from cropland.engines import Described
 from cropland.errors import InputError
 from cropland.geo.area import default_min_area_m2
 from cropland.geo.scene import Scene
+from cropland.geo.statistics import Statistics
 from cropland.language import Message
 from cropland.mapping.units import FLIPS, LEAST_CORE, Cut, Flip, Flipped, Readable, cut_swaths, cut_tiles, least_width
 from cropland.model import ModelFile, WorkingPixel
@@ -176,7 +176,7 @@ def _pixel_note(scene: Scene, pixel: WorkingPixel, ratio: float) -> tuple[str, .
 
 def choose_statistics(scene: Scene, model: ModelFile, given: Statistics | None) -> Statistics:
     """Those given, else the model's own when its radiometry is fixed, else the scene's from one decimated pass."""
-    return check_statistics(given or model.statistics or scene_statistics(scene, model.bands), model)
+    return check_statistics(given or model.statistics or scene.statistics(model.bands), model)
 
 
 def check_statistics(given: Statistics, model: ModelFile) -> Statistics:

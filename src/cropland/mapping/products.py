@@ -16,12 +16,12 @@ from geopandas import GeoDataFrame, GeoSeries
 from jaxtyping import UInt8
 from odc.geo.geobox import GeoBox
 
-from cropland.data.statistics import Statistics
 from cropland.files import write_text
 from cropland.geo.area import pixel_area_m2
 from cropland.geo.grid import grid_of
 from cropland.geo.resample import Taps, resample, taps
 from cropland.geo.scene import Scene
+from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
 from cropland.mapping.picture import overview
 from cropland.mapping.plan import Plan

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from cropland.data.chips import ChipFolder
-from cropland.data.statistics import Statistics
 from cropland.errors import RecipeError
 from cropland.files import replacing, write_json
+from cropland.geo.statistics import Statistics
 from cropland.model import ModelFile, source_hash
 from cropland.recipe import Recipe, parse_recipe
 from cropland.streaming.receptive_field import field

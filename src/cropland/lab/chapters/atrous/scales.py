@@ -169,7 +169,7 @@ def _halves(rates: Sequence[int], curves: Curves) -> list[float]:
 def parcel_numbers() -> np.ndarray:
     """The number of the field of each pixel of the tile from 1, and 0 elsewhere."""
     grid = open_scene(TILE).grid
-    shapes = to_grid_crs(read_polygons(FIELDS), grid.crs, shift=False).geometry
+    shapes = to_grid_crs(read_polygons(FIELDS), grid.crs, allow_datum_shift=False).geometry
     numbered = [(shape, number) for number, shape in enumerate(shapes, 1)]
     numbers: np.ndarray = rasterize(numbered, out_shape=tuple(grid.shape), transform=grid.affine, dtype="int32")
     return numbers

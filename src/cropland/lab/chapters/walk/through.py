@@ -16,7 +16,6 @@ from scipy.ndimage import label as label_parts
 from torch import Tensor
 
 from cropland.data.labels import LabelOptions, read_labels
-from cropland.data.statistics import scene_statistics
 from cropland.demo import FIELDS, TILE
 from cropland.geo.scene import open_scene
 from cropland.geo.window import Window
@@ -80,7 +79,7 @@ def ground_of(device: torch.device) -> Ground:
     working = replace(scene, grid=scene.working_grid(ratio))
     window = Window(0, 0, *(edge // COARSEST * COARSEST for edge in working.shape))
     image = scene.read(window, bands=model.bands, ratio=ratio)
-    values = (model.statistics or scene_statistics(scene, model.bands)).normalise(image.values, image.valid)
+    values = (model.statistics or scene.statistics(model.bands)).normalise(image.values, image.valid)
     label = read_labels(LabelOptions(labels=FIELDS, background="known")).on(working)(window)
     network = model.network().to(device)
     assert isinstance(network, UNet), "the stages below are a U-Net's"

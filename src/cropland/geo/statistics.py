@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from cropland.errors import SceneError
-from cropland.geo.scene import Scene
-
 LOW, HIGH = 2, 98  # percent
 FLOOR, CEILING = -0.5, 1.5  # normalised values beyond are clipped: glint and cloud must not drown the rest
 MISSING = 0.5  # what an invalid pixel shows the network
@@ -47,12 +44,10 @@ class Statistics:
         return Statistics(tuple(values["bands"]), tuple(values["low"]), tuple(values["high"]))
 
 
-def scene_statistics(scene: Scene, bands: Sequence[str]) -> Statistics:
-    """The 2nd and 98th percentile of each band over the valid pixels of a scene, from one decimated pass.
-
-    A constant band gets a range of 1. Raises `SceneError` if the scene is all no data.
-    """
-    image = scene.read_decimated(bands=bands)
-    if not image.valid.any():
-        raise SceneError("{name} is all no data; expected some valid pixels, check --nodata", name=scene.name)
-    return percentiles(image.values, image.valid, bands)
+def percentiles(
+    values: Float[np.ndarray, "band height width"], valid: Bool[np.ndarray, "height width"], bands: Sequence[str]
+) -> Statistics:
+    """The 2nd and 98th percentile of each band over valid pixels (at least one); a constant band gets a range of 1."""
+    low, high = np.percentile(values[:, valid], (LOW, HIGH), axis=1)
+    flat = high <= low
+    return Statistics(tuple(bands), tuple(map(float, low)), tuple(map(float, np.where(flat, low + 1, high))))
