@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from warnings import catch_warnings
-from weakref import finalize
+from weakref import finalize, ref
 
 import numpy as np
 import rasterio
@@ -27,7 +27,7 @@ from rasterio.io import MemoryFile
 from cropland.errors import BandError, SceneError
 from cropland.fact_sheet import fact_sheet
 from cropland.geo.bands import NamedBands, added_to, name_bands, of_one_size, parse_bands
-from cropland.geo.grid import crs_name, geometric_mean, pixel_edges_m, place
+from cropland.geo.grid import crs_name, place
 from cropland.geo.imagery import IMAGES, Given, Imagery, given_imagery, images_in, is_stac, stac_imagery
 from cropland.geo.no_data import NoData, check_any_data, find_no_data, nodata_value
 from cropland.geo.reading import (
@@ -68,25 +68,37 @@ class Image:
     grid: GeoBox | None = None
     bands: tuple[str, ...] = ()
 
-    def _repr_html_(self) -> str:
-        _bands, height, width = self.values.shape
-        facts = {
-            _("bands"): ", ".join(self.bands),
-            _("size"): _("{width:,} x {height:,} pixels", width=width, height=height),
-            _("coordinates"): crs_name(self.grid.crs.proj) if self.grid and self.grid.crs else _("none"),
-        }
-        return fact_sheet(_("image"), facts, _png(self, edge=240))
+    def rgba(
+        self, low: Sequence[float] | None = None, high: Sequence[float] | None = None
+    ) -> Float32[np.ndarray, "height width 4"]:
+        """Red, green and blue where the image has them, else its first band, and where it is valid; all 0..1.
 
-    def picture(self) -> Float32[np.ndarray, "height width 4"]:
-        """For the eye: red, green and blue where they are there, else the first band, from its 2nd to its 98th
-        percentile; and where it is valid; all 0..1."""
-        names = ("red", "green", "blue")
-        order = [self.bands.index(name) if set(names) <= set(self.bands) else 0 for name in names]
-        values = self.values[order]
-        seen = values[:, self.valid]
-        low, high = np.percentile(seen, (2, 98), axis=1)[:, :, None, None] if seen.size else np.zeros((2, 3, 1, 1))
-        stretched = np.clip((values - low) / np.maximum(high - low, 1e-6), 0, 1)
+        low, high: what is drawn darkest and brightest, per band of the image; its own 2nd and 98th percentile if not
+        given.
+        """
+        chosen = [self.bands.index(band) for band in COLOURS] if set(COLOURS) <= set(self.bands) else [0, 0, 0]
+        values = self.values[chosen]
+        if low is None or high is None:
+            seen = values[:, self.valid]
+            limits = np.percentile(seen, (2, 98), axis=1) if seen.size else np.zeros((2, 3))
+        else:
+            limits = np.array([low, high])[:, chosen]
+        darkest, brightest = limits[:, :, None, None]
+        stretched = np.clip((values - darkest) / np.maximum(brightest - darkest, 1e-6), 0, 1)
         return np.concatenate([stretched, self.valid[None]]).transpose(1, 2, 0).astype(np.float32)
+
+    def rgb(
+        self, low: Sequence[float] | None = None, high: Sequence[float] | None = None
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """The same in bytes, grey where the image is not valid."""
+        drawn = (255 * self.rgba(low, high)[:, :, :3]).astype(np.uint8)
+        drawn[~self.valid] = 127
+        return drawn
+
+    def _repr_html_(self) -> str:
+        step = ceil(max(self.valid.shape) / THUMBNAIL)
+        seen = replace(self, values=self.values[:, ::step, ::step], valid=self.valid[::step, ::step])
+        return fact_sheet(_("image"), _facts(self.bands, self.valid.shape, self.grid), _png(seen.rgba()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,10 +149,12 @@ class Scene:
         larger one. Raises `BandError` for a band that the scene lacks, `ReadError` for a window that cannot be read.
         """
         bands = self.bands if bands is None else tuple(bands)
-        layers, grid = self._layers(bands), self.working_grid(ratio)
-        window = Window(0, 0, *map(int, grid.shape)) if window is None else window
-        read = self.no_data.read(layers, window) if ratio == 1 else self._resampled(window, layers, ratio)
-        return replace(_image(*read, layers), grid=grid[window.slices], bands=bands)
+        layers = self._layers(bands)
+        if window is None:
+            window = Window(0, 0, *(resampled_length(length, ratio) for length in self.shape))
+        pixels = self.no_data.read(layers, window) if ratio == 1 else self._resampled(window, layers, ratio)
+        place = self.grid.affine @ Affine.scale(ratio) @ Affine.translation(window.col, window.row)
+        return _image(pixels, layers, GeoBox(window.shape, place, self.grid.crs), bands)
 
     def read_valid(self, window: Window) -> Bool[np.ndarray, "height width"]:
         """Where the scene has data, in a window of its own grid."""
@@ -177,16 +191,9 @@ class Scene:
         return percentiles(image.values, image.valid, bands)
 
     def _repr_html_(self) -> str:
-        height, width = self.shape
-        facts = {
-            _("bands"): ", ".join(self.bands),
-            _("size"): _(
-                "{width:,} x {height:,} pixels of {pixel_m:.3g} m", width=width, height=height, pixel_m=self.pixel_m
-            ),
-            _("coordinates"): crs_name(self.grid.crs.proj) if self.grid.crs else _("none"),
-            _("notes"): " ".join(map(shown, self.notes)) or _("none"),
-        }
-        return fact_sheet(self.name, facts, thumbnail(self))
+        facts = _facts(self.bands, self.shape, self.grid, self.pixel_m)
+        facts[_("notes")] = " ".join(map(shown, self.notes)) or _("none")
+        return fact_sheet(self.name, facts, _png(self.rgba(max_pixels=THUMBNAIL**2)))
 
     def _layers(self, bands: Sequence[str]) -> list[Layer]:
         missing = [band for band in bands if band not in self.bands]
@@ -255,11 +262,10 @@ def _image(pixels: Pixels, layers: Sequence[Layer], grid: GeoBox, bands: tuple[s
     return Image(np.where(valid, values, np.float32(0)), valid, grid, bands)
 
 
-def _facts(bands: Sequence[str], shape: tuple[int, ...], grid: GeoBox | None, pixel_m: float | None) -> dict[str, str]:
-    height, width = shape
-    crs = grid.crs.proj if grid is not None and grid.crs else None
-    if pixel_m is None and grid is not None and crs is not None:
-        pixel_m = geometric_mean(pixel_edges_m(grid.affine, crs, row=height / 2, col=width / 2))
+def _facts(
+    bands: Sequence[str], shape: tuple[int, ...], grid: GeoBox | None, pixel_m: float | None = None
+) -> dict[str, str]:
+    (height, width), crs = shape, grid.crs if grid is not None else None
     size = (
         _("{width:,} x {height:,} pixels", width=width, height=height)
         if pixel_m is None
@@ -268,16 +274,16 @@ def _facts(bands: Sequence[str], shape: tuple[int, ...], grid: GeoBox | None, pi
     return {
         _("bands"): ", ".join(bands),
         _("size"): size,
-        _("coordinates"): crs_name(crs) if crs is not None else _("none"),
+        _("coordinates"): crs_name(crs.proj) if crs is not None else _("none"),
     }
 
 
 def _png(rgba: Float32[np.ndarray, "height width 4"]) -> bytes:
-    shown = (255 * rgba).astype(np.uint8).transpose(2, 0, 1)
-    bands, height, width = shown.shape
+    drawn = (255 * rgba).astype(np.uint8).transpose(2, 0, 1)
+    bands, height, width = drawn.shape
     with MemoryFile() as memory, catch_warnings(action="ignore", category=NotGeoreferencedWarning):
         with memory.open(driver="PNG", count=bands, height=height, width=width, dtype="uint8") as file:
-            file.write(shown)
+            file.write(drawn)
         return bytes(memory.read())
 
 
@@ -416,33 +422,6 @@ def _fitting(pattern: Path) -> list[Path]:
     if not found:
         raise SceneError("no file fits {pattern}; give the path of an image", pattern=pattern)
     return [path for path in found if path.is_dir() or path.suffix.lower() in IMAGES or is_stac(path)] or found
-
-
-def visible(scene: Scene, *, max_pixels: int) -> Float32[np.ndarray, "height width 4"]:
-    """The picture of a whole scene; see `Image.picture`."""
-    names = ("red", "green", "blue")
-    bands = names if set(names) <= set(scene.bands) else scene.bands[:1]
-    return replace(scene.read_decimated(bands=bands, max_pixels=max_pixels), bands=bands).picture()
-
-
-def thumbnail(scene: Scene, *, edge: int = 240) -> bytes:
-    """A PNG of about `edge` x `edge` pixels."""
-    return _as_png(visible(scene, max_pixels=edge**2))
-
-
-def _png(image: Image, *, edge: int) -> bytes:
-    """The same of an image, by every so many pixels."""
-    step = max(1, ceil(sqrt(image.valid.size) / edge))
-    return _as_png(replace(image, values=image.values[:, ::step, ::step], valid=image.valid[::step, ::step]).picture())
-
-
-def _as_png(picture: Float32[np.ndarray, "height width 4"]) -> bytes:
-    shown = (255 * picture).astype(np.uint8).transpose(2, 0, 1)
-    bands, height, width = shown.shape
-    with MemoryFile() as memory, catch_warnings(action="ignore", category=NotGeoreferencedWarning):
-        with memory.open(driver="PNG", count=bands, height=height, width=width, dtype="uint8") as file:
-            file.write(shown)
-        return bytes(memory.read())
 
 
 def open_array(

@@ -14,7 +14,6 @@ from cropland.evaluation.measure import Predict, chip_probability, only_bands
 from cropland.evaluation.report import verdict
 from cropland.evaluation.score import Picture
 from cropland.fonts import drawable, lettering
-from cropland.geo.statistics import Statistics
 from cropland.language import _
 from cropland.model import ModelFile
 from cropland.probability import NO_DATA, ONE, classes
