@@ -10,23 +10,19 @@ from datetime import datetime
 from glob import has_magic
 from math import ceil, sqrt
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 from warnings import catch_warnings
-from weakref import finalize, ref
+from weakref import ref
 
 import numpy as np
-import rasterio
 from affine import Affine
 from jaxtyping import Bool, Float32, UInt8
 from odc.geo.geobox import GeoBox
-from pyproj import CRS
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 from cropland.errors import BandError, SceneError
 from cropland.fact_sheet import fact_sheet
-from cropland.geo.bands import NamedBands, added_to, name_bands, of_one_size, parse_bands
+from cropland.geo.bands import NamedBands, added_to, band_numbers, name_bands, of_one_size, parse_bands
 from cropland.geo.grid import crs_name, place
 from cropland.geo.imagery import IMAGES, Given, Imagery, given_imagery, images_in, is_stac, stac_imagery
 from cropland.geo.no_data import NoData, check_any_data, find_no_data, nodata_value
@@ -46,7 +42,7 @@ from cropland.geo.statistics import Statistics, percentiles
 from cropland.geo.window import Window
 from cropland.language import Message, _, shown
 
-__all__ = ["Image", "Scene", "open_array", "open_data_array", "open_scene", "open_scenes", "parse_bands"]
+__all__ = ["Image", "Scene", "open_scene", "open_scenes", "parse_bands"]
 
 
 Pixels = tuple[np.ndarray, np.ndarray | None]
@@ -291,22 +287,24 @@ def open_scene(
     paths: Given | Sequence[Given] | Imagery,
     *,
     sensor: str | None = None,
-    bands: Mapping[str, int] | None = None,
+    bands: str | Mapping[str, int] | Sequence[str] | None = None,
     nodata: float | None = None,
-    crs: str | None = None,
+    crs: object = None,
     pixel_m: float | None = None,
     allow_datum_shift: bool = False,
 ) -> Scene:
     """Look at the files of a scene, or at a folder with one file per band; they may have addresses instead of paths.
 
-    sensor: a name on the shelf. bands: numbers by name, counted from 1 through all files. nodata, crs: in place of what
+    sensor: a name on the shelf. bands: numbers by name, counted from 1 through all files, also
+    as "red=3,green=2,blue=1"; or a name for each. nodata, crs: in place of what
     the files say. pixel_m: for a scene without a CRS. allow_datum_shift: accept a CRS of another frame than the files'.
     Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
     """
     imagery = given_imagery(paths)
     headers = [_header(path, imagery.tags) for path in imagery.files]
     found = [band for header in headers for band in header.bands]
-    named = name_bands(found, sensor=sensor or imagery.sensor, bands=bands or imagery.bands)
+    numbers = band_numbers(bands, len(found))
+    named = name_bands(found, sensor=sensor or imagery.sensor, bands=numbers or imagery.bands)
     if imagery.of_one_size:
         named = of_one_size(named)
         used = {source.path: None for source in named.sources}
@@ -422,84 +420,3 @@ def _fitting(pattern: Path) -> list[Path]:
     if not found:
         raise SceneError("no file fits {pattern}; give the path of an image", pattern=pattern)
     return [path for path in found if path.is_dir() or path.suffix.lower() in IMAGES or is_stac(path)] or found
-
-
-def open_array(
-    values: np.ndarray,
-    *,
-    transform: Affine,
-    crs: object = None,
-    bands: Sequence[str] = (),
-    nodata: float | None = None,
-    valid: Bool[np.ndarray, "height width"] | None = None,
-    pixel_m: float | None = None,
-    name: str = "array",
-) -> Scene:
-    """A scene of an array (band, height, width) or (height, width), kept in a temporary file as long as the scene.
-
-    transform: affine, from (column, row) to coordinates. crs: anything that pyproj reads. bands: a name for each.
-    nodata: NaN for floats if not given. valid: where there is data. Raises `SceneError` for other shapes or types.
-    """
-    stack = np.asarray(values)
-    stack = stack[None] if stack.ndim == 2 else stack
-    if stack.ndim != 3 or stack.dtype.kind not in "uif":
-        came = f"{np.shape(values)} {np.asarray(values).dtype}"
-        raise SceneError(
-            "an array of {came} came; expected numbers as (band, height, width) or (height, width)", came=came
-        )
-    if bands and len(bands) != len(stack):
-        raise BandError("{many} names came for {count} bands; name each with bands=", many=len(bands), count=len(stack))
-    stack = stack.astype(
-        {"float16": "float32", "int64": "float64", "uint64": "float64"}.get(stack.dtype.name, stack.dtype)
-    )
-    if valid is not None:
-        stack, nodata = np.where(valid, stack, np.nan).astype(np.float32), None
-    if stack.dtype.kind == "f" and nodata is None:
-        nodata = float("nan")
-    folder = TemporaryDirectory(prefix="cropland-", ignore_cleanup_errors=True)
-    path, (count, height, width) = Path(folder.name) / f"{name}.tif", stack.shape
-    shape = {"count": count, "height": height, "width": width, "dtype": stack.dtype.name}
-    layout = {"driver": "GTiff", "tiled": True, "bigtiff": "if_safer", "nodata": nodata, "transform": transform}
-    with rasterio.open(
-        path, "w", crs=None if crs is None else CRS.from_user_input(crs).to_wkt(), **shape, **layout
-    ) as file:
-        file.write(stack)
-        if bands:
-            file.descriptions = tuple(bands)
-    numbers = {name: number for number, name in enumerate(bands, 1) if name}
-    scene = open_scene(path, bands=numbers or None, pixel_m=pixel_m)
-    finalize(scene, folder.cleanup)
-    return scene
-
-
-def open_data_array(array: Any, **options: Any) -> Scene:
-    """A scene of an xarray.DataArray: its x and y are centres of pixels, its CRS is that of `spatial_ref` (rioxarray,
-    odc-geo), its third dimension names the bands. The options are those of `open_array`.
-
-    Raises `SceneError` for an array without two such coordinates at even distances.
-    """
-    across = next((name for name in ("x", "longitude", "lon") if name in array.coords), None)
-    down = next((name for name in ("y", "latitude", "lat") if name in array.coords), None)
-    if across is None or down is None:
-        raise SceneError(
-            "the array has the coordinates {names}; expected x and y", names=", ".join(map(str, array.coords))
-        )
-    (left, step_x), (top, step_y) = (_first_and_step(array.coords[name].values) for name in (across, down))
-    transform = Affine(step_x, 0, left - step_x / 2, 0, step_y, top - step_y / 2)
-    others = [name for name in array.dims if name not in (across, down)]
-    values = array.transpose(*others, down, across).values
-    named = [str(name) for name in array.coords[others[0]].values] if others and others[0] in array.coords else []
-    own = {"transform": transform, "crs": _crs_of(array), "bands": [name for name in named if not name.isdigit()]}
-    return open_array(values, **own | options)
-
-
-def _first_and_step(centres: np.ndarray) -> tuple[float, float]:
-    steps = np.diff(np.asarray(centres, np.float64))
-    if not len(steps) or not np.allclose(steps, steps[0], rtol=1e-3):
-        raise SceneError("the array's coordinates are not at even distances; give a numpy array with transform=")
-    return float(centres[0]), float((centres[-1] - centres[0]) / len(steps))
-
-
-def _crs_of(array: Any) -> str | None:
-    attributes = array.coords["spatial_ref"].attrs if "spatial_ref" in array.coords else {}
-    return next((attributes[key] for key in ("crs_wkt", "spatial_ref") if key in attributes), None)
