@@ -18,7 +18,8 @@ from cropland.engines import Precision
 from cropland.errors import SceneError
 from cropland.evaluation.evaluate import Evaluation
 from cropland.evaluation.evaluate import evaluate as _evaluate
-from cropland.geo.scene import Image, Scene, open_array, open_data_array, open_scene, parse_bands
+from cropland.geo.arrays import is_labelled, open_array, open_labelled_array
+from cropland.geo.scene import Image, Scene, open_scene
 from cropland.geo.statistics import Statistics
 from cropland.mapping.compute import Serial
 from cropland.mapping.map import MapResult, bytes_of, map_in_memory, map_scene, open_executor
@@ -46,7 +47,7 @@ def open(
 
     given: a file, a folder with one file per band, a STAC item, an address; a numpy array (band, height, width) with
     its `transform` and `crs`; or an xarray.DataArray. sensor: whose bands these are. bands: numbers by name, as
-    "red=3,green=2,blue=1" or a mapping; names, for an array. nodata, crs: in place of what the file says. pixel_m: edge
+    "red=3,green=2,blue=1" or a mapping; or a name for each. nodata, crs: in place of what the file says. pixel_m: edge
     of a pixel in metres, for a scene without a CRS. allow_datum_shift: allow an approximate datum transformation.
     Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
 
@@ -56,21 +57,16 @@ def open(
     >>> scene.bands, scene.shape
     (('red', 'green', 'blue'), (1024, 1024))
     """
-    if isinstance(given, np.ndarray) or hasattr(given, "dims"):
-        names = () if bands is None else tuple(bands)
-        about = {"crs": crs, "transform": transform, "bands": names or None}
-        described = {key: value for key, value in about.items() if value is not None}
-        if hasattr(given, "dims"):
-            return open_data_array(given, nodata=nodata, pixel_m=pixel_m, **described)
-        if transform is None:
+    described: dict[str, Any] = {"sensor": sensor, "bands": bands, "nodata": nodata, "crs": crs, "pixel_m": pixel_m}
+    if is_labelled(given):
+        return open_labelled_array(given, transform=transform, **described)
+    if isinstance(given, np.ndarray):
+        if transform is None and pixel_m is None:
             raise SceneError("an array came without its place; give transform= (affine) and crs=")
-        return open_array(given, nodata=nodata, pixel_m=pixel_m, **described)
-    if isinstance(bands, str):
-        bands = parse_bands(bands)
-    assert bands is None or isinstance(bands, Mapping), "names of bands are for arrays; a file's have numbers"
-    return open_scene(
-        given, sensor=sensor, bands=bands, nodata=nodata, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift
-    )
+        return open_array(given, transform=transform, **described)
+    if transform is not None:
+        raise SceneError("a file has a transform of its own; transform= is for arrays")
+    return open_scene(given, allow_datum_shift=allow_datum_shift, **described)
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +252,7 @@ def _scene(given: Scene | Image | AnyPath) -> Scene:
     if isinstance(given, Image):
         assert given.grid is not None, "an image that a scene gave has a grid"
         affine, crs = given.grid.affine, None if given.grid.crs is None else given.grid.crs.to_wkt()
-        return open_array(given.values, transform=affine, crs=crs, bands=given.bands, valid=given.valid)
+        return open_array(given.values, transform=affine, crs=crs, bands=given.bands or None, valid=given.valid)
     return given if isinstance(given, Scene) else open(given)
 
 

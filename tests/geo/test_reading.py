@@ -11,7 +11,7 @@ from rasterio.shutil import copy
 
 from cropland.errors import ReadError, SceneError
 from cropland.geo import reading
-from cropland.geo.reading import Remote, identity, image_file, observed_in, parse_time
+from cropland.geo.reading import Remote, fetch, identity, image_file, observed_in, parse_time
 from cropland.geo.scene import Scene, open_scene
 from cropland.geo.window import Window
 from range_server import RangeServer, serving
@@ -149,7 +149,8 @@ def values() -> np.ndarray:
 
 
 @pytest.fixture
-def server(write: Callable[..., Path], values: np.ndarray) -> Iterator[RangeServer]:
+def server(write: Callable[..., Path], values: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Iterator[RangeServer]:
+    monkeypatch.setattr(reading, "WAITS", (0.01, 0.02))
     path = write("north.tif", values, names=RGB, nodata=0, tiled=True, blockxsize=256, blockysize=256)
     with serving(path.parent) as running:
         yield running
@@ -234,3 +235,27 @@ def test_it_is_another_when_it_was_replaced(server, write, values):
 def test_no_file_there(server):
     with pytest.raises(SceneError, match=r"south.tif cannot be read"):
         open_scene(f"{server.address}/south.tif")
+
+
+@pytest.mark.parametrize("how", ["closed", 503, 429])
+def test_a_question_that_may_be_answered_later_is_asked_again(server, how):
+    file = Remote(f"{server.address}/north.tif")
+    failing(server, how, 2)
+    assert identity(file)[1] == (server.folder / "north.tif").stat().st_size
+    failing(server, how, 2)
+    assert fetch(file) == (server.folder / "north.tif").read_bytes()
+    failing(server, how, 3)
+    with pytest.raises(SceneError, match=r"north.tif cannot be reached"):
+        identity(file)
+
+
+def test_a_body_that_breaks_off_is_asked_for_again(server):
+    failing(server, "half", 1)
+    assert fetch(Remote(f"{server.address}/north.tif")) == (server.folder / "north.tif").read_bytes()
+
+
+@pytest.mark.parametrize("address", ["south.tif", "nor th.tif"])
+def test_a_question_without_an_answer_is_asked_once(server, monkeypatch, address):
+    monkeypatch.setattr(reading.time, "sleep", lambda seconds: pytest.fail("waited"))
+    with pytest.raises(SceneError, match="cannot be reached"):
+        fetch(Remote(f"{server.address}/{address}"))

@@ -77,7 +77,11 @@ class ChipFolder:
         target, _ = _read(self.path / row["label"], (1, *shape[1:]), dtype="uint8")
         about = {name: row[name] for name in ("id", "group", "pixel_m")}
         return Chip(
-            Image(values, valid), target[0], **about, low=tuple(row["low"].tolist()), high=tuple(row["high"].tolist())
+            Image(values, valid, bands=tuple(self.bands)),
+            target[0],
+            **about,
+            low=tuple(row["low"].tolist()),
+            high=tuple(row["high"].tolist()),
         )
 
 

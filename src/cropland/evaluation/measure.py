@@ -114,11 +114,7 @@ def _picture(folder: ChipFolder, number: int, judge: Judge) -> Picture:
     chip = folder.read(number)
     probability, threshold = judge.probability(only_bands(chip, folder.bands, judge.model.bands))
     said = classes(threshold)[probability]
-    colours = ("red", "green", "blue")
-    shown = only_bands(chip, folder.bands, colours if set(colours) <= set(folder.bands) else folder.bands[:1] * 3)
-    stretched = Statistics((), shown.low, shown.high).normalise(shown.image.values, shown.image.valid)
-    rgb = (stretched.clip(0, 1) * 255).astype(np.uint8)
-    return Picture(rgb.transpose(1, 2, 0), said, chip.target)
+    return Picture(chip.image.rgb(chip.low, chip.high), said, chip.target)
 
 
 BLOCK = 1024
@@ -240,7 +236,8 @@ def only_bands(chip: Chip, has: Sequence[str], wants: Sequence[str]) -> Chip:
     """The chip with the bands that a model wants, in its order; `has` names the chip's."""
     order = [list(has).index(band) for band in wants]
     low, high = (tuple(limits[band] for band in order) for limits in (chip.low, chip.high))
-    return replace(chip, image=Image(chip.image.values[order], chip.image.valid), low=low, high=high)
+    image = Image(chip.image.values[order], chip.image.valid, chip.image.grid, tuple(wants))
+    return replace(chip, image=image, low=low, high=high)
 
 
 def _at(image: Image, ratio: float, shape: tuple[int, ...]) -> Image:

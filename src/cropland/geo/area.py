@@ -1,4 +1,4 @@
-"""Areas and lengths on the ellipsoid."""
+"""Areas and lengths on the ellipsoid, in square metres, hectares and mu."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,9 +18,20 @@ from cropland.geo.grid import to_geodetic
 from cropland.geo.window import Window
 from cropland.language import _, language
 
-__all__ = ["MU_PER_HA", "area_words", "ellipsoidal_area_m2", "ellipsoidal_length_m", "pixel_area_m2", "pixel_edge_m"]
+__all__ = [
+    "MU_M2",
+    "MU_PER_HA",
+    "area_words",
+    "default_min_area_m2",
+    "ellipsoidal_area_m2",
+    "ellipsoidal_length_m",
+    "pixel_area_m2",
+    "pixel_edge_m",
+]
 
 
+MU_PER_HA = 15
+MU_M2 = 10_000 / MU_PER_HA
 CELL = 16  # pixels that share one area: it changes by less than 1e-4 over them, and their sum is right
 LONGEST_M = 2000.0  # piece of an edge: a straight line of one projection is a curve in another
 
@@ -80,6 +91,23 @@ def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> F
     return np.bincount(owner[line[ends]], weights=lengths, minlength=len(shapes))
 
 
+def default_min_area_m2(pixel_m: float) -> float:
+    """The least area of a field, or of a gap in one, that is mapped: 400 m2, or ten pixels where these are more.
+
+    400 m2 is the least area of agricultural land in China's third land survey. Source: TD/T 1055-2019.
+    """
+    return max(400.0, 10 * pixel_m**2)
+
+
+def area_words(area_ha: float, *, digits: int) -> str:
+    """Hectares with so many digits after the point, in Chinese followed by mu (1 mu is 1/15 ha)."""
+    area = f"{area_ha:,.{digits}f}"
+    if language() != "zh":
+        return _("{area} ha", area=area)
+    mu = area_ha * MU_PER_HA
+    return _("{area} ha ({mu} mu)", area=area, mu=f"{mu:,.0f}" if mu >= 100 else f"{mu:,.1f}")
+
+
 def _given(unit_m: float | None) -> float:
     if unit_m is None:
         raise GridError("no coordinate reference system, so areas are not known; give it with --crs, or --pixel-m")
@@ -137,24 +165,3 @@ def _lines(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     is_area = shapely.get_dimensions(parts) == 2
     rings, of_part = shapely.get_rings(parts[is_area], return_index=True)
     return np.concatenate([rings, parts[~is_area]]), np.concatenate([owner[is_area][of_part], owner[~is_area]])
-
-
-MU_PER_HA = 15
-MU_M2 = 10_000 / MU_PER_HA
-
-
-def default_min_area_m2(pixel_m: float) -> float:
-    """The least area of a field, or of a gap in one, that is mapped: 400 m2, or ten pixels where these are more.
-
-    400 m2 is the least area of agricultural land in China's third land survey. Source: TD/T 1055-2019.
-    """
-    return max(400.0, 10 * pixel_m**2)
-
-
-def area_words(area_ha: float, *, digits: int) -> str:
-    """Hectares with so many digits after the point, in Chinese followed by mu (1 mu is 1/15 ha)."""
-    area = f"{area_ha:,.{digits}f}"
-    if language() != "zh":
-        return _("{area} ha", area=area)
-    mu = area_ha * MU_PER_HA
-    return _("{area} ha ({mu} mu)", area=area, mu=f"{mu:,.0f}" if mu >= 100 else f"{mu:,.1f}")

@@ -16,7 +16,7 @@ from cropland.geo.reading import BandHeader, ImageFile, Remote
 from cropland.geo.sensor import Sensor, load_sensor, sensor_names, sensors
 from cropland.language import Message
 
-__all__ = ["NamedBands", "added_to", "name_bands", "of_one_size", "parse_bands"]
+__all__ = ["NamedBands", "added_to", "band_numbers", "name_bands", "of_one_size", "parse_bands"]
 
 
 WORDS = {
@@ -50,6 +50,21 @@ def parse_bands(text: str) -> dict[str, int]:
     if not bands or "" in bands or len(bands) < len(pairs) or not are_numbers:
         raise BandError("--bands {text!r} cannot be read; write it as red=3,green=2,blue=1", text=text)
     return {name: int(number) for name, number in bands.items()}
+
+
+def band_numbers(given: str | Mapping[str, int] | Sequence[str] | None, count: int) -> Mapping[str, int] | None:
+    """Numbers by name, from a text as in `parse_bands`, or from the names of all `count` bands in their order.
+
+    Raises `BandError` for a text of something else, and for more or fewer names.
+    """
+    if isinstance(given, str):
+        return parse_bands(given)
+    if given is None or isinstance(given, Mapping):
+        return given
+    numbers = {name: number for number, name in enumerate(given, start=1)}
+    if not len(numbers) == len(given) == count:
+        raise BandError("{many} different names came for {count} bands; name each", many=len(numbers), count=count)
+    return numbers
 
 
 def name_bands(found: Sequence[BandHeader], *, sensor: str | None, bands: Mapping[str, int] | None) -> NamedBands:

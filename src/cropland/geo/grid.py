@@ -21,6 +21,8 @@ from cropland.language import Message, _
 __all__ = [
     "Placement",
     "check_frames",
+    "crs_name",
+    "geometric_mean",
     "grid_of",
     "metres_on_ellipsoid",
     "pixel_edges_m",
@@ -50,9 +52,7 @@ class Placement:
     notes: tuple[str, ...]
 
 
-def place(
-    headers: Sequence[ImageHeader], *, crs: str | None, pixel_m: float | None, allow_datum_shift: bool
-) -> Placement:
+def place(headers: Sequence[ImageHeader], *, crs: object, pixel_m: float | None, allow_datum_shift: bool) -> Placement:
     """Place a scene by the headers of its files.
 
     Raises `GridError` when its files have different grids, or when it has none and neither a CRS nor a pixel size is
@@ -77,12 +77,18 @@ def place(
 
 
 def _on_earth(
-    file: ImageHeader, own: CRS | None, used: CRS, *, crs: str | None, pixel_m: float | None, allow_datum_shift: bool
+    file: ImageHeader, own: CRS | None, used: CRS, *, crs: object, pixel_m: float | None, allow_datum_shift: bool
 ) -> Placement:
     notes = []
     if crs and own and own != used:
         check_frames(own, used, allow_datum_shift=allow_datum_shift)
-        notes.append(Message("{crs} as given, in place of the file's own {name}.", crs=crs, name=own.name))
+        notes.append(
+            Message(
+                "{crs} as given, in place of the file's own {name}.",
+                crs=crs if isinstance(crs, str) else crs_name(used),
+                name=own.name,
+            )
+        )
     row, col = file.shape[0] / 2, file.shape[1] / 2
     size = geometric_mean(pixel_edges_m(file.transform, used, row=row, col=col))
     if pixel_m is not None:
@@ -155,18 +161,18 @@ def _utm(longitude: float, latitude: float) -> str:
     return f"EPSG:{(32600 if latitude >= 0 else 32700) + min(60, int((longitude + 180) // 6) + 1)}"
 
 
-def user_crs(text: str, *, option: str = "--crs") -> CRS:
+def user_crs(given: object, *, option: str = "--crs") -> CRS:
     """The CRS that a user wrote as that option.
 
     Raises `GridError` if there is none of that name.
     """
     try:
-        return CRS.from_user_input(text)
+        return CRS.from_user_input(given)
     except CRSError as error:
         raise GridError(
             "{option} {text!r} is not known; write it as EPSG:32650 or as a file's WKT",
             option=Option(option),
-            text=text,
+            text=given,
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The files of a scene, and what is known of it besides them."""
+"""What a scene is made of: its files, named one by one, by a folder or by a STAC Item, and what is known besides."""
 
 import json
 import os

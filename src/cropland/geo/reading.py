@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.client import HTTPException
+from http.client import BadStatusLine, HTTPException, IncompleteRead
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
+from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import Request, urlopen
 
@@ -59,6 +60,7 @@ __all__ = [
 
 KEPT = 32  # open files per thread: all bands of a scene, a few scenes
 WAITS = (0.5, 2.0)  # seconds before a file that failed is opened anew: a copy goes on, a server comes back
+BUSY = (408, 429, 500, 502, 503, 504)  # HTTP statuses that pass
 SECONDS = 30  # without a byte, after which a server is taken as gone
 AT_ONCE = 4096  # columns
 
@@ -152,27 +154,37 @@ def identity(file: ImageFile) -> tuple[str | int, ...]:
     if not file.is_http:
         return (file.address,)
     # Not HEAD: an address that is signed for GET refuses it.
-    with _answer(file, {"Range": "bytes=0-0"}) as answer:
-        told = answer.headers
-        size = (told["Content-Range"] or "").rpartition("/")[2] or told["Content-Length"] or ""
-        return file.address, int(size) if size.isdigit() else "", told["ETag"] or "", told["Last-Modified"] or ""
+    told = _answer(file, {"Range": "bytes=0-0"}, lambda answer: answer.headers)
+    size = (told["Content-Range"] or "").rpartition("/")[2] or told["Content-Length"] or ""
+    return file.address, int(size) if size.isdigit() else "", told["ETag"] or "", told["Last-Modified"] or ""
 
 
 def fetch(file: Remote) -> bytes:
     """The whole of a small file. Raises `SceneError` where no server gives it."""
-    with _answer(file, {}) as answer:
-        try:
-            content: bytes = answer.read()
-        except (OSError, HTTPException) as error:
-            raise _lost(file, error) from error
+    content: bytes = _answer(file, {}, lambda answer: answer.read())
     return content
 
 
-def _answer(file: Remote, headers: dict[str, str]) -> Any:
-    try:
-        return urlopen(Request(file.address, headers=headers), timeout=SECONDS)
-    except (OSError, ValueError, HTTPException) as error:
-        raise _lost(file, error) from error
+def _answer(file: Remote, headers: dict[str, str], read: Callable[[Any], Found]) -> Found:
+    """What `read` gets from what a server answers; after what passes it is asked again."""
+    waits = iter(WAITS)
+    while True:
+        try:
+            with urlopen(Request(file.address, headers=headers), timeout=SECONDS) as answer:
+                return read(answer)
+        except (OSError, ValueError, HTTPException) as error:
+            wait = next(waits, None) if _passes(error) else None
+            if wait is None:
+                raise _lost(file, error) from error
+            time.sleep(wait)
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the same question may be answered later: the server is busy, or the connection broke."""
+    if isinstance(error, HTTPError):
+        return error.code in BUSY
+    cause = error.reason if isinstance(error, URLError) else error
+    return isinstance(cause, ConnectionError | TimeoutError | IncompleteRead | BadStatusLine)
 
 
 def _lost(file: Remote, error: Exception) -> SceneError:

@@ -7,27 +7,22 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
 from glob import has_magic
 from math import ceil, sqrt
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 from warnings import catch_warnings
-from weakref import finalize
+from weakref import ref
 
 import numpy as np
-import rasterio
 from affine import Affine
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 from odc.geo.geobox import GeoBox
-from pyproj import CRS
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 from cropland.errors import BandError, SceneError
 from cropland.fact_sheet import fact_sheet
-from cropland.geo.bands import NamedBands, added_to, name_bands, of_one_size, parse_bands
+from cropland.geo.bands import NamedBands, added_to, band_numbers, name_bands, of_one_size, parse_bands
 from cropland.geo.grid import crs_name, place
 from cropland.geo.imagery import IMAGES, Given, Imagery, given_imagery, images_in, is_stac, stac_imagery
 from cropland.geo.no_data import NoData, check_any_data, find_no_data, nodata_value
@@ -47,11 +42,14 @@ from cropland.geo.statistics import Statistics, percentiles
 from cropland.geo.window import Window
 from cropland.language import Message, _, shown
 
-__all__ = ["Image", "Scene", "open_array", "open_data_array", "open_scene", "open_scenes", "parse_bands"]
+__all__ = ["Image", "Scene", "open_scene", "open_scenes", "parse_bands"]
 
 
 Pixels = tuple[np.ndarray, np.ndarray | None]
 AT_ONCE = 1 << 24  # source pixels resampled in one go
+LEAST = 3  # bands of an image that is a scene by itself
+COLOURS = ("red", "green", "blue")
+THUMBNAIL = 240  # pixels of an edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,25 +64,37 @@ class Image:
     grid: GeoBox | None = None
     bands: tuple[str, ...] = ()
 
-    def _repr_html_(self) -> str:
-        _bands, height, width = self.values.shape
-        facts = {
-            _("bands"): ", ".join(self.bands),
-            _("size"): _("{width:,} x {height:,} pixels", width=width, height=height),
-            _("coordinates"): crs_name(self.grid.crs.proj) if self.grid and self.grid.crs else _("none"),
-        }
-        return fact_sheet(_("image"), facts, _png(self, edge=240))
+    def rgba(
+        self, low: Sequence[float] | None = None, high: Sequence[float] | None = None
+    ) -> Float32[np.ndarray, "height width 4"]:
+        """Red, green and blue where the image has them, else its first band, and where it is valid; all 0..1.
 
-    def picture(self) -> Float32[np.ndarray, "height width 4"]:
-        """For the eye: red, green and blue where they are there, else the first band, from its 2nd to its 98th
-        percentile; and where it is valid; all 0..1."""
-        names = ("red", "green", "blue")
-        order = [self.bands.index(name) if set(names) <= set(self.bands) else 0 for name in names]
-        values = self.values[order]
-        seen = values[:, self.valid]
-        low, high = np.percentile(seen, (2, 98), axis=1)[:, :, None, None] if seen.size else np.zeros((2, 3, 1, 1))
-        stretched = np.clip((values - low) / np.maximum(high - low, 1e-6), 0, 1)
+        low, high: what is drawn darkest and brightest, per band of the image; its own 2nd and 98th percentile if not
+        given.
+        """
+        chosen = [self.bands.index(band) for band in COLOURS] if set(COLOURS) <= set(self.bands) else [0, 0, 0]
+        values = self.values[chosen]
+        if low is None or high is None:
+            seen = values[:, self.valid]
+            limits = np.percentile(seen, (2, 98), axis=1) if seen.size else np.zeros((2, 3))
+        else:
+            limits = np.array([low, high])[:, chosen]
+        darkest, brightest = limits[:, :, None, None]
+        stretched = np.clip((values - darkest) / np.maximum(brightest - darkest, 1e-6), 0, 1)
         return np.concatenate([stretched, self.valid[None]]).transpose(1, 2, 0).astype(np.float32)
+
+    def rgb(
+        self, low: Sequence[float] | None = None, high: Sequence[float] | None = None
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """The same in bytes, grey where the image is not valid."""
+        drawn = (255 * self.rgba(low, high)[:, :, :3]).astype(np.uint8)
+        drawn[~self.valid] = 127
+        return drawn
+
+    def _repr_html_(self) -> str:
+        step = ceil(max(self.valid.shape) / THUMBNAIL)
+        seen = replace(self, values=self.values[:, ::step, ::step], valid=self.valid[::step, ::step])
+        return fact_sheet(_("image"), _facts(self.bands, self.valid.shape, self.grid), _png(seen.rgba()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +145,12 @@ class Scene:
         larger one. Raises `BandError` for a band that the scene lacks, `ReadError` for a window that cannot be read.
         """
         bands = self.bands if bands is None else tuple(bands)
-        layers, grid = self._layers(bands), self.working_grid(ratio)
-        window = Window(0, 0, *map(int, grid.shape)) if window is None else window
-        read = self.no_data.read(layers, window) if ratio == 1 else self._resampled(window, layers, ratio)
-        return replace(_image(*read, layers), grid=grid[window.slices], bands=bands)
+        layers = self._layers(bands)
+        if window is None:
+            window = Window(0, 0, *(resampled_length(length, ratio) for length in self.shape))
+        pixels = self.no_data.read(layers, window) if ratio == 1 else self._resampled(window, layers, ratio)
+        place = self.grid.affine @ Affine.scale(ratio) @ Affine.translation(window.col, window.row)
+        return _image(pixels, layers, GeoBox(window.shape, place, self.grid.crs), bands)
 
     def read_valid(self, window: Window) -> Bool[np.ndarray, "height width"]:
         """Where the scene has data, in a window of its own grid."""
@@ -149,8 +161,19 @@ class Scene:
 
         Raises `SceneError` where it cannot be read.
         """
-        with at_first_look():
-            return _decimated(self, tuple(self._layers(bands)), max_pixels)
+        key = (ref(self), tuple(bands), max_pixels)
+        image = _latest.get(key)
+        if image is None:
+            with at_first_look():
+                image = _decimated(self, tuple(bands), max_pixels)
+            _latest.clear()
+            _latest[key] = image
+        return image
+
+    def rgba(self, *, max_pixels: int) -> Float32[np.ndarray, "height width 4"]:
+        """The whole scene for the eye: `Image.rgba` of a decimated read."""
+        bands = COLOURS if set(COLOURS) <= set(self.bands) else self.bands[:1]
+        return self.read_decimated(bands=bands, max_pixels=max_pixels).rgba()
 
     def statistics(self, bands: Sequence[str] | None = None) -> Statistics:
         """The low and the high percentile of each band (all of them) over the whole scene, from one decimated pass.
@@ -164,16 +187,9 @@ class Scene:
         return percentiles(image.values, image.valid, bands)
 
     def _repr_html_(self) -> str:
-        height, width = self.shape
-        facts = {
-            _("bands"): ", ".join(self.bands),
-            _("size"): _(
-                "{width:,} x {height:,} pixels of {pixel_m:.3g} m", width=width, height=height, pixel_m=self.pixel_m
-            ),
-            _("coordinates"): crs_name(self.grid.crs.proj) if self.grid.crs else _("none"),
-            _("notes"): " ".join(map(shown, self.notes)) or _("none"),
-        }
-        return fact_sheet(self.name, facts, thumbnail(self))
+        facts = _facts(self.bands, self.shape, self.grid, self.pixel_m)
+        facts[_("notes")] = " ".join(map(shown, self.notes)) or _("none")
+        return fact_sheet(self.name, facts, _png(self.rgba(max_pixels=THUMBNAIL**2)))
 
     def _layers(self, bands: Sequence[str]) -> list[Layer]:
         missing = [band for band in bands if band not in self.bands]
@@ -200,19 +216,25 @@ class Scene:
         return resample(values, valid, rows=rows, cols=cols)
 
 
-@lru_cache(maxsize=1)  # statistics and picture ask for the same
-def _decimated(scene: Scene, layers: tuple[Layer, ...], max_pixels: int) -> Image:
-    height, width = scene.shape
+# Statistics and picture ask for the same. A scene that nobody holds any more is not held here either.
+_latest: dict[tuple[ref[Scene], tuple[str, ...], int], Image] = {}
+
+
+def _decimated(scene: Scene, bands: tuple[str, ...], max_pixels: int) -> Image:
+    layers, (height, width) = scene._layers(bands), scene.shape
     scale = min(1.0, sqrt(max_pixels / (height * width)))
-    shape = (max(1, int(height * scale)), max(1, int(width * scale)))
+    rows, cols = max(1, int(height * scale)), max(1, int(width * scale))
     whole = Window(0, 0, height, width)
-    if height % 2 or shape[0] % 2:  # else the halves show the same pixels
-        return _image(*scene.no_data.read(layers, whole, shape=shape), layers)
-    # Without overviews every block is decoded, which takes a thread a quarter of the time of the network.
-    half = (shape[0] // 2, shape[1])
-    with ThreadPoolExecutor(2) as pool:
-        parts = list(pool.map(lambda window: scene.no_data.read(layers, window, shape=half), _halves(whole)))
-    return _image(*_stacked(parts), layers)
+    if height % 2 or rows % 2:  # else the halves show the same pixels
+        pixels = scene.no_data.read(layers, whole, shape=(rows, cols))
+    else:
+        # Without overviews every block is decoded, which takes a thread a quarter of the time of the network.
+        with ThreadPoolExecutor(2) as pool:
+            half = (rows // 2, cols)
+            read = pool.map(lambda window: scene.no_data.read(layers, window, shape=half), _halves(whole))
+            pixels = _stacked(list(read))
+    grid = GeoBox((rows, cols), scene.grid.affine @ Affine.scale(width / cols, height / rows), scene.grid.crs)
+    return _image(pixels, layers, grid, bands)
 
 
 def _halves(window: Window) -> tuple[Window, Window]:
@@ -225,36 +247,64 @@ def _stacked(parts: Sequence[Pixels]) -> Pixels:
     return np.concatenate([values for values, _ in parts], axis=1), np.concatenate(masks)
 
 
-def _image(values: np.ndarray, valid: np.ndarray | None, layers: Sequence[Layer]) -> Image:
+def _image(pixels: Pixels, layers: Sequence[Layer], grid: GeoBox, bands: tuple[str, ...]) -> Image:
+    values, valid = pixels
     values = values.astype(np.float32, copy=False)
     added = np.array([layer.added for layer in layers], np.float32)
     if added.any():
         values = values + added[:, None, None]
     if valid is None:
-        return Image(values, np.ones(values.shape[1:], bool))
-    return Image(np.where(valid, values, np.float32(0)), valid)
+        return Image(values, np.ones(values.shape[1:], bool), grid, bands)
+    return Image(np.where(valid, values, np.float32(0)), valid, grid, bands)
+
+
+def _facts(
+    bands: Sequence[str], shape: tuple[int, ...], grid: GeoBox | None, pixel_m: float | None = None
+) -> dict[str, str]:
+    (height, width), crs = shape, grid.crs if grid is not None else None
+    size = (
+        _("{width:,} x {height:,} pixels", width=width, height=height)
+        if pixel_m is None
+        else _("{width:,} x {height:,} pixels of {pixel_m:.3g} m", width=width, height=height, pixel_m=pixel_m)
+    )
+    return {
+        _("bands"): ", ".join(bands),
+        _("size"): size,
+        _("coordinates"): crs_name(crs.proj) if crs is not None else _("none"),
+    }
+
+
+def _png(rgba: Float32[np.ndarray, "height width 4"]) -> bytes:
+    drawn = (255 * rgba).astype(np.uint8).transpose(2, 0, 1)
+    bands, height, width = drawn.shape
+    with MemoryFile() as memory, catch_warnings(action="ignore", category=NotGeoreferencedWarning):
+        with memory.open(driver="PNG", count=bands, height=height, width=width, dtype="uint8") as file:
+            file.write(drawn)
+        return bytes(memory.read())
 
 
 def open_scene(
     paths: Given | Sequence[Given] | Imagery,
     *,
     sensor: str | None = None,
-    bands: Mapping[str, int] | None = None,
+    bands: str | Mapping[str, int] | Sequence[str] | None = None,
     nodata: float | None = None,
-    crs: str | None = None,
+    crs: object = None,
     pixel_m: float | None = None,
     allow_datum_shift: bool = False,
 ) -> Scene:
     """Look at the files of a scene, or at a folder with one file per band; they may have addresses instead of paths.
 
-    sensor: a name on the shelf. bands: numbers by name, counted from 1 through all files. nodata, crs: in place of what
+    sensor: a name on the shelf. bands: numbers by name, counted from 1 through all files, also
+    as "red=3,green=2,blue=1"; or a name for each. nodata, crs: in place of what
     the files say. pixel_m: for a scene without a CRS. allow_datum_shift: accept a CRS of another frame than the files'.
     Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
     """
     imagery = given_imagery(paths)
     headers = [_header(path, imagery.tags) for path in imagery.files]
     found = [band for header in headers for band in header.bands]
-    named = name_bands(found, sensor=sensor or imagery.sensor, bands=bands or imagery.bands)
+    numbers = band_numbers(bands, len(found))
+    named = name_bands(found, sensor=sensor or imagery.sensor, bands=numbers or imagery.bands)
     if imagery.of_one_size:
         named = of_one_size(named)
         used = {source.path: None for source in named.sources}
@@ -309,9 +359,6 @@ def _offset_notes(layers: Sequence[Layer]) -> tuple[str, ...]:
             added=", ".join(f"{a:+g}" for a in sorted(added)),
         ),
     )
-
-
-LEAST = 3  # bands of an image that is a scene by itself
 
 
 def open_scenes(
@@ -373,111 +420,3 @@ def _fitting(pattern: Path) -> list[Path]:
     if not found:
         raise SceneError("no file fits {pattern}; give the path of an image", pattern=pattern)
     return [path for path in found if path.is_dir() or path.suffix.lower() in IMAGES or is_stac(path)] or found
-
-
-def visible(scene: Scene, *, max_pixels: int) -> Float32[np.ndarray, "height width 4"]:
-    """The picture of a whole scene; see `Image.picture`."""
-    names = ("red", "green", "blue")
-    bands = names if set(names) <= set(scene.bands) else scene.bands[:1]
-    return replace(scene.read_decimated(bands=bands, max_pixels=max_pixels), bands=bands).picture()
-
-
-def thumbnail(scene: Scene, *, edge: int = 240) -> bytes:
-    """A PNG of about `edge` x `edge` pixels."""
-    return _as_png(visible(scene, max_pixels=edge**2))
-
-
-def _png(image: Image, *, edge: int) -> bytes:
-    """The same of an image, by every so many pixels."""
-    step = max(1, ceil(sqrt(image.valid.size) / edge))
-    return _as_png(replace(image, values=image.values[:, ::step, ::step], valid=image.valid[::step, ::step]).picture())
-
-
-def _as_png(picture: Float32[np.ndarray, "height width 4"]) -> bytes:
-    shown = (255 * picture).astype(np.uint8).transpose(2, 0, 1)
-    bands, height, width = shown.shape
-    with MemoryFile() as memory, catch_warnings(action="ignore", category=NotGeoreferencedWarning):
-        with memory.open(driver="PNG", count=bands, height=height, width=width, dtype="uint8") as file:
-            file.write(shown)
-        return bytes(memory.read())
-
-
-def open_array(
-    values: np.ndarray,
-    *,
-    transform: Affine,
-    crs: object = None,
-    bands: Sequence[str] = (),
-    nodata: float | None = None,
-    valid: Bool[np.ndarray, "height width"] | None = None,
-    pixel_m: float | None = None,
-    name: str = "array",
-) -> Scene:
-    """A scene of an array (band, height, width) or (height, width), kept in a temporary file as long as the scene.
-
-    transform: affine, from (column, row) to coordinates. crs: anything that pyproj reads. bands: a name for each.
-    nodata: NaN for floats if not given. valid: where there is data. Raises `SceneError` for other shapes or types.
-    """
-    stack = np.asarray(values)
-    stack = stack[None] if stack.ndim == 2 else stack
-    if stack.ndim != 3 or stack.dtype.kind not in "uif":
-        came = f"{np.shape(values)} {np.asarray(values).dtype}"
-        raise SceneError(
-            "an array of {came} came; expected numbers as (band, height, width) or (height, width)", came=came
-        )
-    if bands and len(bands) != len(stack):
-        raise BandError("{many} names came for {count} bands; name each with bands=", many=len(bands), count=len(stack))
-    stack = stack.astype(
-        {"float16": "float32", "int64": "float64", "uint64": "float64"}.get(stack.dtype.name, stack.dtype)
-    )
-    if valid is not None:
-        stack, nodata = np.where(valid, stack, np.nan).astype(np.float32), None
-    if stack.dtype.kind == "f" and nodata is None:
-        nodata = float("nan")
-    folder = TemporaryDirectory(prefix="cropland-", ignore_cleanup_errors=True)
-    path, (count, height, width) = Path(folder.name) / f"{name}.tif", stack.shape
-    shape = {"count": count, "height": height, "width": width, "dtype": stack.dtype.name}
-    layout = {"driver": "GTiff", "tiled": True, "bigtiff": "if_safer", "nodata": nodata, "transform": transform}
-    with rasterio.open(
-        path, "w", crs=None if crs is None else CRS.from_user_input(crs).to_wkt(), **shape, **layout
-    ) as file:
-        file.write(stack)
-        if bands:
-            file.descriptions = tuple(bands)
-    numbers = {name: number for number, name in enumerate(bands, 1) if name}
-    scene = open_scene(path, bands=numbers or None, pixel_m=pixel_m)
-    finalize(scene, folder.cleanup)
-    return scene
-
-
-def open_data_array(array: Any, **options: Any) -> Scene:
-    """A scene of an xarray.DataArray: its x and y are centres of pixels, its CRS is that of `spatial_ref` (rioxarray,
-    odc-geo), its third dimension names the bands. The options are those of `open_array`.
-
-    Raises `SceneError` for an array without two such coordinates at even distances.
-    """
-    across = next((name for name in ("x", "longitude", "lon") if name in array.coords), None)
-    down = next((name for name in ("y", "latitude", "lat") if name in array.coords), None)
-    if across is None or down is None:
-        raise SceneError(
-            "the array has the coordinates {names}; expected x and y", names=", ".join(map(str, array.coords))
-        )
-    (left, step_x), (top, step_y) = (_first_and_step(array.coords[name].values) for name in (across, down))
-    transform = Affine(step_x, 0, left - step_x / 2, 0, step_y, top - step_y / 2)
-    others = [name for name in array.dims if name not in (across, down)]
-    values = array.transpose(*others, down, across).values
-    named = [str(name) for name in array.coords[others[0]].values] if others and others[0] in array.coords else []
-    own = {"transform": transform, "crs": _crs_of(array), "bands": [name for name in named if not name.isdigit()]}
-    return open_array(values, **own | options)
-
-
-def _first_and_step(centres: np.ndarray) -> tuple[float, float]:
-    steps = np.diff(np.asarray(centres, np.float64))
-    if not len(steps) or not np.allclose(steps, steps[0], rtol=1e-3):
-        raise SceneError("the array's coordinates are not at even distances; give a numpy array with transform=")
-    return float(centres[0]), float((centres[-1] - centres[0]) / len(steps))
-
-
-def _crs_of(array: Any) -> str | None:
-    attributes = array.coords["spatial_ref"].attrs if "spatial_ref" in array.coords else {}
-    return next((attributes[key] for key in ("crs_wkt", "spatial_ref") if key in attributes), None)

@@ -32,7 +32,7 @@ from cropland.errors import GridError, InputError, SceneError
 from cropland.files import write_json
 from cropland.geo.area import MU_PER_HA, default_min_area_m2, pixel_edge_m
 from cropland.geo.grid import check_frames, geometric_mean, grid_of, pixel_edges_m, user_crs
-from cropland.geo.scene import Scene, visible
+from cropland.geo.scene import Scene
 from cropland.geo.window import Window
 from cropland.language import Message, _, shown
 from cropland.mapping.picture import PANEL, draw_overview
@@ -174,7 +174,7 @@ def _picture(scenes: Sequence[Scene], grid: GeoBox) -> Float32[np.ndarray, "heig
     picture = np.zeros((4, height, width), np.float32)
     for scene in scenes:
         try:
-            seen = visible(scene, max_pixels=PANEL**2 // 2).transpose(2, 0, 1)
+            seen = scene.rgba(max_pixels=PANEL**2 // 2).transpose(2, 0, 1)
         except SceneError:  # the maps are there, and all but this picture is made from them
             continue
         own = scene.grid.affine @ Affine.scale(scene.shape[1] / seen.shape[2], scene.shape[0] / seen.shape[1])

@@ -14,7 +14,6 @@ from cropland.evaluation.measure import Predict, chip_probability, only_bands
 from cropland.evaluation.report import verdict
 from cropland.evaluation.score import Picture
 from cropland.fonts import drawable, lettering
-from cropland.geo.statistics import Statistics
 from cropland.language import _
 from cropland.model import ModelFile
 from cropland.probability import NO_DATA, ONE, classes
@@ -69,7 +68,7 @@ def _judge(predict: Predict, chip: Chip, model: ModelFile) -> tuple[float, Chip,
 
 
 def _show(row: Sequence[Axes], chip: Chip, probability: np.ndarray, mask: np.ndarray, right: float) -> None:
-    rgb = _stretched(chip)
+    rgb = chip.image.rgb(chip.low, chip.high)
     row[0].imshow(rgb)
     row[1].imshow(np.ma.masked_equal(chip.target, 255), vmin=0, vmax=1, cmap="YlGn", interpolation="nearest")
     row[2].imshow(np.ma.masked_equal(probability, NO_DATA), vmin=0, vmax=ONE, cmap="magma")
@@ -79,13 +78,6 @@ def _show(row: Sequence[Axes], chip: Chip, probability: np.ndarray, mask: np.nda
     for axes, title in zip(row, titles, strict=True):
         axes.set_title(title, fontsize=8, loc="left")
         axes.axis("off")
-
-
-def _stretched(chip: Chip) -> np.ndarray:
-    """The first three bands (one band three times) as 8-bit, between the percentiles of the chip's scene."""
-    statistics = Statistics((), chip.low, chip.high)
-    shown = np.resize(statistics.normalise(chip.image.values, chip.image.valid)[:3], (3, *chip.target.shape))
-    return np.moveaxis(shown.clip(0, 1) * 255, 0, -1).astype(np.uint8)
 
 
 def _figure(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, Any]:
