@@ -184,7 +184,7 @@ def _exported(network: nn.Module, bands: int) -> openvino.Model:
 
 
 def _convert_step(core: openvino.Core, model: Trained) -> Converted:
-    from cropland.streaming.row_rules import UnboundedError
+    from cropland.streaming.program import UnboundedError
     from cropland.streaming.step import plan
 
     network, bands = model.network(), len(model.recipe.bands)
