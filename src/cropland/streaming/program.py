@@ -19,12 +19,12 @@ from cropland.language import Message
 __all__ = [
     "NotExportedError",
     "UnboundedError",
-    "apart",
     "argument",
     "exported",
     "followable",
     "image_of",
     "is_number",
+    "largest_difference",
     "name_of",
     "output_of",
     "shape",
@@ -123,7 +123,7 @@ def argument(node: Node, name: str) -> Any:
     return None
 
 
-def apart(
+def largest_difference(
     run: Callable[[Batch], Batch], network: nn.Module, shape: tuple[int, ...], *, relative: bool = False
 ) -> float:
     """The largest difference between what a run and a network on the CPU make of a random image; infinite where it is
@@ -138,5 +138,5 @@ def apart(
     came = run(image.numpy())
     if came.shape != expected.shape:
         return np.inf
-    largest = float(np.abs(came - expected).max()) / (1 + float(np.abs(expected).max()) if relative else 1)
-    return largest if np.isfinite(largest) else np.inf
+    apart = float(np.abs(came - expected).max()) / (1 + float(np.abs(expected).max()) if relative else 1)
+    return apart if np.isfinite(apart) else np.inf
