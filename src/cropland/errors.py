@@ -115,6 +115,11 @@ class ReadError(IncompleteError):
         self.path, self.window, self.cause = path, window, cause
 
 
+def first_line(error: BaseException) -> str:
+    """What another package's error says, without what follows; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class Option(str):
     """Options among the values of an error, such as `--out-crs` or `--where, --layer`; never what a user gave."""
 

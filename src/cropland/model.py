@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from cropland import __version__
 from cropland.catalog import find, names
 from cropland.engines import cache_folder
-from cropland.errors import ModelError
+from cropland.errors import ModelError, first_line
 from cropland.fact_sheet import fact_sheet
 from cropland.files import replacing
 from cropland.geo.statistics import Statistics
@@ -290,8 +290,3 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ModelError(
             "{path} is damaged: {error}; get the file again", path=path, error=first_line(error)
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without what follows."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

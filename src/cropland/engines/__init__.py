@@ -21,6 +21,7 @@ from jaxtyping import Float
 from cropland.catalog import names, nearest
 from cropland.errors import InputError
 from cropland.language import Message
+from cropland.notebooks.names import is_foreign
 from cropland.recipe import Recipe
 from cropland.streaming.slide import Slide
 
@@ -36,6 +37,8 @@ __all__ = [
     "Trained",
     "cache_folder",
     "choose_engine",
+    "engine_for",
+    "open_engine",
     "why_not",
 ]
 
@@ -139,6 +142,26 @@ def open_engine(name: str, model: Trained, *, threads: int | None = None, precis
     """The engine of that name, with the model's network in it. threads: all if None."""
     opened: Callable[..., Engine] = importlib.import_module(f"cropland.engines.{name}").open_engine
     return opened(model, threads=threads, precision=precision)
+
+
+def engine_for(
+    model: Trained, engine: str | None = None, *, threads: int | None = None, precision: Precision = "fastest"
+) -> Engine:
+    """The engine asked for, or the one for this machine, with the model's network in it; the last one stays open.
+
+    threads: all if None. Raises `InputError` as `choose_engine`.
+    """
+    name = choose_engine(engine).name
+    # The sources of the user's own network may change under the same weights; then it was loaded anew.
+    which = id(model) if is_foreign(model.recipe.network.name) else model.digest
+    key = (which, name, threads, precision)
+    if key not in _last:
+        _last.clear()  # first, for the memory that its network takes
+        _last[key] = model, open_engine(name, model, threads=threads, precision=precision)
+    return _last[key][1]
+
+
+_last: dict[tuple[object, ...], tuple[Trained, Engine]] = {}  # one at most; a model that is held keeps its id
 
 
 def _has_cuda() -> bool:

@@ -15,7 +15,7 @@ from torch import nn
 from cropland import __version__
 from cropland.engines import Engine, NoSlideError, Precision, Trained, why_not
 from cropland.language import Message
-from cropland.streaming.row_rules import UnboundedError
+from cropland.streaming.program import UnboundedError
 from cropland.streaming.step import Step, plan
 
 __all__ = ["open_engine"]

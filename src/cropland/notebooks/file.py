@@ -1,4 +1,5 @@
-"""One notebook or script as a module whose names come to be when they are asked for."""
+"""One notebook or script as a module whose names come to be when they are asked for, and what its imports find beside
+it."""
 
 from __future__ import annotations
 import __future__
@@ -20,6 +21,8 @@ from cropland.language import Message, _, joined
 from cropland.notebooks.cells import Cell, read_cells
 from cropland.notebooks.needs import END, Statement, constants, defined, needed, statements
 
+Open = Callable[[Path], ModuleType]
+IMPORTABLE = (".py", ".ipynb")  # a script comes first, as it does for Python
 _NOTHING = object()
 _running: list[tuple[CodeFile, Statement]] = []  # over all files: one that comes up twice is a cycle
 
@@ -173,10 +176,6 @@ def _tell_line(made: Any, cell: Cell) -> None:
         made.__firstlineno__ += cell.before  # type: ignore[attr-defined]
 
 
-Open = Callable[[Path], ModuleType]
-SUFFIXES = (".py", ".ipynb")  # a script comes first, as it does for Python
-
-
 class Folder(ModuleType):
     """A folder with code as a package: its names are those of its `__init__.py`, and what lies in it."""
 
@@ -196,11 +195,11 @@ class Folder(ModuleType):
 
 def beside(folder: Path, name: str) -> Path | None:
     """The script, notebook or folder with code that a folder has under a name."""
-    files = (folder / f"{name}{suffix}" for suffix in SUFFIXES)
+    files = (folder / f"{name}{suffix}" for suffix in IMPORTABLE)
     if found := next((file for file in files if file.is_file()), None):
         return found
     inner = folder / name
-    return inner if name and inner.is_dir() and any(each.suffix in SUFFIXES for each in inner.iterdir()) else None
+    return inner if name and inner.is_dir() and any(each.suffix in IMPORTABLE for each in inner.iterdir()) else None
 
 
 def module_at(place: Path, open_file: Open) -> ModuleType:

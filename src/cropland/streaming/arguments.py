@@ -9,19 +9,18 @@ import torch
 from torch.fx import Node
 
 from cropland.language import Message
-from cropland.streaming.row_rules import UnboundedError, WindowRule
+from cropland.streaming.program import UnboundedError, argument, name_of
+from cropland.streaming.row_rules import WindowRule
 
 __all__ = [
     "FAR",
     "SIZED",
     "across",
-    "argument",
     "as_method",
     "change",
     "change_length",
     "divides_by_known",
     "functional",
-    "name_of",
     "on_rows",
     "padded",
 ]
@@ -29,19 +28,6 @@ __all__ = [
 aten = torch.ops.aten
 FAR = 2**63 - 1  # the end of a slice that has none
 SIZED = ("view", "_unsafe_view", "reshape", "expand")  # they name the lengths of all axes
-
-
-def name_of(node: Node) -> str:
-    """`conv2d` of aten.conv2d.default."""
-    return getattr(node.target, "__name__", str(node.target)).split(".")[0].removesuffix("_")
-
-
-def argument(node: Node, name: str) -> Any:
-    """The value of an argument, or its default."""
-    for place, known in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]  # of every aten operation
-        if known.name == name:
-            return node.args[place] if place < len(node.args) else node.kwargs.get(name, known.default_value)
-    return None
 
 
 def change(node: Node, **values: Any) -> None:

@@ -6,7 +6,6 @@ that looks at more rows the larger the image is, raises `UnboundedError` with it
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,17 +13,12 @@ from math import ceil, floor, prod
 from typing import Any
 
 import torch
-from torch import nn
-from torch.export import Dim, ExportedProgram
-from torch.fx import Graph, Node
+from torch.fx import Node
 
 from cropland.language import Message
+from cropland.streaming.program import UnboundedError, argument, name_of, shape
 
-__all__ = ["SAME", "Interpolation", "Reading", "Rule", "Transposed", "UnboundedError", "WindowRule", "exported", "read"]
-
-
-class UnboundedError(Exception):
-    """An operation for which no finite number of input rows is enough, or none is known; holds a `Message`."""
+__all__ = ["SAME", "Interpolation", "Reading", "Rule", "Transposed", "WindowRule", "read"]
 
 
 @dataclass(frozen=True)
@@ -104,11 +98,6 @@ def read(node: Node, axes: Mapping[Node, int], *, spatial: int) -> Reading:
     raise UnboundedError(Message("{name} has no row rule", name=call.name))
 
 
-def shape(node: Node) -> tuple[int, ...]:
-    """The shape of a node's value; of an image of any size, that of the one which was exported."""
-    return tuple(n if isinstance(n, int) else int(n.node.hint) for n in getattr(node.meta["val"], "shape", ()))
-
-
 class _Call:
     """One operation with its arguments by name."""
 
@@ -117,13 +106,10 @@ class _Call:
         self.inputs = [source for source in node.all_input_nodes if source in axes]
         self.source = self.inputs[0]
         self.axis, self.shape = axes[self.source], shape(self.source)
-        self.name = getattr(node.target, "__name__", str(node.target)).split(".")[0].removesuffix("_")  # relu_ as relu
-        known = getattr(getattr(node.target, "_schema", None), "arguments", ())
-        given = zip((item.name for item in known), node.args, strict=False)
-        self.arguments = {item.name: item.default_value for item in known} | dict(given) | dict(node.kwargs)
+        self.name = name_of(node)
 
     def __getitem__(self, name: str) -> Any:
-        return self.arguments.get(name)
+        return argument(self.node, name)
 
     def pick(self, name: str, default: int) -> int:
         """This axis' entry of an argument that has one per axis, or one for both."""
@@ -255,41 +241,3 @@ _TABLE: tuple[tuple[Callable[[_Call], Reading], str], ...] = (  # those of torch
     (_view, "view _unsafe_view reshape flatten unflatten squeeze unsqueeze"),
 )
 RULES = {name: rule for rule, names in _TABLE for name in names.split()}
-
-
-def exported(network: nn.Module, bands: int, size: tuple[int, int], *, any_size: bool = False) -> ExportedProgram:
-    """The program of a network for an image (1, bands, *size), or for one of any height and width.
-
-    Raises `UnboundedError`, which holds a `Message`, for a network that cannot be exported so.
-    """
-    like = next(network.parameters(), torch.zeros(()))
-    image = torch.zeros((1, bands, *size), dtype=like.dtype, device=like.device)
-    logging.getLogger("torch._subclasses.fake_tensor").disabled = True  # it prints the error that is caught here
-    dynamic = ({2: Dim.DYNAMIC, 3: Dim.DYNAMIC},) if any_size else None
-    try:
-        program = torch.export.export(network, (image,), dynamic_shapes=dynamic)
-        return program.run_decompositions({}) if _writes_where_others_read(program.graph) else program
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        cause = str(error).strip().splitlines() or [type(error).__name__]
-        at = f"{size[0]} x {size[1]}"
-        raise UnboundedError(
-            Message("the network cannot be exported at {size}: {error}", size=at, error=cause[0])
-        ) from error
-
-
-def _writes_where_others_read(graph: Graph) -> bool:
-    """Whether an operation in place (`relu_`, `x[:, :2] += y`) changes what is read again, under its old name or as a
-    part of something else, where the graph does not show it.
-
-    Without decompositions, `run_decompositions` turns it into ordinary operations, at the price of a second export.
-    """
-    order = {node: place for place, node in enumerate(graph.nodes)}
-    for node in graph.nodes:
-        schema = getattr(node.target, "_schema", None)
-        if schema is None or not schema.is_mutable or not isinstance(node.args[0], Node):
-            continue
-        written = node.args[0]
-        is_part = any(each.alias_info for each in getattr(getattr(written.target, "_schema", None), "returns", ()))
-        if is_part or any(order[user] > order[node] for user in written.users):
-            return True
-    return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, lcm
+from math import ceil
 from typing import Any
 
 import torch
@@ -18,18 +18,25 @@ from cropland.streaming.arguments import (
     FAR,
     SIZED,
     across,
-    argument,
     as_method,
     change,
     change_length,
     divides_by_known,
     functional,
-    name_of,
     on_rows,
 )
-from cropland.streaming.flow import Fill, Flow, above, below, follow, is_number
+from cropland.streaming.flow import Fill, Flow, above, below, follow, stride_of
 from cropland.streaming.kept_rows import Overlaps
-from cropland.streaming.row_rules import SAME, Interpolation, Transposed, UnboundedError, WindowRule, exported
+from cropland.streaming.program import (
+    UnboundedError,
+    argument,
+    followable,
+    image_of,
+    is_number,
+    name_of,
+    output_of,
+)
+from cropland.streaming.row_rules import SAME, Interpolation, Transposed, WindowRule
 from cropland.streaming.schedule import Beyond, Block, Kept, Length, Schedule, usual_band
 
 __all__ = ["BandGraph", "Step", "plan"]
@@ -62,18 +69,16 @@ def plan(network: nn.Module, bands: int) -> Step:
 
     Raises `UnboundedError`, which holds a `Message`, naming what cannot stream.
     """
-    program = exported(network, bands, SIZE, any_size=True)
-    (image,) = (node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
-    flows = follow(program, image)
-    output = flows[program.graph.output_node().all_input_nodes[0]]
-    if output.scale != 1:
-        raise UnboundedError(Message("the output is not as large as the image"))
-    stride = lcm(*(flow.scale.numerator for flow in flows.values()))
+    program = followable(network, bands, SIZE, any_size=True)
+    flows = follow(program)
+    stride = stride_of(program, {node: flow.scale for node, flow in flows.items()})
     overlaps = Overlaps(flows, usual_band(stride))
-    inside, edge = (BandGraph(program, image, flows, overlaps, period) for period in (None, stride))
+    inside, edge = (BandGraph(program, flows, overlaps, period) for period in (None, stride))
     modules = [_Copy(program, graph).module for graph in (inside, edge)]
     largest = ceil(overlaps.largest / SIZE[1])
-    return Step(Schedule(stride, output.delay, largest, tuple(edge.masks), tuple(edge.kept)), *modules)
+    return Step(
+        Schedule(stride, flows[output_of(program)].delay, largest, tuple(edge.masks), tuple(edge.kept)), *modules
+    )
 
 
 class _Copy:
@@ -87,7 +92,7 @@ class _Copy:
                 self._hold(node, self._follow(node))
             elif node.op == "call_function":
                 to.copies[node] = to.copy_number(node) if is_number(node) else to.copy(node)
-        self.module = to.module(to.copies[program.graph.output_node().all_input_nodes[0]])
+        self.module = to.module(to.copies[output_of(program)])
 
     def _hold(self, node: Node, made: Node) -> None:
         rows = self.overlaps.rows[node]
@@ -163,12 +168,11 @@ class BandGraph:
     def __init__(
         self,
         program: ExportedProgram,
-        image: Node,
         flows: Mapping[Node, Flow],
         overlaps: Overlaps,
         period: int | None,
     ) -> None:
-        self.image, self.flows, self.overlaps, self.period = image, flows, overlaps, period
+        self.image, self.flows, self.overlaps, self.period = image_of(program), flows, overlaps, period
         self.root, self.graph = nn.Module(), Graph()
         self.copies: dict[Node, Node] = {}
         self._filled: dict[tuple[Node, Fill], Node] = {}
@@ -179,11 +183,11 @@ class BandGraph:
         placeholder = self.graph.placeholder("image")
         # masks come before the first of these, kept rows before the second
         self.anchors = [self.graph.call_function(int) for _ in range(2)]
-        self.copies[image] = placeholder
+        self.copies[self.image] = placeholder
         names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         names |= signature.inputs_to_lifted_tensor_constants
         for node in program.graph.nodes:
-            if node.op == "placeholder" and node is not image:
+            if node.op == "placeholder" and node is not self.image:
                 self.root.register_buffer(node.name, values[names[node.name]].detach())
                 self.copies[node] = copy = self.graph.get_attr(node.name)
                 copy.meta = dict(node.meta)
