@@ -37,7 +37,7 @@ __all__ = [
     "Trained",
     "cache_folder",
     "choose_engine",
-    "engine_for",
+    "is_foreign",
     "open_engine",
     "why_not",
 ]
@@ -142,26 +142,6 @@ def open_engine(name: str, model: Trained, *, threads: int | None = None, precis
     """The engine of that name, with the model's network in it. threads: all if None."""
     opened: Callable[..., Engine] = importlib.import_module(f"cropland.engines.{name}").open_engine
     return opened(model, threads=threads, precision=precision)
-
-
-def engine_for(
-    model: Trained, engine: str | None = None, *, threads: int | None = None, precision: Precision = "fastest"
-) -> Engine:
-    """The engine asked for, or the one for this machine, with the model's network in it; the last one stays open.
-
-    threads: all if None. Raises `InputError` as `choose_engine`.
-    """
-    name = choose_engine(engine).name
-    # The sources of the user's own network may change under the same weights; then it was loaded anew.
-    which = id(model) if is_foreign(model.recipe.network.name) else model.digest
-    key = (which, name, threads, precision)
-    if key not in _last:
-        _last.clear()  # first, for the memory that its network takes
-        _last[key] = model, open_engine(name, model, threads=threads, precision=precision)
-    return _last[key][1]
-
-
-_last: dict[tuple[object, ...], tuple[Trained, Engine]] = {}  # one at most; a model that is held keeps its id
 
 
 def _has_cuda() -> bool:
