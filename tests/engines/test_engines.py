@@ -2,14 +2,13 @@
 
 import sys
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from cropland.catalog import names
-from cropland.engines import Engine, Precision, choose_engine, engine_for
+from cropland.engines import Engine, Precision, choose_engine
 from cropland.errors import InputError
 from cropland.model import ModelFile
 from cropland.streaming.slide import slide_down
@@ -96,12 +95,3 @@ def test_an_engine_that_is_not_installed_says_what_to_install(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "openvino", None)  # type: ignore[arg-type]  # as python knows what is missing
     with pytest.raises(InputError, match="pip install openvino"):
         choose_engine("openvino")
-
-
-def test_the_last_engine_stays_open(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CROPLAND_CACHE", str(tmp_path))
-    first = engine_for(model, "torch", precision="f32")
-    assert first.about["engine"] == "torch"
-    assert engine_for(ModelFile.load(model.path), "torch", precision="f32") is first  # the same weights
-    assert engine_for(model, "torch", precision="f64") is not first
-    assert engine_for(model, "torch", precision="f32") is not first  # one at a time
