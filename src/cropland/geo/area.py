@@ -1,12 +1,14 @@
 """Areas and lengths on the ellipsoid, in square metres, hectares and mu."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import lru_cache
 from math import sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
-from geopandas import GeoSeries
 from jaxtyping import Float64
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
@@ -17,6 +19,9 @@ from cropland.errors import GridError
 from cropland.geo.grid import to_geodetic
 from cropland.geo.window import Window
 from cropland.language import _, language
+
+if TYPE_CHECKING:  # half a second, which the network of a map would wait for
+    from geopandas import GeoSeries
 
 __all__ = [
     "MU_M2",
@@ -61,7 +66,7 @@ def pixel_edge_m(grid: GeoBox, *, unit_m: float | None = None) -> float:
 
 def ellipsoidal_area_m2(
     shapes: GeoSeries, *, unit_m: float | None = None, middle: tuple[float, float] | None = None
-) -> Float64[np.ndarray, "shape"]:
+) -> Float64[np.ndarray, shape]:
     """Areas in square metres on the ellipsoid; edges are straight in the shapes' own CRS.
 
     middle: where they lie; that of their bounds if not given. Areas for one middle are the same bits whatever is
@@ -74,7 +79,7 @@ def ellipsoidal_area_m2(
     return np.asarray(shapely.area(shapely.transform(pieces, _pairwise(to_equal_area))), np.float64)
 
 
-def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> Float64[np.ndarray, "shape"]:
+def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> Float64[np.ndarray, shape]:
     """Lengths of lines, perimeters of polygons with their holes, in metres on the ellipsoid.
 
     Raises `GridError` as `ellipsoidal_area_m2` does.

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Int64, Num
-from scipy import ndimage
 
 from cropland.errors import SceneError
 from cropland.geo.bands import NamedBands
@@ -278,6 +277,8 @@ def _along_border(filled: Bool[np.ndarray, "row col"]) -> Bool[np.ndarray, "row 
     """The part that is connected to the border, if it fills enough of that."""
     if _border(filled).mean() < ALONG:
         return np.zeros_like(filled)
+    from scipy import ndimage  # few scenes come here, and it takes as long to import as numpy
+
     labels, _ = ndimage.label(filled)
     touching = np.unique(_border(labels))
     return np.isin(labels, touching[touching > 0])
@@ -289,6 +290,8 @@ def _border(picture: Num[np.ndarray, "row col"]) -> Num[np.ndarray, " place"]:
 
 def _is_abrupt(values: Num[np.ndarray, "layer row col"], region: np.ndarray, known: np.ndarray, value: float) -> bool:
     """Whether few neighbours of the region are nearly as dark or as bright as it is."""
+    from scipy import ndimage
+
     around = ndimage.binary_dilation(region) & ~region & known
     if not around.any():
         return True
@@ -298,5 +301,7 @@ def _is_abrupt(values: Num[np.ndarray, "layer row col"], region: np.ndarray, kno
 
 def _grown(region: Bool[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"]:
     """The region and all its neighbours."""
+    from scipy import ndimage
+
     reached: np.ndarray = ndimage.binary_dilation(region, np.ones((3, 3)))
     return reached
