@@ -84,9 +84,8 @@ def test_the_command_line_imports_nothing_heavy():
 def test_a_map_imports_what_makes_parcels_after_the_network():
     """It takes as long to import as the network of a small scene, and 80 MB beside the network of a large one."""
     late = {"geopandas", "pandas", "pyogrio", "scipy", "matplotlib", "contourpy"}
-    run(
-        f"import sys, cropland.mapping.map, cropland.engines.openvino\nfound = {late} & set(sys.modules)\nassert not found, found"
-    )
+    script = "import sys, cropland.mapping.map, cropland.engines.openvino\n"
+    run(f"{script}found = {late} & set(sys.modules)\nassert not found, found")
 
 
 def test_the_library_imports_nothing_before_it_is_used():
