@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cropland.progress import prefetch, seconds_by_stage, timed, timed_each
+from cropland.language import language, speaking
+from cropland.progress import prefetch, progress_bar, seconds_by_stage, timed, timed_each
 
 
 def test_a_stage_within_another_is_counted_once() -> None:
@@ -39,3 +41,18 @@ def test_an_error_in_a_thread_is_raised_where_its_result_would_come() -> None:
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_a_bar_speaks_the_language_of_who_made_it_in_every_thread() -> None:
+    said = []
+
+    def rate(_speed: float) -> str:
+        said.append(language())
+        return ""
+
+    with speaking("zh"), progress_bar(total=10, rate=rate) as bar:
+        bar()
+        time.sleep(0.01)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(bar, [1] * 6))
+    assert said and set(said) == {"zh"}
