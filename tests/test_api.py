@@ -110,7 +110,7 @@ def test_chips_training_and_evaluation(tmp_path: Path):
     assert time.monotonic() - begun < 120 and model.name == "tiny"
     evaluation = cropland.evaluate(model, chips=tmp_path / "chips", out=tmp_path / "report")
     assert 0 <= evaluation.iou <= 1 and (tmp_path / "report" / "report.html").exists()
-    assert "IoU" in evaluation._repr_html_()
+    assert f">{100 * evaluation.iou:.1f} %<" in evaluation._repr_html_()
 
 
 def test_errors_name_arguments(tmp_path):

@@ -117,9 +117,9 @@ class Evaluation:
     def _repr_html_(self) -> str:
         pooled, low_high = self.figures["pooled"], self.figures["pooled"]["iou_interval"]
         named = {"IoU": "iou", "F1": "f1", _("precision"): "precision", _("recall"): "recall"}
-        facts = {name: percent(pooled[key]) for name, key in named.items()}
+        facts = {name: percent(pooled[key]) + " %" * (pooled[key] is not None) for name, key in named.items()}
         if low_high:
-            facts[_("interval of the IoU")] = f"{percent(low_high[0])} – {percent(low_high[1])}"
+            facts[_("interval of the IoU")] = f"{percent(low_high[0])} – {percent(low_high[1])} %"
         return fact_sheet(shown(self.figures["title"]), facts)
 
 
