@@ -16,7 +16,7 @@ import numpy as np
 from cropland.engines.openvino import open_engine
 from cropland.geo.scene import open_scene
 from cropland.mapping.units import cut_swaths
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.streaming.slide import slide_down
 from peers import mask_of, own
 from places import QUICK, THREADS, WORK
@@ -41,7 +41,7 @@ def measure() -> dict[str, Any]:
     """Megapixels per second of each, in turn; stages of `cropland map`; pixels computed twice by strips."""
     use_two_cores()
     print(f"Breakdown, {SIZE[0]} x {SIZE[1]}, {ROUNDS} rounds")
-    model, profile = Model.load(default_model()), WORK / "profile.json"
+    model, profile = ModelFile.load(default_model()), WORK / "profile.json"
     runs = {**_engine_alone(model), **_products(profile)}
     rates: dict[str, list[float]] = {name: [] for name in runs}
     stages: list[dict[str, float]] = []
@@ -53,7 +53,7 @@ def measure() -> dict[str, Any]:
     return {"size": SIZE, "rates": rates, "stages": stages, "strips": _strips(model), "products": _product_bytes()}
 
 
-def _engine_alone(model: Model) -> dict[str, Rate]:
+def _engine_alone(model: ModelFile) -> dict[str, Rate]:
     """On random pixels that are there already."""
     engine, random = open_engine(model, threads=THREADS), np.random.default_rng(0)
     height, width = SIZE
@@ -118,7 +118,7 @@ def _stages(profile: Path) -> list[dict[str, float]]:
     return list(told.values())  # by scene, of which there is one
 
 
-def _strips(model: Model) -> dict[str, float]:
+def _strips(model: ModelFile) -> dict[str, float]:
     """By width: columns computed for each that is kept."""
     widths = (8192, 10980, 16384, 32768, 65536)
     strips = {width: {unit.padded for unit in cut_swaths((1, width), model).units} for width in widths}

@@ -13,11 +13,11 @@ from statistics import median
 ROUNDS, STEPS = 5, 6
 CHILD = f"""
 import json, resource, sys, time, torch
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.training.memory import keep_memory
 if sys.argv[1] == "kept":
     assert keep_memory(torch.device("cpu")), "this C library has no such switch"
-network = Model.load(default_model()).network().train().to(memory_format=torch.channels_last)
+network = ModelFile.load(default_model()).network().train().to(memory_format=torch.channels_last)
 image = torch.randn(8, 3, 256, 256).contiguous(memory_format=torch.channels_last)
 times, before = [], 0
 for step in range({STEPS} + 2):

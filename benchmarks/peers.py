@@ -21,7 +21,7 @@ import rasterio
 import environments
 from cropland.geo.scene import open_scene
 from cropland.mapping.plan import choose_statistics
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from places import QUICK, ROUNDS, THREADS, WORK
 from processes import ChildError, Runs, child, in_turn
 from results import save
@@ -117,7 +117,7 @@ def mask_of(name: str) -> Path:
 
 @cache
 def _given() -> dict[str, Any]:
-    model, sample = Model.load(default_model()), open_scene(scene(*SIZE))
+    model, sample = ModelFile.load(default_model()), open_scene(scene(*SIZE))
     statistics = choose_statistics(sample, model, None)
     threshold = model.nearest_pixel(sample.pixel_m).threshold
     return {
@@ -130,7 +130,7 @@ def _given() -> dict[str, Any]:
     }
 
 
-def _exported(model: Model) -> Path:
+def _exported(model: ModelFile) -> Path:
     """The network as `torch.export` keeps it; it computes at least as fast as the module it came from."""
     import torch
 

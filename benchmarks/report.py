@@ -19,7 +19,7 @@ BUSY = 0.2  # cores that others use before or after
 RANDOM = "segmentation-models-pytorch + plain loop"  # its weights: what it finds means nothing
 CAUSES = (
     "512 x 512 at a time, random pixels",
-    "bands of 128 rows of the whole width, with the rows that each layer keeps",
+    "bands of some 192 rows of the whole width, with the rows that each layer keeps",
     "rows until the field has filled, and until it has run empty; the steps at the edges",
     "reading, the stretch, sigmoid, writing a plane",
     "two GeoTIFFs, specks and holes",

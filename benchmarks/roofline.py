@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from cropland.engines.openvino import open_engine
-from cropland.lab.budget import Budget
-from cropland.lab.experiments.network_advice import bounds
-from cropland.lab.parts import open_body, steps
+from cropland.lab.chapters.network.advice import bounds
+from cropland.lab.measure import Budget
+from cropland.lab.parts import open_body, operations
 from cropland.lab.roofline import roofline
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from places import ROUNDS, THREADS
 from processes import use_two_cores
 from results import save
@@ -35,8 +35,8 @@ def measure() -> dict[str, Any]:
     torch.set_num_threads(THREADS)
     roof = roofline(CPU, ROUNDS)
     body = open_body(CPU, Budget("tile", ROUNDS, TILE, 64, 0, 0, 1))
-    work = steps(body.network, body.names, body.image)
-    flops = 2.0 * sum(step.multiply_adds for step in work)
+    work = operations(body.network, body.names, body.image)
+    flops = 2.0 * sum(operation.multiply_adds for operation in work)
     time.sleep(1)  # until torch's threads sleep
     tiles = _tiles()
     found: dict[str, Any] = {"flops_per_pixel": flops / TILE**2, "bandwidth": roof.bandwidth}
@@ -50,7 +50,7 @@ def measure() -> dict[str, Any]:
 
 def _tiles() -> dict[str, list[float]]:
     """Seconds of a lone tile, in turn."""
-    model, tile = Model.load(default_model()), np.random.default_rng(0).random((1, 3, TILE, TILE), np.float32)
+    model, tile = ModelFile.load(default_model()), np.random.default_rng(0).random((1, 3, TILE, TILE), np.float32)
     engines = {precision: open_engine(model, threads=THREADS, precision=precision) for precision in TYPES}
     times: dict[str, list[float]] = {precision: [] for precision in TYPES}
     for number in range(ROUNDS + 1):

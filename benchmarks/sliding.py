@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from cropland.engines.openvino import open_engine as open_openvino
 from cropland.engines.torch import open_engine as open_torch
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.streaming.slide import slide_down
 from peers import mask_of
 from places import QUICK, ROUNDS, THREADS
@@ -35,7 +35,7 @@ GROWING = (
 def measure() -> dict[str, Any]:
     """Speed and parity by precision, and growth with the height."""
     use_two_cores()
-    model = Model.load(default_model())
+    model = ModelFile.load(default_model())
     print("Megapixels per second")
     rates = {precision: speed(model, precision) for precision in ("fastest", "f32")}
     print("Probability, against torch in single precision: difference, pixels of another class")
@@ -44,7 +44,7 @@ def measure() -> dict[str, Any]:
     return {"rates": rates, "parity": apart, "growth": growth(4096)}
 
 
-def speed(model: Model, precision: str) -> dict[str, list[float]]:
+def speed(model: ModelFile, precision: str) -> dict[str, list[float]]:
     """Megapixels per second, in turn."""
     engine, random = open_openvino(model, precision=precision), np.random.default_rng(0)
     tile = random.random((1, 3, TILE, TILE), np.float32)
@@ -73,7 +73,7 @@ def speed(model: Model, precision: str) -> dict[str, list[float]]:
     return rates
 
 
-def parity(model: Model) -> list[dict[str, Any]]:
+def parity(model: ModelFile) -> list[dict[str, Any]]:
     """Largest and mean difference of a probability, and the share of pixels that change class."""
     with rasterio.open(SAMPLE) as file:
         image = file.read([3, 2, 1]).astype(np.float32)

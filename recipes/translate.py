@@ -2,9 +2,9 @@
 
 python recipes/translate.py [PART.po...]    (translations from other files are taken over)
 
-Messages are what stands in `_("...")` and `said("...")`, also in the templates of pages, the first line and the
-docstring of every command, and the docstrings of the classes that hold options of several commands. Untranslated ones
-are listed, and the exit status is then 1.
+Messages are what stands in `_("...")`, also in the templates of pages, in `Message("...")` and in `SceneError("...")`
+or another error of the package, the first line and the docstring of every command, and the docstrings of the classes
+that hold options of several commands. Untranslated ones are listed, and the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from jinja2 import Environment, nodes
 
+from cropland import errors
 from cropland.cli import VERBS
 from cropland.language import FOLDER
 
+ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)}
 PACKAGE = FOLDER.parent
 PO = FOLDER / "zh" / "LC_MESSAGES" / "cropland.po"
 MO = PO.with_suffix(".mo")
@@ -90,10 +92,12 @@ def compiled(catalog: Catalog) -> bytes:
 
 def _called(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("_", "said"):
-            if not isinstance(node.args[0], ast.Constant):
-                raise SystemExit(f"_() at line {node.lineno} wants a literal: {ast.unparse(node)}")
-            yield str(node.args[0].value)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"_", "Message", *ERRORS}:
+            message = node.args[0]
+            if isinstance(message, ast.Constant):
+                yield str(message.value)
+            elif node.func.id not in ERRORS or isinstance(message, ast.JoinedStr | ast.BinOp):
+                raise SystemExit(f"{node.func.id}() at line {node.lineno} wants a literal: {ast.unparse(node)}")
 
 
 def _called_in_page(text: str) -> Iterator[str]:

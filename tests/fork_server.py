@@ -15,10 +15,10 @@ def main(seconds: int, folder: Path) -> None:
     for engine in ("openvino", "torch"):
         sys.modules[f"cropland.engines.{engine}"] = SimpleNamespace(open_engine=lambda _model, **_options: brightness)
     from cropland.geo import reading
-    from cropland.mapping import map, products  # noqa: F401 - and all that they import, once for every child
+    from cropland.mapping import map, products  # noqa: F401 - with all that they import, once for every child
 
     reading.WAITS = ()  # nobody mends the files meanwhile
-    map_scene.overview = lambda *_arguments, **_options: None  # a picture takes longer than all the rest
+    products.overview = lambda *_arguments, **_options: None  # a picture takes longer than all the rest
     for number, line in enumerate(sys.stdin.read().splitlines()):
         print(answer(line.split(" "), folder / f"out_{number}", seconds=seconds), flush=True)
 

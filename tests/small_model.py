@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cropland.model import Model, WorkingPixel, build_network
+from cropland.model import ModelFile, WorkingPixel, build_network
 from cropland.recipe import parse_recipe
 from cropland.streaming.receptive_field import field
 
@@ -21,7 +21,7 @@ def save_model(
     name: str = "unet",
     bands: tuple[str, ...] = ("red", "green", "blue"),
     **values: Any,
-) -> Model:
+) -> ModelFile:
     """A model with random weights whose logits spread over both classes."""
     torch.manual_seed(0)
     recipe = parse_recipe(
@@ -29,7 +29,7 @@ def save_model(
     )
     network = shaken(build_network(recipe))
     found = field(network, len(bands))
-    model = Model(recipe, (WorkingPixel(pixel_m, 0.9, 0.5),), found.stride, found.radius)
+    model = ModelFile(recipe, (WorkingPixel(pixel_m, 0.9, 0.5),), found.stride, found.radius)
     return model.save(path, network.state_dict())
 
 

@@ -3,7 +3,7 @@
 import ast
 import io
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -38,12 +38,23 @@ def code_line_count(path: Path) -> int:
     return len(lines)
 
 
-def program_line_count(part: str | None = None) -> int:
-    """Lines of code of the lab without its experiments, or of everything else."""
-    lab = PACKAGE / "lab"
-    if part == "lab":
-        return sum(code_line_count(path) for path in lab.glob("*.py"))
-    return sum(code_line_count(path) for path in sources() if lab not in path.parents)
+def classes(path: Path) -> Iterator[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return (node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+
+
+def imports() -> dict[str, set[str]]:
+    """Which modules of the package each module imports, wherever in its text."""
+    modules = {module_name(path): path for path in sources()}
+    return {name: set(_imported(path, modules)) - {name} for name, path in modules.items()}
+
+
+def _imported(path: Path, modules: Collection[str]) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module in modules:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in modules else node.module
 
 
 def function_lengths() -> list[int]:
@@ -69,10 +80,9 @@ def percentiles() -> tuple[float, float]:
 
 
 def summary() -> str:
+    """For information: nothing is asserted of it."""
     middle, long = percentiles()
     lines, code = sum(map(line_count, sources())), sum(map(code_line_count, sources()))
-    lab = program_line_count("lab")
-    content = code - program_line_count() - lab
-    parts = f"{lab} the lab, {content} its experiments"
-    size = f"src: {lines} lines, {code} of them code ({parts}), in {len(sources())} files"
+    lab = sum(code_line_count(path) for path in sources() if PACKAGE / "lab" in path.parents)
+    size = f"src: {lines} lines, {code} of them code ({lab} the lab), in {len(sources())} files"
     return f"{size}; function median {middle:g}, 90th percentile {long:g} lines"

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cropland.contract import adapt, build_own
+from cropland.contract import adapt, build_own, check_network
 from cropland.errors import ModelError
+from cropland.recipe import Network, Recipe
 
 
 class Made(nn.Module):
@@ -125,3 +126,19 @@ def test_options_and_things_that_are_no_network():
         build_own(Made, "net", {"width": 3}, bands=3, outputs=1)
     with pytest.raises(ModelError, match=r"makes a dict, expected a torch\.nn\.Module"):
         build_own(dict, "net", {}, bands=3, outputs=1)
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (nn.MaxPool2d(2), r"gave \(1, 3, 32, 32\), expected \(1, 1, 64, 64\)"),
+        (Made(halves=1), r"input of \(1, 3, 75, 90\) gave \(1, 1, 74, 90\)"),
+        (Made(make=lambda y: {"out": y}), "gave a dict"),
+        (nn.Conv2d(4, 1, 1), r"fails on an image of \(1, 3, 64, 64\).*4 channels"),
+    ],
+)
+def test_before_training_every_network_must_keep_the_contract_itself(network: nn.Module, said: str):
+    recipe = Recipe(name="net", network=Network(name="unet"))
+    check_network(Made(), recipe)
+    with pytest.raises(ModelError, match=said):
+        check_network(network, recipe)

@@ -9,10 +9,10 @@ import torch
 
 from cropland.catalog import find, names
 from cropland.cli import main
-from cropland.data.statistics import Statistics
 from cropland.errors import ModelError, RecipeError
 from cropland.export import Probability, export, facts
-from cropland.model import Model, default_model
+from cropland.geo.statistics import Statistics
+from cropland.model import ModelFile, default_model
 from small_model import save_model
 
 FORMATS = names("formats")
@@ -30,18 +30,18 @@ class Own(torch.nn.Module):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     return save_model(tmp_path_factory.mktemp("model") / "m.safetensors", outputs=("cropland", "boundary"))
 
 
-def own(folder: Path, branch: str = "") -> Model:
+def own(folder: Path, branch: str = "") -> ModelFile:
     """A model of the user's own network, of two classes."""
     source = folder / "own.py"
     source.write_text(OWN.format(branch=branch), encoding="utf-8")
     return save_model(folder / "own.safetensors", name=f"{source}:Own", options={})
 
 
-def expected(model: Model, image: np.ndarray) -> np.ndarray:
+def expected(model: ModelFile, image: np.ndarray) -> np.ndarray:
     """In torch, from the definition."""
     with torch.no_grad():
         logits = model.network()(torch.from_numpy(image.clip(-0.5, 1.5)))
@@ -49,7 +49,7 @@ def expected(model: Model, image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_a_file_gives_the_probability_of_cropland_at_any_size(model: Model, tmp_path: Path, to: str) -> None:
+def test_a_file_gives_the_probability_of_cropland_at_any_size(model: ModelFile, tmp_path: Path, to: str) -> None:
     made = find("formats", to)
     done = export(model, to, tmp_path / f"m{made.suffix}")
     assert done.apart <= 1e-5 and len(done.sizes) == 2
@@ -60,7 +60,7 @@ def test_a_file_gives_the_probability_of_cropland_at_any_size(model: Model, tmp_
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_a_file_of_one_tile_takes_no_other(model: Model, tmp_path: Path, to: str) -> None:
+def test_a_file_of_one_tile_takes_no_other(model: ModelFile, tmp_path: Path, to: str) -> None:
     made = find("formats", to)
     run = made.read(export(model, to, tmp_path / f"m{made.suffix}", tile=64).path)
     assert run(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 1, 64, 64)
@@ -71,7 +71,7 @@ def test_a_file_of_one_tile_takes_no_other(model: Model, tmp_path: Path, to: str
 @pytest.mark.parametrize("to", FORMATS)
 def test_a_network_of_the_users_own(tmp_path: Path, to: str) -> None:
     made, model = find("formats", to), own(tmp_path)
-    model = Model.load(tmp_path / "own.safetensors", trust=True)
+    model = ModelFile.load(tmp_path / "own.safetensors", trust=True)
     run = made.read(export(model, to, tmp_path / f"own{made.suffix}").path)
     image = np.random.default_rng(0).random((1, 3, 71, 80), np.float32)
     np.testing.assert_allclose(run(image), expected(model, image), atol=1e-5)
@@ -87,7 +87,7 @@ def test_a_branch_by_size_is_refused_and_nothing_is_kept(tmp_path: Path, to: str
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_facts_say_what_else_is_needed(model: Model) -> None:
+def test_facts_say_what_else_is_needed(model: ModelFile) -> None:
     known = Statistics(model.bands, (10.0, 20.0, 30.0), (110.0, 220.0, 330.0))
     told = json.loads(json.dumps(facts(model, tile=512, statistics=known)))
     assert told["sha256"] == model.digest and told["stride"] == model.stride and told["radius"] == model.radius
@@ -97,18 +97,18 @@ def test_facts_say_what_else_is_needed(model: Model) -> None:
 
 
 def test_the_facts_hold_for_the_pixel_asked_for() -> None:
-    shipped = Model.load(default_model())
+    shipped = ModelFile.load(default_model())
     assert facts(shipped)["pixel_m"] == 2.0
     assert facts(shipped, pixel_m=9.0)["threshold"] == shipped.nearest_pixel(10.0).threshold
 
 
 def test_facts_do_not_tell_where_a_users_network_lay(tmp_path: Path) -> None:
     own(tmp_path)
-    told = facts(Model.load(tmp_path / "own.safetensors", trust=True))
+    told = facts(ModelFile.load(tmp_path / "own.safetensors", trust=True))
     assert str(tmp_path) not in json.dumps(told) and "code" not in told
 
 
-def test_normalised_by_the_facts_it_is_the_map(model: Model) -> None:
+def test_normalised_by_the_facts_it_is_the_map(model: ModelFile) -> None:
     """What a reader computes from `statistics` alone is what `Statistics.normalise` gives."""
     known = Statistics(model.bands, (10.0, 20.0, 30.0), (110.0, 220.0, 330.0))
     values = np.random.default_rng(0).integers(0, 400, (3, 64, 64)).astype(np.float32)
@@ -122,7 +122,7 @@ def test_normalised_by_the_facts_it_is_the_map(model: Model) -> None:
 
 
 def test_the_command_says_how_near_it_is(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["export", str(model.path), "--to", "torch", "--tile", "64"]) == 0
@@ -154,7 +154,7 @@ def test_wrong_input_is_one_line(
 
 
 def test_statistics_of_other_bands_are_refused(
-    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: ModelFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = Statistics(("nir",), (0.0,), (1.0,))
     (tmp_path / "map.json").write_text(json.dumps({"statistics": other.to_json()}), encoding="utf-8")
@@ -163,6 +163,6 @@ def test_statistics_of_other_bands_are_refused(
     assert "the statistics are of nir" in capsys.readouterr().err
 
 
-def test_an_unknown_format_names_those_there_are(model: Model, tmp_path: Path) -> None:
+def test_an_unknown_format_names_those_there_are(model: ModelFile, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="did you mean 'onnx'"):
         export(model, "onx", tmp_path / "m.onnx")

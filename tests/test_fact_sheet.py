@@ -6,7 +6,7 @@ import re
 from cropland.demo import TILE
 from cropland.fact_sheet import fact_sheet
 from cropland.geo.scene import open_scene
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 
 
 def test_what_is_shown_is_text_not_markup():
@@ -23,12 +23,12 @@ def test_a_scene_shows_its_picture_and_its_facts():
 
 
 def test_a_model_shows_what_it_is():
-    model = Model.load(default_model())
+    model = ModelFile.load(default_model())
     shown = model._repr_html_()
     assert all(f"{pixel.pixel_m:g} m" in shown for pixel in model.working_pixels)
     assert f"{model.radius} pixels" in shown
 
 
 def test_nothing_is_fetched():
-    for thing in (open_scene(TILE), Model.load(default_model())):
+    for thing in (open_scene(TILE), ModelFile.load(default_model())):
         assert not re.search(r"https?:|src=(?!'data:)|<link|<script|@import", thing._repr_html_())

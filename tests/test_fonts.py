@@ -5,14 +5,13 @@ import pytest
 from matplotlib.font_manager import fontManager
 
 from cropland import fonts
-from cropland.language import _, language, speak
+from cropland.language import _, language, speaking
 
 
 @pytest.fixture(autouse=True)
 def chinese():
-    speak("zh")
-    yield
-    speak("en")
+    with speaking("zh"):
+        yield
 
 
 @pytest.fixture

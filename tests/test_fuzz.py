@@ -53,11 +53,11 @@ def write_model(path: Path) -> Path:
     script = """
 import sys
 from pathlib import Path
-from cropland.model import Model, WorkingPixel, build_network
+from cropland.model import ModelFile, WorkingPixel, build_network
 from cropland.recipe import Recipe
 recipe = Recipe(network={"options": {"width": 2, "encoder_options": {"width": 2, "depth": 2}}})
 weights = build_network(recipe).state_dict()
-Model(recipe, (WorkingPixel(2.0, 0.9, 0.5),), stride=2, radius=20).save(Path(sys.argv[1]), weights)
+ModelFile(recipe, (WorkingPixel(2.0, 0.9, 0.5),), stride=2, radius=20).save(Path(sys.argv[1]), weights)
 """
     subprocess.run([sys.executable, "-c", script, str(path)], check=True)
     return path

@@ -10,14 +10,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from cropland.errors import ModelError
-from cropland.model import KEY, Model, WorkingPixel, build_network, source_hash
+from cropland.model import KEY, ModelFile, WorkingPixel, build_network, source_hash
 from cropland.recipe import Recipe, parse_recipe
 
 
-def small() -> Model:
+def small() -> ModelFile:
     """A model of a small network with fresh weights."""
     recipe = parse_recipe({"network": {"options": {"width": 4, "encoder_options": {"width": 4, "depth": 2}}}})
-    return Model(
+    return ModelFile(
         recipe, (WorkingPixel(2.0, 0.9, 0.4), WorkingPixel(10.0, 0.8, 0.5)), 4, 20, source_hash=source_hash(recipe)
     )
 
@@ -31,9 +31,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_header_reads_without_torch(path: Path) -> None:
-    code = (
-        f"from pathlib import Path; from cropland.model import Model; import sys; m = Model.load(Path({str(path)!r}));"
-    )
+    code = f"from pathlib import Path; from cropland.model import ModelFile; import sys; path = Path({str(path)!r});"
+    code += "m = ModelFile.load(path);"
     code += "print(m.name, 'torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8")
     assert said.stdout.split() == ["cropland", "False"]
@@ -53,12 +52,12 @@ def with_header(path: Path, header: object) -> Path:
 def test_faults_are_said(path: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.safetensors"
     cases = {
-        "no model": lambda: Model.load(tmp_path / "none"),
-        "another program": lambda: (save_file({"x": np.zeros(1)}, bad), Model.load(bad)),
-        "upgrade cropland": lambda: Model.load(with_header(bad, {**small().header(), "format": 99})),
-        "damaged header": lambda: Model.load(with_header(bad, {"format": 1})),
-        "not a safetensors file": lambda: (bad.write_bytes(path.read_bytes()[:50]), Model.load(bad)),
-        "does not fit its network": lambda: Model.load(with_header(bad, small().header())).network(),
+        "no model": lambda: ModelFile.load(tmp_path / "none"),
+        "another program": lambda: (save_file({"x": np.zeros(1)}, bad), ModelFile.load(bad)),
+        "upgrade cropland": lambda: ModelFile.load(with_header(bad, {**small().header(), "format": 99})),
+        "damaged header": lambda: ModelFile.load(with_header(bad, {"format": 1})),
+        "not a safetensors file": lambda: (bad.write_bytes(path.read_bytes()[:50]), ModelFile.load(bad)),
+        "does not fit its network": lambda: ModelFile.load(with_header(bad, small().header())).network(),
     }
     for said, act in cases.items():
         with pytest.raises(ModelError, match=said):

@@ -1,8 +1,10 @@
-"""The promises that the tree makes: what lies where, how long things are, what imports what."""
+"""The promises that the tree makes: what lies where and what imports what."""
 
 import re
 import subprocess
 import sys
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,14 +13,15 @@ import source_tree
 from source_tree import PACKAGE, ROOT, module_name, sources
 
 TORCH_FREE = re.compile(
-    r"cropland(\.(cli|errors|recipe|catalog|model|geo|writers|mapping)(\..*)?"
-    r"|\.data(\.(labels|read_labels|chips|cut|cut_scene|split|statistics))?)?$"
+    r"cropland(\.(api|cli|errors|recipe|catalog|model|geo|writers|mapping|parcels|files|progress|probability)(\..*)?"
+    r"|\.data(\.(labels|chips|cut|split))?)?$"
 )
 HEAVY = {"numpy", "torch", "rasterio", "geopandas", "matplotlib", "pydantic", "openvino", "scipy"}
 WHOLE_PROJECT = {
     "test_structure.py",
     "test_wheel.py",
     "test_fuzz.py",
+    "test_pins.py",
     "test_pages.py",
     "test_readme.py",
     "test_benchmarks.py",
@@ -49,28 +52,18 @@ def drawn_tree() -> set[str]:
 
 def real_tree() -> set[str]:
     files = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    shown = [path for path in files if path.name not in ("__init__.py", "py.typed")]
+    shown = [path for path in files if path.stem != "__init__" and path.name != "py.typed"]
     return {path.relative_to(PACKAGE).with_suffix("").as_posix() for path in shown}
 
 
-def test_functions_are_short():
-    middle, long = source_tree.percentiles()
-    assert middle <= 8 and long <= 35, source_tree.summary()
+def test_no_two_classes_share_a_name():
+    counts = Counter(name for path in sources() for name in source_tree.classes(path))
+    assert [name for name, count in counts.items() if count > 1] == []
 
 
-def test_files_hold_one_idea():
-    assert [path.name for path in sources() if source_tree.line_count(path) > 250] == []
-
-
-def test_the_source_stays_small():
-    # Code: documentation may be as long as it must. The lab explains networks, nothing else imports it, and it has a
-    # limit of its own; its experiments are content, of 150 lines at most. The header of a test run prints all of it.
-    assert source_tree.program_line_count("lab") < 2000
-    # Messages in two languages take a line for each of their values: 600 lines, for which 8,000 became 8,600; the
-    # network that slides down a scene, with what runs it, is another 600; the journal, the cluster, mosaics, scenes by
-    # address, parcels of any size and exported models are 2,500 more; limits of numbers, and what a run
-    # went on with, are 50.
-    assert source_tree.program_line_count() < 11_750
+def test_imports_run_in_no_circle():
+    """Also none that is hidden by TYPE_CHECKING or within a function."""
+    TopologicalSorter(source_tree.imports()).prepare()
 
 
 def test_torch_is_imported_only_where_networks_are():
@@ -86,6 +79,17 @@ def test_torch_is_imported_only_where_networks_are():
 
 def test_the_command_line_imports_nothing_heavy():
     run(f"import sys, cropland.cli\nassert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)")
+
+
+def test_a_map_imports_what_makes_parcels_after_the_network():
+    """It takes as long to import as the network of a small scene, and 80 MB beside the network of a large one."""
+    late = {"geopandas", "pandas", "pyogrio", "scipy", "matplotlib", "contourpy"}
+    script = "import sys, cropland.mapping.map, cropland.engines.openvino\n"
+    run(f"{script}found = {late} & set(sys.modules)\nassert not found, found")
+
+
+def test_the_library_imports_nothing_before_it_is_used():
+    run(f"import sys, cropland\ndir(cropland)\nassert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)")
 
 
 def run(script: str) -> None:

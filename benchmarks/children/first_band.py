@@ -9,11 +9,11 @@ from cropland.engines.openvino import open_engine
 from cropland.geo.scene import open_scene
 from cropland.mapping.compute import Serial, Work
 from cropland.mapping.plan import MapOptions, make_plan
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from told import tell
 
 job = json.loads(sys.argv[1])
-model, scene = Model.load(default_model()), open_scene(Path(job["scene"]))
+model, scene = ModelFile.load(default_model()), open_scene(Path(job["scene"]))
 executor = Serial(open_engine(model, threads=job["threads"]))
 plan = make_plan(scene, model, MapOptions(), engine=executor.engine, prepare=executor.prepare)
 unit = plan.passes[0].cut.units[0]

@@ -3,11 +3,13 @@
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-from cropland.parcels.clean import by_threshold, clean_mask, default_min_area_m2
+from cropland.geo.area import default_min_area_m2
+from cropland.parcels.clean import by_threshold, clean_mask
 from cropland.parcels.parcels import find_parcels
-from cropland.progress import in_threads, stage, taken
+from cropland.progress import prefetch, seconds_by_stage, timed
 from cropland.writers.vector import write_geopackage, write_geoparquet
 from told import tell
 
@@ -15,14 +17,14 @@ job = json.loads(sys.argv[1])
 probability, folder = Path(job["probability"]), Path(job["out"])
 mask = folder / "mask.tif"
 begun = time.perf_counter()
-with stage("mask"):
+with timed("mask"):
     clean_mask(probability, mask, classify=by_threshold(0.5), min_area_m2=default_min_area_m2(job["pixel_m"]))
-spread = in_threads if job["threads"] > 1 else map
-with stage("areas, order"), find_parcels(mask, probability=probability, folder=folder, spread=spread) as found:
-    with stage("parcels.parquet"):
+spread = partial(prefetch, threads=2) if job["threads"] > 1 else map
+with timed("areas, order"), find_parcels(mask, probability=probability, folder=folder, spread=spread) as found:
+    with timed("parcels.parquet"):
         write_geoparquet(found.chunks(), folder / "parcels.parquet")
-    with stage("parcels.gpkg"):
+    with timed("parcels.gpkg"):
         write_geopackage(found.chunks(), folder / "parcels.gpkg")
 seconds = time.perf_counter() - begun
-(folder / "found.json").write_text(json.dumps({"parcels": len(found), "stages": taken()}), encoding="utf-8")
+(folder / "found.json").write_text(json.dumps({"parcels": len(found), "stages": seconds_by_stage()}), encoding="utf-8")
 tell(seconds)

@@ -9,13 +9,10 @@ import json
 import os
 import tempfile
 
-import geopandas as gpd
 import rasterio
-from IPython.display import Image
 
-from cropland.cli import main as cropland
-from cropland.demo import TILE
-from cropland.geo.scene import open_scene
+import cropland
+from cropland.demo import FIELDS, TILE
 
 os.chdir(tempfile.mkdtemp())  # everything that is written here goes away
 
@@ -23,29 +20,37 @@ os.chdir(tempfile.mkdtemp())  # everything that is written here goes away
 # A scene shows itself: its bands, its size, its coordinates.
 
 # %%
-open_scene(TILE)
+scene = cropland.open(TILE)
+scene
 
 # %% [markdown]
-# ## One command
+# ## Two lines
 #
-# In a terminal you would type `cropland map naip_minnesota.tif --out my_map`. The same from Python, word by word:
+# Open the model that ships, and map the scene with it. The result shows itself: so many hectares, so many parcels, and the picture. Look before you
+# believe it.
 
 # %%
-_ = cropland(["map", str(TILE), "--out", "my_map"])
-assert os.path.exists("my_map/mask.tif")
+model = cropland.Model.open()
+result = model.map(scene)
+result
 
 # %% [markdown]
-# The second line is the answer: so many hectares, so many parcels. The first says what was decided for you. The model that ships knows pixels of
-# 2, 4 and 10 m; the scene's are averaged to the nearest.
-#
-# Look before you believe it:
+# The notes say what was decided for you. The model that ships knows pixels of 2, 4 and 10 m; the scene's are averaged to the nearest.
 
 # %%
-Image("my_map/overview.png", width=900)
+result.notes
 
 # %% [markdown]
 # ## What lies in the folder
 #
+# The result lies in a temporary folder until you keep it. In a terminal you would type `cropland map naip_minnesota.tif --out my_map` and get the
+# same files.
+
+# %%
+result.save("my_map")
+assert os.path.exists("my_map/mask.tif")
+
+# %% [markdown]
 # Every file is an ordinary one. `probability.tif` says how sure the model is, from 0 to 254; 255 is no data. `mask.tif` is 1 where the
 # probability reaches the model's threshold, after specks and holes too small to be a field were removed.
 
@@ -58,7 +63,7 @@ with rasterio.open("my_map/mask.tif") as file:
 # The parcels have their area on the ellipsoid, in hectares:
 
 # %%
-parcels = gpd.read_parquet("my_map/parcels.parquet")
+parcels = result.parcels
 parcels[[name for name in parcels.columns if name != "geometry"]].head()
 
 # %% [markdown]
@@ -75,12 +80,11 @@ record["model"], record["notes"]
 # people drew the fields, so the map can be measured:
 
 # %%
-from cropland.demo import FIELDS
-
-_ = cropland(["evaluate", "my_map/mask.tif", "--labels", str(FIELDS), "--background", "known", "--out", "my_report"])
+cropland.evaluate(result, labels=FIELDS, background="known", out="my_report")
 
 # %% [markdown]
-# `precision` is the share of the cropland said that is cropland, `recall` the share of the cropland that was found. `my_report/report.html` shows where.
+# `precision` is the share of the mapped cropland that is cropland, `recall` the share of the cropland that was mapped. `my_report/report.html` shows
+# where.
 #
 # ## Exercises
 #
@@ -90,14 +94,12 @@ _ = cropland(["evaluate", "my_map/mask.tif", "--labels", str(FIELDS), "--backgro
 # Answers:
 
 # %%
-_ = cropland(["map", str(TILE), "--out", "no_small", "--min-area-mu", "1"])
-fewer = gpd.read_parquet("no_small/parcels.parquet")
+fewer = model.map(scene, min_area_m2=10_000 / 15).parcels
 print(len(parcels), "parcels became", len(fewer))
 assert len(fewer) <= len(parcels) and fewer["area"].min() > 0.06
 
 # %%
-_ = cropland(["map", str(TILE), "--out", "sure", "--threshold", "0.9"])
-sure = gpd.read_parquet("sure/parcels.parquet")
+sure = model.map(scene, threshold=0.9).parcels
 print(f"{parcels['area'].sum():.1f} ha became {sure['area'].sum():.1f} ha")
 assert sure["area"].sum() < parcels["area"].sum()
 

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 
 from cropland.cli import main as cropland
 from cropland.demo import FOLDER
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 
 os.chdir(tempfile.mkdtemp())
 SHORT = bool(os.environ.get("CROPLAND_SHORT"))  # the tests run this page in its short form
@@ -69,7 +69,7 @@ def probability(folder):
 # model file.
 
 # %%
-model = Model.load(default_model())
+model = ModelFile.load(default_model())
 print("radius", model.radius, "stride", model.stride, "working pixels")
 
 # %% [markdown]

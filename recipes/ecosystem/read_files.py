@@ -98,9 +98,9 @@ def onnx_agrees(folder: Path) -> Told:
     import onnxruntime
     import torch
 
-    from cropland.model import Model, default_model
+    from cropland.model import ModelFile, default_model
 
-    network = Model.load(default_model()).network()
+    network = ModelFile.load(default_model()).network()
     sizes = {2: torch.export.Dim("height", min=64), 3: torch.export.Dim("width", min=64)}
     with TemporaryDirectory() as place:
         path = Path(place) / "network.onnx"
@@ -126,12 +126,12 @@ def stac_is_valid(folder: Path) -> Told:
     import pystac
     from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
-    from cropland.model import Model, default_model
+    from cropland.model import ModelFile, default_model
     from cropland.writers.stac import write_model_item
 
     with TemporaryDirectory() as place:
         path = Path(place) / "model.json"
-        write_model_item(Model.load(default_model()).header(), default_model(), path)
+        write_model_item(ModelFile.load(default_model()).header(), default_model(), path)
         item = pystac.Item.from_file(str(path))
     JsonSchemaSTACValidator().validate_core(item.to_dict(), pystac.STACObjectType.ITEM, pystac.get_stac_version())
     right = bool(item.assets) and any("mlm" in each or "ml-model" in each for each in item.stac_extensions)

@@ -11,7 +11,7 @@ from typing import Any
 
 from cropland import notebooks
 from cropland.errors import RecipeError
-from cropland.language import _
+from cropland.language import Message
 from cropland.notebooks.names import IN_FILE, is_foreign
 
 
@@ -32,17 +32,21 @@ def find(shelf: str, name: str, *, whole: bool = False) -> Any:
     known = names(shelf)
     if name not in known:
         raise RecipeError(
-            _("no '{name}' among the {shelf}; {advice}", name=name, shelf=shelf, advice=nearest(name, known))
+            "no '{name}' among the {shelf}; {advice}", name=name, shelf=shelf, advice=nearest(name, known)
         )
     module = importlib.import_module(f"cropland.{shelf}.{name}")
     (public,) = module.__all__
     return getattr(module, public)
 
 
-def nearest(name: str, known: list[str]) -> str:
+def nearest(name: str, known: list[str]) -> Message:
     """A short piece of advice: the nearest known name, or all of them."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return _("did you mean '{name}'?", name=close[0]) if close else _("there are: {names}", names=", ".join(known))
+    return (
+        Message("did you mean '{name}'?", name=close[0])
+        if close
+        else Message("there are: {names}", names=", ".join(known))
+    )
 
 
 def _foreign(name: str, whole: bool) -> Any:
@@ -52,11 +56,7 @@ def _foreign(name: str, whole: bool) -> Any:
     module = _import(place)
     if not hasattr(module, attribute):
         raise RecipeError(
-            _(
-                "{place} has no '{name}'; name something that it defines, as in '{place}:Name'",
-                place=place,
-                name=attribute,
-            )
+            "{place} has no '{name}'; name something that it defines, as in '{place}:Name'", place=place, name=attribute
         )
     return getattr(module, attribute)
 
@@ -66,9 +66,5 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise RecipeError(
-            _(
-                "cannot import '{name}' ({error}); install it, or name a file as in 'file.py:Name'",
-                name=name,
-                error=error,
-            )
+            "cannot import '{name}' ({error}); install it, or name a file as in 'file.py:Name'", name=name, error=error
         ) from error

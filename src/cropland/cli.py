@@ -1,21 +1,22 @@
-"""The command line: names every verb, imports none of them before it is asked for, and chooses the language.
-
-A process speaks one language: in another than English the docstrings themselves are translated before they are read.
-"""
+"""The command line: names every verb, imports none of them before it is asked for, and chooses the language."""
 
 import difflib
+import locale
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError, Parameter
 
 from cropland import __version__
-from cropland.errors import CroplandError, InputError
-from cropland.language import _, choose, language, speak, translated
+from cropland.errors import CroplandError, InputError, Option
+from cropland.language import LANGUAGES, Message, _, language, shown, speaking, translated
 
+# Options that were called otherwise before, and what they are called now.
+RENAMED = {"--average": "--flips", "--shift": "--allow-datum-shift"}
 # Verb: where its `command` lives, and the first line of that docstring, so that the list needs no import.
 VERBS = {
     "demo": ("cropland.demo:command", "Map the two sample scenes that ship, to see what cropland does."),
@@ -34,7 +35,10 @@ VERBS = {
         "cropland.export:command",
         "Write a model as a file that other programs run: onnx, openvino or torch.",
     ),
-    "lab": ("cropland.lab.lab:command", "Measure what is said of the network on this machine, and write a report."),
+    "lab": (
+        "cropland.lab.lab:command",
+        "Test common claims about segmentation networks on your machine, and write a report.",
+    ),
     "show": ("cropland.show:command", "Show what a model file, a network or a recipe is made of."),
 }
 
@@ -57,8 +61,6 @@ def app(verb: str | None = None) -> App:
         from cropland import cli_words
 
         cli_words.head(commands)
-        if verb in VERBS:
-            cli_words.translate_docstrings(VERBS[verb][0])
     for name, (path, summary) in VERBS.items():
         commands.command(path, name=name, help=None if name == verb else translated(summary))
     return commands
@@ -75,10 +77,23 @@ def main(tokens: Sequence[str] | None = None) -> int:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries talk to developers; what a person must know is printed as a note
     os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL's own warnings; what matters comes as an error
+    asked, tokens = _without_language(tokens)
     try:
-        tokens = _choose_language(tokens)
-        commands = app(_verb(tokens))
-        commands(tokens, exit_on_error=False, print_error=False, result_action="return_none")
+        chosen = choose(asked)
+    except InputError as error:
+        return _fail(error, error.exit_status)
+    with speaking(chosen):
+        return _run(tokens)
+
+
+def _run(tokens: Sequence[str]) -> int:
+    if language() != "en" and isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a console may lack the letters
+    try:
+        verb = _verb(tokens)
+        _check_names(tokens)
+        with _docstrings(verb):
+            app(verb)(tokens, exit_on_error=False, print_error=False, result_action="return_none")
         sys.stdout.flush()
     except CroplandError as error:
         return _fail(error, error.exit_status)
@@ -90,13 +105,27 @@ def main(tokens: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _choose_language(tokens: Sequence[str]) -> Sequence[str]:
-    """Speak from here on; the line without `--lang`."""
-    asked, others = _without_language(tokens)
-    speak(choose(asked))
-    if language() != "en" and isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a console may lack the letters
-    return others
+def choose(asked: str | None, environment: Mapping[str, str] = os.environ) -> str:
+    """The language by `--lang`, else by `CROPLAND_LANG`, else by the locale; English where that is neither.
+
+    Raises `InputError` if one is asked for that there is not.
+    """
+    wanted = environment.get("CROPLAND_LANG") or None if asked is None else asked
+    if wanted is not None:
+        short = wanted.lower().replace("_", "-").partition("-")[0].partition(".")[0]
+        if short not in LANGUAGES:
+            raise InputError("no language '{wanted}'; there are: {names}", wanted=wanted, names=", ".join(LANGUAGES))
+        return short
+    told = next((environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name)), "")
+    by_system = locale.getlocale()[0] or ""  # where no variable says so, as on Windows
+    return "zh" if (told or by_system).lower().startswith(("zh", "chinese")) else "en"
+
+
+def _check_names(tokens: Sequence[str]) -> None:
+    """Raise `InputError` for an option that has another name today."""
+    for option in (token.partition("=")[0] for token in tokens):
+        if option in RENAMED:
+            raise InputError("{old} is called {new} now", old=Option(option), new=Option(RENAMED[option]))
 
 
 def _without_language(tokens: Sequence[str]) -> tuple[str | None, Sequence[str]]:
@@ -118,9 +147,18 @@ def _verb(tokens: Sequence[str]) -> str | None:
     if word is None or word in known:
         return word
     close = difflib.get_close_matches(word, known, n=1)
-    known_verbs = _("there are: {names}", names=", ".join(VERBS))
-    advice = _("did you mean '{name}'?", name=close[0]) if close else known_verbs
-    raise InputError(_("no verb '{word}'; {advice}", word=word, advice=advice))
+    known_verbs = Message("there are: {names}", names=", ".join(VERBS))
+    advice = Message("did you mean '{name}'?", name=close[0]) if close else known_verbs
+    raise InputError("no verb '{word}'; {advice}", word=word, advice=advice)
+
+
+def _docstrings(verb: str | None) -> AbstractContextManager[None]:
+    """The help of the verb in the person's language: cyclopts reads it from the docstrings."""
+    if language() == "en" or verb not in VERBS:
+        return nullcontext()
+    from cropland import cli_words
+
+    return cli_words.translated_docstrings(VERBS[verb][0])
 
 
 def _told(error: CycloptsError | OSError) -> object:
@@ -133,7 +171,7 @@ def _told(error: CycloptsError | OSError) -> object:
 
 
 def _fail(message: object, status: int) -> int:
-    print("cropland:", " ".join(str(message).split()), file=sys.stderr)
+    print("cropland:", " ".join(shown(message).split()), file=sys.stderr)
     return status
 
 

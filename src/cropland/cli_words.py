@@ -9,6 +9,7 @@ import importlib
 import inspect
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
 from cyclopts import (
@@ -28,18 +29,18 @@ from cyclopts.validators import Number
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
-from cropland.language import _, said, translated
+from cropland.language import Message, _, shown, translated
 
-KINDS = {int: said("a whole number"), float: said("a number"), bool: said("true or false")}
+KINDS = {int: Message("a whole number"), float: Message("a number"), bool: Message("true or false")}
 SYSTEM = {
-    errno.ENOENT: said("No such file or directory"),
-    errno.EACCES: said("Permission denied"),
-    errno.EPERM: said("Operation not permitted"),
-    errno.EEXIST: said("File exists"),
-    errno.ENOTDIR: said("Not a directory"),
-    errno.EISDIR: said("Is a directory"),
-    errno.ENOSPC: said("No space left on device"),
-    errno.EROFS: said("Read-only file system"),
+    errno.ENOENT: Message("No such file or directory"),
+    errno.EACCES: Message("Permission denied"),
+    errno.EPERM: Message("Operation not permitted"),
+    errno.EEXIST: Message("File exists"),
+    errno.ENOTDIR: Message("Not a directory"),
+    errno.EISDIR: Message("Is a directory"),
+    errno.ENOSPC: Message("No space left on device"),
+    errno.EROFS: Message("Read-only file system"),
 }
 
 
@@ -53,14 +54,20 @@ def head(commands: App) -> None:
     commands["--version"].help = _("Display application version.")
 
 
-def translate_docstrings(path: str) -> None:
-    """Of a command, `module:name`, and of the classes that hold options in its module."""
+@contextmanager
+def translated_docstrings(path: str) -> Iterator[None]:
+    """Of a command, `module:name`, and of the classes that hold options in its module; English again afterwards."""
     place, name = path.split(":")
     module = importlib.import_module(place)
     options = [each for word, each in vars(module).items() if word.endswith("Options") and inspect.isclass(each)]
-    for each in (getattr(module, name), *options):
-        if text := inspect.getdoc(each):
-            each.__doc__ = translated(text)
+    english = {each: each.__doc__ for each in (getattr(module, name), *options)}
+    try:
+        for each, text in english.items():
+            each.__doc__ = text and translated(inspect.cleandoc(text))
+        yield
+    finally:
+        for each, text in english.items():
+            each.__doc__ = text
 
 
 def told(error: CycloptsError | OSError) -> str:
@@ -99,7 +106,7 @@ def _of_the_system(error: OSError) -> str:
     known = SYSTEM.get(error.errno or 0)
     if known is None or error.strerror != os.strerror(error.errno or 0):
         return str(error)
-    return ": ".join([known.spoken, *([str(error.filename)] if error.filename else [])])
+    return ": ".join([shown(known), *([str(error.filename)] if error.filename else [])])
 
 
 def _unknown(error: UnknownOptionError) -> str:
@@ -118,7 +125,7 @@ def _name(error: CycloptsError) -> str:
 def _kind(kind: Any) -> str:
     if choices := get_args(kind):
         return ", ".join(map(str, choices))
-    return KINDS[kind].spoken if kind in KINDS else getattr(kind, "__name__", str(kind))
+    return shown(KINDS[kind]) if kind in KINDS else getattr(kind, "__name__", str(kind))
 
 
 class _Formatter(DefaultFormatter):

@@ -1,5 +1,6 @@
-"""Let a network of the user's own keep the contract: (batch, band, height, width) in, one logit per pixel and output
-out, at any height and width."""
+"""The contract of a network: (batch, band, height, width) in, one logit per pixel and output out, at any height and
+width. A network of the user's own is fitted to it, and every network is checked before it is trained.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,26 @@ from cropland.recipe import Recipe
 BASE = 64  # pixels; what divides it is no longer needed to divide an image
 DIVISORS = (1, 2, 4, 8, 16, 32, 64)
 SMALLEST = 1e-7  # a probability: below, its logarithm means nothing in float32
+PROBES = ((64, 64), (75, 90))  # a round size and an odd one
 Read = Callable[[Tensor], Tensor]
+
+
+def check_network(network: nn.Module, recipe: Recipe) -> None:
+    """Raise `ModelError`, saying what came, unless (1, bands, h, w) gives (1, outputs, h, w) at any h and w."""
+    network.eval()
+    for size in PROBES:
+        given, expected = (1, len(recipe.bands), *size), (1, len(recipe.outputs), *size)
+        y = _probe(network, given, recipe.network.name)
+        came = tuple(y.shape) if isinstance(y, Tensor) else f"a {type(y).__name__}"
+        if came != expected:
+            raise ModelError(
+                "network {name}: an input of {given} gave {came}, expected {expected} (one logit "
+                "per pixel and output, at any height and width)",
+                name=recipe.network.name,
+                given=given,
+                came=came,
+                expected=expected,
+            )
 
 
 def build_own(found: Any, name: str, options: Mapping[str, Any], *, bands: int, outputs: int) -> nn.Module:
@@ -31,9 +51,9 @@ def build_own(found: Any, name: str, options: Mapping[str, Any], *, bands: int, 
     try:
         built = copy.deepcopy(found) if isinstance(found, nn.Module) and not options else found(**options)
     except TypeError as error:
-        raise ModelError(_("network {name} does not take these options: {error}", name=name, error=error)) from error
+        raise ModelError("network {name} does not take these options: {error}", name=name, error=error) from error
     if not isinstance(built, nn.Module):
-        raise ModelError(_("{name} makes a {kind}, expected a torch.nn.Module", name=name, kind=type(built).__name__))
+        raise ModelError("{name} makes a {kind}, expected a torch.nn.Module", name=name, kind=type(built).__name__)
     return adapt(built, name, bands=bands, outputs=outputs)
 
 
@@ -46,12 +66,12 @@ def adapt(network: nn.Module, name: str, *, bands: int, outputs: int) -> nn.Modu
     """
     network.eval()
     shape = (2, bands, BASE, BASE)
-    y = _probe(network, shape, name)
+    y = _probe(network, shape, name, take=_tensor)
     if y.shape[-2:] != shape[-2:]:
         raise _unfit(name, shape, y)
     read = _reading(network, y, shape, outputs, name)
     divisor = _divisor(network, bands, name)
-    fits = read is _as_it_is and divisor == 1 and isinstance(_output(network, shape), Tensor)
+    fits = read is _as_it_is and divisor == 1 and isinstance(_probe(network, shape, name), Tensor)
     return network if fits else Adapted(network, read, divisor)
 
 
@@ -94,7 +114,7 @@ def _logit(y: Tensor) -> Tensor:
 
 def _reading(network: nn.Module, y: Tensor, given: tuple[int, ...], outputs: int, name: str) -> Read:
     """How the output is read; whether it holds probabilities is seen with an image that logits would answer wildly."""
-    loud = _probe(network, given, name, scale=30.0)
+    loud = _probe(network, given, name, take=_tensor, scale=30.0)
     between = bool(loud.min() >= 0 and loud.max() <= 1 and loud.min() < loud.max())
     if y.dim() == 4 and y.shape[1] == outputs:
         return _logit if between else _as_it_is
@@ -112,34 +132,31 @@ def _divisor(network: nn.Module, bands: int, name: str) -> int:
         odd = max(1, BASE // divisor) | 1  # odd: that the size is divided by more is no help
         shape = (2, bands, divisor * odd, divisor * (odd + 2))
         try:
-            if _probe(network, shape, name).shape[-2:] == shape[-2:]:
+            if _probe(network, shape, name, take=_tensor).shape[-2:] == shape[-2:]:
                 return divisor
         except ModelError:
             continue
     raise ModelError(
-        _("network {name} takes images of {size} x {size} pixels, but not of other sizes", name=name, size=BASE)
+        "network {name} takes images of {size} x {size} pixels, but not of other sizes", name=name, size=BASE
     )
 
 
 @torch.no_grad()
-def _output(network: nn.Module, shape: tuple[int, ...], scale: float = 1.0) -> Any:
-    return network(scale * torch.randn(shape, generator=torch.Generator().manual_seed(0)))
-
-
-def _probe(network: nn.Module, shape: tuple[int, ...], name: str, scale: float = 1.0) -> Tensor:
+def _probe(
+    network: nn.Module, shape: tuple[int, ...], name: str, *, take: Callable[[Any], Any] = _as_it_is, scale: float = 1.0
+) -> Any:
+    """What is taken of the output for a random image. Raises `ModelError` where the network or `take` fails."""
+    image = scale * torch.randn(shape, generator=torch.Generator().manual_seed(0))
     try:
-        y = _tensor(_output(network, shape, scale))
+        return take(network(image))
     except Exception as error:  # somebody else's code may raise anything
         raise ModelError(
-            _(
-                "network {name} fails on an image of {shape} (batch, bands, height, width): {kind}: {error}",
-                name=name,
-                shape=shape,
-                kind=type(error).__name__,
-                error=(str(error).splitlines() or [""])[0],
-            )
+            "network {name} fails on an image of {shape} (batch, bands, height, width): {kind}: {error}",
+            name=name,
+            shape=shape,
+            kind=type(error).__name__,
+            error=(str(error).splitlines() or [""])[0],
         ) from error
-    return y
 
 
 def _tensor(y: Any) -> Tensor:
@@ -155,49 +172,9 @@ def _tensor(y: Any) -> Tensor:
 
 def _unfit(name: str, given: tuple[int, ...], y: Tensor) -> ModelError:
     return ModelError(
-        _(
-            "network {name}: an image of {given} gave {came}, expected (batch, 1, height, width) logits, "
-            "(batch, height, width), or two classes",
-            name=name,
-            given=given,
-            came=tuple(y.shape),
-        )
+        "network {name}: an image of {given} gave {came}, expected (batch, 1, height, width) logits, "
+        "(batch, height, width), or two classes",
+        name=name,
+        given=given,
+        came=tuple(y.shape),
     )
-
-
-PROBES = ((64, 64), (75, 90))  # a round size and an odd one
-
-
-def check_network(network: nn.Module, recipe: Recipe) -> None:
-    """Raise `ModelError`, saying what came, unless (1, bands, h, w) gives (1, outputs, h, w) at any h and w."""
-    network.eval()
-    for height, width in PROBES:
-        given = (1, len(recipe.bands), height, width)
-        expected = (1, len(recipe.outputs), height, width)
-        came = _output_shape(network, given)
-        if came != expected:
-            raise ModelError(
-                _(
-                    "network {name}: an input of {given} gave {came}, expected {expected} (one logit "
-                    "per pixel and output, at any height and width)",
-                    name=recipe.network.name,
-                    given=given,
-                    came=came,
-                    expected=expected,
-                )
-            )
-
-
-@torch.no_grad()
-def _output_shape(network: nn.Module, shape: tuple[int, ...]) -> object:
-    try:
-        y = network(torch.zeros(shape))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise ModelError(
-            _(
-                "the network fails on an input of {shape}: {splitlines}",
-                shape=shape,
-                splitlines=str(error).splitlines()[0],
-            )
-        ) from error
-    return tuple(y.shape) if torch.is_tensor(y) else f"a {type(y).__name__}"

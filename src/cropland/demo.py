@@ -56,7 +56,7 @@ def _train_on_the_tile(out: Path) -> Path:
     if not chips.exists():
         _say(f"chips {TILE} --labels {FIELDS} --background known --size 128 --split validation=0.25 --out {chips}")
         labels = LabelOptions(labels=FIELDS, background="known")
-        cut.command(TILE, labels=labels, size=128, side="validation=0.25", out=chips)
+        cut.command(TILE, labels=labels, size=128, split="validation=0.25", out=chips)
     _say(f"train {recipe} --chips {chips} --out {run}")
     train.command(recipe, chips=chips, out=run)
     return run / "model.safetensors"

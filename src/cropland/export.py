@@ -8,21 +8,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 from torch.fx.experimental import _config as any_case
 
 from cropland.catalog import find
-from cropland.data.statistics import CEILING, FLOOR, HIGH, LOW, MISSING, Statistics
-from cropland.errors import ModelError, OutputError
+from cropland.errors import ModelError, OutputError, first_line
 from cropland.formats import INPUT, OUTPUT, Format, Run
+from cropland.geo.statistics import CEILING, FLOOR, HIGH, LOW, MISSING, Statistics
 from cropland.language import _
 from cropland.mapping.plan import check_statistics, read_statistics
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.options import ABOVE_0, COUNT
+from cropland.streaming.program import NotExportedError, exported, largest_difference
 from cropland.writers import replacing
 
 __all__ = ["Exported", "command", "export"]
@@ -42,7 +42,7 @@ class Exported:
 
 
 def export(
-    model: Model,
+    model: ModelFile,
     to: str,
     out: Path,
     *,
@@ -71,14 +71,14 @@ def export(
 
 
 def facts(
-    model: Model, *, pixel_m: float | None = None, tile: int | None = None, statistics: Statistics | None = None
+    model: ModelFile, *, pixel_m: float | None = None, tile: int | None = None, statistics: Statistics | None = None
 ) -> dict[str, Any]:
     """What a program must know to use the file, as plain values: the model's header and what the file takes and gives.
 
     `statistics` are the percentiles (sensor units) that `image` is stretched by; None: those of each scene.
     """
     assert model.path is not None, "a model has facts once it is saved"
-    header = Model.read(model.path).header()  # where code of the user's own is named without this machine's folders
+    header = ModelFile.read(model.path).header()  # where code of the user's own is named without this machine's folders
     header.pop("code", None)
     pixel, known = model.nearest_pixel(pixel_m or model.working_pixels[0].pixel_m), statistics or model.statistics
     image = {"name": INPUT, "bands": list(model.bands), "percentiles": [LOW, HIGH], "clip": [FLOOR, CEILING]}
@@ -106,21 +106,17 @@ class Probability(nn.Module):
 
 
 def _program(network: nn.Module, bands: int, tile: int | None, *, name: str) -> ExportedProgram:
-    batch, *size = (1, tile, tile) if tile else TRACED
-    axes = None if tile else ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
+    batch, height, width = (1, tile, tile) if tile else TRACED
     try:
         # Without, the program would ask of every image what was true of the one that it was traced with, such as that
         # a map has an odd number of rows.
         with any_case.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # torch's stub lacks it
-            program = torch.export.export(network, (torch.zeros(batch, bands, *size),), dynamic_shapes=axes)
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            program = exported(network, (batch, bands, height, width), any_size=() if tile else (0, 2, 3))
+    except NotExportedError as error:
         raise ModelError(
-            _(
-                "{name} cannot be exported for images of any size ({error}); give one with --tile",
-                name=name,
-                error=cause,
-            )
+            "{name} cannot be exported for images of any size ({error}); give one with --tile",
+            name=name,
+            error=error.args[0],
         ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it names files of this machine
@@ -130,25 +126,16 @@ def _program(network: nn.Module, bands: int, tile: int | None, *, name: str) -> 
 def _compared(run: Run, network: nn.Module, shapes: Sequence[tuple[int, ...]], to: str) -> float:
     """The largest difference from torch, which is refused where it is large."""
     try:
-        apart = max(_apart(run, network, shape) for shape in shapes)
+        apart = max(largest_difference(run, network, shape) for shape in shapes)
     except Exception as error:  # whatever the other library raises
-        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            _("{to} cannot compute the network ({error}); nothing was kept", to=to, error=cause)
+            "{to} cannot compute the network ({error}); nothing was kept", to=to, error=first_line(error)
         ) from error
-    if not apart <= MOST:
+    if apart > MOST:
         raise ModelError(
-            _("{to} computes the network otherwise than PyTorch, by {apart:.1e}; nothing was kept", to=to, apart=apart)
+            "{to} computes the network otherwise than PyTorch, by {apart:.1e}; nothing was kept", to=to, apart=apart
         )
     return apart
-
-
-def _apart(run: Run, network: nn.Module, shape: tuple[int, ...]) -> float:
-    image = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2.2 - 0.6  # some of it is clipped
-    with torch.inference_mode():
-        expected = network(image).numpy()
-    came = run(image.numpy())
-    return float(np.abs(came - expected).max()) if came.shape == expected.shape else np.inf
 
 
 def command(
@@ -190,29 +177,22 @@ def command(
     overwrite
         Replace a file.
     """
-    trained = Model.load(model or default_model(), trust=trust)
+    trained = ModelFile.load(model or default_model(), trust=trust)
     suffix = find("formats", to).suffix
     place = out or Path(f"{trained.name}{suffix}")
-    _check_place(place, suffix, overwrite=overwrite)
+    if place.suffix != suffix:
+        raise OutputError("{out} must end in {suffix}", out=place, suffix=suffix)
+    if place.exists() and not overwrite:
+        raise OutputError("{out} is there already; replace it with --overwrite, or choose another --out", out=place)
     known = check_statistics(read_statistics(statistics), trained) if statistics else None
-    _tell(export(trained, to, place, pixel_m=pixel_m, tile=tile, statistics=known), len(trained.bands), tile)
-
-
-def _check_place(out: Path, suffix: str, *, overwrite: bool) -> None:
-    if out.suffix != suffix:
-        raise OutputError(_("{out} must end in {suffix}", out=out, suffix=suffix))
-    if out.exists() and not overwrite:
-        raise OutputError(_("{out} is there already; replace it with --overwrite, or choose another --out", out=out))
-
-
-def _tell(done: Exported, bands: int, tile: int | None) -> None:
+    done = export(trained, to, place, pixel_m=pixel_m, tile=tile, statistics=known)
     console, size = (
         Console(highlight=False, soft_wrap=True, markup=False),
-        (tile, tile) if tile else ("height", "width"),
+        f"{tile}, {tile}" if tile else "height, width",
     )
-    axes = {name: "(batch, {}, {}, {})".format(many, *size) for name, many in ((INPUT, bands), (OUTPUT, 1))}
-    console.print(f"{done.path}: " + ", ".join(f"{name} {shape}" for name, shape in axes.items()))
+    axes = (f"{name} (batch, {many}, {size})" for name, many in ((INPUT, len(trained.bands)), (OUTPUT, 1)))
+    console.print(f"{done.path}: " + ", ".join(axes))
     sizes = ", ".join(f"{height} x {width}" for _batch, height, width in done.sizes)
     console.print(_("largest difference from PyTorch at {sizes}: {apart:.1e}", sizes=sizes, apart=done.apart))
-    if done.path.suffix == ".onnx" and not tile:
+    if suffix == ".onnx" and not tile:
         console.print(_("Deepness in QGIS takes files of one size only: give --tile 1024 for it"))

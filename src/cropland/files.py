@@ -14,13 +14,14 @@ __all__ = ["replacing", "replacing_folder", "sync", "write_json", "write_text"]
 
 
 @contextmanager
-def replacing(out: Path, *, durable: bool = False) -> Iterator[Path]:
+def replacing(out: Path, *, durable: bool = False, shared: bool = False) -> Iterator[Path]:
     """A path beside `out` to write to, renamed to `out` at the end; after an error it is gone and `out` is as before.
 
-    durable: return when file and folder are on the disk, so that they outlive a power cut.
+    What a kill leaves of it is overwritten by the next try. durable: return when file and folder are on the disk, so
+    that they outlive a power cut. shared: several processes may write it at a time, as in a cache.
     """
-    # Of this process alone, since several may fill one cache; the suffix stays last, where drivers look at it.
-    hidden = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
+    # The suffix stays last, where drivers look at it.
+    hidden = out.with_name(f".{out.stem}.{os.getpid() if shared else 'partial'}{out.suffix}")
     try:
         yield hidden
         if durable:
@@ -45,9 +46,9 @@ def replacing_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def write_text(out: Path, text: str, *, durable: bool = False) -> None:
+def write_text(out: Path, text: str, *, durable: bool = False, shared: bool = False) -> None:
     """Write a text in UTF-8."""
-    with replacing(out, durable=durable) as hidden:
+    with replacing(out, durable=durable, shared=shared) as hidden:
         hidden.write_text(text, encoding="utf-8")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from cropland.language import language, speak
+from cropland.language import language, speaking
 
 __all__ = ["FAMILIES", "drawable", "lettering"]
 
@@ -44,12 +44,8 @@ def lettering() -> Iterator[None]:
 
     spoken, chinese = language(), _chinese()
     families = [LATIN] if chinese is None else [chinese, LATIN] if spoken == "zh" else [LATIN, chinese]
-    speak(spoken if chinese else "en")
-    try:
-        with rc_context({"font.family": families}):
-            yield
-    finally:
-        speak(spoken)
+    with rc_context({"font.family": families}), speaking(spoken if chinese else "en"):
+        yield
 
 
 def drawable(text: str) -> str:

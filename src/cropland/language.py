@@ -1,86 +1,117 @@
 """The language in which the program speaks to a person: English, or Chinese from the catalogue.
 
-from cropland.language import _
-raise SceneError(_("{path} has {count} bands", path=path, count=3))
+print(_("{count} scenes", count=3))                    in the language that is spoken here
+note = Message("{count} scenes", count=3)              English in a file and as text; `shown(note)` to the person
+raise SceneError("{path} is not there", path=path)     so are errors (`cropland.errors`)
+with speaking("zh"): ...                               what `_` and `shown` speak within
+
+The first argument is always a literal, so that `recipes/translate.py` finds it.
 """
 
 from __future__ import annotations
 
 import gettext
-import locale
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Protocol, Self, runtime_checkable
 
-from cropland.errors import InputError
+__all__ = [
+    "FOLDER",
+    "LANGUAGES",
+    "Message",
+    "Translatable",
+    "_",
+    "joined",
+    "language",
+    "shown",
+    "speaking",
+    "translated",
+]
 
 LANGUAGES = ("en", "zh")
 FOLDER = Path(__file__).parent / "locale"
-_spoken: gettext.NullTranslations = gettext.NullTranslations()
+_chosen: ContextVar[str] = ContextVar("language", default="en")
 
 
-def _(message: str, /, **values: object) -> str:
-    """A message in the language of the person, with values in its `{places}`; always a literal, so that it is found."""
-    text = _spoken.gettext(message)
-    return text.format(**{name: spoken(value) for name, value in values.items()}) if values else text
-
-
-class Said(str):
-    """A sentence in English, as files hold it, that can also be spoken to the person."""
+@runtime_checkable
+class Translatable(Protocol):
+    """A message and the values in its `{places}`, which may be translatable themselves: a `Message` or an error."""
 
     message: str
     values: Mapping[str, object]
 
-    @property
-    def spoken(self) -> str:
-        """In the language of the person."""
-        return _(self.message, **self.values)
+
+class Message(str):
+    """A sentence that is English as text and in files, and that can be shown in another language."""
+
+    message: str
+    values: Mapping[str, object]
+
+    def __new__(cls, message: str, /, **values: object) -> Self:
+        made = super().__new__(cls, _text(message, values, "en"))
+        made.message, made.values = message, values
+        return made
+
+    def filled(self, **values: object) -> Message:
+        """The same message with other values, where they come later than the literal."""
+        return Message(self.message, **values)
 
 
-def said(message: str, /, **values: object) -> Said:
-    """A sentence that goes into a file and to the person; its message is a literal, as that of `_`."""
-    sentence = Said(message.format(**values) if values else message)
-    sentence.message, sentence.values = message, values
-    return sentence
+def _(message: str, /, **values: object) -> str:
+    """A message in the language that is spoken, for what is printed at once."""
+    return _text(message, values, language())
 
 
-def spoken(value: Any) -> Any:
-    """What was `said`, in the language of the person; anything else as it is."""
-    return value.spoken if isinstance(value, Said) else value
+def shown(said: object, language: str | None = None) -> str:
+    """A message or an error as a person at the command line reads it, in the language that is spoken or in `language`;
+    anything else is its own text."""
+    if not isinstance(said, Translatable):
+        return str(said)
+    return _text(said.message, said.values, language or _chosen.get())
+
+
+def joined(separator: str, parts: Iterable[str]) -> Message:
+    """Messages one after the other, each of which is still translated when the whole is shown."""
+    values = {f"part{number}": part for number, part in enumerate(parts)}
+    return Message(separator.join(f"{{{name}}}" for name in values), **values)
+
+
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Speak this language within, and here only.
+
+    It belongs to the context, not to the process, so that a server can answer two people at once. A new thread begins
+    in a context of its own, which speaks English: threads give messages and errors, and who started them shows these.
+    """
+    before = _chosen.set(language)
+    try:
+        yield
+    finally:
+        _chosen.reset(before)
+
+
+def language() -> str:
+    """The language that is spoken here."""
+    return _chosen.get()
 
 
 def translated(message: str) -> str:
     """A message that is no literal where it is spoken, such as a docstring."""
-    return _spoken.gettext(message)
+    return _catalogue(language()).gettext(message)
 
 
-def speak(language: str) -> None:
-    """Speak this language from now on, in this process."""
-    global _spoken
-    _spoken = gettext.translation("cropland", FOLDER, [language], fallback=language == "en")
+def _text(message: str, values: Mapping[str, object], language: str) -> str:
+    text = _catalogue(language).gettext(message)
+    if not values:
+        return text
+    return text.format(
+        **{name: shown(value, language) if isinstance(value, Translatable) else value for name, value in values.items()}
+    )
 
 
-def language() -> str:
-    """The language that is spoken."""
-    return _spoken.info().get("language", "en")
-
-
-def choose(asked: str | None, environment: Mapping[str, str] = os.environ) -> str:
-    """The language by `--lang`, else by `CROPLAND_LANG`, else by the locale; English where that is neither.
-
-    Raises `InputError` if one is asked for that there is not.
-    """
-    wanted = environment.get("CROPLAND_LANG") or None if asked is None else asked
-    if wanted is not None:
-        short = wanted.lower().replace("_", "-").partition("-")[0].partition(".")[0]
-        if short not in LANGUAGES:
-            raise InputError(f"no language '{wanted}'; there are: {', '.join(LANGUAGES)}")
-        return short
-    told = next((environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name)), "")
-    return "zh" if (told or _of_the_system()).lower().startswith(("zh", "chinese")) else "en"
-
-
-def _of_the_system() -> str:
-    """Where no variable says so, as on Windows."""
-    return locale.getlocale()[0] or ""
+@cache
+def _catalogue(language: str) -> gettext.NullTranslations:
+    return gettext.translation("cropland", FOLDER, [language], fallback=language == "en")

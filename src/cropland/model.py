@@ -17,11 +17,11 @@ from safetensors import SafetensorError, safe_open
 
 from cropland import __version__
 from cropland.catalog import find, names
-from cropland.data.statistics import Statistics
 from cropland.engines import cache_folder
-from cropland.errors import ModelError
+from cropland.errors import ModelError, first_line
 from cropland.fact_sheet import fact_sheet
 from cropland.files import replacing
+from cropland.geo.statistics import Statistics
 from cropland.language import _
 from cropland.notebooks.bundle import bundle, unpack
 from cropland.notebooks.names import anchored, files_of, foreign_names, is_foreign, with_paths
@@ -41,7 +41,7 @@ class WorkingPixel:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelFile:
     """A trained network and everything needed to use it."""
 
     recipe: Recipe
@@ -99,27 +99,24 @@ class Model:
         return fact_sheet(self.name, facts)
 
     @staticmethod
-    def load(path: Path, *, trust: bool = False) -> Model:
+    def load(path: Path, *, trust: bool = False) -> ModelFile:
         """Read a model's header.
 
         Raises `ModelError` for a file that is missing, corrupt, foreign, of a newer version, or that names code
         outside the shelves without `trust`.
         """
-        model = Model.read(path)
+        model = ModelFile.read(path)
         own = list(foreign_names(model.recipe.network.model_dump()))
         if own and not trust:
             raise ModelError(
-                _(
-                    "{path} names code of its own ({names}); look at it with `cropland show`, then allow it with "
-                    "--trust",
-                    path=path,
-                    names=", ".join(own),
-                )
+                "{path} names code of its own ({names}); look at it with `cropland show`, then allow it with --trust",
+                path=path,
+                names=", ".join(own),
             )
         return replace(model, recipe=_with_code(model.recipe, model.code)) if model.code else model
 
     @staticmethod
-    def read(path: Path) -> Model:
+    def read(path: Path) -> ModelFile:
         """What a model's header says; the network of one that names code of its own cannot be had from it."""
         return _from_header(read_header(path), path)
 
@@ -133,17 +130,17 @@ class Model:
         except RuntimeError as error:
             name, cause = self.recipe.network.name, first_line(error)
             raise ModelError(
-                _("{path} does not fit its network {name}: {error}", path=self.path, name=name, error=cause)
+                "{path} does not fit its network {name}: {error}", path=self.path, name=name, error=cause
             ) from error
         return network.eval()
 
-    def save(self, path: Path, weights: Mapping[str, Tensor]) -> Model:
+    def save(self, path: Path, weights: Mapping[str, Tensor]) -> ModelFile:
         """Write the model with its weights in half precision (vectors, such as those of norms, stay single); returns
         it with its path."""
         write(path, weights, self._packed().header())
         return replace(self, path=path)
 
-    def _packed(self) -> Model:
+    def _packed(self) -> ModelFile:
         """With the user's own code, which its recipe then names by paths within that."""
         values = self.recipe.model_dump(mode="json")
         files = files_of([values["network"], values["loss"]])
@@ -188,7 +185,7 @@ def build_network(recipe: Recipe) -> nn.Module:
     try:
         built: nn.Module = network(bands=bands, outputs=outputs, **options)
     except TypeError as error:
-        raise ModelError(_("network {name} does not take these options: {error}", name=name, error=error)) from error
+        raise ModelError("network {name} does not take these options: {error}", name=name, error=error) from error
     return built
 
 
@@ -201,9 +198,9 @@ def source_hash(recipe: Recipe) -> str:
     return digest.hexdigest()[:16]
 
 
-def _from_header(header: dict[str, Any], path: Path) -> Model:
+def _from_header(header: dict[str, Any], path: Path) -> ModelFile:
     try:
-        return Model(
+        return ModelFile(
             recipe=parse_recipe(header["recipe"], source=str(path)),
             working_pixels=tuple(WorkingPixel(**pixel) for pixel in header["working_pixels"]),
             stride=int(header["stride"]),
@@ -217,7 +214,7 @@ def _from_header(header: dict[str, Any], path: Path) -> Model:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            _("{path} has a damaged header ({error}); get the file again", path=path, error=first_line(error))
+            "{path} has a damaged header ({error}); get the file again", path=path, error=first_line(error)
         ) from error
 
 
@@ -250,17 +247,17 @@ def write(path: Path, weights: Mapping[str, Tensor], header: Mapping[str, Any]) 
 def read_header(path: Path) -> dict[str, Any]:
     """What a file says of itself. Raises `ModelError` for one that is missing, damaged, foreign or newer."""
     if not path.is_file():
-        raise ModelError(_("no model {path}; give the path of a .safetensors file", path=path))
+        raise ModelError("no model {path}; give the path of a .safetensors file", path=path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            _("{path} is not a safetensors file, or a damaged one: {error}", path=path, error=first_line(error))
+            "{path} is not a safetensors file, or a damaged one: {error}", path=path, error=first_line(error)
         ) from error
     if KEY not in metadata:
         raise ModelError(
-            _("{path} is a safetensors file of another program; expected one made by 'cropland train'", path=path)
+            "{path} is a safetensors file of another program; expected one made by 'cropland train'", path=path
         )
     return _read_header(metadata[KEY], path)
 
@@ -271,16 +268,14 @@ def _read_header(text: str, path: Path) -> dict[str, Any]:
         newest = int(header["format"])
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            _("{path} has a damaged header ({error}); get the file again", path=path, error=first_line(error))
+            "{path} has a damaged header ({error}); get the file again", path=path, error=first_line(error)
         ) from error
     if newest > FORMAT:
         raise ModelError(
-            _(
-                "{path} is of format {came}, this program reads up to {known}; upgrade cropland",
-                path=path,
-                came=newest,
-                known=FORMAT,
-            )
+            "{path} is of format {came}, this program reads up to {known}; upgrade cropland",
+            path=path,
+            came=newest,
+            known=FORMAT,
         )
     return header
 
@@ -293,10 +288,5 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            _("{path} is damaged: {error}; get the file again", path=path, error=first_line(error))
+            "{path} is damaged: {error}; get the file again", path=path, error=first_line(error)
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without what follows."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

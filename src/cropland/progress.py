@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -27,10 +28,11 @@ class Bar:
     _progress: Progress
     _task: TaskID
     _rate: Callable[[float], str]
+    _context: Context  # of who made the bar: it is moved on by other threads too, which know no language
 
     def __call__(self, amount: float = 1, *, name: str | None = None) -> None:
         task = self._progress.tasks[0]
-        rate = self._rate(task.speed) if task.speed else ""
+        rate = self._context.copy().run(self._rate, task.speed) if task.speed else ""
         self._progress.update(self._task, advance=amount, rate=rate, description=name)
 
     def tell(self, sentence: str) -> None:
@@ -51,7 +53,7 @@ def progress_bar(
     console = Console(stderr=True)
     shown = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
     with shown as progress:
-        yield Bar(progress, progress.add_task(name, total=total, completed=int(done), rate=""), rate)
+        yield Bar(progress, progress.add_task(name, total=total, completed=int(done), rate=""), rate, copy_context())
 
 
 def megapixels(speed: float) -> str:

@@ -11,24 +11,24 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from cropland.errors import RecipeError
-from cropland.language import _, language, said
+from cropland.language import Message
 from cropland.notebooks.names import anchored
 
 Range = tuple[float, float]
 Layout = Literal["channels_last", "channels_first"]
 Precision = Literal["auto", "float32", "bfloat16"]
 FAULTS = {  # pydantic speaks English only
-    "greater_than": said("input should be greater than {gt}"),
-    "greater_than_equal": said("input should be greater than or equal to {ge}"),
-    "less_than": said("input should be less than {lt}"),
-    "less_than_equal": said("input should be less than or equal to {le}"),
-    "literal_error": said("input should be {expected}"),
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), said("input should be a whole number")),
-    **dict.fromkeys(("float_type", "float_parsing"), said("input should be a number")),
-    **dict.fromkeys(("bool_type", "bool_parsing"), said("input should be true or false")),
-    "string_type": said("input should be a string"),
-    "tuple_type": said("input should be a list"),
-    **dict.fromkeys(("dict_type", "model_type"), said("input should be a section of keys and values")),
+    "greater_than": Message("input should be greater than {gt}"),
+    "greater_than_equal": Message("input should be greater than or equal to {ge}"),
+    "less_than": Message("input should be less than {lt}"),
+    "less_than_equal": Message("input should be less than or equal to {le}"),
+    "literal_error": Message("input should be one of {expected}"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), Message("input should be a whole number")),
+    **dict.fromkeys(("float_type", "float_parsing"), Message("input should be a number")),
+    **dict.fromkeys(("bool_type", "bool_parsing"), Message("input should be true or false")),
+    "string_type": Message("input should be a string"),
+    "tuple_type": Message("input should be a list"),
+    **dict.fromkeys(("dict_type", "model_type"), Message("input should be a section of keys and values")),
 }
 
 
@@ -153,9 +153,9 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise RecipeError(_("no recipe {path}; give the path of a .toml file", path=path)) from error
+        raise RecipeError("no recipe {path}; give the path of a .toml file", path=path) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(_("{path} is not TOML: {error}", path=path, error=error)) from error
+        raise RecipeError("{path} is not TOML: {error}", path=path, error=error) from error
     return _with(_anchored(values, path.parent), settings, source=str(path))
 
 
@@ -169,7 +169,7 @@ def parse_recipe(values: dict[str, Any], *, source: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(f"{source}: {_first_fault(error)}") from error
+        raise RecipeError("{source}: {fault}", source=source, fault=_first_fault(error)) from error
 
 
 def _anchored(values: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -186,12 +186,12 @@ def _with(values: dict[str, Any], settings: Sequence[str], *, source: str) -> Re
 def _lay_over(values: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
     if not equals or not key:
-        raise RecipeError(_("--set {setting}: expected key=value, as in --set training.epochs=3", setting=setting))
+        raise RecipeError("--set {setting}: expected key=value, as in --set training.epochs=3", setting=setting)
     *sections, last = key.split(".")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
-            raise RecipeError(_("--set {setting}: '{key}' is a value, not a section", setting=setting, key=section))
+            raise RecipeError("--set {setting}: '{key}' is a value, not a section", setting=setting, key=section)
     values[last] = _value(text)
 
 
@@ -203,17 +203,18 @@ def _value(text: str) -> Any:
         return text
 
 
-def _first_fault(error: ValidationError) -> str:
+def _first_fault(error: ValidationError) -> Message:
     fault = error.errors()[0]
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return _("unknown key '{key}'; {advice}", key=place, advice=_advice(fault["loc"]))
-    known = FAULTS.get(fault["type"]) if language() != "en" else None
-    told = known.spoken.format(**fault.get("ctx", {})).replace(" or ", ", ") if known else fault["msg"].lower()
-    return f"{place} = {fault['input']!r}: {told}"
+        return Message("unknown key '{key}'; {advice}", key=place, advice=_advice(fault["loc"]))
+    known, limits = FAULTS.get(fault["type"]), fault.get("ctx", {})
+    texts = {name: str(limit).removesuffix(".0").replace(" or ", ", ") for name, limit in limits.items()}
+    why = known.filled(**texts) if known else fault["msg"].lower()
+    return Message("{key} = {value!r}: {why}", key=place, value=fault["input"], why=why)
 
 
-def _advice(place: tuple[int | str, ...]) -> str:
+def _advice(place: tuple[int | str, ...]) -> Message:
     section: type[BaseModel] = Recipe
     for part in place[:-1]:
         annotation = section.model_fields[str(part)].annotation
@@ -221,4 +222,8 @@ def _advice(place: tuple[int | str, ...]) -> str:
         section = annotation
     known = sorted(section.model_fields)
     close = difflib.get_close_matches(str(place[-1]), known, n=1)
-    return _("did you mean '{name}'?", name=close[0]) if close else _("there are: {names}", names=", ".join(known))
+    return (
+        Message("did you mean '{name}'?", name=close[0])
+        if close
+        else Message("there are: {names}", names=", ".join(known))
+    )

@@ -20,8 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.catalog import names, nearest
 from cropland.errors import InputError
-from cropland.language import _, said, spoken
-from cropland.model import Model, build_network
+from cropland.language import Message, _, shown
+from cropland.model import ModelFile, build_network
 from cropland.notebooks.cells import SUFFIXES as CODE
 from cropland.notebooks.names import is_foreign
 from cropland.notebooks.needs import listing
@@ -29,12 +29,12 @@ from cropland.recipe import Network, Recipe, read_recipe
 from cropland.streaming.receptive_field import Field, field
 
 SIZE = 512  # pixels along an edge of the image that is followed through the network
-MEASURED = said("measured when it was trained")
+MEASURED = Message("measured when it was trained")
 DEPTH = 2  # a module within more than one other is counted with it
 
 
 @dataclass(frozen=True)
-class Layer:
+class NetworkPart:
     """A part of a network: `stride` in image pixels per pixel of its output, multiply-adds per image pixel."""
 
     name: str
@@ -54,7 +54,7 @@ class Anatomy:
     radius: int | None
     stride: int
     reason: str | None
-    layers: tuple[Layer, ...]
+    layers: tuple[NetworkPart, ...]
 
 
 def anatomy(network: nn.Module, bands: int, *, known: Field | None = None) -> Anatomy:
@@ -67,8 +67,17 @@ def anatomy(network: nn.Module, bands: int, *, known: Field | None = None) -> An
     counts = {
         name.partition(".")[2]: sum(kinds.values()) / 2 / SIZE**2 for name, kinds in counter.get_flop_counts().items()
     }
-    parts = sorted(_parts(network, "", shapes), key=lambda part: list(shapes).index(part[0]))
-    layers = tuple(_layer(name, part, shapes[name], counts.get(name, 0.0)) for name, part in parts)
+    layers = tuple(
+        NetworkPart(
+            name,
+            kind=type(part).__name__,
+            channels=shapes[name][1],
+            stride=SIZE / shapes[name][-1],
+            parameters=_parameters(part),
+            multiply_adds=counts.get(name, 0.0),
+        )
+        for name, part in sorted(_parts(network, "", shapes), key=lambda each: list(shapes).index(each[0]))
+    )
     total = counter.get_total_flops() / 2 / SIZE**2
     return Anatomy(_parameters(network), total, seen.radius, seen.stride, seen.reason, layers)
 
@@ -79,15 +88,24 @@ def describe(what: str, *, trust: bool = False, trust_all: bool = False) -> dict
     if path.suffix in CODE:
         return {"file": str(path), **asdict(listing(path))}
     if path.suffix == ".safetensors":
-        if (told := Model.read(path)).code and not trust:
+        if (told := ModelFile.read(path)).code and not trust:
             return {"model": str(path), **told.header()}
-        model = Model.load(path, trust=trust)
+        model = ModelFile.load(path, trust=trust)
         known = Field(model.radius, model.stride, None if model.radius is not None else MEASURED)
         seen = anatomy(model.network(), len(model.bands), known=known)
         return {"model": str(path), **model.header(), "anatomy": asdict(seen)}
     recipe = read_recipe(path) if path.suffix == ".toml" else recipe_of(what, trust_all=trust_all)
     seen = anatomy(build_network(recipe), len(recipe.bands))
     return {"recipe": recipe.model_dump(mode="json"), "anatomy": asdict(seen)}
+
+
+def recipe_of(name: str, *, trust_all: bool = False) -> Recipe:
+    """The recipe of a bare network with the options it has by itself."""
+    known = names("networks")
+    if not is_foreign(name) and name not in known:
+        advice = nearest(name, known)
+        raise InputError("'{name}' is no .safetensors, no .toml and no network; {advice}", name=name, advice=advice)
+    return Recipe(name=name, network=Network(name=name, trust_all=trust_all))
 
 
 def command(
@@ -160,21 +178,8 @@ def _is_block(module: nn.Module) -> bool:
     return own or isinstance(module, nn.Sequential) or not any(True for _ in module.children())
 
 
-def _layer(name: str, module: nn.Module, shape: torch.Size, multiply_adds: float) -> Layer:
-    return Layer(name, type(module).__name__, shape[1], SIZE / shape[-1], _parameters(module), multiply_adds)
-
-
 def _parameters(module: nn.Module) -> int:
     return sum(value.numel() for value in module.parameters())
-
-
-def recipe_of(name: str, *, trust_all: bool = False) -> Recipe:
-    """The recipe of a bare network with the options it has by itself."""
-    known = names("networks")
-    if not is_foreign(name) and name not in known:
-        advice = nearest(name, known)
-        raise InputError(_("'{name}' is no .safetensors, no .toml and no network; {advice}", name=name, advice=advice))
-    return Recipe(name=name, network=Network(name=name, trust_all=trust_all))
 
 
 def show(found: dict[str, Any], console: Console) -> None:
@@ -200,7 +205,9 @@ def _facts(found: dict[str, Any]) -> Table:
         table.add_row(_("parameters"), f"{seen['parameters']:,}")
         per_pixel = _("{count:,.0f} per pixel of the image, as below", count=seen["multiply_adds"])
         table.add_row(_("multiply-adds"), per_pixel)
-        table.add_row(_("receptive field"), _field(seen))
+        bound = _("{radius} pixels to every side", radius=seen["radius"])
+        no_bound = _("no bound: {reason}", reason=seen["reason"])
+        table.add_row(_("receptive field"), no_bound if seen["radius"] is None else bound)
         table.add_row(_("stride"), _("{count} pixels", count=seen["stride"]))
     else:
         table.add_row(_("its own code"), _("below; what it makes is shown with --trust, which runs it"))
@@ -218,7 +225,7 @@ def _candidates(found: dict[str, Any]) -> Table:
     table = Table(*headings, box=box.SIMPLE, title=found["file"], title_justify="left")
     table.add_column(_("lines that run"), justify="right")
     for each in found["candidates"]:
-        table.add_row(each["name"], spoken(each["kind"]), ", ".join(map(str, each["cells"])), str(each["lines"]))
+        table.add_row(each["name"], shown(each["kind"]), ", ".join(map(str, each["cells"])), str(each["lines"]))
     return table
 
 
@@ -226,14 +233,8 @@ def _cells(found: dict[str, Any]) -> Table:
     table = Table(_("cell"), _("first line"), _("statements that run for one of them"), box=box.SIMPLE)
     for each in found["cells"]:
         runs = _("{runs} of {statements}", runs=each["runs"], statements=each["statements"])
-        table.add_row(str(each["number"]), each["first"][:60], spoken(each["fault"]) or runs)
+        table.add_row(str(each["number"]), each["first"][:60], shown(each["fault"]) or runs)
     return table
-
-
-def _field(seen: dict[str, Any]) -> str:
-    if seen["radius"] is None:
-        return _("no bound: {reason}", reason=seen["reason"])
-    return _("{radius} pixels to every side", radius=seen["radius"])
 
 
 def _layers(seen: dict[str, Any]) -> Table:

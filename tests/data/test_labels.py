@@ -34,7 +34,7 @@ def test_outside_the_polygons_is_what_the_background_says(scene, fields_path, ba
 
 
 def test_without_a_background_the_question_is_asked(scene, fields_path):
-    with pytest.raises(LabelError, match=r"--background known .* --background unknown"):
+    with pytest.raises(LabelError, match=r"background='known' .* background='unknown'"):
         drawn(scene, labels=fields_path)
 
 
@@ -100,7 +100,7 @@ def test_no_polygon_after_where_names_the_values_there_are(scene, fields_path):
 def test_a_survey_without_its_field_is_told_so(scene, tmp_path):
     path = tmp_path / "plain.gpkg"
     fields()[["geometry"]].to_file(path)
-    with pytest.raises(LabelError, match=r"--preset dlbm reads the field DLBM, and plain\.gpkg has no fields"):
+    with pytest.raises(LabelError, match=r"preset='dlbm' reads the field DLBM, and plain\.gpkg has no fields"):
         drawn(scene, labels=path, preset="dlbm", background="known")
 
 
@@ -121,17 +121,17 @@ def test_labels_without_a_crs_are_refused(scene, tmp_path):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({}, "give --labels FILE"),
+        ({}, "give labels=FILE"),
         ({"labels": "fields", "whole": "other"}, "one of the two"),
-        ({"whole": "other", "background": "known"}, "--background says nothing"),
-        ({"labels": "fields", "background": "known", "classes": "1=1"}, "--classes says nothing"),
-        ({"labels": "fields", "background": "known", "preset": "dlbm", "where": "a=1"}, "--where says nothing"),
+        ({"whole": "other", "background": "known"}, "background= says nothing"),
+        ({"labels": "fields", "background": "known", "classes": "1=1"}, "classes= says nothing"),
+        ({"labels": "fields", "background": "known", "preset": "dlbm", "where": "a=1"}, "where= says nothing"),
         ({"labels": "fields", "background": "known", "preset": "clc"}, "there is dlbm"),
         (
             {"labels": "fields", "background": "known", "where": "a ="},
             "is no condition in SQL; .* has the fields crop, DLBM",
         ),
-        ({"labels": "scene", "background": "known", "layer": "x"}, "--layer, --background says nothing"),
+        ({"labels": "scene", "background": "known", "layer": "x"}, "layer=, background= says nothing"),
         ({"labels": "missing.gpkg"}, "is not there"),
         ({"labels": "text", "background": "known"}, "not a vector file"),
     ],
@@ -157,9 +157,9 @@ def test_a_raster_is_explained_by_its_table(scene, tmp_path):
     path = write_raster(tmp_path / "labels.tif", bands=("class",), values=CODES[None])
     label = drawn(scene, labels=path, classes="50=1,100=255,*=0")
     np.testing.assert_array_equal(label, np.select([CODES == 50, CODES == 100], [1, 255], 0))
-    with pytest.raises(LabelError, match=r"values 10, 30, 50, 70, 100: give --classes"):
+    with pytest.raises(LabelError, match=r"values 10, 30, 50, 70, 100: give classes="):
         drawn(scene, labels=path)
-    with pytest.raises(LabelError, match=r"values 10: give --classes"):
+    with pytest.raises(LabelError, match=r"values 10: give classes="):
         drawn(scene, labels=path, classes="50=1,100=255,30=0,70=0")
 
 
@@ -221,7 +221,7 @@ def test_a_damaged_raster_is_one_line(scene, tmp_path):
 def test_frames_that_proj_cannot_join_are_refused_unless_accepted(scene, tmp_path):
     path = tmp_path / "xian.gpkg"
     fields().set_crs("EPSG:2334", allow_override=True).to_file(path)  # Xi'an 1980, zone 20
-    with pytest.raises(InputError, match="--shift"):
+    with pytest.raises(InputError, match="allow_datum_shift=True"):
         drawn(scene, labels=path, background="known")
     china = tmp_path / "cgcs2000.gpkg"
     fields().to_crs(4490).to_file(china)

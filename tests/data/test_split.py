@@ -139,7 +139,7 @@ def test_all_on_one_side():
 
 
 def test_too_few_chips_for_two_sides_are_said():
-    with pytest.raises(ChipError, match="smaller --size"):
+    with pytest.raises(ChipError, match="smaller size="):
         split(chips_of("a", 2, 2), validation=0.2)
 
 

@@ -11,7 +11,6 @@ import rasterio
 
 from cropland.cli import VERBS, _without_language, app
 from cropland.lab.lab import choose
-from cropland.language import speak
 from cropland.recipe import read_recipe
 from notebooks import write_notebook
 
@@ -53,8 +52,6 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with rasterio.open("gf2.tif", "w", transform=rasterio.Affine(4, 0, 0, 0, -4, 0), **profile) as file:
         file.write(np.arange(256, dtype=np.uint16).reshape(4, 8, 8))
     write_notebook(Path("experiments/实验.ipynb"), NETWORK)
-    yield
-    speak("en")
 
 
 @each(*PAGES)

@@ -10,7 +10,7 @@ import torch
 from cropland.catalog import names
 from cropland.engines import Engine, Precision, choose_engine
 from cropland.errors import InputError
-from cropland.model import Model
+from cropland.model import ModelFile
 from cropland.streaming.slide import slide_down
 from small_model import save_model
 
@@ -20,13 +20,13 @@ MOST = {"fastest": 0.1, "f32": 1e-5, "f64": 1e-5}
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     return save_model(tmp_path_factory.mktemp("model") / "m.safetensors", outputs=("cropland", "boundary"))
 
 
 @pytest.fixture(scope="module", params=[(name, precision) for name in ENGINES for precision in MOST], ids="-".join)
 def opened(
-    request: pytest.FixtureRequest, model: Model, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, model: ModelFile, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Engine, Precision]:
     name, precision = request.param
     with pytest.MonkeyPatch.context() as patch:
@@ -41,14 +41,14 @@ def image(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).random(shape, np.float32)
 
 
-def true(model: Model, of: np.ndarray) -> np.ndarray:
+def true(model: ModelFile, of: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         return model.network()(torch.from_numpy(of)).numpy()
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 64, 64), (3, 3, 97, 130), (2, 3, 1, 1), (1, 3, 5, 200)])
 def test_logits_are_those_of_torch_at_any_size(
-    opened: tuple[Engine, Precision], model: Model, shape: tuple[int, ...]
+    opened: tuple[Engine, Precision], model: ModelFile, shape: tuple[int, ...]
 ) -> None:
     engine, precision = opened
     came = engine(image(*shape))
@@ -57,7 +57,9 @@ def test_logits_are_those_of_torch_at_any_size(
 
 
 @pytest.mark.parametrize("size", [(300, 70), (40, 64), (129, 9)])
-def test_sliding_gives_what_a_call_gives(opened: tuple[Engine, Precision], model: Model, size: tuple[int, int]) -> None:
+def test_sliding_gives_what_a_call_gives(
+    opened: tuple[Engine, Precision], model: ModelFile, size: tuple[int, int]
+) -> None:
     engine, precision = opened
     given, slide = image(1, 3, *size), engine.slide(size[1])
     bands = np.split(given, range(slide.band, size[0], slide.band), axis=2)

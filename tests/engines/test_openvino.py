@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from cropland.engines import NoSlideError, cache_folder
 from cropland.engines.openvino import open_engine
 from cropland.errors import ModelError
-from cropland.model import Model
+from cropland.model import ModelFile
 from cropland.notebooks import forget_changed
 from cropland.streaming import openvino as on_openvino
 from cropland.streaming.openvino import Converted, OpenVINOSlide
@@ -26,12 +26,12 @@ from small_model import save_model
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     return save_model(tmp_path_factory.mktemp("model") / "m.safetensors")
 
 
 @pytest.fixture(scope="module")
-def warm(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def warm(model: ModelFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that holds the model."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
@@ -51,7 +51,7 @@ def cache(warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (1, 1), (97, 130)])
-def test_logits_are_those_of_torch(model: Model, size: tuple[int, int]) -> None:
+def test_logits_are_those_of_torch(model: ModelFile, size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).random((2, 3, *size), np.float32)
     with torch.no_grad():
         expected = model.network()(torch.from_numpy(image)).numpy()
@@ -60,7 +60,7 @@ def test_logits_are_those_of_torch(model: Model, size: tuple[int, int]) -> None:
     np.testing.assert_allclose(came, expected, atol=1e-5)
 
 
-def test_results_are_not_overwritten_by_the_next(model: Model) -> None:
+def test_results_are_not_overwritten_by_the_next(model: ModelFile) -> None:
     engine = open_engine(model, threads=1)
     first = engine(np.zeros((1, 3, 64, 64), np.float32))
     kept = first.copy()
@@ -74,14 +74,14 @@ def slid(slide: Slide, image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(1, 64), (129, 67), (700, 150), (300, 1), (300, 5)])
-def test_sliding_gives_the_logits_of_torch(model: Model, size: tuple[int, int]) -> None:
+def test_sliding_gives_the_logits_of_torch(model: ModelFile, size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).random((1, 3, *size), np.float32)
     with torch.no_grad():
         expected = model.network()(torch.from_numpy(image)).numpy()
     np.testing.assert_allclose(slid(open_engine(model, precision="f32").slide(size[1]), image), expected, atol=1e-5)
 
 
-def test_two_slides_do_not_share_rows(model: Model) -> None:
+def test_two_slides_do_not_share_rows(model: ModelFile) -> None:
     engine = open_engine(model, precision="f32")
     image = np.random.default_rng(0).random((1, 3, 300, 80), np.float32)
     one, other = engine.slide(80), engine.slide(80)
@@ -89,7 +89,7 @@ def test_two_slides_do_not_share_rows(model: Model) -> None:
     np.testing.assert_array_equal(slid(one, image), slid(engine.slide(80), image))
 
 
-def test_a_slide_gives_the_same_whenever_it_is_compiled(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slide_gives_the_same_whenever_it_is_compiled(model: ModelFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ahead, twice ahead, and with forms that are forgotten while the other runs, as those of wide images are."""
     engine = open_engine(model, precision="f32")
     image = np.random.default_rng(0).random((1, 3, 1500, 80), np.float32)
@@ -131,11 +131,11 @@ SLIDE = (
 WHOLE = "print(engine(numpy.zeros((1, 3, 70, 64), numpy.float32)).shape);"
 
 
-def run_warm(model: Model, *ways: str) -> str:
+def run_warm(model: ModelFile, *ways: str) -> str:
     code = (
-        "import sys, numpy; from pathlib import Path; from cropland.model import Model;"
+        "import sys, numpy; from pathlib import Path; from cropland.model import ModelFile;"
         "from cropland.engines.openvino import open_engine;"
-        f"engine = open_engine(Model.load(Path({str(model.path)!r})));"
+        f"engine = open_engine(ModelFile.load(Path({str(model.path)!r})));"
         f"{''.join(ways)}"
         "print('torch' in sys.modules, 'openvino_telemetry' in sys.modules and sys.modules['openvino_telemetry'])"
     )
@@ -144,12 +144,12 @@ def run_warm(model: Model, *ways: str) -> str:
 
 
 @pytest.mark.parametrize(("way", "shape"), [(SLIDE, ""), (WHOLE, "(1, 1, 70, 64)\n")], ids=["sliding", "tiles"])
-def test_a_warm_cache_runs_without_torch_and_talks_to_nobody(model: Model, way: str, shape: str) -> None:
+def test_a_warm_cache_runs_without_torch_and_talks_to_nobody(model: ModelFile, way: str, shape: str) -> None:
     assert run_warm(model, way) == f"{shape}False None"
 
 
 @pytest.mark.parametrize("wide", [False, True], ids=["tiles", "sliding"])
-def test_a_second_map_never_imports_torch(model: Model, tmp_path: Path, wide: bool) -> None:
+def test_a_second_map_never_imports_torch(model: ModelFile, tmp_path: Path, wide: bool) -> None:
     """The whole way from the command line, where the other one says at the end whether it has."""
     scene = tmp_path / "scene.tif"
     size = 1100 if wide else 100  # 2 ** 20 pixels are computed at once
@@ -163,13 +163,13 @@ def test_a_second_map_never_imports_torch(model: Model, tmp_path: Path, wide: bo
     assert done.stdout.strip().endswith("False")
 
 
-def test_only_what_is_needed_is_converted(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_needed_is_converted(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROPLAND_CACHE", str(tmp_path / "other"))
     open_engine(model).slide(64)
     assert [folder.name.rpartition("-")[2] for folder in (tmp_path / "other" / "openvino").iterdir()] == ["step"]
 
 
-def test_a_damaged_cache_is_made_again(model: Model, cache: Path) -> None:
+def test_a_damaged_cache_is_made_again(model: ModelFile, cache: Path) -> None:
     for graph in cache.rglob("*.xml"):
         graph.write_text("<net", encoding="utf-8")
     engine = open_engine(model)
@@ -178,7 +178,7 @@ def test_a_damaged_cache_is_made_again(model: Model, cache: Path) -> None:
     assert run_warm(model, SLIDE, WHOLE).endswith("False None")
 
 
-def test_a_truncated_cache_is_made_again(model: Model, cache: Path) -> None:
+def test_a_truncated_cache_is_made_again(model: ModelFile, cache: Path) -> None:
     image = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
     expected = open_engine(model, precision="f32")(image)
     for weights in cache.rglob("*.bin"):
@@ -189,7 +189,7 @@ def test_a_truncated_cache_is_made_again(model: Model, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"stride": 4}'])
-def test_a_schedule_that_is_damaged_is_made_again(model: Model, cache: Path, text: str) -> None:
+def test_a_schedule_that_is_damaged_is_made_again(model: ModelFile, cache: Path, text: str) -> None:
     (schedule,) = cache.rglob("schedule.json")
     schedule.write_text(text, encoding="utf-8")
     open_engine(model).slide(64)
@@ -197,7 +197,7 @@ def test_a_schedule_that_is_damaged_is_made_again(model: Model, cache: Path, tex
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
-    model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    model: ModelFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("CROPLAND_CACHE", str(tmp_path / "file" / "below"))
@@ -217,7 +217,7 @@ class Own(torch.nn.Module):
 """
 
 
-def own_model(tmp_path: Path, branch: str) -> Model:
+def own_model(tmp_path: Path, branch: str) -> ModelFile:
     """A model whose network is a file of the user's, with a branch of its own."""
     source = tmp_path / "own.py"
     source.write_text(OWN.format(branch=branch), encoding="utf-8")

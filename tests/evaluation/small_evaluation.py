@@ -11,21 +11,21 @@ from odc.geo.geobox import GeoBox
 
 from cropland.data.chips import write_chip, write_index
 from cropland.geo.scene import Image
-from cropland.model import Model, WorkingPixel
+from cropland.model import ModelFile, WorkingPixel
 from cropland.recipe import Recipe
 
 LEFT, TOP, CRS = 400_000.0, 4_000_000.0, "EPSG:32650"
 SIZE = 32
 
 
-def model(**changes: object) -> Model:
+def model(**changes: object) -> ModelFile:
     values = {
         "recipe": Recipe(bands=("red",)),
         "working_pixels": (WorkingPixel(10.0, 0.9, 0.5),),
         "stride": 1,
         "radius": 0,
     }
-    return Model(**(values | changes))
+    return ModelFile(**(values | changes))
 
 
 def write_chips(folder: Path) -> Path:

@@ -11,7 +11,6 @@ from scipy.special import logit
 
 from cropland.data.chips import Chip, ChipFolder, open_chips
 from cropland.data.labels import LabelOptions, read_labels
-from cropland.data.statistics import Statistics
 from cropland.errors import ChipError, LabelError, SceneError
 from cropland.evaluation import measure as module
 from cropland.evaluation.counts import Counts
@@ -28,6 +27,7 @@ from cropland.evaluation.measure import (
 )
 from cropland.evaluation.score import Part, add_up
 from cropland.geo.scene import Image, open_scene
+from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
 from cropland.model import WorkingPixel
 from evaluation import small_evaluation
@@ -125,7 +125,7 @@ def test_background_known_or_unknown(mask: Path, polygons: Path):
     assert known.counts == Counts(tp=1600, fn=1600 + 200, tn=90 * 120 - 3400)
     unknown = add_up(part.total for part in judged(mask, LabelOptions(labels=polygons, background="unknown")))
     assert unknown.counts == Counts(tp=1600, fn=1800)
-    with pytest.raises(LabelError, match="--background known"):
+    with pytest.raises(LabelError, match="background='known'"):
         judged(mask, LabelOptions(labels=polygons))
 
 
@@ -169,7 +169,7 @@ def test_foreign_values_and_columns_are_refused(mask: Path, polygons: Path, tmp_
         judged(other, LabelOptions(labels=polygons, background="known"))
     with pytest.raises(LabelError, match="no column 'state'; it has crop"):
         judged(mask, LabelOptions(labels=polygons, background="known"), by="state")
-    with pytest.raises(LabelError, match="--inside"):
+    with pytest.raises(LabelError, match="inside="):
         judged(mask, LabelOptions(whole="other"), by="state")
 
 

@@ -11,10 +11,10 @@ import onnxruntime
 import pytest
 import torch
 
-from cropland.data.statistics import Statistics
 from cropland.export import Probability, export
 from cropland.formats.onnx import for_deepness
-from cropland.model import Model, default_model
+from cropland.geo.statistics import Statistics
+from cropland.model import ModelFile, default_model
 from small_model import save_model
 
 
@@ -28,7 +28,7 @@ def tiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_shipped_model_in_onnxruntime(tmp_path: Path) -> None:
-    model = Model.load(default_model())
+    model = ModelFile.load(default_model())
     path = export(model, "onnx", tmp_path / "m.onnx").path
     onnx.checker.check_model(path, full_check=True)
     session, network = onnxruntime.InferenceSession(path), Probability(model.network()).eval()
@@ -68,7 +68,10 @@ def test_deepness_steps_give_the_probability_of_the_map(tiled: Path) -> None:
     mean, deviation = (np.array(told[f"standardization_{key}"], np.float32) for key in ("mean", "std"))
     given = ((np.float32(tiles * 1.0 / 255.0) - mean) / deviation).transpose(0, 3, 1, 2).astype(np.float32)
     (came,) = session.run(None, {"image": given})
-    known, model = Statistics.from_json(told["cropland"]["statistics"]), Model.load(tiled.with_name("m.safetensors"))
+    known, model = (
+        Statistics.from_json(told["cropland"]["statistics"]),
+        ModelFile.load(tiled.with_name("m.safetensors")),
+    )
     image = known.normalise(tiles[0].transpose(2, 0, 1), np.ones((128, 128), bool))
     with torch.no_grad():
         np.testing.assert_allclose(came, torch.sigmoid(model.network()(torch.from_numpy(image)[None])), atol=1e-5)

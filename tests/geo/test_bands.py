@@ -6,13 +6,13 @@ import pytest
 
 from cropland.errors import BandError, SceneError
 from cropland.geo.bands import added_to, name_bands, parse_bands
-from cropland.geo.reading import Source
+from cropland.geo.reading import BandHeader
 
 
 def found(*labels, colors=None, dtype="uint16", path="scene.tif"):
     colors = colors or ["gray"] + ["undefined"] * (len(labels) - 1)
     return [
-        Source(Path(path), i, dtype, (9, 9), None, label, color, 0.0, {})
+        BandHeader(Path(path), i, dtype, (9, 9), None, label, color, 0.0, {})
         for i, (label, color) in enumerate(zip(labels, colors, strict=True), start=1)
     ]
 
@@ -43,7 +43,7 @@ def test_descriptions_and_file_names(labels, expected):
     "labels", [("B1", "B2", "B3", "B4"), ("Band 1", "Band 2", "Band 3", "Band 4"), ("", "", "", "")]
 )
 def test_what_may_mean_two_things_stops_with_advice(labels):
-    with pytest.raises(BandError, match=r"4 bands without names.*--bands red=3,green=2,blue=1 or --sensor \(gaofen2"):
+    with pytest.raises(BandError, match=r"4 bands without names.*bands='red=3,green=2,blue=1' or sensor= \(gaofen2"):
         names(*labels)
 
 
@@ -87,7 +87,7 @@ def test_three_bands_of_eight_bits_are_a_picture_and_it_is_said():
 def test_the_users_word_counts_through_all_files():
     named = name_bands(found("a", "b", "c", "d"), sensor=None, bands={"red": 4, "nir": 1})
     assert [source.index for source in named.sources] == [4, 1]
-    with pytest.raises(BandError, match="--bands red=5: the scene has bands 1 to 4"):
+    with pytest.raises(BandError, match="bands='red=5': the scene has bands 1 to 4"):
         names("a", "b", "c", "d", bands={"red": 5})
 
 
@@ -112,7 +112,7 @@ XML = """<?xml version="1.0"?><n1:Level-2A_User_Product xmlns:n1="https://psd-14
 
 
 def added(path="scene.tif", *, tags=None, step=0.0, dtype="uint16", band="red", is_sentinel2=True):
-    source = Source(Path(path), 1, dtype, (9, 9), None, "B04", "gray", step, tags or {})
+    source = BandHeader(Path(path), 1, dtype, (9, 9), None, "B04", "gray", step, tags or {})
     return added_to(source, band=band, is_sentinel2=is_sentinel2)
 
 

@@ -26,17 +26,17 @@ CGCS2000_ESRI = (
     [(4490, 4326), (4528, 32650), (CGCS2000_ESRI, 4326), (4610, 2364), (4258, 4326), (4269, 32614), (4214, 2437)],
 )
 def test_frames_that_may_be_mixed(one, other):
-    check_frames(CRS(one), CRS(other), shift=False)
-    check_frames(CRS(other), CRS(one), shift=False)
+    check_frames(CRS(one), CRS(other), allow_datum_shift=False)
+    check_frames(CRS(other), CRS(one), allow_datum_shift=False)
 
 
 @pytest.mark.parametrize("frame", [4610, 2364, XIAN_ESRI, 4214, 2437])
 @pytest.mark.parametrize("other", [4326, 32650, 4490])
 def test_the_old_chinese_frames_are_refused_unless_the_error_is_accepted(frame, other):
     for pair in ((frame, other), (other, frame)):
-        with pytest.raises(GridError, match=r"different frames.*100 m.*--shift"):
-            check_frames(*map(CRS, pair), shift=False)
-        check_frames(*map(CRS, pair), shift=True)
+        with pytest.raises(GridError, match=r"different frames.*100 m.*allow_datum_shift=True"):
+            check_frames(*map(CRS, pair), allow_datum_shift=False)
+        check_frames(*map(CRS, pair), allow_datum_shift=True)
 
 
 def test_pixels_of_a_geographic_grid_are_metres_on_the_ellipsoid():
@@ -75,7 +75,7 @@ def test_local_systems_are_none_and_heights_are_left():
 
 
 def test_a_crs_that_is_not_known():
-    with pytest.raises(GridError, match=r"--crs 'EPSG:1' is not known; write it as EPSG:32650"):
+    with pytest.raises(GridError, match=r"crs='EPSG:1' is not known; write it as EPSG:32650"):
         user_crs("EPSG:1")
 
 
@@ -85,7 +85,7 @@ RGB = ("red", "green", "blue")
 def test_no_grid(write, picture):
     path = write("scene.tif", picture, names=RGB, crs=None, transform=Affine.identity())
     for crs in (None, "EPSG:4326"):
-        with pytest.raises(GridError, match=r"scene.tif has no grid.*--pixel-m"):
+        with pytest.raises(GridError, match=r"scene.tif has no grid.*pixel_m="):
             open_scene(path, crs=crs)
     scene = open_scene(path, pixel_m=0.5)
     assert scene.grid.crs is None and scene.pixel_m == 0.5 and scene.unit_m == 0.5
@@ -95,7 +95,7 @@ def test_no_grid(write, picture):
 
 def test_a_grid_without_a_crs(write, picture):
     path = write("scene.tif", picture, names=RGB, crs=None)
-    with pytest.raises(GridError, match=r"scene.tif has no coordinate reference system; give --crs"):
+    with pytest.raises(GridError, match=r"scene.tif has no coordinate reference system; give crs="):
         open_scene(path)
     assert open_scene(path, crs="EPSG:32650").pixel_m == pytest.approx(10 / 0.9996, rel=1e-4)
     assert open_scene(path, pixel_m=5).unit_m == 0.5
@@ -103,7 +103,7 @@ def test_a_grid_without_a_crs(write, picture):
 
 def test_a_pixel_size_that_is_none(write, picture):
     path = write("scene.tif", picture, names=RGB, crs=None)
-    with pytest.raises(GridError, match="--pixel-m -1 is not a size"):
+    with pytest.raises(GridError, match="pixel_m=-1 is not a size"):
         open_scene(path, pixel_m=-1)
 
 
@@ -143,9 +143,9 @@ def test_files_on_different_grids(write, picture):
 
 def test_another_frame_in_place_of_the_files_own(write, picture):
     path = write("scene.tif", picture, names=RGB, crs="EPSG:2364", transform=Affine(1, 0, 40_500_000, 0, -1, 4_000_000))
-    with pytest.raises(GridError, match="--shift"):
+    with pytest.raises(GridError, match="allow_datum_shift=True"):
         open_scene(path, crs="EPSG:4528")
-    scene = open_scene(path, crs="EPSG:4528", shift=True)
+    scene = open_scene(path, crs="EPSG:4528", allow_datum_shift=True)
     assert scene.grid.crs.epsg == 4528 and "in place of the file's own" in scene.notes[0]
 
 

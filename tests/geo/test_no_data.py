@@ -71,7 +71,7 @@ def test_the_users_value_replaces_the_declared_one(write, picture, gap):
 
 def test_a_value_that_the_type_cannot_hold(write, picture):
     path = write("scene.tif", picture, names=RGB)
-    with pytest.raises(SceneError, match=r"--nodata -9999 cannot occur in scene.tif, which holds uint8"):
+    with pytest.raises(SceneError, match=r"nodata=-9999 cannot occur in scene.tif, which holds uint8"):
         open_scene(path, nodata=-9999)
 
 

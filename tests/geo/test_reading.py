@@ -11,7 +11,7 @@ from rasterio.shutil import copy
 
 from cropland.errors import ReadError, SceneError
 from cropland.geo import reading
-from cropland.geo.reading import Remote, identity, image_file, observed_in, parse_time
+from cropland.geo.reading import Remote, fetch, identity, image_file, observed_in, parse_time
 from cropland.geo.scene import Scene, open_scene
 from cropland.geo.window import Window
 from range_server import RangeServer, serving
@@ -82,6 +82,7 @@ def test_a_file_that_is_still_being_copied_is_waited_for(cut_off, monkeypatch):
             path.write_bytes(content)
 
     monkeypatch.setattr(reading.time, "sleep", sleep)
+    monkeypatch.setattr(reading, "WAITS", (0.5, 2.0))
     image = scene.read(END, bands=("red", "green", "blue"))
     np.testing.assert_array_equal(image.values, values[:, *END.slices])
     assert waited == [0.5, 2.0]
@@ -89,13 +90,14 @@ def test_a_file_that_is_still_being_copied_is_waited_for(cut_off, monkeypatch):
 
 def test_a_window_that_is_lost_is_told_and_the_rest_is_there(cut_off, monkeypatch):
     scene, path, _content, values = cut_off
-    monkeypatch.setattr(datasets, "WAITS", ())
+    monkeypatch.setattr(reading, "WAITS", ())
     with pytest.raises(
         ReadError, match=r"scene.tif cannot be read in rows 700 to 799, columns 300 to 399 \("
     ) as caught:
         scene.read(END, bands=("red",))
     assert caught.value.path == path and caught.value.window == END and caught.value.exit_status == 3
-    again = pickle.loads(pickle.dumps(type(caught.value)(*caught.value.args)))  # without what caused it
+    caught.value.__cause__ = caught.value.__context__ = None  # tblib, where it is installed, sends rasterio's own
+    again = pickle.loads(pickle.dumps(caught.value))
     assert (str(again), again.window) == (str(caught.value), END)
     np.testing.assert_array_equal(scene.read(Window(0, 0, 9, 9), bands=("red",)).values, values[:1, :9, :9])
     path.unlink()
@@ -105,7 +107,7 @@ def test_a_window_that_is_lost_is_told_and_the_rest_is_there(cut_off, monkeypatc
 
 def test_what_is_damaged_at_the_first_look_is_no_scene(cut_off, monkeypatch):
     scene, path, *_ = cut_off
-    monkeypatch.setattr(datasets, "WAITS", ())
+    monkeypatch.setattr(reading, "WAITS", ())
     for look in (lambda: open_scene(path), lambda: scene.read_decimated(bands=("red",))):
         with pytest.raises(SceneError, match=r"scene.tif is damaged or cut off"):
             look()
@@ -147,7 +149,8 @@ def values() -> np.ndarray:
 
 
 @pytest.fixture
-def server(write: Callable[..., Path], values: np.ndarray) -> Iterator[RangeServer]:
+def server(write: Callable[..., Path], values: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Iterator[RangeServer]:
+    monkeypatch.setattr(reading, "WAITS", (0.01, 0.02))
     path = write("north.tif", values, names=RGB, nodata=0, tiled=True, blockxsize=256, blockysize=256)
     with serving(path.parent) as running:
         yield running
@@ -155,7 +158,7 @@ def server(write: Callable[..., Path], values: np.ndarray) -> Iterator[RangeServ
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "WAITS", (0.01, 0.02))
+    monkeypatch.setattr(reading, "WAITS", (0.01, 0.02))
 
 
 def read(scene: Scene) -> np.ndarray:
@@ -232,3 +235,27 @@ def test_it_is_another_when_it_was_replaced(server, write, values):
 def test_no_file_there(server):
     with pytest.raises(SceneError, match=r"south.tif cannot be read"):
         open_scene(f"{server.address}/south.tif")
+
+
+@pytest.mark.parametrize("how", ["closed", 503, 429])
+def test_a_question_that_may_be_answered_later_is_asked_again(server, how):
+    file = Remote(f"{server.address}/north.tif")
+    failing(server, how, 2)
+    assert identity(file)[1] == (server.folder / "north.tif").stat().st_size
+    failing(server, how, 2)
+    assert fetch(file) == (server.folder / "north.tif").read_bytes()
+    failing(server, how, 3)
+    with pytest.raises(SceneError, match=r"north.tif cannot be reached"):
+        identity(file)
+
+
+def test_a_body_that_breaks_off_is_asked_for_again(server):
+    failing(server, "half", 1)
+    assert fetch(Remote(f"{server.address}/north.tif")) == (server.folder / "north.tif").read_bytes()
+
+
+@pytest.mark.parametrize("address", ["south.tif", "nor th.tif"])
+def test_a_question_without_an_answer_is_asked_once(server, monkeypatch, address):
+    monkeypatch.setattr(reading.time, "sleep", lambda seconds: pytest.fail("waited"))
+    with pytest.raises(SceneError, match="cannot be reached"):
+        fetch(Remote(f"{server.address}/{address}"))

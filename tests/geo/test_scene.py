@@ -1,6 +1,8 @@
 """Scenes of every kind of file, read whole, in windows, and at other pixel sizes."""
 
+import gc
 import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ from rasterio.shutil import copy
 from rasterio.shutil import copy as rasterio_copy
 
 from cropland.errors import BandError, SceneError
-from cropland.geo.scene import open_scene, open_scenes, parse_bands
+from cropland.geo.scene import Image, open_scene, open_scenes, parse_bands
 from cropland.geo.window import Window, tiles
 
 RGB = ("red", "green", "blue")
@@ -153,7 +155,7 @@ def test_a_replaced_file_is_read_anew(write, picture):
 
 def test_a_band_that_is_not_there(write, picture):
     scene = open_scene(write("scene.tif", picture, names=RGB))
-    with pytest.raises(BandError, match=r"scene has no band nir \(it has red, green, blue\).*--bands nir="):
+    with pytest.raises(BandError, match=r"scene has no band nir \(it has red, green, blue\).*bands='nir="):
         scene.read(everything(scene), bands=("red", "nir"))
 
 
@@ -252,3 +254,61 @@ def test_the_time_of_the_image(write, picture):
     path = write("t.tif", picture, names=RGB_of_scenes, tags={"TIFFTAG_DATETIME": "2024:05:01 10:20:30"})
     assert open_scenes([path])[0].observed == datetime(2024, 5, 1, 10, 20, 30, tzinfo=UTC)
     assert open_scenes([write("u.tif", picture, names=RGB_of_scenes)])[0].observed is None
+
+
+def test_an_image_knows_its_bands_and_its_place(write, picture):
+    scene = open_scene(write("scene.tif", picture, names=RGB))
+    image = scene.read(Window(6, 4, 10, 20), bands=("red", "blue"), ratio=2.0)
+    assert image.bands == ("red", "blue") and tuple(image.grid.shape) == (10, 20)
+    assert image.grid.affine == Affine(20, 0, 500_080, 0, -20, 3_999_880) and image.grid.crs == scene.grid.crs
+    small = scene.read_decimated(bands=RGB, max_pixels=600)
+    assert small.grid.boundingbox == scene.grid.boundingbox and tuple(small.grid.shape) == small.valid.shape
+
+
+@pytest.mark.parametrize("ratio", [1.0, 2.5])
+def test_without_a_window_all_of_a_scene_is_read(write, picture, ratio):
+    scene = open_scene(write("scene.tif", picture, names=RGB))
+    image = scene.read(ratio=ratio)
+    assert image.bands == RGB and tuple(image.grid.shape) == tuple(scene.working_grid(ratio).shape)
+    np.testing.assert_array_equal(
+        image.values, scene.read(Window(0, 0, *image.valid.shape), bands=RGB, ratio=ratio).values
+    )
+
+
+def test_the_picture_of_an_image_is_red_green_and_blue_whatever_their_order():
+    values = np.arange(4 * 6, dtype=np.float32).reshape(4, 2, 3)
+    valid = np.ones((2, 3), bool)
+    valid[0, 0] = False
+    image = Image(values, valid, bands=("blue", "green", "red", "nir"))
+    shown = image.rgb((0, 0, 0, 0), (255, 255, 51, 1))
+    assert shown[1, 2].tolist() == [17 * 5, 11, 5] and shown[0, 0].tolist() == [127, 127, 127]
+    seen = image.rgba()
+    assert seen.shape == (2, 3, 4) and seen[0, 0, 3] == 0 and seen[1, 2].tolist() == [1, 1, 1, 1]
+    one = Image(values[:1], valid, bands=("nir",)).rgb((0,), (5,))
+    assert (one == one[:, :, :1]).all() and one[1, 2, 0] == 255
+
+
+def test_an_image_shows_itself(write, picture):
+    shown = open_scene(write("scene.tif", picture, names=RGB)).read()._repr_html_()
+    assert "red, green, blue" in shown and "60 x 40 pixels" in shown
+    assert "data:image/png;base64,iVBOR" in shown
+    alone = Image(np.zeros((1, 900, 4), np.float32), np.zeros((900, 4), bool))._repr_html_()
+    assert "4 x 900 pixels<" in alone and "none" in alone
+
+
+def test_a_scene_that_nobody_holds_is_forgotten(write, picture):
+    scene = open_scene(write("scene.tif", picture, names=RGB))
+    assert scene.read_decimated(bands=RGB) is scene.read_decimated(bands=RGB)
+    gone = weakref.ref(scene)
+    del scene
+    gc.collect()
+    assert gone() is None
+
+
+def test_statistics_are_the_percentiles_of_valid_pixels(write, picture):
+    picture[:, :, :7] = 0
+    picture[1, :, 7:] = 90
+    statistics = open_scene(write("scene.tif", picture, names=RGB, nodata=0)).statistics(("blue", "green"))
+    low, high = np.percentile(picture[2, :, 7:], (2, 98))
+    assert statistics.bands == ("blue", "green")
+    assert (statistics.low, statistics.high) == (pytest.approx((low, 90)), pytest.approx((high, 91)))

@@ -41,7 +41,7 @@ def test_nothing_left_shows_the_values_there_are(package):
 
 
 def test_a_condition_that_is_none_shows_the_fields(package):
-    with pytest.raises(LabelError, match=r"--where 'DLMC = 1' is no condition.*has the fields DLBM, 名称"):
+    with pytest.raises(LabelError, match=r"where='DLMC = 1' is no condition.*has the fields DLBM, 名称"):
         read_polygons(package, where="DLMC = 1")
 
 
@@ -49,7 +49,7 @@ def test_layers(package, frame):
     geopandas.GeoDataFrame(geometry=[shapely.Point(116, 40)], crs=4490).to_file(package, layer="points")
     assert len(read_polygons(package)) == 2, "the only layer of polygons"
     frame.to_file(package, layer="AOI")
-    with pytest.raises(LabelError, match=r"choose one with --layer: .*AOI"):
+    with pytest.raises(LabelError, match=r"choose one with layer=: .*AOI"):
         read_polygons(package)
     assert len(read_polygons(package, layer="AOI")) == 2
     with pytest.raises(LabelError, match=r"has no layer 'DLTB2'; it has DLTB, points, AOI"):
@@ -108,9 +108,9 @@ def test_cgcs2000_is_the_frame_of_wgs84(frame):
 
 def test_xian_1980_needs_a_word(frame):
     old = frame.set_crs(4610, allow_override=True)
-    with pytest.raises(GridError, match="--shift"):
+    with pytest.raises(GridError, match="allow_datum_shift=True"):
         to_grid_crs(old, "EPSG:32650")
-    assert len(to_grid_crs(old, "EPSG:32650", shift=True)) == 2
+    assert len(to_grid_crs(old, "EPSG:32650", allow_datum_shift=True)) == 2
 
 
 def test_a_grid_without_a_crs_has_no_place_for_polygons(frame):

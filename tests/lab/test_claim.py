@@ -2,12 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cropland.catalog import names
-from cropland.lab.claim import Verdict, chapters, claims, decide, label, place
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, exactly
+from cropland.lab.claim import Finding, Verdict, chapters, claims, decide, experiments, label, place
+from cropland.lab.measure import Number, exactly
 
-CLAIMS = [(name, key) for name in names("lab.experiments") for key in claims(name)]
+CLAIMS = [(name, key) for name in experiments() for key in claims(name)]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import torch
 from cropland.cli import main
 from cropland.errors import InputError
 from cropland.lab import report
-from cropland.lab.budget import QUICK
-from cropland.lab.finding import Finding
+from cropland.lab.claim import Finding
 from cropland.lab.lab import choose, run
+from cropland.lab.measure import QUICK
 from cropland.lab.results import Results
 
 CPU = torch.device("cpu")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cropland.lab.budget import Budget
-from cropland.lab.parts import REST, forward_times, kept, open_body, steps, training_times
+from cropland.lab.measure import Budget
+from cropland.lab.parts import REST, forward_times, kept, open_body, operations, training_times
 
 CPU = torch.device("cpu")
 IMAGE = torch.rand(1, 2, 16, 16)
@@ -35,12 +35,12 @@ def test_multiply_adds_are_those_of_torch():
     network = small()
     with FlopCounterMode(display=False) as counter:
         network(IMAGE)
-    found = steps(network, ["0", "1", "2", "3"], IMAGE)
-    assert 2 * sum(step.multiply_adds for step in found) == counter.get_total_flops()
+    found = operations(network, ["0", "1", "2", "3"], IMAGE)
+    assert 2 * sum(operation.multiply_adds for operation in found) == counter.get_total_flops()
 
 
 def test_every_value_moves_once_and_norms_are_free():
-    first, last = steps(small(), ["0", "1", "2", "3"], IMAGE)
+    first, last = operations(small(), ["0", "1", "2", "3"], IMAGE)
     assert first.moved == 4 * (2 * 256 + 4 * 64 + 72 + 4)
     assert last.moved == 4 * (4 * 64 + 256 + 16 + 1)
 

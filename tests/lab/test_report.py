@@ -1,4 +1,4 @@
-"""The report in a real browser: `apt install chromium`, or name one in CROPLAND_CHROMIUM."""
+"""A finding for a notebook, and the report in a browser: `apt install chromium`, or name one in CROPLAND_CHROMIUM."""
 
 import os
 import shutil
@@ -11,17 +11,18 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from cropland.lab import report
 from cropland.lab.charts import Bars, Box, Lines, Panel, Panels, Stack, raster
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number, exactly
+from cropland.lab.claim import Finding
+from cropland.lab.measure import Number, exactly
 from cropland.lab.results import Results, this_machine
 
 CHROMIUM = os.environ.get("CROPLAND_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt install chromium, or set CROPLAND_CHROMIUM")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    if not CHROMIUM:
+        pytest.skip("no Chromium: apt install chromium, or set CROPLAND_CHROMIUM")
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
@@ -99,3 +100,19 @@ def test_the_report_that_is_kept_fits_a_phone(browser: Browser, language: str):
     page.goto(kept.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.close()
+
+
+def results():
+    numbers = {name: exactly(0.0) for name in ("error", "larger", "slower")}
+    return Results({"device": "a machine"}, "quick", (Finding("convolution.product", numbers),))
+
+
+@pytest.mark.parametrize(("language", "verdict"), [("en", "*holds*"), ("zh", "*成立*")])
+def test_claim_verdict_and_answer_in_either_language(language, verdict):
+    claim, _, answer = report.as_markdown(results(), "convolution.product", language).splitlines()
+    assert verdict in claim and "0" in answer
+
+
+def test_what_was_not_measured_is_an_error():
+    with pytest.raises(KeyError):
+        report.as_markdown(results(), "convolution.fast", "en")

@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.lab import roofline as its
-from cropland.lab.number import exactly
+from cropland.lab.measure import exactly
 from cropland.lab.roofline import Roofline
 
 CPU = torch.device("cpu")

@@ -3,8 +3,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cropland.lab.measure import Times
-from cropland.lab.number import Number
-from cropland.lab.stacks import BLOCKS, Case, both, forward, gain, image_of, in_turn, quotient, stack
+from cropland.lab.stacks import BLOCKS, Case, both, forward, gain, image_of, in_turn, stack
 
 CPU = torch.device("cpu")
 
@@ -46,10 +45,6 @@ def test_forward_keeps_no_graph():
 def test_gain_is_how_many_times_as_long_the_ordinary_stack_takes():
     times = {"ordinary": Times(9.0, (6.0, 8.0)), "separable": Times(9.0, (2.0, 4.0))}
     assert gain(times).value == pytest.approx(2.5)
-
-
-def test_a_quotient_is_as_wide_as_both_intervals():
-    assert quotient(Number(6, 4, 8), Number(2, 1, 4)) == Number(3, 1, 8)
 
 
 def test_every_way_is_timed_in_turn():

@@ -12,11 +12,11 @@ from cropland.errors import ReadError
 from cropland.geo.scene import Image, Scene, open_scene
 from cropland.geo.window import Window
 from cropland.mapping import units as cut_module
-from cropland.mapping.compute import Done, Serial, Work, fill
+from cropland.mapping.compute import Serial, UnitResult, Work, fill
 from cropland.mapping.plan import choose_statistics
-from cropland.mapping.run_folder import Journal, Plane
+from cropland.mapping.run_folder import Journal, RawRaster
 from cropland.mapping.units import Cut, cut_swaths, cut_tiles
-from cropland.model import Model
+from cropland.model import ModelFile
 from large_scene import write_large_scene
 from small_model import save_model
 
@@ -24,7 +24,7 @@ SHAPE = (1300, 600)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     return save_model(tmp_path_factory.mktemp("model") / "small.safetensors")
 
 
@@ -34,12 +34,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 
 @pytest.fixture(scope="module")
-def engine(model: Model) -> Engine:
+def engine(model: ModelFile) -> Engine:
     return open_engine(model, precision="f32")
 
 
 @pytest.fixture(params=["slide", "tiles"])
-def cut(model: Model, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cut:
+def cut(model: ModelFile, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cut:
     monkeypatch.setattr(cut_module, "SWATH", 100 * 300)
     return cut_swaths(SHAPE, model, widest=400) if request.param == "slide" else cut_tiles(SHAPE, model, size=200)
 
@@ -49,7 +49,7 @@ class Stopped(Serial):
 
     after = 7
 
-    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
+    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[UnitResult]:
         for count, done in enumerate(super().__call__(work, cut, wanted)):
             if count == self.after:
                 raise KeyboardInterrupt
@@ -61,19 +61,19 @@ class Counted(Serial):
 
     wanted: Sequence[int] = ()
 
-    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
+    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[UnitResult]:
         object.__setattr__(self, "wanted", wanted)
         return super().__call__(work, cut, wanted)
 
 
 def filled(folder: Path, work: Work, cut: Cut, executor: Serial) -> tuple[np.ndarray, list[ReadError]]:
-    plane, journal = Plane(folder / "plane", SHAPE), Journal.begin(folder, {})
-    failed = fill(plane, "p", work, cut, executor=executor, journal=journal, advance=lambda _: None)
-    return plane.rows(0, SHAPE[0]), failed
+    raster, journal = RawRaster(folder / "raster", SHAPE), Journal.begin(folder, {})
+    failed = fill(raster, "p", work, cut, executor=executor, journal=journal, advance=lambda _: None)
+    return raster.rows(0, SHAPE[0]), failed
 
 
 def test_a_run_that_was_stopped_goes_on_with_what_is_missing(
-    scene: Scene, model: Model, engine: Engine, cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, model: ModelFile, engine: Engine, cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cropland.mapping.compute.AT_ONCE", 1)
     work = Work(scene, choose_statistics(scene, model, None), 1.0, model.radius)
@@ -95,12 +95,12 @@ class Torn:
 
     def read(self, window: Window, *, bands: Sequence[str], ratio: float = 1.0) -> Image:
         if window.row < self.rows.stop and self.rows.start < window.row + window.height:
-            raise ReadError(f"{window} cannot be read", "scene.tif", window, "torn")
+            raise ReadError("{window} cannot be read", path="scene.tif", window=window, cause="torn")
         return self.scene.read(window, bands=bands, ratio=ratio)
 
 
 def test_what_cannot_be_read_costs_only_what_sees_it(
-    scene: Scene, model: Model, engine: Engine, cut: Cut, tmp_path: Path
+    scene: Scene, model: ModelFile, engine: Engine, cut: Cut, tmp_path: Path
 ) -> None:
     statistics = choose_statistics(scene, model, None)
     (tmp_path / "whole").mkdir(), (tmp_path / "part").mkdir()

@@ -25,13 +25,13 @@ from cropland.engines.torch import open_engine as open_torch
 from cropland.errors import InputError, ModelError, OutputError, ReadError
 from cropland.geo import reading
 from cropland.geo.scene import open_scene, open_scenes
-from cropland.language import said
+from cropland.language import Message
 from cropland.mapping import plan, units
-from cropland.mapping.compute import Done, Serial, Work
+from cropland.mapping.compute import Serial, UnitResult, Work
 from cropland.mapping.map import MapOptions, map_scene
 from cropland.mapping.plan import choose_statistics
 from cropland.mapping.units import Cut, cut_swaths, cut_tiles
-from cropland.model import Model
+from cropland.model import ModelFile
 from large_scene import write_large_scene
 from range_server import serving
 from small_model import save_model
@@ -53,7 +53,7 @@ def write_scene(path: Path, *, shape: tuple[int, int] = (150, 170), seed: int = 
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     return save_model(tmp_path_factory.mktemp("model") / "small.safetensors", pixel_m=PIXEL)
 
 
@@ -63,7 +63,7 @@ def scene_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def mapped(scene_path: Path, model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mapped(scene_path: Path, model: ModelFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("map") / "out"
     map_scene(open_scene(scene_path), model, out, executor=Serial(open_openvino(model, precision="f32")))
     return out
@@ -95,7 +95,7 @@ def test_tiled_equals_untiled(
     np.testing.assert_allclose(tiled, whole, atol=1e-12, rtol=0)
 
 
-def test_tiles_leave_no_trace_in_the_products(scene_path: Path, model: Model, mapped: Path, tmp_path: Path) -> None:
+def test_tiles_leave_no_trace_in_the_products(scene_path: Path, model: ModelFile, mapped: Path, tmp_path: Path) -> None:
     engine = open_openvino(model, precision="f32")
     map_scene(open_scene(scene_path), model, tmp_path / "tiled", executor=Serial(engine), options=MapOptions(tile=24))
     with (
@@ -107,7 +107,7 @@ def test_tiles_leave_no_trace_in_the_products(scene_path: Path, model: Model, ma
 
 
 def test_a_network_that_slides_leaves_no_trace_either(
-    scene_path: Path, model: Model, mapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene_path: Path, model: ModelFile, mapped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one strip, and in strips with their field at either side."""
     monkeypatch.setattr(plan, "SMALL", 0)
@@ -128,11 +128,11 @@ def test_a_network_that_slides_leaves_no_trace_either(
 
 
 def test_a_network_that_cannot_slide_is_mapped_in_tiles_and_it_is_said(
-    scene_path: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene_path: Path, model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "SMALL", 0)
     engine = open_openvino(model, precision="f32")
-    monkeypatch.setitem(vars(engine), "no_slide", said("pad mirrors the edge"))
+    monkeypatch.setitem(vars(engine), "no_slide", Message("pad mirrors the edge"))
     result = map_scene(open_scene(scene_path), model, tmp_path / "out", executor=Serial(engine))
     assert result.notes == ("Mapped in overlapping tiles, since the network cannot slide: pad mirrors the edge.",)
     assert (
@@ -165,7 +165,7 @@ def test_at_another_working_pixel_the_product_keeps_the_scenes_grid(
 
 
 def test_a_crop_with_the_statistics_of_its_scene_maps_as_the_scene(
-    scene_path: Path, model: Model, mapped: Path, tmp_path: Path
+    scene_path: Path, model: ModelFile, mapped: Path, tmp_path: Path
 ) -> None:
     assert model.radius is not None
     with rasterio.open(scene_path) as file:
@@ -202,14 +202,14 @@ def test_everything_is_there_and_agrees(scene_path: Path, mapped: Path) -> None:
     assert len(sources) == 4 and all((mapped / source).exists() for source in sources), sources
 
 
-def test_several_scenes_in_one_run(model: Model, tmp_path: Path) -> None:
+def test_several_scenes_in_one_run(model: ModelFile, tmp_path: Path) -> None:
     paths = [write_scene(tmp_path / f"{name}.tif", seed=number) for number, name in enumerate("ab")]
     assert main(["map", *map(str, paths), "--model", str(model.path), "--out", str(tmp_path / "out")]) == 0
     index = gpd.read_file(tmp_path / "out" / "index.gpkg")
     assert list(index["name"]) == ["a", "b"] and (tmp_path / "out" / "b" / "mask.tif").exists()
 
 
-def test_of_several_scenes_those_that_are_done_are_left(model: Model, tmp_path: Path) -> None:
+def test_of_several_scenes_those_that_are_done_are_left(model: ModelFile, tmp_path: Path) -> None:
     """The same command goes on with the rest; with other settings it stops before anything is lost."""
     paths = [write_scene(tmp_path / f"{name}.tif", seed=number) for number, name in enumerate("ab")]
     words = ["map", *map(str, paths), "--model", str(model.path), "--out", str(tmp_path / "out")]
@@ -222,7 +222,7 @@ def test_of_several_scenes_those_that_are_done_are_left(model: Model, tmp_path: 
     assert (tmp_path / "out" / "a" / "map.json").stat().st_mtime_ns == made
 
 
-def test_another_map_is_replaced_only_when_told(scene_path: Path, model: Model, tmp_path: Path) -> None:
+def test_another_map_is_replaced_only_when_told(scene_path: Path, model: ModelFile, tmp_path: Path) -> None:
     words = ["map", str(scene_path), "--model", str(model.path), "--out", str(tmp_path / "out")]
     assert [main(words), main(words), main([*words, "--overwrite"])] == [0, 2, 0]
     (tmp_path / "mine").mkdir()
@@ -248,7 +248,7 @@ def test_a_network_that_looks_at_the_whole_image_maps_only_what_fits(
         map_scene(open_scene(scene_path), model, tmp_path / "too_large", executor=Serial(open_openvino(model)))
 
 
-def test_statistics_of_other_bands_are_refused(scene_path: Path, model: Model, tmp_path: Path) -> None:
+def test_statistics_of_other_bands_are_refused(scene_path: Path, model: ModelFile, tmp_path: Path) -> None:
     other = choose_statistics(open_scene(scene_path), model, None)
     with pytest.raises(InputError, match="the model takes red, green, blue"):
         choose_statistics(open_scene(scene_path), model, type(other)(("nir",), (0.0,), (1.0,)))
@@ -256,7 +256,7 @@ def test_statistics_of_other_bands_are_refused(scene_path: Path, model: Model, t
 
 @pytest.mark.soak
 @pytest.mark.parametrize("way", [[], ["--tile", "256"]])
-def test_memory_does_not_grow_with_the_scene(model: Model, tmp_path: Path, way: list[str]) -> None:
+def test_memory_does_not_grow_with_the_scene(model: ModelFile, tmp_path: Path, way: list[str]) -> None:
     """Peak memory of whole runs on scenes of 1 and of 16 megapixels, of one width, in processes of their own."""
     if not Path("/proc/self/status").exists():
         pytest.skip("peak memory of a process is read from /proc: Linux only")
@@ -288,19 +288,19 @@ def small_disk(tmp_path: Path):
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_disk_that_is_too_small_is_told_before(scene_path: Path, model: Model, small_disk: Path) -> None:
+def test_a_disk_that_is_too_small_is_told_before(scene_path: Path, model: ModelFile, small_disk: Path) -> None:
     with pytest.raises(OutputError, match="make room"):
         map_scene(open_scene(scene_path), model, small_disk / "out", executor=Serial(open_openvino(model)))
     assert not any(small_disk.iterdir())
 
 
 def test_a_disk_that_fills_on_the_way_keeps_what_was_done(
-    scene_path: Path, model: Model, mapped: Path, small_disk: Path
+    scene_path: Path, model: ModelFile, mapped: Path, small_disk: Path
 ) -> None:
     """Nothing has its final name; with room the same command ends at the same bytes."""
     code = (
         "import sys; from cropland.cli import main; from cropland.mapping import map\n"
-        "map_scene.check_room = lambda *_, **__: None\n"
+        "map.check_room = lambda *_, **__: None\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     words = ["map", str(scene_path), "--model", str(model.path), "--out", str(small_disk / "out"), "--precision", "f32"]
@@ -329,7 +329,7 @@ sys.exit(main(["map", sys.argv[8], *sys.argv[4:8], *sys.argv[9:]]))
 
 
 @pytest.mark.parametrize("height", [40_000, pytest.param(400_000, marks=pytest.mark.soak)])
-def test_a_long_narrow_scene_fits_into_little_memory(model: Model, tmp_path: Path, height: int) -> None:
+def test_a_long_narrow_scene_fits_into_little_memory(model: ModelFile, tmp_path: Path, height: int) -> None:
     """600 MB more than a small scene took, of which GDAL keeps 256 in blocks; as one tile it does not."""
     if not Path("/proc/self/status").exists():
         pytest.skip("the memory of a process is read from /proc: Linux only")
@@ -353,7 +353,7 @@ class Disturbed(Serial):
     happens: Callable[[], object] = list
     asked: list[int] = field(default_factory=list)
 
-    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
+    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[UnitResult]:
         self.asked.append(len(wanted))
         for count, done in enumerate(super().__call__(work, cut, wanted)):
             if count == 5:
@@ -371,7 +371,7 @@ def write_noise(path: Path, shape: tuple[int, int]) -> Path:
 
 
 def test_a_file_that_is_cut_off_on_the_way_costs_only_what_was_not_read(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Told with exit status 3; once the file is copied anew the same command ends at the same bytes."""
     monkeypatch.setattr(reading, "WAITS", (0.01,))
@@ -394,7 +394,7 @@ def test_a_file_that_is_cut_off_on_the_way_costs_only_what_was_not_read(
 
 
 def test_a_server_that_goes_down_costs_only_what_was_not_read(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The window is told, with exit status 3; when the server is back the same command ends at the same bytes."""
     monkeypatch.setattr(reading, "WAITS", (0.01,))

@@ -22,8 +22,8 @@ from cropland.mapping import mosaic as overlaps
 from cropland.mapping.map import MapOptions
 from cropland.mapping.mosaic import (
     Border,
-    Borders,
-    Place,
+    BorderSums,
+    MapPlace,
     check_mosaic,
     choose_crs,
     mosaic,
@@ -32,7 +32,7 @@ from cropland.mapping.mosaic import (
     table,
     write_mosaic,
 )
-from cropland.model import Model
+from cropland.model import ModelFile
 from cropland.parcels.clean import by_threshold, grid_of
 from range_server import serving
 from small_maps import UTM50, pattern, save_map
@@ -43,7 +43,7 @@ PRODUCTS = {"probability.tif", "mask.tif", "parcels.parquet", "parcels.gpkg", "o
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     return save_model(tmp_path_factory.mktemp("model") / "small.safetensors", pixel_m=10.0)
 
 
@@ -62,7 +62,7 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_the_map_of_two_maps(tiles: Path, model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_map_of_two_maps(tiles: Path, model: ModelFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     words = ["map", str(tiles / "*.tif"), "--model", str(model.path), "--out", str(out)]
     assert main([*words, "--mosaic", "--overlap", "latest"]) == 0
@@ -86,7 +86,7 @@ def test_the_map_of_two_maps(tiles: Path, model: Model, tmp_path: Path, capsys: 
     assert len(sources) == 3 and all((out / "mosaic" / source).exists() for source in sources)
 
 
-def test_a_folder_of_scenes_and_an_item_from_a_server(tiles: Path, model: Model, tmp_path: Path) -> None:
+def test_a_folder_of_scenes_and_an_item_from_a_server(tiles: Path, model: ModelFile, tmp_path: Path) -> None:
     bands = [{"eo:common_name": name} for name in ("red", "green", "blue")]
     asset = {"href": "tiles/east.tif", "type": "image/tiff", "bands": bands}
     item = {"type": "Feature", "id": "E", "assets": {"data": asset}, "properties": {"datetime": "2022-01-01T00:00:00Z"}}
@@ -109,7 +109,7 @@ def test_a_folder_of_scenes_and_an_item_from_a_server(tiles: Path, model: Model,
 
 
 def test_options_that_do_not_fit_are_told_before_anything_is_mapped(
-    tiles: Path, model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiles: Path, model: ModelFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_map(tiles / "mosaic", pattern((50, 50), WEST, "EPSG:32650"), affine=WEST)
     given = ["map", str(tiles / "west.tif"), str(tiles / "mosaic.tif"), "--model", str(model.path)]
@@ -125,12 +125,12 @@ def test_options_that_do_not_fit_are_told_before_anything_is_mapped(
     assert not (tmp_path / "out").exists()
 
 
-def test_one_scene_that_is_gone_since_is_a_mosaic_too(model: Model, tmp_path: Path) -> None:
+def test_one_scene_that_is_gone_since_is_a_mosaic_too(model: ModelFile, tmp_path: Path) -> None:
     levels = pattern((60, 70), WEST, "EPSG:32650")
     made = save_map(tmp_path / "only", levels, affine=WEST, taken="2020:05:01 00:00:00")
     (tmp_path / "only.tif").unlink()
     found = mosaic([made], model, tmp_path / "out", overlap="most-valid", options=MapOptions(threshold=0.5))
-    assert found.borders == () and 0 < found.found.share < 1 and "mosaic: " in found.sentence
+    assert found.borders == () and 0 < found.totals.share < 1 and "mosaic: " in found.sentence
     with rasterio.open(tmp_path / "out" / "probability.tif") as file:
         np.testing.assert_array_equal(file.read(1), levels)
     times = gpd.read_parquet(tmp_path / "out" / "parcels.parquet")["determination_datetime"]
@@ -206,8 +206,8 @@ def test_the_latest_needs_dates(tmp_path):
     ]
     scenes = [scene for scene, folder in maps]
     with pytest.raises(InputError, match="b does not say when it was taken"):
-        check_mosaic(scenes, overlap="latest", crs=None, shift=False)
-    check_mosaic(scenes, overlap="mean", crs=None, shift=False)
+        check_mosaic(scenes, overlap="latest", crs=None, allow_datum_shift=False)
+    check_mosaic(scenes, overlap="mean", crs=None, allow_datum_shift=False)
 
 
 def zones(folder: Path, *, brighter: int = 0):
@@ -261,7 +261,7 @@ NAMES = ("a", "b", "c")
 
 def measured(maps, used=None, mosaic=None, *, core=None, scenes=(0, 1)):
     maps = np.array(maps, np.uint8)
-    borders = Borders(CLASSES)
+    borders = BorderSums(CLASSES)
     used = maps != 255 if used is None else np.array(used, bool)
     mosaic = maps.min(axis=0) if mosaic is None else np.array(mosaic, np.uint8)
     borders.add(scenes, maps, used, mosaic, core or mosaic.shape)
@@ -303,7 +303,7 @@ def test_blocks_add_up_to_the_whole():
     maps = rng.integers(0, 256, (3, 20, 30)).astype(np.uint8)
     maps[rng.random(maps.shape) < 0.4] = 255
     used, mosaic = maps != 255, maps.min(axis=0)
-    whole, parts = Borders(CLASSES), Borders(CLASSES)
+    whole, parts = BorderSums(CLASSES), BorderSums(CLASSES)
     whole.add((0, 1, 2), maps, used, mosaic, (20, 30))
     for row in range(0, 20, 7):
         for col in range(0, 30, 8):
@@ -337,8 +337,8 @@ def test_neighbours_on_the_same_lines_are_copied():
     west, east = grid((40, 60)), grid((30, 50), x=500_600, y=4_000_100)
     mosaic = mosaic_grid([west, east], CRS(UTM))
     assert mosaic.shape == (50, 110) and mosaic.affine == Affine(10, 0, 500_000, 0, -10, 4_000_100)
-    assert place_in(mosaic, west) == Place(Window(10, 0, 40, 60), is_copied=True)
-    assert place_in(mosaic, east) == Place(Window(0, 60, 30, 50), is_copied=True)
+    assert place_in(mosaic, west) == MapPlace(Window(10, 0, 40, 60), is_copied=True)
+    assert place_in(mosaic, east) == MapPlace(Window(0, 60, 30, 50), is_copied=True)
 
 
 @pytest.mark.parametrize("other", [grid((9, 9), x=500_004), grid((9, 9), pixel=10.5), grid((9, 9), crs="EPSG:32651")])
@@ -380,18 +380,18 @@ def test_a_rotated_map_is_within():
 
 def test_most_decide_the_crs():
     grids = [grid((9, 9), crs=crs) for crs in ("EPSG:32651", UTM, UTM)]
-    assert choose_crs(grids, "abc", crs=None, shift=False) == CRS(UTM)
-    assert choose_crs(grids[:2], "ab", crs=None, shift=False) == CRS("EPSG:32651")
-    assert choose_crs(grids, "abc", crs="EPSG:4490", shift=False) == CRS("EPSG:4490")  # CGCS2000 is WGS 84
+    assert choose_crs(grids, "abc", crs=None, allow_datum_shift=False) == CRS(UTM)
+    assert choose_crs(grids[:2], "ab", crs=None, allow_datum_shift=False) == CRS("EPSG:32651")
+    assert choose_crs(grids, "abc", crs="EPSG:4490", allow_datum_shift=False) == CRS("EPSG:4490")  # CGCS2000 is WGS 84
 
 
 def test_what_has_no_place_is_told():
     with pytest.raises(GridError, match="b has no CRS"):
-        choose_crs([grid((9, 9)), grid((9, 9), crs=None)], "ab", crs=None, shift=False)
+        choose_crs([grid((9, 9)), grid((9, 9), crs=None)], "ab", crs=None, allow_datum_shift=False)
     xian = [grid((9, 9)), grid((9, 9), x=500_000, crs="EPSG:2383")]
     with pytest.raises(GridError, match="different frames"):
-        choose_crs(xian, "ab", crs=None, shift=False)
-    assert choose_crs(xian, "ab", crs=None, shift=True) == CRS(UTM)
+        choose_crs(xian, "ab", crs=None, allow_datum_shift=False)
+    assert choose_crs(xian, "ab", crs=None, allow_datum_shift=True) == CRS(UTM)
 
 
 def test_far_apart_there_is_no_mosaic():

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from cropland.cli import main
 from cropland.errors import OutputError
 from cropland.geo.window import Window, tiles
-from cropland.mapping.run_folder import Journal, Plane, check_room, publish, sync, work_folder
+from cropland.mapping.run_folder import Journal, RawRaster, check_room, publish, sync, work_folder
 from cropland.mapping.units import Cut
 from large_scene import write_large_scene
 from small_model import save_model
@@ -52,7 +52,7 @@ def test_an_error_leaves_the_earlier_map(tmp_path: Path) -> None:
 def test_replacing_a_map_keeps_files_of_the_users_own(tmp_path: Path) -> None:
     write_map(tmp_path / "out", "1")
     (tmp_path / "out" / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="overwrite=True"):
         write_map(tmp_path / "out", "2")
     write_map(tmp_path / "out", "2", overwrite=True)
     assert (tmp_path / "out" / "mask.tif").read_text(encoding="utf-8") == "2"
@@ -102,21 +102,21 @@ def test_only_one_run_makes_a_map(tmp_path: Path) -> None:
 CUT = Cut("tiles", (40, 30), tuple(tiles((40, 30), size=10, halo=0, stride=1)))
 
 
-def write_units(plane: Plane, journal: Journal, numbers: list[int]) -> None:
+def write_units(raster: RawRaster, journal: Journal, numbers: list[int]) -> None:
     import zlib
 
     for number in numbers:
         values = np.full(CUT.units[number].core.shape, number + 1, np.uint8)
-        plane.write(CUT.units[number].core, values)
+        raster.write(CUT.units[number].core, values)
         journal.note({f"a {number}": zlib.crc32(values.data)})
 
 
 def test_what_stands_in_the_journal_is_not_missing(tmp_path: Path) -> None:
-    plane, journal = Plane(tmp_path / "plane", CUT.shape), Journal.begin(tmp_path, {"scene": "s"})
-    write_units(plane, journal, [0, 3, 7])
+    raster, journal = RawRaster(tmp_path / "raster", CUT.shape), Journal.begin(tmp_path, {"scene": "s"})
+    write_units(raster, journal, [0, 3, 7])
     again = Journal.begin(tmp_path, {"scene": "s"})
-    assert again.missing("a", CUT, plane) == [1, 2, 4, 5, 6, 8, 9, 10, 11]
-    assert again.missing("b", CUT, plane) == list(range(12))
+    assert again.missing("a", CUT, raster) == [1, 2, 4, 5, 6, 8, 9, 10, 11]
+    assert again.missing("b", CUT, raster) == list(range(12))
 
 
 @settings(max_examples=20, deadline=None)
@@ -126,14 +126,14 @@ def test_a_cut_off_file_costs_only_what_it_lost(
 ) -> None:
     """Of the plane and of the journal, anywhere."""
     folder = tmp_path_factory.mktemp("cut")
-    plane = Plane(folder / "plane", CUT.shape)
-    write_units(plane, Journal.begin(folder, {}), list(range(12)))
-    os.truncate(plane.path, kept_bytes)
+    raster = RawRaster(folder / "raster", CUT.shape)
+    write_units(raster, Journal.begin(folder, {}), list(range(12)))
+    os.truncate(raster.path, kept_bytes)
     os.truncate(folder / "journal.jsonl", min(kept_letters, (folder / "journal.jsonl").stat().st_size))
     lines = (folder / "journal.jsonl").read_text(encoding="utf-8").split("\n")
     noted = [json.loads(line)["done"] for line in lines if line.endswith("}")]
     whole = [n for n, unit in enumerate(CUT.units) if kept_bytes >= _end(unit.core)]
-    missing = Journal.begin(folder, {}).missing("a", CUT, plane)
+    missing = Journal.begin(folder, {}).missing("a", CUT, raster)
     assert missing == [n for n in range(12) if n not in whole or f"a {n}" not in noted]
 
 
@@ -150,7 +150,7 @@ def test_another_job_is_refused_and_named(tmp_path: Path) -> None:
 
 
 def test_what_is_otherwise_in_a_job_is_told_with_its_values_where_they_are_short(tmp_path: Path) -> None:
-    options = {"threshold": 0.5, "average": 1}
+    options = {"threshold": 0.5, "flips": 1}
     Journal.begin(tmp_path, {"options": options, "sha256": "a" * 64})
     with pytest.raises(OutputError, match=r"\(options.threshold 0.5, now 0.4, sha256\)"):
         Journal.begin(tmp_path, {"options": {**options, "threshold": 0.4}, "sha256": "b" * 64})
@@ -211,10 +211,10 @@ def test_a_run_that_is_killed_anywhere_ends_at_the_same_bytes(
 
 
 def test_a_plane_gives_back_what_was_written(tmp_path: Path) -> None:
-    plane, values = Plane(tmp_path / "plane", (5, 7)), np.arange(35, dtype=np.uint8).reshape(5, 7)
-    assert not plane.rows(0, 5).any()
+    raster, values = RawRaster(tmp_path / "raster", (5, 7)), np.arange(35, dtype=np.uint8).reshape(5, 7)
+    assert not raster.rows(0, 5).any()
     for window in (Window(2, 3, 3, 4), Window(0, 0, 2, 7), Window(2, 0, 3, 3)):
-        plane.write(window, values[window.slices])
-        assert np.array_equal(plane.read(window), values[window.slices])
-    sync(plane.path), sync(tmp_path)
-    assert np.array_equal(plane.rows(1, 4), values[1:])
+        raster.write(window, values[window.slices])
+        assert np.array_equal(raster.read(window), values[window.slices])
+    sync(raster.path), sync(tmp_path)
+    assert np.array_equal(raster.rows(1, 4), values[1:])

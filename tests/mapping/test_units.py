@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from cropland.geo.scene import open_scene
 from cropland.geo.window import Window
-from cropland.mapping.compute import mean_of_turns
-from cropland.mapping.run_folder import Plane
-from cropland.mapping.units import TURNS, Cut, Turned, cut_swaths, cut_tiles
-from cropland.model import Model
+from cropland.mapping.compute import mean_of_flips
+from cropland.mapping.run_folder import RawRaster
+from cropland.mapping.units import FLIPS, Cut, Flipped, cut_swaths, cut_tiles
+from cropland.model import ModelFile
 from large_scene import write_large_scene
 from small_model import save_model
 
 
-def model(tmp_path_factory: object, made: list[Model] = []) -> Model:  # noqa: B006  # made once
+def model(tmp_path_factory: object, made: list[ModelFile] = []) -> ModelFile:  # noqa: B006  # made once
     if not made:
         made.append(save_model(tmp_path_factory.mktemp("model") / "m.safetensors"))
     return made[0]
@@ -56,21 +56,21 @@ SHAPE = (70, 110)
 
 def test_eight_ways_that_differ() -> None:
     values = np.arange(12).reshape(3, 4)
-    assert len({turn(values).tobytes() + bytes(turn(values).shape) for turn in TURNS}) == 8
-    assert all(np.array_equal(turn.back(turn(values)), values) for turn in TURNS)
+    assert len({flip(values).tobytes() + bytes(flip(values).shape) for flip in FLIPS}) == 8
+    assert all(np.array_equal(flip.back(flip(values)), values) for flip in FLIPS)
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from(TURNS), st.data())
+@given(st.sampled_from(FLIPS), st.data())
 def test_a_window_of_the_turned_scene_is_that_of_the_turned_image(
-    tmp_path_factory: object, turn: object, data: st.DataObject
+    tmp_path_factory: object, flip: object, data: st.DataObject
 ) -> None:
     scene = open_scene(_scene(tmp_path_factory))
-    whole = turn(scene.read(Window(0, 0, *SHAPE), bands=scene.bands).values)
+    whole = flip(scene.read(Window(0, 0, *SHAPE), bands=scene.bands).values)
     height, width = whole.shape[1:]
     row, col = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     window = Window(row, col, data.draw(st.integers(1, height - row)), data.draw(st.integers(1, width - col)))
-    came = Turned(scene, turn, SHAPE).read(window, bands=scene.bands)
+    came = Flipped(scene, flip, SHAPE).read(window, bands=scene.bands)
     assert np.array_equal(came.values, whole[:, *window.slices])
 
 
@@ -86,10 +86,10 @@ def _scene(factory: object) -> Path:
 def test_the_mean_lies_as_the_scene_does(tmp_path: Path) -> None:
     truth = np.random.default_rng(0).integers(0, 250, (600, 90)).astype(np.uint8)
     truth[:5] = 255
-    planes = []
-    for number, turn in enumerate(TURNS):
-        laid = turn(truth.astype(int) + (truth < 255) * (number % 2) * 3).astype(np.uint8)
-        planes.append(Plane(tmp_path / str(number), laid.shape))
-        planes[-1].write(Window(0, 0, *laid.shape), laid)
-    mean = mean_of_turns(planes, TURNS, tmp_path / "mean").rows(0, 600)
+    rasters = []
+    for number, flip in enumerate(FLIPS):
+        laid = flip(truth.astype(int) + (truth < 255) * (number % 2) * 3).astype(np.uint8)
+        rasters.append(RawRaster(tmp_path / str(number), laid.shape))
+        rasters[-1].write(Window(0, 0, *laid.shape), laid)
+    mean = mean_of_flips(rasters, FLIPS, tmp_path / "mean").rows(0, 600)
     assert np.array_equal(mean, np.where(truth == 255, 255, np.rint(truth + 1.5).astype(np.uint8)))

@@ -12,7 +12,8 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from cropland.errors import GridError
-from cropland.parcels.clean import by_threshold, by_value, clean_mask, default_min_area_m2
+from cropland.geo.area import default_min_area_m2
+from cropland.parcels.clean import by_threshold, by_value, clean_mask
 
 PIXEL_M2 = 100.0
 MASKS = st.tuples(st.integers(1, 24), st.integers(1, 17)).flatmap(
@@ -140,7 +141,7 @@ def test_areas_are_on_the_ellipsoid(tmp_path: Path) -> None:
 
 def test_without_crs_the_unit_is_needed(tmp_path: Path) -> None:
     source = write(tmp_path / "m.tif", np.ones((4, 4), np.uint8), crs=None)
-    with pytest.raises(GridError, match="--pixel-m"):
+    with pytest.raises(GridError, match="pixel_m="):
         clean_mask(source, tmp_path / "o.tif", classify=by_value(1, nodata=255), min_area_m2=1)
     assert [path.name for path in tmp_path.iterdir()] == ["m.tif"]
 

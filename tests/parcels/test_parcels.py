@@ -25,7 +25,7 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from cropland.errors import GridError, InputError, OutputError, SceneError
-from cropland.parcels.parcels import CELL, Spill, command, find_parcels, parcels
+from cropland.parcels.parcels import CELL, PolygonStore, command, find_parcels, parcels
 from cropland.writers.vector import write_geoparquet
 
 
@@ -104,7 +104,7 @@ def test_command_writes_each_format(tmp_path: Path, ending: str, capsys: pytest.
 
 def test_command_takes_a_class_of_a_land_cover_map(tmp_path: Path) -> None:
     mask = write(tmp_path / "cover.tif", np.where(fields((100, 100)) == 1, 40, 10).astype(np.uint8))
-    with pytest.raises(SceneError, match="values 10, 40 and no 1; say which is cropland with --value"):
+    with pytest.raises(SceneError, match="values 10, 40 and no 1; say which is cropland with value="):
         command(mask)
     command(mask, value=40)
     assert len(geopandas.read_parquet(tmp_path / "cover_parcels.parquet")) > 0
@@ -112,7 +112,7 @@ def test_command_takes_a_class_of_a_land_cover_map(tmp_path: Path) -> None:
 
 def test_command_without_crs_wants_the_pixel(tmp_path: Path) -> None:
     mask = write(tmp_path / "m.tif", fields((100, 100)), crs=None, transform=rasterio.Affine.identity())
-    with pytest.raises(GridError, match="--pixel-m"):
+    with pytest.raises(GridError, match="pixel_m="):
         command(mask)
     command(mask, pixel_m=2, min_area_m2=0)
     read = geopandas.read_parquet(tmp_path / "m_parcels.parquet")
@@ -417,11 +417,11 @@ def test_probability_of_another_grid_is_refused(tmp_path: Path) -> None:
 
 def test_polygons_come_back_in_any_order() -> None:
     polygons = shapely.buffer(shapely.points(np.arange(9), 0), np.arange(1, 10), quad_segs=3)
-    spill = Spill(BytesIO())
+    store = PolygonStore(BytesIO())
     for low, high in ((0, 0), (0, 4), (4, 4), (4, 9)):
-        spill.add(polygons[low:high], {"area": shapely.area(polygons[low:high])})
-    assert len(spill) == 9
-    np.testing.assert_array_equal(spill.figures("area"), shapely.area(polygons))
+        store.add(polygons[low:high], {"area": shapely.area(polygons[low:high])})
+    assert len(store) == 9
+    np.testing.assert_array_equal(store.figures("area"), shapely.area(polygons))
     order = np.array([7, 0, 8, 3, 3])
-    assert shapely.equals_exact(spill.polygons(order), polygons[order]).all()
-    assert len(spill.polygons(np.zeros(0, np.int64))) == 0
+    assert shapely.equals_exact(store.polygons(order), polygons[order]).all()
+    assert len(store.polygons(np.zeros(0, np.int64))) == 0

@@ -8,7 +8,7 @@ import pytest
 from cropland.engines import Engine
 from cropland.engines.openvino import open_engine as open_openvino
 from cropland.engines.torch import open_engine as open_torch
-from cropland.model import Model
+from cropland.model import ModelFile
 from cropland.streaming.slide import Slide, slide_down
 from small_model import save_model
 
@@ -16,12 +16,12 @@ WIDTH = 90
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     return save_model(tmp_path_factory.mktemp("model") / "small.safetensors")
 
 
 @pytest.fixture(scope="module", params=["openvino fastest", "openvino f32", "torch f32"])
-def engine(model: Model, request: pytest.FixtureRequest) -> Engine:
+def engine(model: ModelFile, request: pytest.FixtureRequest) -> Engine:
     name, precision = request.param.split()
     return {"openvino": open_openvino, "torch": open_torch}[name](model, precision=precision)
 
@@ -36,7 +36,7 @@ def bands(slide: Slide, values: np.ndarray, first: int = 0) -> Iterator[np.ndarr
 
 
 @pytest.mark.parametrize("top", [1, 300, 517, 900, 1190])
-def test_a_slide_that_begins_further_down_gives_the_same_bytes(engine: Engine, model: Model, top: int) -> None:
+def test_a_slide_that_begins_further_down_gives_the_same_bytes(engine: Engine, model: ModelFile, top: int) -> None:
     """Of all rows from `top` on, when it begins as far above as the network sees."""
     values = image(1200)
     slide = engine.slide(WIDTH)
@@ -47,7 +47,7 @@ def test_a_slide_that_begins_further_down_gives_the_same_bytes(engine: Engine, m
     assert np.array_equal(part[:, :, top - 1200 :], whole[:, :, top:])
 
 
-def test_steps_over_one_value_are_spared_and_change_nothing(engine: Engine, model: Model) -> None:
+def test_steps_over_one_value_are_spared_and_change_nothing(engine: Engine, model: ModelFile) -> None:
     values = image(4000)
     values[:, :, 700:3000] = 0.5
     whole, spared, calls = engine.slide(WIDTH), engine.slide(WIDTH), []

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cropland.catalog import find
-from cropland.streaming.row_rules import UnboundedError
+from cropland.streaming.program import UnboundedError
 from cropland.streaming.step import Step, plan
 
 

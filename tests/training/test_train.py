@@ -18,7 +18,7 @@ from cropland.data.batches import Sampler, batches, group_probabilities
 from cropland.data.chips import ChipFolder
 from cropland.demo import TILE
 from cropland.errors import ChipError, CroplandError, ModelError, RecipeError
-from cropland.model import Model, build_network
+from cropland.model import ModelFile, build_network
 from cropland.recipe import Recipe, parse_recipe, read_recipe
 from cropland.training.memory import kept_bytes, micro_batch
 from cropland.training.optimizer import make_objective
@@ -46,11 +46,11 @@ def chips(tmp_path_factory: pytest.TempPathFactory) -> ChipFolder:
 
 
 @pytest.fixture(scope="module")
-def trained(chips: ChipFolder, tmp_path_factory: pytest.TempPathFactory) -> Model:
+def trained(chips: ChipFolder, tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     return train(recipe(), chips, tmp_path_factory.mktemp("runs") / "whole")
 
 
-def test_it_learns_and_leaves_what_a_person_looks_at(trained: Model) -> None:
+def test_it_learns_and_leaves_what_a_person_looks_at(trained: ModelFile) -> None:
     (pixel,) = trained.working_pixels
     assert pixel.pixel_m == 2.0 and pixel.iou > 0.8 and 0 < pixel.threshold < 1
     assert trained.path is not None
@@ -61,9 +61,9 @@ def test_it_learns_and_leaves_what_a_person_looks_at(trained: Model) -> None:
         assert (run / name).stat().st_size > 0, name
 
 
-def test_the_model_file_loads_again_and_is_of_half_precision(trained: Model) -> None:
+def test_the_model_file_loads_again_and_is_of_half_precision(trained: ModelFile) -> None:
     assert trained.path is not None
-    again = Model.load(trained.path)
+    again = ModelFile.load(trained.path)
     assert again.header() == trained.header() and again.radius is not None
     weights = load_file(trained.path)
     assert weights["head.weight"].dtype == "float16" and weights["head.bias"].dtype == "float32"
@@ -125,7 +125,7 @@ def test_killed_at_any_moment_it_ends_at_the_same_bits(chips: ChipFolder, tmp_pa
     assert all((one[name] == other[name]).all() for name in one) and one.keys() == other.keys()
 
 
-def test_a_run_begun_with_another_recipe_is_not_continued(trained: Model, chips: ChipFolder) -> None:
+def test_a_run_begun_with_another_recipe_is_not_continued(trained: ModelFile, chips: ChipFolder) -> None:
     assert trained.path is not None
     with pytest.raises(RecipeError, match="begun with another recipe"):
         train(recipe(batch=2), chips, trained.path.parent)
@@ -244,13 +244,13 @@ def test_a_network_of_a_notebook_with_traps_trains_and_maps_elsewhere(chips: Chi
     assert (away / "map" / "mask.tif").exists() and not notebook.exists()
 
 
-def test_names_of_code_in_options_are_not_run_either(trained: Model, tmp_path: Path) -> None:
+def test_names_of_code_in_options_are_not_run_either(trained: ModelFile, tmp_path: Path) -> None:
     options = {**SMALL["network"]["options"], "norm": "torch.nn:Identity"}
     mine = trained.recipe.network.model_copy(update={"options": options})
     other = dataclasses.replace(trained, recipe=trained.recipe.model_copy(update={"network": mine}))
     saved = other.save(tmp_path / "model.safetensors", {})
-    with pytest.raises(ModelError, match=r"torch\.nn:Identity.*--trust"):
-        Model.load(saved.path)
+    with pytest.raises(ModelError, match=r"torch\.nn:Identity.*trust=True"):
+        ModelFile.load(saved.path)
 
 
 @pytest.mark.parametrize(("share", "said"), [(1.0, "everything"), (0.0, "nothing")])

@@ -13,10 +13,10 @@ import torch
 from IPython.display import Markdown, display
 
 import cropland
-from cropland.lab.experiments.walk import chip_of, ground_of
+from cropland.lab.chapters.walk.through import chip_of, ground_of
 from cropland.lab.measure import interleave, ratio
+from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.lab.told import told
 
 _ = torch.manual_seed(0), torch.set_grad_enabled(False)
 
@@ -92,7 +92,7 @@ print("the network takes", f"{ratio(times['network'], times['encoder'])}", "time
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
 print(results.name, results.machine["threads"], "threads\n")
 for name in ("walk.stages", "walk_detail.ways", "walk_extent.field"):
-    display(Markdown(told(results, name, "en")))
+    display(Markdown(as_markdown(results, name, "en")))
 
 # %% [markdown]
 # ## Exercises

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 import cropland
 from cropland.blocks.atrous import Atrous
 from cropland.lab.measure import interleave, ratio
+from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.lab.told import told
 
 _ = torch.manual_seed(0), torch.set_grad_enabled(False)
 cpu = torch.device("cpu")
@@ -86,7 +86,7 @@ print(f"12 / 1: {ratio(times['12'], times['1'])}")
 # %%
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
 for name in ("atrous.field", "atrous_cost.shape", "atrous_cost.time", "atrous_gridding.gaps"):
-    display(Markdown(told(results, name, "en")))
+    display(Markdown(as_markdown(results, name, "en")))
 
 # %% [markdown]
 # ## Exercises

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 import cropland
 from cropland.lab.measure import interleave, ratio
+from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.lab.told import told
 
 _ = torch.manual_seed(0), torch.set_grad_enabled(False)
 cpu = torch.device("cpu")
@@ -97,7 +97,7 @@ for name in (
     "separable_remedy.ratio",
     "separable_trained.whole",
 ):
-    display(Markdown(told(results, name, "en")))
+    display(Markdown(as_markdown(results, name, "en")))
 
 # %% [markdown]
 # ## Exercises

@@ -19,8 +19,8 @@ from cropland.blocks.average_pool import average_pool
 from cropland.blocks.max_pool import max_pool
 from cropland.blocks.strided import strided
 from cropland.lab.measure import interleave
+from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.lab.told import told
 
 _ = torch.manual_seed(0)
 cpu = torch.device("cpu")
@@ -94,7 +94,7 @@ with torch.no_grad():
 # %%
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
 for name in ("pooling.work", "pooling_shift.equivariance", "pooling_boundary.fields", "pooling_trained.dispensable"):
-    display(Markdown(told(results, name, "en")))
+    display(Markdown(as_markdown(results, name, "en")))
 
 # %% [markdown]
 # ## Exercises

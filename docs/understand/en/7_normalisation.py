@@ -19,8 +19,8 @@ from cropland.blocks.batch_norm import batch_norm
 from cropland.blocks.channel_norm import ChannelNorm
 from cropland.blocks.group_norm import group_norm
 from cropland.lab.measure import interleave, ratio
+from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.lab.told import told
 
 _ = torch.manual_seed(0)
 cpu = torch.device("cpu")
@@ -104,7 +104,7 @@ for name in (
     "normalisation_mapping.fold",
     "normalisation_trained.steps",
 ):
-    display(Markdown(told(results, name, "en")))
+    display(Markdown(as_markdown(results, name, "en")))
 
 # %% [markdown]
 # ## Exercises

@@ -14,9 +14,9 @@ from IPython.display import Markdown, display
 
 import cropland
 from cropland.lab.measure import interleave, ratio
+from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.lab.told import told
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.networks.unet import UNet
 from cropland.show import anatomy
 from cropland.streaming.receptive_field import Field
@@ -31,7 +31,7 @@ cpu = torch.device("cpu")
 # of the image.
 
 # %%
-model = Model.load(default_model())
+model = ModelFile.load(default_model())
 whole = anatomy(model.network(), 3, known=Field(model.radius, model.stride))
 for layer in whole.layers:
     print(f"{layer.name:18} stride {layer.stride:4g} {layer.parameters:10,} {layer.multiply_adds:10,.0f}")
@@ -99,14 +99,14 @@ for name in networks:
 # %%
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
 for name in ("network.arithmetic", "network.parameters", "network.memory", "network.field"):
-    display(Markdown(told(results, name, "en")))
+    display(Markdown(as_markdown(results, name, "en")))
 
 # %% [markdown]
 # Each of ten well-known tricks of training was tried too, in equal time. This is all of them together:
 
 # %%
 tricks = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "tricks" / "results.json")
-display(Markdown(told(tricks, "tricks.all_ten", "en")))
+display(Markdown(as_markdown(tricks, "tricks.all_ten", "en")))
 
 # %% [markdown]
 # ## Exercises

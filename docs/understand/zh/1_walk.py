@@ -11,10 +11,10 @@ import torch
 from IPython.display import Markdown, display
 
 import cropland
-from cropland.lab.experiments.walk import chip_of, ground_of
+from cropland.lab.chapters.walk.through import chip_of, ground_of
 from cropland.lab.measure import interleave, ratio
+from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.lab.told import told
 
 _ = torch.manual_seed(0), torch.set_grad_enabled(False)
 
@@ -85,7 +85,7 @@ print("整个网络用时是编码器的", f"{ratio(times['network'], times['enc
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
 print(results.name, results.machine["threads"], "线程\n")
 for name in ("walk.stages", "walk_detail.ways", "walk_extent.field"):
-    display(Markdown(told(results, name, "zh")))
+    display(Markdown(as_markdown(results, name, "zh")))
 
 # %% [markdown]
 # ## 练习

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import cropland
-from cropland.lab.experiments.walk import chip_of, ground_of
+from cropland.lab.chapters.walk.through import chip_of, ground_of
 from cropland.lab.measure import interleave, ratio
+from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.lab.told import told
 
 _ = torch.manual_seed(0), torch.set_grad_enabled(False)
 cpu = torch.device("cpu")
@@ -96,7 +96,7 @@ for channels, edge in ((16, 128), (32, 64), (64, 32)):
 # %%
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
 for name in ("convolution.product", "convolution_arithmetic.parameters", "convolution_layers.equal"):
-    display(Markdown(told(results, name, "zh")))
+    display(Markdown(as_markdown(results, name, "zh")))
 
 # %% [markdown]
 # ## 练习

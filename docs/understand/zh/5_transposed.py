@@ -16,8 +16,8 @@ import cropland
 from cropland.blocks.bilinear import bilinear
 from cropland.blocks.transposed import transposed
 from cropland.lab.measure import interleave, ratio
+from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.lab.told import told
 
 _ = torch.manual_seed(0), torch.set_grad_enabled(False)
 cpu = torch.device("cpu")
@@ -93,7 +93,7 @@ print("transposed / bilinear:", f"{ratio(times['transposed'], times['bilinear'])
 # %%
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
 for name in ("transposed.values", "transposed.checkerboard", "transposed.cost", "transposed_trained.better"):
-    display(Markdown(told(results, name, "zh")))
+    display(Markdown(as_markdown(results, name, "zh")))
 
 # %% [markdown]
 # ## 练习

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 import cropland
 from cropland.blocks.convolution import Convolution
-from cropland.lab.experiments.walk import ground_of
+from cropland.lab.chapters.walk.through import ground_of
 from cropland.lab.measure import interleave
+from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.lab.told import told
 
 _ = torch.manual_seed(0)
 cpu = torch.device("cpu")
@@ -114,7 +114,7 @@ for n, its in times.items():
 # %%
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
 for name in ("batch.accumulation", "batch.throughput", "batch_gradient.noise", "batch_trained.speed"):
-    display(Markdown(told(results, name, "zh")))
+    display(Markdown(as_markdown(results, name, "zh")))
 
 # %% [markdown]
 # ## 练习

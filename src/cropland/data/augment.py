@@ -13,7 +13,7 @@ from numpy.random import Generator
 from torch import Tensor
 from torch.nn import functional as F
 
-from cropland.data.statistics import CEILING, FLOOR, MISSING
+from cropland.geo.statistics import CEILING, FLOOR, MISSING
 from cropland.recipe import Augmentation, Sampling
 
 

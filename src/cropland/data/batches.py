@@ -20,7 +20,6 @@ from cropland.data.augment import Crop, SourceChip
 from cropland.data.chips import ChipFolder
 from cropland.data.labels import CROPLAND, UNKNOWN
 from cropland.errors import ChipError
-from cropland.language import _
 from cropland.progress import prefetch
 from cropland.recipe import Recipe
 
@@ -124,11 +123,9 @@ def matching(folder: ChipFolder, pattern: str) -> Bool[np.ndarray, " chip"]:
     match = np.array([fnmatch.fnmatchcase(group, pattern) for group in groups])
     if not match.any():
         raise ChipError(
-            _(
-                "no training chip of group '{pattern}'; the folder has: {groups}",
-                pattern=pattern,
-                groups=", ".join(sorted(set(groups))),
-            )
+            "no training chip of group '{pattern}'; the folder has: {groups}",
+            pattern=pattern,
+            groups=", ".join(sorted(set(groups))),
         )
     return match
 

@@ -26,7 +26,6 @@ from rasterio.io import MemoryFile
 from cropland.errors import ChipError
 from cropland.files import replacing, write_json
 from cropland.geo.scene import Image
-from cropland.language import _
 
 __all__ = ["INDEX", "Chip", "ChipFolder", "crs_text", "open_chips", "write_chip", "write_index"]
 
@@ -81,7 +80,11 @@ class ChipFolder:
         target, _known = _read(self.path / row["label"], (1, *shape[1:]), dtype="uint8")
         about = {name: row[name] for name in ("id", "group", "pixel_m")}
         return Chip(
-            Image(values, valid), target[0], **about, low=tuple(row["low"].tolist()), high=tuple(row["high"].tolist())
+            Image(values, valid, bands=tuple(self.bands)),
+            target[0],
+            **about,
+            low=tuple(row["low"].tolist()),
+            high=tuple(row["high"].tolist()),
         )
 
 
@@ -93,33 +96,27 @@ def open_chips(path: str | Path) -> ChipFolder:
         index = gpd.read_parquet(path / INDEX)
     except FileNotFoundError as error:
         raise ChipError(
-            _(
-                "{path} is not a chip folder, {header} and {index} are not both in it: cut one with `cropland chips`",
-                path=path,
-                header=HEADER,
-                index=INDEX,
-            )
+            "{path} is not a chip folder, {header} and {index} are not both in it: cut one with `cropland chips`",
+            path=path,
+            header=HEADER,
+            index=INDEX,
         ) from error
     except (ValueError, OSError, ArrowException) as error:
         raise ChipError(
-            _(
-                "{path}: {header} or {index} is damaged ({error}); copy or cut the folder again",
-                path=path,
-                header=HEADER,
-                index=INDEX,
-                error=error,
-            )
+            "{path}: {header} or {index} is damaged ({error}); copy or cut the folder again",
+            path=path,
+            header=HEADER,
+            index=INDEX,
+            error=error,
         ) from error
     if not _is_ours(header) or not {*COLUMNS} <= {*index.columns}:
-        raise ChipError(_("{path} is a folder of something else: cut one with `cropland chips`", path=path))
+        raise ChipError("{path} is a folder of something else: cut one with `cropland chips`", path=path)
     if header["version"] > VERSION:
         raise ChipError(
-            _(
-                "{path} has format version {header}, expected {version} or less: update cropland",
-                path=path,
-                header=header["version"],
-                version=VERSION,
-            )
+            "{path} has format version {header}, expected {version} or less: update cropland",
+            path=path,
+            header=header["version"],
+            version=VERSION,
         )
     return ChipFolder(path, tuple(header["bands"]), index, header)
 
@@ -138,15 +135,13 @@ def _read(path: Path, shape: tuple[int, ...], *, dtype: str) -> tuple[np.ndarray
         with rasterio.open(path) as file:
             values, valid = file.read(out_dtype=dtype), file.dataset_mask() != 0
     except RasterioIOError as error:
-        raise ChipError(_("{path} is missing or damaged: copy or cut the chip folder again", path=path)) from error
+        raise ChipError("{path} is missing or damaged: copy or cut the chip folder again", path=path) from error
     if values.shape != shape:
         raise ChipError(
-            _(
-                "{path} has {shape} bands, rows and columns, the index says {shape2}: cut the chips again",
-                path=path,
-                shape=values.shape,
-                shape2=shape,
-            )
+            "{path} has {shape} bands, rows and columns, the index says {shape2}: cut the chips again",
+            path=path,
+            shape=values.shape,
+            shape2=shape,
         )
     return values, valid
 

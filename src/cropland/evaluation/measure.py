@@ -14,20 +14,20 @@ from scipy.special import expit
 
 from cropland.data.chips import Chip, ChipFolder
 from cropland.data.labels import Draw, LabelOptions, Labels, PolygonLabels
-from cropland.data.statistics import Statistics
 from cropland.errors import ChipError, LabelError, SceneError
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, Score, score
 from cropland.geo.grid import pixel_edges_m
 from cropland.geo.resample import resample, resampled_length, taps
 from cropland.geo.scene import Image, Scene
+from cropland.geo.statistics import Statistics
 from cropland.geo.vectors import read_polygons
 from cropland.geo.window import Tile, Window, tiles
-from cropland.language import _, said
+from cropland.language import Message
 from cropland.probability import classes, to_levels
 
 if TYPE_CHECKING:
-    from cropland.model import Model
+    from cropland.model import ModelFile
 
 __all__ = [
     "Judge",
@@ -52,7 +52,7 @@ Predict = Callable[[Float32[np.ndarray, "band height width"]], Float32[np.ndarra
 class Judge:
     """A model at work on chips: `working_pixel_m` stands in for each chip's own in the choice of the working pixel."""
 
-    model: Model
+    model: ModelFile
     predict: Predict
     tolerances_m: Sequence[float]
     working_pixel_m: float | None = None
@@ -65,7 +65,7 @@ class Judge:
         ), pixel.threshold
 
 
-def choose_chips(folder: ChipFolder, model: Model, *, split: str, by: str) -> ChipFolder:
+def choose_chips(folder: ChipFolder, model: ModelFile, *, split: str, by: str) -> ChipFolder:
     """The chips of a side of the split (or `all`), checked to suit the model.
 
     Raises `ChipError` if a band or the column `by` is missing, or no chip is left.
@@ -73,32 +73,26 @@ def choose_chips(folder: ChipFolder, model: Model, *, split: str, by: str) -> Ch
     missing = [band for band in model.bands if band not in folder.bands]
     if missing:
         raise ChipError(
-            _(
-                "{path} has bands {bands}; the model also wants {missing}",
-                path=folder.path,
-                bands=", ".join(folder.bands),
-                missing=", ".join(missing),
-            )
+            "{path} has bands {bands}; the model also wants {missing}",
+            path=folder.path,
+            bands=", ".join(folder.bands),
+            missing=", ".join(missing),
         )
     if by not in folder.index:
         raise ChipError(
-            _(
-                "{path} has no column '{by}'; it has {columns}",
-                path=folder.path,
-                by=by,
-                columns=", ".join(map(str, folder.index.columns)),
-            )
+            "{path} has no column '{by}'; it has {columns}",
+            path=folder.path,
+            by=by,
+            columns=", ".join(map(str, folder.index.columns)),
         )
     chosen = folder if split == "all" else folder.where(split=split)
     if not len(chosen):
         sides = ", ".join(f"{count} {side}" for side, count in folder.index["split"].value_counts().items())
         raise ChipError(
-            _(
-                "{path} has no chip of split '{split}' ({sides}); choose with --split",
-                path=folder.path,
-                split=split,
-                sides=sides or _("it is empty"),
-            )
+            "{path} has no chip of split '{split}' ({sides}); choose with --split",
+            path=folder.path,
+            split=split,
+            sides=sides or Message("it is empty"),
         )
     return chosen
 
@@ -127,11 +121,7 @@ def _chip_part(folder: ChipFolder, number: int, judge: Judge, *, group: str, blo
 def _picture(folder: ChipFolder, number: int, judge: Judge) -> Picture:
     chip = folder.read(number)
     probability, threshold = judge.probability(only_bands(chip, folder.bands, judge.model.bands))
-    colours = ("red", "green", "blue")
-    shown = only_bands(chip, folder.bands, colours if set(colours) <= set(folder.bands) else folder.bands[:1] * 3)
-    stretched = Statistics((), shown.low, shown.high).normalise(shown.image.values, shown.image.valid)
-    rgb = (stretched.clip(0, 1) * 255).astype(np.uint8)
-    return Picture(rgb.transpose(1, 2, 0), classes(threshold)[probability], chip.target)
+    return Picture(chip.image.rgb(chip.low, chip.high), classes(threshold)[probability], chip.target)
 
 
 def chip_probability(
@@ -154,7 +144,8 @@ def only_bands(chip: Chip, has: Sequence[str], wants: Sequence[str]) -> Chip:
     """The chip with the bands that a model wants, in its order; `has` names the chip's."""
     order = [list(has).index(band) for band in wants]
     low, high = (tuple(limits[band] for band in order) for limits in (chip.low, chip.high))
-    return replace(chip, image=Image(chip.image.values[order], chip.image.valid), low=low, high=high)
+    image = Image(chip.image.values[order], chip.image.valid, chip.image.grid, tuple(wants))
+    return replace(chip, image=image, low=low, high=high)
 
 
 def _at(image: Image, ratio: float, shape: tuple[int, ...]) -> Image:
@@ -200,7 +191,7 @@ def _tile_part(
     number = numbers(tile.padded) if numbers else np.full(truth.shape, UNKNOWN, np.uint8)
     here = [int(n) for n in np.unique(number[core]) if n != UNKNOWN]
     groups = {values[n]: judged(np.where(number == n, truth, np.uint8(UNKNOWN))) for n in here}
-    name = said("row {row}, column {col}", row=tile.core.row, col=tile.core.col)
+    name = Message("row {row}, column {col}", row=tile.core.row, col=tile.core.col)
     return Part(name, judged(truth), groups, name, lambda: Picture(None, _read(mask, tile.core), true(tile.core)))
 
 
@@ -211,11 +202,9 @@ def _read(mask: Scene, window: Window) -> UInt8[np.ndarray, "height width"]:
     if foreign:
         shown = ", ".join(f"{value:g}" for value in foreign[:8])
         raise SceneError(
-            _(
-                "{files} holds the values {shown}; a mask is 1 cropland, 0 not cropland, 255 no data",
-                files=mask.files[0],
-                shown=shown,
-            )
+            "{files} holds the values {shown}; a mask is 1 cropland, 0 not cropland, 255 no data",
+            files=mask.files[0],
+            shown=shown,
         )
     return values.astype(np.uint8)
 
@@ -229,7 +218,7 @@ def pixel_sides_m(scene: Scene) -> tuple[float, float]:
     return down, along
 
 
-def read_regions(labels: LabelOptions, column: str, *, shift: bool = False) -> Regions:
+def read_regions(labels: LabelOptions, column: str, *, allow_datum_shift: bool = False) -> Regions:
     """The values of a column, and its polygons drawn as their numbers: the --inside area's, else the labels' own.
 
     Raises `LabelError` if the column is missing, or has more than 254 values.
@@ -240,27 +229,23 @@ def read_regions(labels: LabelOptions, column: str, *, shift: bool = False) -> R
         path, selection = labels.labels, {"layer": labels.layer, "where": labels.where, "encoding": labels.encoding}
         frame = read_polygons(path, **selection)
     else:
-        raise LabelError(_("--by needs polygons that have the column: give them as --inside AREA"))
+        raise LabelError("--by needs polygons that have the column: give them as --inside AREA")
     if column not in frame:
         raise LabelError(
-            _(
-                "{name} has no column '{column}'; it has {columns}",
-                name=path.name,
-                column=column,
-                columns=", ".join(map(str, frame.columns)),
-            )
+            "{name} has no column '{column}'; it has {columns}",
+            name=path.name,
+            column=column,
+            columns=", ".join(map(str, frame.columns)),
         )
     names = frame[column].astype(str)
     values = tuple(sorted(set(names)))
     if len(values) > UNKNOWN:
         raise LabelError(
-            _(
-                "{name}: column '{column}' has {count} values; take one with at most {unknown}",
-                name=path.name,
-                column=column,
-                count=len(values),
-                unknown=UNKNOWN,
-            )
+            "{name}: column '{column}' has {count} values; take one with at most {unknown}",
+            name=path.name,
+            column=column,
+            count=len(values),
+            unknown=UNKNOWN,
         )
     layers = tuple((number, frame[names == value]) for number, value in enumerate(values))
-    return values, PolygonLabels(layers, UNKNOWN, path.name, shift)
+    return values, PolygonLabels(layers, UNKNOWN, path.name, allow_datum_shift)

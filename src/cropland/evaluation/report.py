@@ -17,7 +17,7 @@ from markupsafe import Markup
 from cropland import __version__
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, figures
-from cropland.language import _, language, spoken, translated
+from cropland.language import _, language, shown, translated
 
 __all__ = ["as_uri", "best_and_worst", "image", "names", "page", "percent", "verdict"]
 
@@ -56,19 +56,19 @@ def best_and_worst(parts: Sequence[Part]) -> dict[str, Sequence[Part]]:
     return {_("Worst"): worst, _("Best"): sorted(mixed, key=lambda part: -part.total.counts.iou)[: SHOWN // 2]}
 
 
-def page(found: Mapping[str, Any], shown: Mapping[str, Sequence[Part]]) -> str:
+def page(found: Mapping[str, Any], examples: Mapping[str, Sequence[Part]]) -> str:
     """The report as HTML, from what metrics.json holds."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     environment.globals |= {"_": _marked, "percent": percent, "finest": _finest}
     template = environment.from_string((files("cropland.evaluation") / "report.html").read_text(encoding="utf-8"))
     return template.render(
         found=found,
-        title=spoken(found["title"]),
-        subtitle=spoken(found["subtitle"]),
+        title=shown(found["title"]),
+        subtitle=shown(found["subtitle"]),
         parts=_("chips") if found["part"] == "chip" else _("blocks"),
         names=names(),
         cards=_cards(found["pooled"], found["all_cropland"]),
-        shown={title: [*map(_figure, parts)] for title, parts in shown.items()},
+        examples={title: [*map(_figure, parts)] for title, parts in examples.items()},
         language=language(),
         version=__version__,
     )
@@ -107,7 +107,7 @@ def _figure(part: Part) -> dict[str, Any]:
     """What the page shows of one part: pictures, names and its first two figures."""
     picture, its = part.draw(), figures(part.total.counts)
     return {
-        "name": spoken(part.name),
+        "name": shown(part.name),
         "group": ", ".join(name for name in part.groups if name != part.name),
         "images": [as_uri(each) for each in (image(picture), verdict(picture)) if each is not None],
         "first": " · ".join([f"{title} {percent(its[n])}" for n, title in names().items() if its[n] is not None][:2]),

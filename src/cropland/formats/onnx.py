@@ -14,7 +14,6 @@ from torch.export import ExportedProgram
 
 from cropland.errors import InputError
 from cropland.formats import INPUT, KEY, OUTPUT, Run
-from cropland.language import _
 
 try:
     import onnx_ir
@@ -22,7 +21,7 @@ try:
     import onnxscript  # noqa: F401  # torch needs it, and says so late
 except ModuleNotFoundError as error:
     raise InputError(
-        _("{name} is not installed, which ONNX needs; pip install 'cropland[export]'", name=error.name)
+        "{name} is not installed, which ONNX needs; pip install 'cropland[export]'", name=error.name
     ) from error
 
 __all__ = ["ONNX"]

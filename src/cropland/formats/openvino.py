@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 
 from cropland import engines  # noqa: F401  # keeps the converter from reporting its use over the network
 from cropland.formats import INPUT, KEY, OUTPUT, Run
+from cropland.streaming.program import image_of
 
 __all__ = ["OpenVINO"]
 
@@ -28,7 +29,8 @@ class OpenVINO:
 
         with warnings.catch_warnings(action="ignore"):
             graph = openvino.convert_model(program)
-        graph.reshape(_shape(program))  # the converter forgets it
+        size = image_of(program).meta["val"].shape
+        graph.reshape([edge if isinstance(edge, int) else -1 for edge in size])  # the converter forgets what it may be
         graph.input(0).get_tensor().set_names({INPUT})
         graph.output(0).get_tensor().set_names({OUTPUT})
         graph.set_rt_info(json.dumps(facts, ensure_ascii=False), [KEY])
@@ -41,10 +43,3 @@ class OpenVINO:
 
         compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         return lambda image: compiled(image)[OUTPUT]
-
-
-def _shape(program: ExportedProgram) -> list[int]:
-    """Of the image; -1 for an axis of any size."""
-    (name,) = program.graph_signature.user_inputs
-    (image,) = (node for node in program.graph.nodes if node.name == name)
-    return [size if isinstance(size, int) else -1 for size in image.meta["val"].shape]

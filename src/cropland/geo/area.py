@@ -1,12 +1,14 @@
-"""Areas and lengths on the ellipsoid."""
+"""Areas and lengths on the ellipsoid, in square metres, hectares and mu."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
 from math import sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
-from geopandas import GeoSeries
 from jaxtyping import Float64
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
@@ -18,9 +20,23 @@ from cropland.geo.grid import to_geodetic
 from cropland.geo.window import Window
 from cropland.language import _, language
 
-__all__ = ["MU_PER_HA", "area_words", "ellipsoidal_area_m2", "ellipsoidal_length_m", "pixel_area_m2", "pixel_edge_m"]
+if TYPE_CHECKING:  # half a second, which the network of a map would wait for
+    from geopandas import GeoSeries
+
+__all__ = [
+    "MU_M2",
+    "MU_PER_HA",
+    "area_words",
+    "default_min_area_m2",
+    "ellipsoidal_area_m2",
+    "ellipsoidal_length_m",
+    "pixel_area_m2",
+    "pixel_edge_m",
+]
 
 
+MU_PER_HA = 15
+MU_M2 = 10_000 / MU_PER_HA
 CELL = 16  # pixels that share one area: it changes by less than 1e-4 over them, and their sum is right
 LONGEST_M = 2000.0  # piece of an edge: a straight line of one projection is a curve in another
 
@@ -50,7 +66,7 @@ def pixel_edge_m(grid: GeoBox, *, unit_m: float | None = None) -> float:
 
 def ellipsoidal_area_m2(
     shapes: GeoSeries, *, unit_m: float | None = None, middle: tuple[float, float] | None = None
-) -> Float64[np.ndarray, "shape"]:
+) -> Float64[np.ndarray, shape]:
     """Areas in square metres on the ellipsoid; edges are straight in the shapes' own CRS.
 
     middle: where they lie; that of their bounds if not given. Areas for one middle are the same bits whatever is
@@ -63,7 +79,7 @@ def ellipsoidal_area_m2(
     return np.asarray(shapely.area(shapely.transform(pieces, _pairwise(to_equal_area))), np.float64)
 
 
-def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> Float64[np.ndarray, "shape"]:
+def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> Float64[np.ndarray, shape]:
     """Lengths of lines, perimeters of polygons with their holes, in metres on the ellipsoid.
 
     Raises `GridError` as `ellipsoidal_area_m2` does.
@@ -80,9 +96,26 @@ def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> F
     return np.bincount(owner[line[ends]], weights=lengths, minlength=len(shapes))
 
 
+def default_min_area_m2(pixel_m: float) -> float:
+    """The least area of a field, or of a gap in one, that is mapped: 400 m2, or ten pixels where these are more.
+
+    400 m2 is the least area of agricultural land in China's third land survey. Source: TD/T 1055-2019.
+    """
+    return max(400.0, 10 * pixel_m**2)
+
+
+def area_words(area_ha: float, *, digits: int) -> str:
+    """Hectares with so many digits after the point, in Chinese followed by mu (1 mu is 1/15 ha)."""
+    area = f"{area_ha:,.{digits}f}"
+    if language() != "zh":
+        return _("{area} ha", area=area)
+    mu = area_ha * MU_PER_HA
+    return _("{area} ha ({mu} mu)", area=area, mu=f"{mu:,.0f}" if mu >= 100 else f"{mu:,.1f}")
+
+
 def _given(unit_m: float | None) -> float:
     if unit_m is None:
-        raise GridError(_("no coordinate reference system, so areas are not known; give it with --crs, or --pixel-m"))
+        raise GridError("no coordinate reference system, so areas are not known; give it with --crs, or --pixel-m")
     return unit_m
 
 
@@ -137,24 +170,3 @@ def _lines(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     is_area = shapely.get_dimensions(parts) == 2
     rings, of_part = shapely.get_rings(parts[is_area], return_index=True)
     return np.concatenate([rings, parts[~is_area]]), np.concatenate([owner[is_area][of_part], owner[~is_area]])
-
-
-MU_PER_HA = 15
-MU_M2 = 10_000 / MU_PER_HA
-
-
-def default_min_area_m2(pixel_m: float) -> float:
-    """The least area of a field, or of a gap in one, that is mapped: 400 m2, or ten pixels where these are more.
-
-    400 m2 is the least area of agricultural land in China's third land survey. Source: TD/T 1055-2019.
-    """
-    return max(400.0, 10 * pixel_m**2)
-
-
-def area_words(area_ha: float, *, digits: int) -> str:
-    """Hectares with so many digits after the point, in Chinese followed by mu (1 mu is 1/15 ha)."""
-    area = f"{area_ha:,.{digits}f}"
-    if language() != "zh":
-        return _("{area} ha", area=area)
-    mu = area_ha * MU_PER_HA
-    return _("{area} ha ({mu} mu)", area=area, mu=f"{mu:,.0f}" if mu >= 100 else f"{mu:,.1f}")

@@ -1,4 +1,7 @@
-"""Which band is which: by the user's word, by description or file name, by sensor, by colour interpretation."""
+"""Which band is which, and what is added to its numbers.
+
+A band is named by the user's word, by description or file name, by sensor, or by colour interpretation.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,11 +12,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from cropland.errors import BandError, SceneError
-from cropland.geo.reading import ImageFile, Remote, Source
-from cropland.geo.sensor import Sensor, load_sensor, sensor_names
-from cropland.language import _, said
+from cropland.geo.reading import BandHeader, ImageFile, Remote
+from cropland.geo.sensor import Sensor, load_sensor, sensor_names, sensors
+from cropland.language import Message
 
-__all__ = ["NamedBands", "added_to", "name_bands", "of_one_size", "parse_bands"]
+__all__ = ["NamedBands", "added_to", "band_numbers", "name_bands", "of_one_size", "parse_bands"]
 
 
 WORDS = {
@@ -31,7 +34,7 @@ class NamedBands:
     """Band names, the sources they belong to, the sensors that it may be, and what was assumed."""
 
     names: tuple[str, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[BandHeader, ...]
     sensors: tuple[Sensor, ...]
     notes: tuple[str, ...] = ()
 
@@ -45,11 +48,26 @@ def parse_bands(text: str) -> dict[str, int]:
     bands = {name.strip().lower(): number.strip() for name, _, number in pairs}
     are_numbers = all(n.isascii() and n.isdigit() for n in bands.values())
     if not bands or "" in bands or len(bands) < len(pairs) or not are_numbers:
-        raise BandError(_("--bands {text!r} cannot be read; write it as red=3,green=2,blue=1", text=text))
+        raise BandError("--bands {text!r} cannot be read; write it as red=3,green=2,blue=1", text=text)
     return {name: int(number) for name, number in bands.items()}
 
 
-def name_bands(found: Sequence[Source], *, sensor: str | None, bands: Mapping[str, int] | None) -> NamedBands:
+def band_numbers(given: str | Mapping[str, int] | Sequence[str] | None, count: int) -> Mapping[str, int] | None:
+    """Numbers by name, from a text as in `parse_bands`, or from the names of all `count` bands in their order.
+
+    Raises `BandError` for a text of something else, and for more or fewer names.
+    """
+    if isinstance(given, str):
+        return parse_bands(given)
+    if given is None or isinstance(given, Mapping):
+        return given
+    numbers = {name: number for number, name in enumerate(given, start=1)}
+    if not len(numbers) == len(given) == count:
+        raise BandError("{many} different names came for {count} bands; name each", many=len(numbers), count=count)
+    return numbers
+
+
+def name_bands(found: Sequence[BandHeader], *, sensor: str | None, bands: Mapping[str, int] | None) -> NamedBands:
     """Name the bands of a scene.
 
     Raises `BandError` when nothing names them, when two have one name, or for a number that is not there.
@@ -72,25 +90,23 @@ def of_one_size(named: NamedBands) -> NamedBands:
     main = named.sources[named.names.index("red") if "red" in named.names else 0]
     fits = [source.shape == main.shape for source in named.sources]
     left = ", ".join(name for name, fit in zip(named.names, fits, strict=True) if not fit)
-    notes = (*named.notes, *([said("Left out, as their pixels have another size: {left}.", left=left)] if left else []))
+    notes = (
+        *named.notes,
+        *([Message("Left out, as their pixels have another size: {left}.", left=left)] if left else []),
+    )
     return NamedBands(tuple(compress(named.names, fits)), tuple(compress(named.sources, fits)), named.sensors, notes)
 
 
-def _numbered(found: Sequence[Source], bands: Mapping[str, int]) -> tuple[Source, ...]:
+def _numbered(found: Sequence[BandHeader], bands: Mapping[str, int]) -> tuple[BandHeader, ...]:
     for name, number in bands.items():
         if not 1 <= number <= len(found):
             raise BandError(
-                _(
-                    "--bands {name}={number}: the scene has bands 1 to {count}",
-                    name=name,
-                    number=number,
-                    count=len(found),
-                )
+                "--bands {name}={number}: the scene has bands 1 to {count}", name=name, number=number, count=len(found)
             )
     return tuple(found[number - 1] for number in bands.values())
 
 
-def _by_label(found: Sequence[Source], sensor: Sensor | None) -> NamedBands | None:
+def _by_label(found: Sequence[BandHeader], sensor: Sensor | None) -> NamedBands | None:
     if not any(s.label for s in found):
         return None
     labels = _distinguishing([s.label for s in found])
@@ -102,7 +118,7 @@ def _by_label(found: Sequence[Source], sensor: Sensor | None) -> NamedBands | No
     if sensor or not fitting or all(_word(label) == name for label, name in zip(labels, named.names, strict=True)):
         return named
     titles = " / ".join(each.title for each in fitting)
-    return replace(named, notes=(said("Band names read as those of {fitting}.", fitting=titles),))
+    return replace(named, notes=(Message("Band names read as those of {fitting}.", fitting=titles),))
 
 
 def _distinguishing(labels: Sequence[str]) -> list[str]:
@@ -112,12 +128,12 @@ def _distinguishing(labels: Sequence[str]) -> list[str]:
     return ["_".join(word for word in own if word not in shared) for own in words]
 
 
-def _fitting(found: Sequence[Source], labels: Sequence[str]) -> tuple[Sensor, ...]:
+def _fitting(found: Sequence[BandHeader], labels: Sequence[str]) -> tuple[Sensor, ...]:
     """Sensors whose files have such names, or else those that know all labels, by as much of them as any.
 
     SR_B4 is Landsat's alone, B4 is many a sensor's.
     """
-    shelf = [load_sensor(name) for name in sensor_names()]
+    shelf = sensors()
     names = {source.path.stem for source in found}
     marked = tuple(s for s in shelf if s.file_names and all(re.search(s.file_names, name) for name in names))
     if marked:
@@ -150,15 +166,15 @@ def _tokens(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", text)
 
 
-def _by_layout(found: Sequence[Source], sensor: Sensor | None) -> NamedBands | None:
+def _by_layout(found: Sequence[BandHeader], sensor: Sensor | None) -> NamedBands | None:
     layout = sensor.layout(len(found)) if sensor else None
     if sensor is None or layout is None:
         return None
-    note = said("Bands taken in the order of {title}: {layout}.", title=sensor.title, layout=", ".join(layout))
+    note = Message("Bands taken in the order of {title}: {layout}.", title=sensor.title, layout=", ".join(layout))
     return NamedBands(layout, tuple(found), (sensor,), (note,))
 
 
-def _by_colour(found: Sequence[Source]) -> NamedBands | None:
+def _by_colour(found: Sequence[BandHeader]) -> NamedBands | None:
     colours = [s.color for s in found]
     if {"red", "green", "blue"} <= set(colours):
         names = [c if c in ("red", "green", "blue", "nir") else None for c in colours]
@@ -168,12 +184,12 @@ def _by_colour(found: Sequence[Source]) -> NamedBands | None:
             ("red", "green", "blue"),
             tuple(found),
             (),
-            (said("Bands 1, 2, 3 taken as red, green, blue."),),
+            (Message("Bands 1, 2, 3 taken as red, green, blue."),),
         )
     return None
 
 
-def _filled(names: Sequence[str | None], found: Sequence[Source]) -> tuple[str, ...]:
+def _filled(names: Sequence[str | None], found: Sequence[BandHeader]) -> tuple[str, ...]:
     """Names where known, else the description, else the number."""
     labels = ["" if MEANINGLESS.fullmatch(s.label) else s.label for s in found]
     return tuple(n or label or f"band_{i}" for i, (n, label) in enumerate(zip(names, labels, strict=True), start=1))
@@ -185,28 +201,26 @@ def _distinct(named: NamedBands) -> NamedBands:
         if len(places) > 1:
             which = ", ".join(places)
             raise BandError(
-                _(
-                    "bands {which} are all called {name}; choose with --bands {name}={places},...",
-                    which=which,
-                    name=name,
-                    places=places[0],
-                )
+                "bands {which} are all called {name}; choose with --bands {name}={places},...",
+                which=which,
+                name=name,
+                places=places[0],
             )
     return named
 
 
-def _advice(found: Sequence[Source], sensor: Sensor | None) -> str:
+def _advice(found: Sequence[BandHeader], sensor: Sensor | None) -> Message:
     name, count = found[0].path.name, len(found)
-    one = _("{name} has 1 band without a name", name=name)
-    nameless = one if count == 1 else _("{name} has {count} bands without names", name=name, count=count)
+    one = Message("{name} has 1 band without a name", name=name)
+    nameless = one if count == 1 else Message("{name} has {count} bands without names", name=name, count=count)
     if sensor:
-        return _(
+        return Message(
             "{nameless}, {sensor} has {count}; name them with --bands red=3,green=2,blue=1",
             nameless=nameless,
             sensor=sensor.name,
             count=len(sensor.bands),
         )
-    return _(
+    return Message(
         "{nameless}; name them with --bands red=3,green=2,blue=1 or --sensor ({sensors})",
         nameless=nameless,
         sensors=", ".join(sensor_names()),
@@ -218,7 +232,7 @@ SINCE = 4.0  # processing baseline
 LEVELS_UP = 5  # from a band's file to the product's folder
 
 
-def added_to(source: Source, *, band: str, is_sentinel2: bool) -> float:
+def added_to(source: BandHeader, *, band: str, is_sentinel2: bool) -> float:
     """What to add to a band's numbers: the offset that tags, product metadata or the product's name declare, else 0.
 
     Source: ESA, Sentinel-2 Products Specification Document, RADIO_ADD_OFFSET (L1C) and BOA_ADD_OFFSET (L2A).
@@ -265,11 +279,7 @@ def _from_metadata(path: Path) -> Mapping[str, float]:
         root = ElementTree.parse(path).getroot()
     except ElementTree.ParseError as error:
         raise SceneError(
-            _(
-                "{path}, which says what offset the bands have, is damaged ({error}); get it again",
-                path=path,
-                error=error,
-            )
+            "{path}, which says what offset the bands have, is damaged ({error}); get it again", path=path, error=error
         ) from error
     for element in root.iter():
         if element.tag.endswith("_ADD_OFFSET") and element.text:

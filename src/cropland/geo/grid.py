@@ -1,4 +1,4 @@
-"""Coordinate reference systems: frames that may be mixed, and the size of a pixel on the ellipsoid."""
+"""The grid of a scene: its coordinate reference system, frames that may be mixed, and the size of its pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,17 @@ from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError
 from pyproj.transformer import TransformerGroup
 from rasterio.io import DatasetReader
+from rasterio.rpc import RPC
 
-from cropland.errors import GridError
-from cropland.geo.reading import ImageFile, Remote, dataset, reading
-from cropland.language import _, said
+from cropland.errors import GridError, Option
+from cropland.geo.reading import ImageHeader, Remote
+from cropland.language import Message, _
 
 __all__ = [
     "Placement",
     "check_frames",
+    "crs_name",
+    "geometric_mean",
     "grid_of",
     "metres_on_ellipsoid",
     "pixel_edges_m",
@@ -40,16 +43,136 @@ def grid_of(source: DatasetReader) -> GeoBox:
     return GeoBox(source.shape, source.transform, source.crs.to_wkt() if source.crs else None)
 
 
-def user_crs(text: str, *, option: str = "--crs") -> CRS:
+@dataclass(frozen=True)
+class Placement:
+    """The grid of a scene, the edge of its pixels in metres at the centre, and what was assumed."""
+
+    grid: GeoBox
+    pixel_m: float
+    notes: tuple[str, ...]
+
+
+def place(headers: Sequence[ImageHeader], *, crs: object, pixel_m: float | None, allow_datum_shift: bool) -> Placement:
+    """Place a scene by the headers of its files.
+
+    Raises `GridError` when its files have different grids, or when it has none and neither a CRS nor a pixel size is
+    given.
+    """
+    first = headers[0]
+    _check_same(headers, first)
+    own = usable_crs(first.crs) if first.crs else None
+    is_placed = not first.transform.is_identity
+    if is_placed and (used := user_crs(crs) if crs else own):
+        return _on_earth(first, own, used, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift)
+    if pixel_m is None:
+        raise GridError(_no_grid(first))
+    if not pixel_m > 0:
+        raise GridError("--pixel-m {pixel_m} is not a size; give the edge of a pixel in metres", pixel_m=pixel_m)
+    # Without a world file QGIS draws row r at y = -r; products on this grid lie on the picture there.
+    affine = first.transform if is_placed else Affine.scale(1, -1)
+    note = Message(
+        "No coordinate reference system: mapped in pixel space, with pixels of {pixel_m:g} m as given.", pixel_m=pixel_m
+    )
+    return Placement(GeoBox(first.shape, affine, None), pixel_m, (note,))
+
+
+def _on_earth(
+    file: ImageHeader, own: CRS | None, used: CRS, *, crs: object, pixel_m: float | None, allow_datum_shift: bool
+) -> Placement:
+    notes = []
+    if crs and own and own != used:
+        check_frames(own, used, allow_datum_shift=allow_datum_shift)
+        notes.append(
+            Message(
+                "{crs} as given, in place of the file's own {name}.",
+                crs=crs if isinstance(crs, str) else crs_name(used),
+                name=own.name,
+            )
+        )
+    row, col = file.shape[0] / 2, file.shape[1] / 2
+    size = geometric_mean(pixel_edges_m(file.transform, used, row=row, col=col))
+    if pixel_m is not None:
+        notes.append(
+            Message(
+                "The grid says pixels of {size:.4g} m; --pixel-m {pixel_m:g} is for scenes without a grid.",
+                size=size,
+                pixel_m=pixel_m,
+            )
+        )
+    return Placement(GeoBox(file.shape, file.transform, used.to_wkt()), size, tuple(notes))
+
+
+def _check_same(headers: Sequence[ImageHeader], first: ImageHeader) -> None:
+    for other in headers[1:]:
+        if other.shape != first.shape or not other.transform.almost_equals(first.transform, first.edges[0] * 1e-3):
+            raise GridError(
+                "{name} ({size}) is not on the grid of {name2} ({size2}); give bands of one pixel "
+                "size, or bring them together: gdalbuildvrt -separate -resolution highest scene.vrt "
+                "FILE...",
+                name=other.path.name,
+                size=_size(other),
+                name2=first.path.name,
+                size2=_size(first),
+            )
+
+
+def _size(file: ImageHeader) -> str:
+    height, width = file.shape
+    return _("{width} x {height} pixels of {res:g}", width=width, height=height, res=file.edges[0])
+
+
+def _no_grid(file: ImageHeader) -> Message:
+    """What mends a scene without a place on Earth."""
+    path = file.path
+    out = f"{path.stem}_map.tif" if isinstance(path, Remote) else path.with_name(f"{path.stem}_map.tif")
+    if file.rpc:
+        rpc = RPC.from_gdal(file.rpc)
+        zone = _utm(rpc.long_off, rpc.lat_off)
+        return Message(
+            "{name} is a raw delivery with RPCs and no grid; make it a map first: gdalwarp -rpc "
+            "-t_srs {zone} {path} {out} (add -to RPC_DEM=dem.tif where the ground is not flat)",
+            name=path.name,
+            zone=zone,
+            path=path,
+            out=out,
+        )
+    points, system = file.gcps
+    if points:
+        target = f" -t_srs EPSG:{system.to_epsg()}" if system and system.to_epsg() else ""
+        return Message(
+            "{name} has ground control points and no grid; make it a map first: gdalwarp{target} {path} {out}",
+            name=path.name,
+            target=target,
+            path=path,
+            out=out,
+        )
+    if file.transform.is_identity:
+        return Message(
+            "{name} has no grid; give the size of its pixels with --pixel-m METRES to map it in pixel space",
+            name=path.name,
+        )
+    return Message(
+        "{name} has no coordinate reference system; give --crs EPSG:CODE, or the pixel size with --pixel-m",
+        name=path.name,
+    )
+
+
+def _utm(longitude: float, latitude: float) -> str:
+    return f"EPSG:{(32600 if latitude >= 0 else 32700) + min(60, int((longitude + 180) // 6) + 1)}"
+
+
+def user_crs(given: object, *, option: str = "--crs") -> CRS:
     """The CRS that a user wrote as that option.
 
     Raises `GridError` if there is none of that name.
     """
     try:
-        return CRS.from_user_input(text)
+        return CRS.from_user_input(given)
     except CRSError as error:
         raise GridError(
-            _("{option} {text!r} is not known; write it as EPSG:32650 or as a file's WKT", option=option, text=text)
+            "{option} {text!r} is not known; write it as EPSG:32650 or as a file's WKT",
+            option=Option(option),
+            text=given,
         ) from error
 
 
@@ -71,24 +194,26 @@ def crs_name(crs: CRS) -> str:
     return f"{CRS(crs).name} (EPSG:{code})" if code else CRS(crs).name
 
 
-def check_frames(source: CRS, target: CRS, *, shift: bool) -> None:
+def check_frames(source: CRS, target: CRS, *, allow_datum_shift: bool) -> None:
     """Refuse to mix frames between which no transformation is known.
 
-    Raises `GridError` unless `shift` accepts what PROJ has, which may be off by a hundred metres.
+    Raises `GridError` unless `allow_datum_shift` accepts what PROJ has, which may be off by a hundred metres.
     """
     ours, theirs = (_frame(crs) for crs in (source, target))
-    if shift or ours == theirs or not (_needs_shift(ours) or _needs_shift(theirs) or _is_ballpark(source, target)):
+    if (
+        allow_datum_shift
+        or ours == theirs
+        or not (_needs_shift(ours) or _needs_shift(theirs) or _is_ballpark(source, target))
+    ):
         return
     raise GridError(
-        _(
-            "{name} and {name2} have different frames ({ours}, {theirs}) and coordinates may be "
-            "off by about 100 m; transform with your survey office's parameters first, or "
-            "accept the error with --shift",
-            name=source.name,
-            name2=target.name,
-            ours=ours,
-            theirs=theirs,
-        )
+        "{name} and {name2} have different frames ({ours}, {theirs}) and coordinates may be "
+        "off by about 100 m; transform with your survey office's parameters first, or "
+        "accept the error with --allow-datum-shift",
+        name=source.name,
+        name2=target.name,
+        ours=ours,
+        theirs=theirs,
     )
 
 
@@ -98,7 +223,7 @@ def pixel_edges_m(affine: Affine, crs: CRS, *, row: float, col: float) -> tuple[
     x, y = np.array(corners).T
     (along, down) = metres_on_ellipsoid(crs, (x[[0, 0]], y[[0, 0]]), (x[1:], y[1:]))
     if not (np.isfinite(along) and np.isfinite(down) and along > 0 and down > 0):
-        raise GridError(_("the grid lies outside of {name}; give the right one with --crs", name=crs.name))
+        raise GridError("the grid lies outside of {name}; give the right one with --crs", name=crs.name)
     return float(along), float(down)
 
 
@@ -117,7 +242,7 @@ def to_geodetic(crs: CRS) -> tuple[Transformer, Geod]:
     geodetic = crs.geodetic_crs
     geod = crs.get_geod()
     if geodetic is None or geod is None:
-        raise GridError(_("{name} has no ellipsoid; give another with --crs", name=crs.name))
+        raise GridError("{name} has no ellipsoid; give another with --crs", name=crs.name)
     return Transformer.from_crs(crs, geodetic, always_xy=True), geod
 
 
@@ -146,121 +271,3 @@ def _is_ballpark(source: CRS, target: CRS) -> bool:
 def _plain(crs: CRS) -> CRS:
     # For PROJ, CGCS2000 and WGS 84 are two frames with only a ballpark between them.
     return CRS.from_epsg(4326) if _frame(crs) == "WGS 84" else crs
-
-
-@dataclass(frozen=True)
-class Placement:
-    """The grid of a scene, the edge of its pixels in metres at the centre, and what was assumed."""
-
-    grid: GeoBox
-    pixel_m: float
-    notes: tuple[str, ...]
-
-
-def place(files: Sequence[ImageFile], *, crs: str | None, pixel_m: float | None, shift: bool) -> Placement:
-    """Place a scene.
-
-    Raises `GridError` when its files have different grids, or when it has none and neither a CRS nor a pixel size is
-    given.
-    """
-    first = dataset(files[0])
-    _check_same(files, first)
-    with reading(files[0]):
-        own = usable_crs(first.crs.to_wkt()) if first.crs else None
-    if (own or crs) and not first.transform.is_identity:
-        return _on_earth(first, own, crs=crs, pixel_m=pixel_m, shift=shift)
-    if pixel_m is None:
-        raise GridError(_no_grid(files[0], first))
-    if not pixel_m > 0:
-        raise GridError(_("--pixel-m {pixel_m} is not a size; give the edge of a pixel in metres", pixel_m=pixel_m))
-    note = said(
-        "No coordinate reference system: mapped in pixel space, with pixels of {pixel_m:g} m as given.", pixel_m=pixel_m
-    )
-    return Placement(_pixel_space(first), pixel_m, (note,))
-
-
-def _on_earth(
-    file: DatasetReader, own: CRS | None, *, crs: str | None, pixel_m: float | None, shift: bool
-) -> Placement:
-    used = user_crs(crs) if crs else own
-    assert used is not None
-    notes = []
-    if crs and own and own != used:
-        check_frames(own, used, shift=shift)
-        notes.append(said("{crs} as given, in place of the file's own {name}.", crs=crs, name=own.name))
-    row, col = file.height / 2, file.width / 2
-    size = geometric_mean(pixel_edges_m(file.transform, used, row=row, col=col))
-    if pixel_m is not None:
-        notes.append(
-            said(
-                "The grid says pixels of {size:.4g} m; --pixel-m {pixel_m:g} is for scenes without a grid.",
-                size=size,
-                pixel_m=pixel_m,
-            )
-        )
-    return Placement(GeoBox(file.shape, file.transform, used.to_wkt()), size, tuple(notes))
-
-
-def _pixel_space(file: DatasetReader) -> GeoBox:
-    # Without a world file QGIS draws row r at y = -r; products on this grid lie on the picture there.
-    affine = Affine.scale(1, -1) if file.transform.is_identity else file.transform
-    return GeoBox(file.shape, affine, None)
-
-
-def _check_same(files: Sequence[ImageFile], first: DatasetReader) -> None:
-    for path in files[1:]:
-        other = dataset(path)
-        if other.shape != first.shape or not other.transform.almost_equals(first.transform, first.res[0] * 1e-3):
-            raise GridError(
-                _(
-                    "{name} ({size}) is not on the grid of {name2} ({size2}); give bands of one pixel "
-                    "size, or bring them together: gdalbuildvrt -separate -resolution highest scene.vrt "
-                    "FILE...",
-                    name=path.name,
-                    size=_size(other),
-                    name2=files[0].name,
-                    size2=_size(first),
-                )
-            )
-
-
-def _size(file: DatasetReader) -> str:
-    return _("{width} x {height} pixels of {res:g}", width=file.width, height=file.height, res=file.res[0])
-
-
-def _no_grid(path: ImageFile, file: DatasetReader) -> str:
-    """What mends a scene without a place on Earth."""
-    out = f"{path.stem}_map.tif" if isinstance(path, Remote) else path.with_name(f"{path.stem}_map.tif")
-    if file.rpcs is not None:
-        zone = _utm(file.rpcs.long_off, file.rpcs.lat_off)
-        return _(
-            "{name} is a raw delivery with RPCs and no grid; make it a map first: gdalwarp -rpc "
-            "-t_srs {zone} {path} {out} (add -to RPC_DEM=dem.tif where the ground is not flat)",
-            name=path.name,
-            zone=zone,
-            path=path,
-            out=out,
-        )
-    points, system = file.gcps
-    if points:
-        target = f" -t_srs EPSG:{system.to_epsg()}" if system and system.to_epsg() else ""
-        return _(
-            "{name} has ground control points and no grid; make it a map first: gdalwarp{target} {path} {out}",
-            name=path.name,
-            target=target,
-            path=path,
-            out=out,
-        )
-    if file.transform.is_identity:
-        return _(
-            "{name} has no grid; give the size of its pixels with --pixel-m METRES to map it in pixel space",
-            name=path.name,
-        )
-    return _(
-        "{name} has no coordinate reference system; give --crs EPSG:CODE, or the pixel size with --pixel-m",
-        name=path.name,
-    )
-
-
-def _utm(longitude: float, latitude: float) -> str:
-    return f"EPSG:{(32600 if latitude >= 0 else 32700) + min(60, int((longitude + 180) // 6) + 1)}"

@@ -1,4 +1,4 @@
-"""The files of a scene, and what is known of it besides them."""
+"""What a scene is made of: its files, named one by one, by a folder or by a STAC Item, and what is known besides."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from cropland.errors import SceneError
-from cropland.geo.reading import ImageFile, Remote, fetch, image_file, parse_time, sources
+from cropland.geo.reading import ImageFile, Remote, fetch, image_file, parse_time, read_header
 from cropland.geo.sensor import Sensor, load_sensor
-from cropland.language import _
+from cropland.language import Message
 
 __all__ = ["IMAGES", "Given", "Imagery", "given_imagery", "images_in", "is_stac", "scene_name", "stac_imagery"]
 
@@ -52,10 +52,7 @@ def given_imagery(paths: Given | Sequence[Given] | Imagery) -> Imagery:
     files = tuple(dict.fromkeys(file for path in given for file in _expanded(image_file(path))))
     if not files:
         raise SceneError(
-            _(
-                "no images in {value}; give a file or a file per band",
-                value=", ".join(map(str, given)) or "an empty list",
-            )
+            "no images in {value}; give a file or a file per band", value=", ".join(map(str, given)) or "an empty list"
         )
     is_folder = isinstance(paths, str | os.PathLike) and Path(paths).is_dir()
     return Imagery(files, scene_name(files), of_one_size=is_folder)
@@ -102,7 +99,7 @@ def stac_imagery(file: ImageFile) -> list[Imagery]:
     content = _content(file)
     items = content.get("features") if content.get("type") == "FeatureCollection" else [content]
     if any(link.get("rel") == "next" for link in content.get("links") or ()):
-        raise SceneError(_("{path} is one page of a longer list; save all of its items in one file", path=file))
+        raise SceneError("{path} is one page of a longer list; save all of its items in one file", path=file)
     try:
         return [_imagery(item, file) for item in items or ()]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -113,21 +110,19 @@ def _content(file: ImageFile) -> Json:
     try:
         content = json.loads(fetch(file) if isinstance(file, Remote) else file.read_bytes())
     except FileNotFoundError as error:
-        raise SceneError(_("{path} is not there; give the path of an image", path=file)) from error
+        raise SceneError("{path} is not there; give the path of an image", path=file) from error
     except ValueError as error:
         raise _no_items(file, error) from error
     if not isinstance(content, dict) or content.get("type") not in ("Feature", "FeatureCollection"):
-        raise _no_items(file, _("no Feature"))
+        raise _no_items(file, Message("no Feature"))
     return content
 
 
 def _no_items(file: ImageFile, cause: object) -> SceneError:
     return SceneError(
-        _(
-            "{path} is no STAC item with images ({cause}); give an Item, an ItemCollection or an image",
-            path=file,
-            cause=cause,
-        )
+        "{path} is no STAC item with images ({cause}); give an Item, an ItemCollection or an image",
+        path=file,
+        cause=cause,
     )
 
 
@@ -137,7 +132,7 @@ def _imagery(item: Json, home: ImageFile) -> Imagery:
     assets = [asset for asset in item["assets"].values() if _is_raster(asset)]
     data = [asset for asset in assets if not NOT_DATA & set(asset.get("roles") or ())] or assets
     if not data:
-        raise _no_items(home, _("{name} has none", name=item.get("id")))
+        raise _no_items(home, Message("{name} has none", name=item.get("id")))
     named = _first_of_each(data, sensor)
     chosen = _as_large_as_red(named, about) or data[:1]
     places = {id(asset): _located(asset["href"], home) for asset in chosen}
@@ -178,7 +173,7 @@ def _as_large_as_red(named: Mapping[str, tuple[Json, int]], about: Json) -> list
 
 def _first_numbers(files: Sequence[ImageFile]) -> dict[ImageFile, int]:
     """How many bands come before each file's, by what the files really hold."""
-    counts = [len(sources(file)) for file in files]
+    counts = [len(read_header(file).bands) for file in files]
     return dict(zip(files, accumulate(counts, initial=0), strict=False))
 
 

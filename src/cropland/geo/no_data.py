@@ -1,4 +1,7 @@
-"""Where a scene has no data: declared by a value, an alpha band or a mask, or an undeclared collar."""
+"""Where a scene has no data: declared by a value, an alpha band or a mask, or an undeclared collar.
+
+The rule is made when a scene is opened and asked for every window.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -6,34 +9,27 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Int64, Num
-from scipy import ndimage
 
 from cropland.errors import SceneError
 from cropland.geo.bands import NamedBands
 from cropland.geo.reading import (
+    BandHeader,
     ImageFile,
+    ImageHeader,
     Layer,
-    Source,
-    has_mask,
-    is_lossy,
     read_layers,
     read_mask,
     representable,
     sampled,
 )
 from cropland.geo.window import Window
-from cropland.language import _, said
+from cropland.language import Message
 
 __all__ = [
     "Collar",
     "NoData",
-    "along_border",
     "check_any_data",
-    "find_collar",
     "find_no_data",
-    "grown",
-    "is_abrupt",
-    "may_be_measured",
     "nodata_value",
 ]
 
@@ -62,7 +58,7 @@ class Collar:
         places = (rows, cols)
         cells = (p * n // total for p, n, total in zip(places, self.reached.shape, self.scene_shape, strict=True))
         near = self.reached[np.ix_(*cells)]
-        return near & is_near(values, self.value, self.tolerance) if near.any() else near
+        return near & _is_near(values, self.value, self.tolerance) if near.any() else near
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +125,7 @@ class NoData:
         """Where all deciding bands hold a no-data value that a measurement may hold too, or the collar's."""
         height, width = values[0].shape
         void = np.zeros((height, width), bool)
-        if all(layer.nodata is not None and may_be_measured(layer) for layer in self.layers):
+        if all(layer.nodata is not None and _may_be_measured(layer) for layer in self.layers):
             void = np.logical_and.reduce([v == layer.nodata for v, layer in zip(values, self.layers, strict=True)])
         if self.collar is not None:
             rows, cols = sampled(window.row, window.height, height), sampled(window.col, window.width, width)
@@ -137,7 +133,7 @@ class NoData:
         return void
 
 
-def may_be_measured(layer: Layer) -> bool:
+def _may_be_measured(layer: Layer) -> bool:
     """Whether the no-data value may be a measurement as well: zero (deep water) and the largest integer (a white roof).
 
     There every deciding band must hold it; any other no-data value voids a pixel in whatever band it stands.
@@ -146,7 +142,7 @@ def may_be_measured(layer: Layer) -> bool:
     return layer.nodata in (0, largest)
 
 
-def is_near(values: Iterable[Num[np.ndarray, "height width"]], value: float, distance: float) -> np.ndarray:
+def _is_near(values: Iterable[Num[np.ndarray, "height width"]], value: float, distance: float) -> np.ndarray:
     """Where every band is within a distance of a value."""
     if distance == 0:
         same: np.ndarray = np.logical_and.reduce([band == value for band in values])
@@ -158,7 +154,7 @@ def is_near(values: Iterable[Num[np.ndarray, "height width"]], value: float, dis
 
 def _impossible(layer: Layer, values: np.ndarray) -> np.ndarray:
     void = ~np.isfinite(values) if layer.is_float else np.zeros(values.shape, bool)
-    if layer.nodata is not None and not may_be_measured(layer):
+    if layer.nodata is not None and not _may_be_measured(layer):
         void |= values == values.dtype.type(layer.nodata)
     return void
 
@@ -168,7 +164,7 @@ JPEG_NOISE = 6  # of 255: what JPEG makes of a flat black beside a picture
 LOOK = 256  # pixels
 
 
-def nodata_value(source: Source, named: NamedBands, given: float | None) -> float | None:
+def nodata_value(source: BandHeader, named: NamedBands, given: float | None) -> float | None:
     """The no-data value of a band: given, declared, or its sensor's.
 
     Raises `SceneError` for a value that its type cannot hold.
@@ -177,12 +173,10 @@ def nodata_value(source: Source, named: NamedBands, given: float | None) -> floa
         value = representable(given, source.dtype)
         if value is None and not np.isnan(given):
             raise SceneError(
-                _(
-                    "--nodata {given:g} cannot occur in {name}, which holds {dtype}",
-                    given=given,
-                    name=source.path.name,
-                    dtype=source.dtype,
-                )
+                "--nodata {given:g} cannot occur in {name}, which holds {dtype}",
+                given=given,
+                name=source.path.name,
+                dtype=source.dtype,
             )
         return value
     usual = {sensor.nodata for sensor in named.sensors}
@@ -191,23 +185,25 @@ def nodata_value(source: Source, named: NamedBands, given: float | None) -> floa
 
 
 def find_no_data(
-    layers: Sequence[Layer], named: NamedBands, found: Sequence[Source], *, shape: tuple[int, int]
+    layers: Sequence[Layer], named: NamedBands, headers: Sequence[ImageHeader]
 ) -> tuple[NoData, tuple[str, ...]]:
     """The rule, and a note on what was found. A collar is looked for where nothing is declared."""
+    found = [band for header in headers for band in header.bands]
     by_name = dict(zip(named.names, layers, strict=True))
     deciding = tuple(by_name[name] for name in DECIDING if name in by_name) or tuple(layers[:4])
     alphas = tuple(Layer(s.path, s.index, s.dtype) for s in found if s.color == "alpha" and s not in named.sources)
-    masks = tuple(path for path in dict.fromkeys(s.path for s in found) if has_mask(path))
+    masks = tuple(header.path for header in headers if header.has_mask)
     no_data = NoData(deciding, alphas, masks)
     declared = alphas or masks or any(layer.nodata is not None for layer in layers)
     if declared or len(layers) < 2:  # a single band of 0 and 1 is a mask, and 0 is no collar there
         return no_data, ()
-    noise = JPEG_NOISE if any(is_lossy(s.path) for s in named.sources) else 0
-    collar = find_collar(no_data, shape, tolerance=noise)
+    used = {source.path for source in named.sources}
+    noise = JPEG_NOISE if any(header.is_lossy for header in headers if header.path in used) else 0
+    collar = _find_collar(no_data, headers[0].shape, tolerance=noise)
     if collar is None:
         return no_data, ()
-    colour = said("black") if collar.value == 0 else said("white")
-    note = said(
+    colour = Message("black") if collar.value == 0 else Message("white")
+    note = Message(
         "A {colour} collar ({value:g} in every band, connected to the border) is taken as no data.",
         colour=colour,
         value=collar.value,
@@ -227,7 +223,7 @@ def check_any_data(no_data: NoData, shape: tuple[int, int], *, name: str) -> Non
         return
     valid = no_data.valid(Window(0, 0, height, width), shape=(min(height, 4 * LOOK), min(width, 4 * LOOK)))
     if not valid.any():
-        raise SceneError(_("{name} is all no data; give another scene, or another value with --nodata", name=name))
+        raise SceneError("{name} is all no data; give another scene, or another value with --nodata", name=name)
 
 
 CELLS = 512  # rows and columns of the coarse picture at most
@@ -235,7 +231,7 @@ SMALLEST = 0.002  # share of the scene
 GLANCES = 16  # rows at which the left and the right border are looked at before the whole scene is
 
 
-def find_collar(no_data: NoData, shape: tuple[int, int], *, tolerance: float) -> Collar | None:
+def _find_collar(no_data: NoData, shape: tuple[int, int], *, tolerance: float) -> Collar | None:
     """The collar of a scene of that shape, if it has one.
 
     A collar runs along the border and is abrupt: where most neighbours are nearly as dark or as bright, it is water,
@@ -247,12 +243,10 @@ def find_collar(no_data: NoData, shape: tuple[int, int], *, tolerance: float) ->
     coarse = (min(shape[0], CELLS), min(shape[1], CELLS))
     values, valid = no_data.read(no_data.layers, Window(0, 0, *shape), shape=coarse)
     known = np.ones(coarse, bool) if valid is None else valid
-    from cropland.geo.no_data import along_border, grown, is_abrupt
-
     for value in candidates:
-        region = along_border(is_near(values, value, tolerance) & known)
-        if region.mean() >= SMALLEST and is_abrupt(values, region, known, value):
-            return Collar(value, tolerance, grown(region), shape)
+        region = _along_border(_is_near(values, value, tolerance) & known)
+        if region.mean() >= SMALLEST and _is_abrupt(values, region, known, value):
+            return Collar(value, tolerance, _grown(region), shape)
     return None
 
 
@@ -264,7 +258,7 @@ def _at_border(no_data: NoData, shape: tuple[int, int], tolerance: float) -> Seq
         return candidates
     with ThreadPoolExecutor(2) as pool:  # blocks are decoded
         seen = list(pool.map(lambda window: no_data.read(no_data.layers, window)[0], _glances(*shape)))
-    return [value for value in candidates if any(is_near(values, value, tolerance).any() for values in seen)]
+    return [value for value in candidates if any(_is_near(values, value, tolerance).any() for values in seen)]
 
 
 def _glances(height: int, width: int) -> Iterator[Window]:
@@ -279,10 +273,12 @@ ALONG = 0.125  # share of the border: a roof or a cloud that touches it fills le
 SOFT = 0.1  # of the median: a neighbour so near the value is its shading, as around water or cloud
 
 
-def along_border(filled: Bool[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"]:
+def _along_border(filled: Bool[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"]:
     """The part that is connected to the border, if it fills enough of that."""
     if _border(filled).mean() < ALONG:
         return np.zeros_like(filled)
+    from scipy import ndimage  # few scenes come here, and it takes as long to import as numpy
+
     labels, _ = ndimage.label(filled)
     touching = np.unique(_border(labels))
     return np.isin(labels, touching[touching > 0])
@@ -292,16 +288,20 @@ def _border(picture: Num[np.ndarray, "row col"]) -> Num[np.ndarray, " place"]:
     return np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
 
 
-def is_abrupt(values: Num[np.ndarray, "layer row col"], region: np.ndarray, known: np.ndarray, value: float) -> bool:
+def _is_abrupt(values: Num[np.ndarray, "layer row col"], region: np.ndarray, known: np.ndarray, value: float) -> bool:
     """Whether few neighbours of the region are nearly as dark or as bright as it is."""
+    from scipy import ndimage
+
     around = ndimage.binary_dilation(region) & ~region & known
     if not around.any():
         return True
     distance = SOFT * float(np.median(values[:, known & ~region]))
-    return float(is_near(values, value, distance)[around].mean()) < 0.5
+    return float(_is_near(values, value, distance)[around].mean()) < 0.5
 
 
-def grown(region: Bool[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"]:
+def _grown(region: Bool[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"]:
     """The region and all its neighbours."""
+    from scipy import ndimage
+
     reached: np.ndarray = ndimage.binary_dilation(region, np.ones((3, 3)))
     return reached

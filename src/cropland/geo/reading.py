@@ -1,4 +1,7 @@
-"""Open raster files, kept per thread so that windowed reads use GDAL's block cache."""
+"""Image files, here or by address: what they say of themselves, and their numbers in windows.
+
+A thread keeps the files open that it read last, so that windows come from GDAL's block cache.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.client import HTTPException
+from http.client import BadStatusLine, HTTPException, IncompleteRead
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
+from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import Request, urlopen
 
 import numpy as np
 import rasterio
+from affine import Affine
 from jaxtyping import Bool, Int64, Num
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
@@ -27,34 +34,47 @@ from rasterio.windows import Window as FileWindow
 
 from cropland.errors import ReadError, SceneError
 from cropland.geo.window import Window
-from cropland.language import _
+from cropland.language import Message
 
 __all__ = [
+    "BandHeader",
     "ImageFile",
+    "ImageHeader",
     "Layer",
     "Remote",
-    "Source",
     "at_first_look",
     "dataset",
     "fetch",
-    "has_mask",
     "identity",
     "image_file",
-    "is_lossy",
     "observed_in",
     "parse_time",
-    "read_file",
+    "read_header",
     "read_layers",
     "read_mask",
     "reading",
     "representable",
     "sampled",
-    "sources",
 ]
 
 
 KEPT = 32  # open files per thread: all bands of a scene, a few scenes
 WAITS = (0.5, 2.0)  # seconds before a file that failed is opened anew: a copy goes on, a server comes back
+BUSY = (408, 429, 500, 502, 503, 504)  # HTTP statuses that pass
+SECONDS = 30  # without a byte, after which a server is taken as gone
+AT_ONCE = 4096  # columns
+
+# Variables of the process, since rasterio's options reach only the thread that sets them, and threads of any library
+# read here, also what was opened elsewhere; whoever sets a variable knows better.
+GDAL = {
+    "GDAL_CACHEMAX": "96",  # MB of decoded blocks, instead of 5 % of the machine's memory
+    "GDAL_HTTP_MAX_RETRY": "3",  # where the server says that it is busy; what breaks off, `read_file` asks for again
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    "GDAL_HTTP_LOW_SPEED_TIME": str(SECONDS),
+}
+os.environ.update({name: value for name, value in GDAL.items() if name not in os.environ})
 AT_OPEN = {  # of a remote file: few requests, and what came is forgotten when it is closed, or half a block stays half
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
@@ -63,167 +83,120 @@ AT_OPEN = {  # of a remote file: few requests, and what came is forgotten when i
 
 Found = TypeVar("Found")
 
-# MB of decoded blocks, instead of 5 % of the machine's memory; whoever sets the variable knows better.
-os.environ.setdefault("GDAL_CACHEMAX", "96")
-
 _local = threading.local()
 _filters = threading.Lock()  # warning filters belong to the process, not to the thread
-_given_up: set[ImageFile] = set()  # files that failed after all waits: their other windows fail without any
 
 
-def dataset(path: ImageFile) -> DatasetReader:
-    """The file opened for reading by this thread; it stays open until others have pushed it out.
+@dataclass(frozen=True)
+class Remote:
+    """An image by its address: `https://...`, `s3://...`, or a path such as `/vsizip/...`; named as a `Path` is."""
 
-    Raises `SceneError` when it is missing, is not an image, or cannot be opened.
+    address: str
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def name(self) -> str:
+        return self._path.name or self.address
+
+    @property
+    def stem(self) -> str:
+        return self._path.stem or self.address
+
+    @property
+    def suffix(self) -> str:
+        return self._path.suffix
+
+    @property
+    def folder_name(self) -> str:
+        """The last part of the address before the name."""
+        return self._path.parent.name
+
+    @property
+    def gdal(self) -> str:
+        """The path by which GDAL opens it."""
+        return f"/vsicurl/{self.address}" if self.is_http else self.address
+
+    @property
+    def is_http(self) -> bool:
+        return self.address.startswith(("http://", "https://"))
+
+    def beside(self, reference: str) -> str:
+        """A reference that stands in this file, as an address."""
+        return urljoin(self.address, reference)
+
+    @property
+    def _path(self) -> PurePosixPath:
+        return PurePosixPath(unquote(urlsplit(self.address).path) if self.is_http else self.address)
+
+
+ImageFile = Path | Remote
+
+
+def image_file(given: str | os.PathLike[str] | Remote) -> ImageFile:
+    """A file of this machine, or a remote one where the text is an address."""
+    if isinstance(given, Remote):
+        return given
+    text = os.fspath(given).removeprefix("/vsicurl/")
+    return Remote(text) if "://" in text or text.startswith("/vsi") else Path(given)
+
+
+def identity(file: ImageFile) -> tuple[str | int, ...]:
+    """What changes when the file is replaced: its size and time; of a remote one what its server tells.
+
+    That is its length, ETag and time of change; for other addresses than HTTP nothing is known.
+    Raises `SceneError` where no server answers, `OSError` where there is no file.
     """
-    kept = _kept()
-    key = _key(path)
-    if key not in kept:
-        kept[key] = _open(path)
-    kept.move_to_end(key)
-    while len(kept) > KEPT:
-        kept.popitem(last=False)[1].close()
-    return kept[key]
+    if isinstance(file, Path):
+        state = file.stat()
+        return os.fspath(file), state.st_mtime_ns, state.st_size
+    if not file.is_http:
+        return (file.address,)
+    # Not HEAD: an address that is signed for GET refuses it.
+    told = _answer(file, {"Range": "bytes=0-0"}, lambda answer: answer.headers)
+    size = (told["Content-Range"] or "").rpartition("/")[2] or told["Content-Length"] or ""
+    return file.address, int(size) if size.isdigit() else "", told["ETag"] or "", told["Last-Modified"] or ""
 
 
-@contextmanager
-def reading(path: ImageFile) -> Iterator[DatasetReader]:
-    """The file of `dataset`, while errors of GDAL become a `SceneError` with its own words on one line."""
-    try:
-        yield dataset(path)
-    except (RasterioError, UnicodeDecodeError) as error:
-        raise _damaged(path, _cause(error)) from error
+def fetch(file: Remote) -> bytes:
+    """The whole of a small file. Raises `SceneError` where no server gives it."""
+    content: bytes = _answer(file, {}, lambda answer: answer.read())
+    return content
 
 
-def read_file(path: ImageFile, window: Window, read: Callable[[DatasetReader], Found]) -> Found:
-    """What `read` gets from the file for a window; where it fails, the file is opened anew and asked again.
-
-    Raises `ReadError` when all of that was in vain.
-    """
-    waits = iter(() if path in _given_up else WAITS)
+def _answer(file: Remote, headers: dict[str, str], read: Callable[[Any], Found]) -> Found:
+    """What `read` gets from what a server answers; after what passes it is asked again."""
+    waits = iter(WAITS)
     while True:
         try:
-            found = read(dataset(path))
-        except (RasterioError, UnicodeDecodeError, SceneError) as error:
-            _close(path)  # a handle may be spoilt
-            wait = next(waits, None)
+            with urlopen(Request(file.address, headers=headers), timeout=SECONDS) as answer:
+                return read(answer)
+        except (OSError, ValueError, HTTPException) as error:
+            wait = next(waits, None) if _passes(error) else None
             if wait is None:
-                _given_up.add(path)
-                raise _unread(path, window, _cause(error)) from error
+                raise _lost(file, error) from error
             time.sleep(wait)
-        else:
-            _given_up.discard(path)
-            return found
 
 
-@contextmanager
-def at_first_look() -> Iterator[None]:
-    """Before any work is done, what cannot be read is no usable scene: `SceneError` in place of `ReadError`."""
-    try:
-        yield
-    except ReadError as error:
-        raise _damaged(error.path, error.cause) from error
+def _passes(error: Exception) -> bool:
+    """Whether the same question may be answered later: the server is busy, or the connection broke."""
+    if isinstance(error, HTTPError):
+        return error.code in BUSY
+    cause = error.reason if isinstance(error, URLError) else error
+    return isinstance(cause, ConnectionError | TimeoutError | IncompleteRead | BadStatusLine)
 
 
-def _damaged(path: object, cause: str) -> SceneError:
-    if isinstance(path, Remote):
-        return SceneError(
-            _(
-                "{path} cannot be read ({cause}); see that the server is there and the file whole",
-                path=path,
-                cause=cause,
-            )
-        )
-    return SceneError(_("{path} is damaged or cut off ({cause}); copy or download it again", path=path, cause=cause))
-
-
-def _unread(path: ImageFile, window: Window, cause: str) -> ReadError:
-    row, col, height, width = window
-    message = _(
-        "{path} cannot be read in rows {row} to {last_row}, columns {col} to {last_col} ({cause}); "
-        "make it whole or its server reachable and give the same command again",
-        path=path,
-        row=row,
-        last_row=row + height - 1,
-        col=col,
-        last_col=col + width - 1,
-        cause=cause,
+def _lost(file: Remote, error: Exception) -> SceneError:
+    return SceneError(
+        "{path} cannot be reached ({cause}); see that the address is right and the server there",
+        path=file,
+        cause=" ".join(str(error).split()) or type(error).__name__,
     )
-    return ReadError(message, path, window, cause)
-
-
-def _cause(error: Exception) -> str:
-    return " ".join(str(error.__cause__ or error).split())
-
-
-def _close(path: ImageFile) -> None:
-    kept = _kept()
-    for key in [key for key in kept if key[0] == str(path)]:
-        kept.pop(key).close()
-
-
-def _kept() -> OrderedDict[tuple[object, ...], DatasetReader]:
-    # A fork would share the file offsets of its parent's handles.
-    if getattr(_local, "process", None) != os.getpid():
-        _local.process, _local.kept = os.getpid(), OrderedDict()
-    kept: OrderedDict[tuple[object, ...], DatasetReader] = _local.kept
-    return kept
-
-
-def _key(path: ImageFile) -> tuple[object, ...]:
-    """A file that was replaced is another file."""
-    if isinstance(path, Remote):
-        return (path.address,)  # its server is not asked again for every window
-    try:
-        return identity(path)
-    except FileNotFoundError as error:
-        raise SceneError(_("{path} is not there; give the path of an image", path=path)) from error
-    except OSError as error:
-        raise SceneError(
-            _("{path} cannot be read: {strerror}; give the path of an image", path=path, strerror=error.strerror)
-        ) from error
-
-
-def _open(path: ImageFile) -> DatasetReader:
-    if isinstance(path, Remote):
-        return _open_remote(path)
-    if path.is_dir():
-        raise SceneError(_("{path} is a folder, not an image; give the files in it", path=path))
-    try:
-        return _opened(path)
-    except RasterioError as error:
-        raise SceneError(f"{path} {_what(path)}") from error
-
-
-def _open_remote(path: Remote) -> DatasetReader:
-    try:
-        with rasterio.Env(**AT_OPEN):
-            return _opened(path.gdal)
-    except RasterioError as error:
-        raise _damaged(path, _cause(error)) from error
-
-
-def _opened(path: str | os.PathLike[str]) -> DatasetReader:
-    with _filters, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path)
-
-
-def _what(path: Path) -> str:
-    """What a file that GDAL cannot open seems to be."""
-    with path.open("rb") as file:
-        start = file.read(512).lstrip().lower()
-    if not start:
-        return _("is empty; copy or download it again")
-    if start.startswith((b"<!doctype html", b"<html", b"<head")):
-        return _("is a web page, not an image: the download went wrong; download it again")
-    if start.startswith((b"ii*\0", b"mm\0*", b"ii+\0", b"mm\0+", b"\x89png", b"\xff\xd8\xff", b"\0\0\0\x0cjp")):
-        return _("is damaged or cut off; copy or download it again")
-    return _("is not an image that GDAL can read; give a GeoTIFF, VRT, JP2, ERDAS .img, ENVI, PNG or JPEG")
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class BandHeader:
     """A band as its file describes it.
 
     label: description, or for a file of one band the file's name, or "". color: GDAL's colour interpretation.
@@ -241,32 +214,62 @@ class Source:
     tags: Mapping[str, str]
 
 
-def sources(path: ImageFile) -> tuple[Source, ...]:
-    """The bands of a file in its own order.
+@dataclass(frozen=True, eq=False)
+class ImageHeader:
+    """What an image file says of itself: its grid, its bands in its own order, and what tells where it has no data.
+
+    crs: as WKT. edges: of a pixel, in units of the coordinates. has_mask: a mask band, which an alpha band is not.
+    is_lossy: its compression changes values a little. rpc, gcps: what a raw delivery has in place of a grid.
+    """
+
+    path: ImageFile
+    shape: tuple[int, int]
+    transform: Affine
+    edges: tuple[float, float]
+    crs: str | None
+    bands: tuple[BandHeader, ...]
+    has_mask: bool
+    is_lossy: bool
+    rpc: Mapping[str, str]
+    gcps: tuple[Sequence[GroundControlPoint], CRS | None]
+
+
+def read_header(path: ImageFile) -> ImageHeader:
+    """Open a file and read all of its header.
 
     Raises `SceneError` for a file that is no image of real numbers.
     """
     with reading(path) as file:
         if not file.count:
             raise SceneError(
-                _(
-                    "{path} holds no bands of its own; give one of {subdatasets}",
-                    path=path,
-                    subdatasets=" ".join(file.subdatasets[:4]),
-                )
+                "{path} holds no bands of its own; give one of {subdatasets}",
+                path=path,
+                subdatasets=" ".join(file.subdatasets[:4]),
             )
         if any("complex" in dtype for dtype in file.dtypes):
             raise SceneError(
-                _("{path} holds complex numbers (radar?); give optical imagery of integers or floats", path=path)
+                "{path} holds complex numbers (radar?); give optical imagery of integers or floats", path=path
             )
         tags = {**file.tags(), **file.tags(ns="IMAGERY")}
-        return tuple(_source(path, file, index, tags) for index in file.indexes)
+        mask, compression = file.mask_flag_enums[0], file.compression
+        return ImageHeader(
+            path=path,
+            shape=file.shape,
+            transform=file.transform,
+            edges=file.res,
+            crs=file.crs.to_wkt() if file.crs else None,
+            bands=tuple(_band_header(path, file, index, tags) for index in file.indexes),
+            has_mask=MaskFlags.per_dataset in mask and MaskFlags.alpha not in mask,
+            is_lossy=file.driver in ("JPEG", "WEBP") or (compression and compression.name) in ("jpeg", "webp"),
+            rpc=file.tags(ns="RPC"),
+            gcps=file.gcps,
+        )
 
 
-def _source(path: ImageFile, file: DatasetReader, index: int, tags: Mapping[str, str]) -> Source:
+def _band_header(path: ImageFile, file: DatasetReader, index: int, tags: Mapping[str, str]) -> BandHeader:
     place = index - 1
     scale, offset = file.scales[place], file.offsets[place]
-    return Source(
+    return BandHeader(
         path=path,
         index=index,
         dtype=file.dtypes[place],
@@ -279,19 +282,6 @@ def _source(path: ImageFile, file: DatasetReader, index: int, tags: Mapping[str,
     )
 
 
-def has_mask(path: ImageFile) -> bool:
-    """Whether the file has a mask band (which an alpha band is not)."""
-    flags = dataset(path).mask_flag_enums[0]
-    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
-
-
-def is_lossy(path: ImageFile) -> bool:
-    """Whether the compression changes values a little."""
-    file = dataset(path)
-    compression = "" if file.compression is None else file.compression.name
-    return file.driver in ("JPEG", "WEBP") or compression in ("jpeg", "webp")
-
-
 def representable(nodata: float | None, dtype: str) -> float | None:
     """A no-data value, unless no pixel of that type can hold it (-9999 in a uint8 file) or NaN says it anyway."""
     if nodata is None or np.isnan(nodata):
@@ -302,7 +292,23 @@ def representable(nodata: float | None, dtype: str) -> float | None:
     return nodata
 
 
-AT_ONCE = 4096  # columns
+# Of an acquisition before that of a file, which a program may have written much later.
+TAGS = ("ACQUISITIONDATETIME", "TIFFTAG_DATETIME")
+
+
+def observed_in(tags: Mapping[str, str]) -> datetime | None:
+    """The time in the tags of a file, UTC. Source: GDAL's IMAGERY domain; TIFF 6.0, DateTime."""
+    return next((time for tag in TAGS if (time := parse_time(tags.get(tag))) is not None), None)
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """2024-05-01T10:20:30Z or 2024:05:01 10:20:30, UTC where no zone is named; None for anything else."""
+    date, _, rest = (text or "").strip().replace(" ", "T", 1).partition("T")
+    try:
+        time = datetime.fromisoformat(f"{date.replace(':', '-')}T{rest or '00:00'}")
+    except ValueError:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 @dataclass(frozen=True)
@@ -386,132 +392,151 @@ def sampled(start: int, length: int, count: int) -> Int64[np.ndarray, " place"]:
     return start + (np.arange(count) * 2 + 1) * length // (2 * count)
 
 
-# Of an acquisition before that of a file, which a program may have written much later.
-TAGS = ("ACQUISITIONDATETIME", "TIFFTAG_DATETIME")
+def dataset(path: ImageFile) -> DatasetReader:
+    """The file opened for reading by this thread; it stays open until others have pushed it out.
 
-
-def observed_in(tags: Mapping[str, str]) -> datetime | None:
-    """The time in the tags of a file, UTC. Source: GDAL's IMAGERY domain; TIFF 6.0, DateTime."""
-    return next((time for tag in TAGS if (time := parse_time(tags.get(tag))) is not None), None)
-
-
-def parse_time(text: str | None) -> datetime | None:
-    """2024-05-01T10:20:30Z or 2024:05:01 10:20:30, UTC where no zone is named; None for anything else."""
-    date, _, rest = (text or "").strip().replace(" ", "T", 1).partition("T")
-    try:
-        time = datetime.fromisoformat(f"{date.replace(':', '-')}T{rest or '00:00'}")
-    except ValueError:
-        return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-SECONDS = 30  # without a byte, after which a server is taken as gone
-
-HTTP = {  # how GDAL reads; whoever sets a variable knows better
-    "GDAL_HTTP_MAX_RETRY": "3",  # where the server says that it is busy; what breaks off, `datasets` asks for again
-    "GDAL_HTTP_RETRY_DELAY": "0.5",
-    "GDAL_HTTP_CONNECTTIMEOUT": "10",
-    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
-    "GDAL_HTTP_LOW_SPEED_TIME": str(SECONDS),
-}
-os.environ.update({name: value for name, value in HTTP.items() if name not in os.environ})
-
-
-@dataclass(frozen=True)
-class Remote:
-    """An image by its address: `https://...`, `s3://...`, or a path such as `/vsizip/...`; named as a `Path` is."""
-
-    address: str
-
-    def __str__(self) -> str:
-        return self.address
-
-    @property
-    def name(self) -> str:
-        return self._path.name or self.address
-
-    @property
-    def stem(self) -> str:
-        return self._path.stem or self.address
-
-    @property
-    def suffix(self) -> str:
-        return self._path.suffix
-
-    @property
-    def folder_name(self) -> str:
-        """The last part of the address before the name."""
-        return self._path.parent.name
-
-    @property
-    def gdal(self) -> str:
-        """The path by which GDAL opens it."""
-        return f"/vsicurl/{self.address}" if self.is_http else self.address
-
-    @property
-    def is_http(self) -> bool:
-        return self.address.startswith(("http://", "https://"))
-
-    def beside(self, reference: str) -> str:
-        """A reference that stands in this file, as an address."""
-        return urljoin(self.address, reference)
-
-    @property
-    def _path(self) -> PurePosixPath:
-        return PurePosixPath(unquote(urlsplit(self.address).path) if self.is_http else self.address)
-
-
-ImageFile = Path | Remote
-
-
-def image_file(given: str | os.PathLike[str] | Remote) -> ImageFile:
-    """A file of this machine, or a remote one where the text is an address."""
-    if isinstance(given, Remote):
-        return given
-    text = os.fspath(given).removeprefix("/vsicurl/")
-    return Remote(text) if "://" in text or text.startswith("/vsi") else Path(given)
-
-
-def identity(file: ImageFile) -> tuple[str | int, ...]:
-    """What changes when the file is replaced: its size and time; of a remote one what its server tells.
-
-    That is its length, ETag and time of change; for other addresses than HTTP nothing is known.
-    Raises `SceneError` where no server answers, `OSError` where there is no file.
+    Raises `SceneError` when it is missing, is not an image, or cannot be opened.
     """
-    if isinstance(file, Path):
-        state = file.stat()
-        return os.fspath(file), state.st_mtime_ns, state.st_size
-    if not file.is_http:
-        return (file.address,)
-    # Not HEAD: an address that is signed for GET refuses it.
-    with _answer(file, {"Range": "bytes=0-0"}) as answer:
-        told = answer.headers
-        size = (told["Content-Range"] or "").rpartition("/")[2] or told["Content-Length"] or ""
-        return file.address, int(size) if size.isdigit() else "", told["ETag"] or "", told["Last-Modified"] or ""
+    kept = _kept()
+    key = _key(path)
+    if key not in kept:
+        kept[key] = _open(path)
+    kept.move_to_end(key)
+    while len(kept) > KEPT:
+        kept.popitem(last=False)[1].close()
+    return kept[key]
 
 
-def fetch(file: Remote) -> bytes:
-    """The whole of a small file. Raises `SceneError` where no server gives it."""
-    with _answer(file, {}) as answer:
-        try:
-            content: bytes = answer.read()
-        except (OSError, HTTPException) as error:
-            raise _lost(file, error) from error
-    return content
-
-
-def _answer(file: Remote, headers: dict[str, str]) -> Any:
+@contextmanager
+def reading(path: ImageFile) -> Iterator[DatasetReader]:
+    """The file of `dataset`, while errors of GDAL become a `SceneError` with its own words on one line."""
     try:
-        return urlopen(Request(file.address, headers=headers), timeout=SECONDS)
-    except (OSError, ValueError, HTTPException) as error:
-        raise _lost(file, error) from error
+        yield dataset(path)
+    except (RasterioError, UnicodeDecodeError) as error:
+        raise _damaged(path, _cause(error)) from error
 
 
-def _lost(file: Remote, error: Exception) -> SceneError:
-    return SceneError(
-        _(
-            "{path} cannot be reached ({cause}); see that the address is right and the server there",
-            path=file,
-            cause=" ".join(str(error).split()) or type(error).__name__,
+_given_up: set[ImageFile] = set()  # files that failed after all waits: their other windows fail without any
+
+
+def read_file(path: ImageFile, window: Window, read: Callable[[DatasetReader], Found]) -> Found:
+    """What `read` gets from the file for a window; where it fails, the file is opened anew and asked again.
+
+    Raises `ReadError` when all of that was in vain.
+    """
+    waits = iter(() if path in _given_up else WAITS)
+    while True:
+        try:
+            found = read(dataset(path))
+        except (RasterioError, UnicodeDecodeError, SceneError) as error:
+            _close(path)  # a handle may be spoilt
+            wait = next(waits, None)
+            if wait is None:
+                _given_up.add(path)
+                raise _unread(path, window, _cause(error)) from error
+            time.sleep(wait)
+        else:
+            _given_up.discard(path)
+            return found
+
+
+@contextmanager
+def at_first_look() -> Iterator[None]:
+    """Before any work is done, what cannot be read is no usable scene: `SceneError` in place of `ReadError`."""
+    try:
+        yield
+    except ReadError as error:
+        raise _damaged(error.path, error.cause) from error
+
+
+def _damaged(path: object, cause: str) -> SceneError:
+    if isinstance(path, Remote):
+        return SceneError(
+            "{path} cannot be read ({cause}); see that the server is there and the file whole", path=path, cause=cause
         )
+    return SceneError("{path} is damaged or cut off ({cause}); copy or download it again", path=path, cause=cause)
+
+
+def _unread(path: ImageFile, window: Window, cause: str) -> ReadError:
+    row, col, height, width = window
+    return ReadError(
+        "{path} cannot be read in rows {row} to {last_row}, columns {col} to {last_col} ({cause}); "
+        "make it whole or its server reachable and give the same command again",
+        path=path,
+        window=window,
+        cause=cause,
+        row=row,
+        last_row=row + height - 1,
+        col=col,
+        last_col=col + width - 1,
     )
+
+
+def _cause(error: Exception) -> str:
+    return " ".join(str(error.__cause__ or error).split())
+
+
+def _close(path: ImageFile) -> None:
+    kept = _kept()
+    for key in [key for key in kept if key[0] == str(path)]:
+        kept.pop(key).close()
+
+
+def _kept() -> OrderedDict[tuple[object, ...], DatasetReader]:
+    # A fork would share the file offsets of its parent's handles.
+    if getattr(_local, "process", None) != os.getpid():
+        _local.process, _local.kept = os.getpid(), OrderedDict()
+    kept: OrderedDict[tuple[object, ...], DatasetReader] = _local.kept
+    return kept
+
+
+def _key(path: ImageFile) -> tuple[object, ...]:
+    """A file that was replaced is another file."""
+    if isinstance(path, Remote):
+        return (path.address,)  # its server is not asked again for every window
+    try:
+        return identity(path)
+    except FileNotFoundError as error:
+        raise SceneError("{path} is not there; give the path of an image", path=path) from error
+    except OSError as error:
+        raise SceneError(
+            "{path} cannot be read: {strerror}; give the path of an image", path=path, strerror=error.strerror
+        ) from error
+
+
+def _open(path: ImageFile) -> DatasetReader:
+    if isinstance(path, Remote):
+        return _open_remote(path)
+    if path.is_dir():
+        raise SceneError("{path} is a folder, not an image; give the files in it", path=path)
+    try:
+        return _opened(path)
+    except RasterioError as error:
+        raise SceneError("{path} {what}", path=path, what=_what(path)) from error
+
+
+def _open_remote(path: Remote) -> DatasetReader:
+    try:
+        with rasterio.Env(**AT_OPEN):
+            return _opened(path.gdal)
+    except RasterioError as error:
+        raise _damaged(path, _cause(error)) from error
+
+
+def _opened(path: str | os.PathLike[str]) -> DatasetReader:
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path)
+
+
+def _what(path: Path) -> Message:
+    """What a file that GDAL cannot open seems to be."""
+    with path.open("rb") as file:
+        start = file.read(512).lstrip().lower()
+    if not start:
+        return Message("is empty; copy or download it again")
+    if start.startswith((b"<!doctype html", b"<html", b"<head")):
+        return Message("is a web page, not an image: the download went wrong; download it again")
+    if start.startswith((b"ii*\0", b"mm\0*", b"ii+\0", b"mm\0+", b"\x89png", b"\xff\xd8\xff", b"\0\0\0\x0cjp")):
+        return Message("is damaged or cut off; copy or download it again")
+    return Message("is not an image that GDAL can read; give a GeoTIFF, VRT, JP2, ERDAS .img, ENVI, PNG or JPEG")

@@ -7,41 +7,43 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 from glob import has_magic
-from math import sqrt
+from math import ceil, sqrt
 from pathlib import Path
 from typing import Annotated, Any
 from warnings import catch_warnings
+from weakref import ref
 
 import numpy as np
 from affine import Affine
 from cyclopts import Parameter
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 from cropland.errors import BandError, SceneError
 from cropland.fact_sheet import fact_sheet
-from cropland.geo.bands import NamedBands, added_to, name_bands, of_one_size, parse_bands
+from cropland.geo.bands import NamedBands, added_to, band_numbers, name_bands, of_one_size, parse_bands
 from cropland.geo.grid import crs_name, place
 from cropland.geo.imagery import IMAGES, Given, Imagery, given_imagery, images_in, is_stac, stac_imagery
 from cropland.geo.no_data import NoData, check_any_data, find_no_data, nodata_value
 from cropland.geo.reading import (
     ImageFile,
+    ImageHeader,
     Layer,
     Remote,
-    Source,
     at_first_look,
     dataset,
     image_file,
     observed_in,
-    sources,
+    read_header,
 )
 from cropland.geo.resample import resample, resampled_length, taps
+from cropland.geo.statistics import Statistics, percentiles
 from cropland.geo.window import Window
-from cropland.language import _, said, spoken
+from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0
 
 __all__ = ["Image", "Scene", "SceneOptions", "open_scene", "open_scenes", "parse_bands"]
@@ -49,14 +51,54 @@ __all__ = ["Image", "Scene", "SceneOptions", "open_scene", "open_scenes", "parse
 
 Pixels = tuple[np.ndarray, np.ndarray | None]
 AT_ONCE = 1 << 24  # source pixels resampled in one go
+LEAST = 3  # bands of an image that is a scene by itself
+COLOURS = ("red", "green", "blue")
+THUMBNAIL = 240  # pixels of an edge
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Pixels of a window in the sensor's units, and where they are valid; values are 0 where they are not."""
+    """Pixels of a window in the sensor's units, and where they are valid; values are 0 where they are not.
+
+    grid, bands: where the pixels lie, and the names of the bands, where that is known.
+    """
 
     values: Float32[np.ndarray, "band height width"]
     valid: Bool[np.ndarray, "height width"]
+    grid: GeoBox | None = None
+    bands: tuple[str, ...] = ()
+
+    def rgba(
+        self, low: Sequence[float] | None = None, high: Sequence[float] | None = None
+    ) -> Float32[np.ndarray, "height width 4"]:
+        """Red, green and blue where the image has them, else its first band, and where it is valid; all 0..1.
+
+        low, high: what is drawn darkest and brightest, per band of the image; its own 2nd and 98th percentile if not
+        given.
+        """
+        chosen = [self.bands.index(band) for band in COLOURS] if set(COLOURS) <= set(self.bands) else [0, 0, 0]
+        values = self.values[chosen]
+        if low is None or high is None:
+            seen = values[:, self.valid]
+            limits = np.percentile(seen, (2, 98), axis=1) if seen.size else np.zeros((2, 3))
+        else:
+            limits = np.array([low, high])[:, chosen]
+        darkest, brightest = limits[:, :, None, None]
+        stretched = np.clip((values - darkest) / np.maximum(brightest - darkest, 1e-6), 0, 1)
+        return np.concatenate([stretched, self.valid[None]]).transpose(1, 2, 0).astype(np.float32)
+
+    def rgb(
+        self, low: Sequence[float] | None = None, high: Sequence[float] | None = None
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """The same in bytes, grey where the image is not valid."""
+        drawn = (255 * self.rgba(low, high)[:, :, :3]).astype(np.uint8)
+        drawn[~self.valid] = 127
+        return drawn
+
+    def _repr_html_(self) -> str:
+        step = ceil(max(self.valid.shape) / THUMBNAIL)
+        seen = replace(self, values=self.values[:, ::step, ::step], valid=self.valid[::step, ::step])
+        return fact_sheet(_("image"), _facts(self.bands, self.valid.shape, self.grid), _png(seen.rgba()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,17 +141,20 @@ class Scene:
         height, width = (resampled_length(length, ratio) for length in self.shape)
         return GeoBox((height, width), self.grid.affine @ Affine.scale(ratio), self.grid.crs)
 
-    def read(self, window: Window, *, bands: Sequence[str], ratio: float = 1.0) -> Image:
-        """The bands in a window of the working grid of that ratio.
+    def read(self, window: Window | None = None, *, bands: Sequence[str] | None = None, ratio: float = 1.0) -> Image:
+        """The bands (all of them) in a window (the whole) of the working grid of that ratio.
 
         Above 1 a pixel is the area-weighted mean of the valid pixels under it, valid where they fill at least half of
         its area inside the scene; below 1 it is interpolated bilinearly. A window is bit for bit the same part of a
         larger one. Raises `BandError` for a band that the scene lacks, `ReadError` for a window that cannot be read.
         """
+        bands = self.bands if bands is None else tuple(bands)
         layers = self._layers(bands)
-        if ratio == 1:
-            return _image(*self.no_data.read(layers, window), layers)
-        return _image(*self._resampled(window, layers, ratio), layers)
+        if window is None:
+            window = Window(0, 0, *(resampled_length(length, ratio) for length in self.shape))
+        pixels = self.no_data.read(layers, window) if ratio == 1 else self._resampled(window, layers, ratio)
+        place = self.grid.affine @ Affine.scale(ratio) @ Affine.translation(window.col, window.row)
+        return _image(pixels, layers, GeoBox(window.shape, place, self.grid.crs), bands)
 
     def read_valid(self, window: Window) -> Bool[np.ndarray, "height width"]:
         """Where the scene has data, in a window of its own grid."""
@@ -120,33 +165,46 @@ class Scene:
 
         Raises `SceneError` where it cannot be read.
         """
-        with at_first_look():
-            return _decimated(self, tuple(self._layers(bands)), max_pixels)
+        key = (ref(self), tuple(bands), max_pixels)
+        image = _latest.get(key)
+        if image is None:
+            with at_first_look():
+                image = _decimated(self, tuple(bands), max_pixels)
+            _latest.clear()
+            _latest[key] = image
+        return image
+
+    def rgba(self, *, max_pixels: int) -> Float32[np.ndarray, "height width 4"]:
+        """The whole scene for the eye: `Image.rgba` of a decimated read."""
+        bands = COLOURS if set(COLOURS) <= set(self.bands) else self.bands[:1]
+        return self.read_decimated(bands=bands, max_pixels=max_pixels).rgba()
+
+    def statistics(self, bands: Sequence[str] | None = None) -> Statistics:
+        """The low and the high percentile of each band (all of them) over the whole scene, from one decimated pass.
+
+        Raises `SceneError` if the scene is all no data.
+        """
+        bands = self.bands if bands is None else bands
+        image = self.read_decimated(bands=bands)
+        if not image.valid.any():
+            raise SceneError("{name} is all no data; expected some valid pixels, check --nodata", name=self.name)
+        return percentiles(image.values, image.valid, bands)
 
     def _repr_html_(self) -> str:
-        height, width = self.shape
-        facts = {
-            _("bands"): ", ".join(self.bands),
-            _("size"): _(
-                "{width:,} x {height:,} pixels of {pixel_m:.3g} m", width=width, height=height, pixel_m=self.pixel_m
-            ),
-            _("coordinates"): crs_name(self.grid.crs.proj) if self.grid.crs else _("none"),
-            _("notes"): " ".join(map(spoken, self.notes)) or _("none"),
-        }
-        return fact_sheet(self.name, facts, thumbnail(self))
+        facts = _facts(self.bands, self.shape, self.grid, self.pixel_m)
+        facts[_("notes")] = " ".join(map(shown, self.notes)) or _("none")
+        return fact_sheet(self.name, facts, _png(self.rgba(max_pixels=THUMBNAIL**2)))
 
     def _layers(self, bands: Sequence[str]) -> list[Layer]:
         missing = [band for band in bands if band not in self.bands]
         if missing:
             raise BandError(
-                _(
-                    "{name} has no band {missing} (it has {bands}); say which it is with --bands "
-                    "{missing2}=NUMBER,... or use another model",
-                    name=self.name,
-                    missing=", ".join(missing),
-                    bands=", ".join(self.bands),
-                    missing2=missing[0],
-                )
+                "{name} has no band {missing} (it has {bands}); say which it is with --bands "
+                "{missing2}=NUMBER,... or use another model",
+                name=self.name,
+                missing=", ".join(missing),
+                bands=", ".join(self.bands),
+                missing2=missing[0],
             )
         return [self.layers[self.bands.index(band)] for band in bands]
 
@@ -162,19 +220,25 @@ class Scene:
         return resample(values, valid, rows=rows, cols=cols)
 
 
-@lru_cache(maxsize=1)  # statistics and picture ask for the same
-def _decimated(scene: Scene, layers: tuple[Layer, ...], max_pixels: int) -> Image:
-    height, width = scene.shape
+# Statistics and picture ask for the same. A scene that nobody holds any more is not held here either.
+_latest: dict[tuple[ref[Scene], tuple[str, ...], int], Image] = {}
+
+
+def _decimated(scene: Scene, bands: tuple[str, ...], max_pixels: int) -> Image:
+    layers, (height, width) = scene._layers(bands), scene.shape
     scale = min(1.0, sqrt(max_pixels / (height * width)))
-    shape = (max(1, int(height * scale)), max(1, int(width * scale)))
+    rows, cols = max(1, int(height * scale)), max(1, int(width * scale))
     whole = Window(0, 0, height, width)
-    if height % 2 or shape[0] % 2:  # else the halves show the same pixels
-        return _image(*scene.no_data.read(layers, whole, shape=shape), layers)
-    # Without overviews every block is decoded, which takes a thread a quarter of the time of the network.
-    half = (shape[0] // 2, shape[1])
-    with ThreadPoolExecutor(2) as pool:
-        parts = list(pool.map(lambda window: scene.no_data.read(layers, window, shape=half), _halves(whole)))
-    return _image(*_stacked(parts), layers)
+    if height % 2 or rows % 2:  # else the halves show the same pixels
+        pixels = scene.no_data.read(layers, whole, shape=(rows, cols))
+    else:
+        # Without overviews every block is decoded, which takes a thread a quarter of the time of the network.
+        with ThreadPoolExecutor(2) as pool:
+            half = (rows // 2, cols)
+            read = pool.map(lambda window: scene.no_data.read(layers, window, shape=half), _halves(whole))
+            pixels = _stacked(list(read))
+    grid = GeoBox((rows, cols), scene.grid.affine @ Affine.scale(width / cols, height / rows), scene.grid.crs)
+    return _image(pixels, layers, grid, bands)
 
 
 def _halves(window: Window) -> tuple[Window, Window]:
@@ -187,57 +251,95 @@ def _stacked(parts: Sequence[Pixels]) -> Pixels:
     return np.concatenate([values for values, _ in parts], axis=1), np.concatenate(masks)
 
 
-def _image(values: np.ndarray, valid: np.ndarray | None, layers: Sequence[Layer]) -> Image:
+def _image(pixels: Pixels, layers: Sequence[Layer], grid: GeoBox, bands: tuple[str, ...]) -> Image:
+    values, valid = pixels
     values = values.astype(np.float32, copy=False)
     added = np.array([layer.added for layer in layers], np.float32)
     if added.any():
         values = values + added[:, None, None]
     if valid is None:
-        return Image(values, np.ones(values.shape[1:], bool))
-    return Image(np.where(valid, values, np.float32(0)), valid)
+        return Image(values, np.ones(values.shape[1:], bool), grid, bands)
+    return Image(np.where(valid, values, np.float32(0)), valid, grid, bands)
+
+
+def _facts(
+    bands: Sequence[str], shape: tuple[int, ...], grid: GeoBox | None, pixel_m: float | None = None
+) -> dict[str, str]:
+    (height, width), crs = shape, grid.crs if grid is not None else None
+    size = (
+        _("{width:,} x {height:,} pixels", width=width, height=height)
+        if pixel_m is None
+        else _("{width:,} x {height:,} pixels of {pixel_m:.3g} m", width=width, height=height, pixel_m=pixel_m)
+    )
+    return {
+        _("bands"): ", ".join(bands),
+        _("size"): size,
+        _("coordinates"): crs_name(crs.proj) if crs is not None else _("none"),
+    }
+
+
+def _png(rgba: Float32[np.ndarray, "height width 4"]) -> bytes:
+    drawn = (255 * rgba).astype(np.uint8).transpose(2, 0, 1)
+    bands, height, width = drawn.shape
+    with MemoryFile() as memory, catch_warnings(action="ignore", category=NotGeoreferencedWarning):
+        with memory.open(driver="PNG", count=bands, height=height, width=width, dtype="uint8") as file:
+            file.write(drawn)
+        return bytes(memory.read())
 
 
 def open_scene(
     paths: Given | Sequence[Given] | Imagery,
     *,
     sensor: str | None = None,
-    bands: Mapping[str, int] | None = None,
+    bands: str | Mapping[str, int] | Sequence[str] | None = None,
     nodata: float | None = None,
-    crs: str | None = None,
+    crs: object = None,
     pixel_m: float | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
 ) -> Scene:
     """Look at the files of a scene, or at a folder with one file per band; they may have addresses instead of paths.
 
-    sensor: a name on the shelf. bands: numbers by name, counted from 1 through all files. nodata, crs: in place of what
-    the files say. pixel_m: for a scene without a CRS. shift: accept a CRS of another frame than the files'.
+    sensor: a name on the shelf. bands: numbers by name, counted from 1 through all files, also
+    as "red=3,green=2,blue=1"; or a name for each. nodata, crs: in place of what
+    the files say. pixel_m: for a scene without a CRS. allow_datum_shift: accept a CRS of another frame than the files'.
     Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
     """
     imagery = given_imagery(paths)
-    files, found = imagery.files, _sources(imagery)
-    named = name_bands(found, sensor=sensor or imagery.sensor, bands=bands or imagery.bands)
+    headers = [_header(path, imagery.tags) for path in imagery.files]
+    found = [band for header in headers for band in header.bands]
+    numbers = band_numbers(bands, len(found))
+    named = name_bands(found, sensor=sensor or imagery.sensor, bands=numbers or imagery.bands)
     if imagery.of_one_size:
         named = of_one_size(named)
-        files = tuple(dict.fromkeys(source.path for source in named.sources))
-        found = [source for source in found if source.path in files]
-    placement = place(files, crs=crs, pixel_m=pixel_m, shift=shift)
-    layers = _named_layers(named, nodata)
-    shape = (int(placement.grid.shape[0]), int(placement.grid.shape[1]))
+        used = {source.path: None for source in named.sources}
+        headers = [header for path in used for header in headers if header.path == path]
+    placement = place(headers, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift)
+    layers = _layers_of(named, nodata)
     with at_first_look():
-        no_data, seen = find_no_data(layers, named, found, shape=shape)
-        check_any_data(no_data, shape, name=imagery.name)
-    notes = (*named.notes, *placement.notes, *_offset_notes(layers), *seen)
-    observed = imagery.observed or observed_in(found[0].tags)
-    grid = placement.grid, placement.pixel_m
-    return Scene(imagery.name, files, named.names, *grid, notes, layers, no_data, observed)
+        no_data, seen = find_no_data(layers, named, headers)
+        check_any_data(no_data, headers[0].shape, name=imagery.name)
+    return Scene(
+        name=imagery.name,
+        files=tuple(header.path for header in headers),
+        bands=named.names,
+        grid=placement.grid,
+        pixel_m=placement.pixel_m,
+        notes=(*named.notes, *placement.notes, *_offset_notes(layers), *seen),
+        layers=layers,
+        no_data=no_data,
+        observed=imagery.observed or observed_in(headers[0].bands[0].tags),
+    )
 
 
-def _sources(imagery: Imagery) -> list[Source]:
-    found = [source for path in imagery.files for source in sources(path)]
-    return [replace(source, tags={**source.tags, **imagery.tags}) for source in found] if imagery.tags else found
+def _header(path: ImageFile, tags: Mapping[str, str]) -> ImageHeader:
+    """The header of a file, with what is known besides in its tags."""
+    header = read_header(path)
+    if not tags:
+        return header
+    return replace(header, bands=tuple(replace(band, tags={**band.tags, **tags}) for band in header.bands))
 
 
-def _named_layers(named: NamedBands, nodata: float | None) -> tuple[Layer, ...]:
+def _layers_of(named: NamedBands, nodata: float | None) -> tuple[Layer, ...]:
     is_sentinel2 = any(sensor.name.startswith("sentinel2") for sensor in named.sensors)
     return tuple(
         Layer(
@@ -256,14 +358,11 @@ def _offset_notes(layers: Sequence[Layer]) -> tuple[str, ...]:
     if not added:
         return ()
     return (
-        said(
+        Message(
             "Sentinel-2's offset of baseline 04.00 is applied ({added}).",
             added=", ".join(f"{a:+g}" for a in sorted(added)),
         ),
     )
-
-
-LEAST = 3  # bands of an image that is a scene by itself
 
 
 def open_scenes(
@@ -274,7 +373,7 @@ def open_scenes(
     nodata: float | None = None,
     crs: str | None = None,
     pixel_m: float | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
 ) -> list[Scene]:
     """Look at all scenes that are given, in their order, by name where one of them stands for several.
 
@@ -284,7 +383,15 @@ def open_scenes(
     The rest is as in `open_scene`. Raises the same errors.
     """
     return [
-        open_scene(imagery, sensor=sensor, bands=bands, nodata=nodata, crs=crs, pixel_m=pixel_m, shift=shift)
+        open_scene(
+            imagery,
+            sensor=sensor,
+            bands=bands,
+            nodata=nodata,
+            crs=crs,
+            pixel_m=pixel_m,
+            allow_datum_shift=allow_datum_shift,
+        )
         for each in given
         for imagery in _imagery(image_file(each))
     ]
@@ -315,36 +422,14 @@ def _fitting(pattern: Path) -> list[Path]:
     root = Path(pattern.anchor)
     found = sorted(path for path in root.glob(os.fspath(pattern.relative_to(root))) if not path.name.startswith("."))
     if not found:
-        raise SceneError(_("no file fits {pattern}; give the path of an image", pattern=pattern))
+        raise SceneError("no file fits {pattern}; give the path of an image", pattern=pattern)
     return [path for path in found if path.is_dir() or path.suffix.lower() in IMAGES or is_stac(path)] or found
-
-
-def visible(scene: Scene, *, max_pixels: int) -> Float32[np.ndarray, "height width 4"]:
-    """Red, green and blue where the scene has them, else its first band, from its 2nd to its 98th percentile; and
-    where it is valid; all 0..1."""
-    names = ("red", "green", "blue")
-    bands = names if all(name in scene.bands for name in names) else scene.bands[:1] * 3
-    image = scene.read_decimated(bands=bands, max_pixels=max_pixels)
-    seen = image.values[:, image.valid]
-    low, high = np.percentile(seen, (2, 98), axis=1)[:, :, None, None] if seen.size else np.zeros((2, 3, 1, 1))
-    stretched = np.clip((image.values - low) / np.maximum(high - low, 1e-6), 0, 1)
-    return np.concatenate([stretched, image.valid[None]]).transpose(1, 2, 0).astype(np.float32)
-
-
-def thumbnail(scene: Scene, *, edge: int = 240) -> bytes:
-    """A PNG of about `edge` x `edge` pixels."""
-    shown = (255 * visible(scene, max_pixels=edge**2)).astype(np.uint8).transpose(2, 0, 1)
-    bands, height, width = shown.shape
-    with MemoryFile() as memory, catch_warnings(action="ignore", category=NotGeoreferencedWarning):
-        with memory.open(driver="PNG", count=bands, height=height, width=width, dtype="uint8") as file:
-            file.write(shown)
-        return bytes(memory.read())
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class SceneOptions:
-    """How scenes are opened, as it is typed.
+    """How scenes are opened, as typed on the command line.
 
     Parameters
     ----------
@@ -358,8 +443,8 @@ class SceneOptions:
         The CRS of scenes that do not say it, as EPSG:32650.
     pixel_m
         Pixel size in metres of scenes without a CRS.
-    shift
-        Accept a datum shift that is only roughly known.
+    allow_datum_shift
+        Allow an approximate datum transformation (errors up to about 100 m).
     """
 
     sensor: str | None = None
@@ -367,7 +452,7 @@ class SceneOptions:
     nodata: float | None = None
     crs: str | None = None
     pixel_m: Annotated[float | None, ABOVE_0] = None
-    shift: Annotated[bool, Parameter(negative="")] = False
+    allow_datum_shift: Annotated[bool, Parameter(negative="")] = False
 
     def open(self, given: Sequence[Given]) -> list[Scene]:
         """All scenes that are given, as `open_scenes` finds them. Raises the same errors."""

@@ -8,9 +8,8 @@ from importlib.resources import files
 from typing import Any
 
 from cropland.errors import SceneError
-from cropland.language import _
 
-__all__ = ["Band", "Sensor", "load_sensor", "sensor_names"]
+__all__ = ["Band", "Sensor", "load_sensor", "sensor_names", "sensors"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,12 @@ def sensor_names() -> tuple[str, ...]:
 
 
 @cache
+def sensors() -> tuple[Sensor, ...]:
+    """All sensors on the shelf."""
+    return tuple(map(load_sensor, sensor_names()))
+
+
+@cache
 def load_sensor(name: str) -> Sensor:
     """The sensor of that name.
 
@@ -66,7 +71,7 @@ def load_sensor(name: str) -> Sensor:
     """
     if name not in sensor_names():
         raise SceneError(
-            _("unknown sensor {name!r}; known are {sensor_names}", name=name, sensor_names=", ".join(sensor_names()))
+            "unknown sensor {name!r}; known are {sensor_names}", name=name, sensor_names=", ".join(sensor_names())
         )
     text = (files("cropland") / "sensors" / f"{name}.toml").read_text(encoding="utf-8")
     return _sensor(name, tomllib.loads(text))

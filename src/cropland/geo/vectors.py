@@ -15,7 +15,7 @@ from pyproj import CRS
 
 from cropland.errors import GridError, LabelError
 from cropland.geo.grid import check_frames, user_crs
-from cropland.language import _
+from cropland.language import Message, joined
 
 __all__ = ["fields", "read_polygons", "said_fields", "to_grid_crs"]
 
@@ -45,24 +45,20 @@ def read_polygons(
     if polygons.empty:
         kinds = ", ".join(sorted(set(frame.geom_type.dropna()))) or "no geometry"
         raise LabelError(
-            _(
-                "{name} has no polygon among {count} features ({kinds}); give a layer of polygons",
-                name=path.name,
-                count=len(frame),
-                kinds=kinds,
-            )
+            "{name} has no polygon among {count} features ({kinds}); give a layer of polygons",
+            name=path.name,
+            count=len(frame),
+            kinds=kinds,
         )
     if crs:
         return polygons.set_crs(user_crs(crs), allow_override=True)
     if polygons.crs is None:
         raise LabelError(
-            _(
-                "{name} has no coordinate reference system; write it into the file: ogr2ogr -a_srs "
-                "EPSG:CODE {stem}_crs.gpkg {path}",
-                name=path.name,
-                stem=path.stem,
-                path=path,
-            )
+            "{name} has no coordinate reference system; write it into the file: ogr2ogr -a_srs "
+            "EPSG:CODE {stem}_crs.gpkg {path}",
+            name=path.name,
+            stem=path.stem,
+            path=path,
         )
     return polygons
 
@@ -73,52 +69,50 @@ def fields(path: str | PathLike[str], *, layer: str | None = None, encoding: str
     return _fields(path, _layer(path, layer), encoding)
 
 
-def said_fields(path: Path, known: Sequence[str]) -> str:
+def said_fields(path: Path, known: Sequence[str]) -> Message:
     """The part of a message that names them."""
     if known:
-        return _("{name} has the fields {fields}", name=path.name, fields=", ".join(known))
-    return _("{name} has no fields", name=path.name)
+        return Message("{name} has the fields {fields}", name=path.name, fields=", ".join(known))
+    return Message("{name} has no fields", name=path.name)
 
 
-def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, shift: bool = False) -> GeoDataFrame:
+def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, allow_datum_shift: bool = False) -> GeoDataFrame:
     """The polygons in the CRS of a grid. CGCS2000 is taken as the WGS 84 frame that it is.
 
     Raises `GridError` for a grid without a CRS, and for frames that PROJ cannot join (Xi'an 1980, Beijing 1954), unless
-    `shift` accepts its approximation.
+    `allow_datum_shift` accepts its approximation.
     """
     if grid_crs is None:
-        raise GridError(_("the scene has no coordinate reference system, so polygons have no place in it; give --crs"))
+        raise GridError("the scene has no coordinate reference system, so polygons have no place in it; give --crs")
     target = CRS.from_user_input(str(grid_crs))
-    check_frames(frame.crs, target, shift=shift)
+    check_frames(frame.crs, target, allow_datum_shift=allow_datum_shift)
     return frame.to_crs(target)
 
 
 def _layer(path: Path, layer: str | None) -> str:
     """The layer of that name, or the only one with polygons."""
     if not path.exists():
-        raise LabelError(_("{path} is not there; give a file of polygons", path=path))
+        raise LabelError("{path} is not there; give a file of polygons", path=path)
     try:
         kinds = {str(name): kind for name, kind in pyogrio.list_layers(path)}
     except DataSourceError as error:
         raise LabelError(
-            _("{path} is not a vector file that GDAL can read; give a GeoPackage or shapefile", path=path)
+            "{path} is not a vector file that GDAL can read; give a GeoPackage or shapefile", path=path
         ) from error
     if layer is not None:
         if layer not in kinds:
             raise LabelError(
-                _("{name} has no layer {layer!r}; it has {kinds}", name=path.name, layer=layer, kinds=", ".join(kinds))
+                "{name} has no layer {layer!r}; it has {kinds}", name=path.name, layer=layer, kinds=", ".join(kinds)
             )
         return layer
     fitting = [name for name, kind in kinds.items() if kind and "Point" not in kind and "Line" not in kind]
     if len(fitting) == 1 or len(kinds) == 1:
         return (fitting or list(kinds))[0]
     raise LabelError(
-        _(
-            "{name} has {count} layers; choose one with --layer: {value}",
-            name=path.name,
-            count=len(kinds),
-            value=", ".join(fitting or kinds),
-        )
+        "{name} has {count} layers; choose one with --layer: {value}",
+        name=path.name,
+        count=len(kinds),
+        value=", ".join(fitting or kinds),
     )
 
 
@@ -129,9 +123,9 @@ def _read(path: Path, layer: str, *, where: str | None, encoding: str | None) ->
     except (DataSourceError, DataLayerError, FieldError, ValueError) as error:
         if where and not isinstance(error, UnicodeError):
             has = said_fields(path, known)
-            raise LabelError(_("--where {where!r} is no condition in SQL; {has}", where=where, has=has)) from error
+            raise LabelError("--where {where!r} is no condition in SQL; {has}", where=where, has=has) from error
         raise LabelError(
-            _("{name} cannot be read ({line}); try --encoding GBK", name=path.name, line=_line(error))
+            "{name} cannot be read ({line}); try --encoding GBK", name=path.name, line=_line(error)
         ) from error
 
 
@@ -154,21 +148,21 @@ def _fields(path: Path, layer: str, encoding: str | None) -> list[str]:
         return [str(name) for name in pyogrio.read_info(path, layer=layer, encoding=encoding)["fields"]]
     except (DataSourceError, DataLayerError, UnicodeError, LookupError) as error:
         raise LabelError(
-            _("{name} cannot be read ({line}); try --encoding GBK", name=path.name, line=_line(error))
+            "{name} cannot be read ({line}); try --encoding GBK", name=path.name, line=_line(error)
         ) from error
 
 
-def _nothing_left(path: Path, layer: str, *, where: str, encoding: str | None) -> str:
+def _nothing_left(path: Path, layer: str, *, where: str, encoding: str | None) -> Message:
     """The values that the fields named in the condition really have."""
     fields = _fields(path, layer, encoding)
     named = [f for f in fields if re.search(rf"(?<!\w){re.escape(f)}(?!\w)", where, re.IGNORECASE)]
     table = pyogrio.read_dataframe(path, layer=layer, columns=named or fields, read_geometry=False, encoding=encoding)
-    values = "; ".join(_("{name} has {values}", name=name, values=_values(table[name])) for name in named) or _(
-        "its fields: {fields}", fields=", ".join(fields)
-    )
+    values = joined(
+        "; ", (Message("{name} has {values}", name=name, values=_values(table[name])) for name in named)
+    ) or Message("its fields: {fields}", fields=", ".join(fields))
     garbled = path.suffix == ".shp" and not encoding and not path.with_suffix(".cpg").exists()
-    hint = _("; if this is garbled, give --encoding GBK") if garbled else ""
-    return _(
+    hint = Message("; if this is garbled, give --encoding GBK") if garbled else ""
+    return Message(
         "--where {where!r} leaves none of the {count} features of {name}; {values}{hint}",
         where=where,
         count=len(table),
@@ -180,8 +174,9 @@ def _nothing_left(path: Path, layer: str, *, where: str, encoding: str | None) -
 
 def _values(column: Series) -> str:
     counts = column.value_counts(dropna=False)
-    shown = ", ".join(f"{value!r} ({count})" for value, count in counts.head(SHOWN).items())
-    return shown + (_(" and {len} more", len=len(counts) - SHOWN) if len(counts) > SHOWN else "")
+    first = ", ".join(f"{value!r} ({count})" for value, count in counts.head(SHOWN).items())
+    more = [Message(" and {len} more", len=len(counts) - SHOWN)] if len(counts) > SHOWN else []
+    return joined("", (first, *more))
 
 
 def _polygons(frame: GeoDataFrame) -> GeoDataFrame:

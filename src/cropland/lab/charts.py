@@ -1,4 +1,4 @@
-"""Pictures as data; `draw.py` makes them visible. Every text in them is an English label that `claims/` translates."""
+"""Pictures as data; `draw.py` makes them visible. Their texts are English labels that the chapters translate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from cropland.lab.number import Number
+from cropland.lab.measure import Number
 
 EXACT, EDGE = 128, 448  # pixels along the longer edge
 

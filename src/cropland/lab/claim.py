@@ -1,28 +1,37 @@
-"""What people say of a network, in words, and the rule by which numbers decide whether it holds: `claims/NAME.toml`.
+"""What people say of a network, in words, and the rule by which numbers decide whether it holds.
 
-[KEY]                       a claim; its finding's name is the file's name, a full stop, and KEY
+The words of `chapters/CHAPTER/FILE.py` stand in `chapters/CHAPTER/FILE.toml`:
+
+[EXPERIMENT.KEY]            a claim; its finding has this name
 claim, how, answer, advice  {en = "...", zh = "..."}; `answer` speaks of the numbers: "{speedup} times as fast"
 guess                       optional, {en, zh}: a question that the reader answers before the reveal
 code                        lines of plain PyTorch that reproduce it
 decides, holds, in_part     the number that decides; it holds at or beyond `holds`, in part at or beyond `in_part`
 [labels]                    Chinese for the labels of pictures and notes; # stands for any number
+
+Where an experiment stands in the report, and the labels that several files share, are in `labels.toml`.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cache
-from importlib.resources import files
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from cropland.lab.finding import Finding
-from cropland.lab.number import Number
+import torch
+
+from cropland.lab.charts import Chart, from_plain, to_plain
+from cropland.lab.measure import Budget, Number
 from cropland.language import language
 
+LAB = Path(__file__).parent
+LABELS = LAB / "labels.toml"
 FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
 
 
@@ -51,6 +60,40 @@ class Words:
     def filled(self, numbers: Mapping[str, Number]) -> Words:
         """With numbers in the place of their names."""
         return Words(self.en.format_map(numbers), self.zh.format_map(numbers))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The numbers that the words of a claim speak of, and pictures.
+
+    `missing` says, as a label, why nothing was measured; `notes` are labels on how it was (a size reduced, say).
+    """
+
+    claim: str
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+    charts: Sequence[Chart] = ()
+    notes: Sequence[str] = ()
+    missing: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "claim": self.claim,
+            "numbers": {name: asdict(number) for name, number in self.numbers.items()},
+            "charts": [to_plain(chart) for chart in self.charts],
+            "notes": list(self.notes),
+            "missing": self.missing,
+        }
+
+    @staticmethod
+    def of(plain: Mapping[str, Any]) -> Finding:
+        """From what JSON holds."""
+        numbers = {name: Number(**number) for name, number in plain["numbers"].items()}
+        charts = tuple(map(from_plain, plain["charts"]))
+        return Finding(plain["claim"], numbers, charts, tuple(plain["notes"]), plain["missing"])
+
+
+Experiment = Callable[[torch.device, Budget], Iterable[Finding]]
 
 
 @dataclass(frozen=True)
@@ -96,9 +139,23 @@ def split(finding: str) -> tuple[str, str]:
 
 
 @cache
+def experiments() -> dict[str, Path]:
+    """The file of words of every experiment, by its name; the code of the same name lies beside it."""
+    paths = sorted((LAB / "chapters").rglob("*.toml"))
+    return {name: path for path in paths for name in _read(path) if name != "labels"}
+
+
+def experiment_named(name: str) -> Experiment:
+    """The function that measures what the words of this name claim."""
+    module = ".".join(("cropland", *experiments()[name].relative_to(LAB.parent).with_suffix("").parts))
+    found: Experiment = getattr(import_module(module), name)
+    return found
+
+
+@cache
 def claims(experiment: str) -> dict[str, Claim]:
     """The claims of an experiment, by key, in order."""
-    return {key: Claim(**_read(its)) for key, its in _file(experiment).items() if key != "labels"}
+    return {key: Claim(**_worded(its)) for key, its in _read(experiments()[experiment])[experiment].items()}
 
 
 @dataclass(frozen=True)
@@ -113,7 +170,7 @@ class Chapter:
 @cache
 def chapters() -> dict[str, Chapter]:
     """The chapters by name, in the order of the report."""
-    return {name: Chapter(**_read(its)) for name, its in _file("labels")["chapters"].items()}
+    return {name: Chapter(**_worded(its)) for name, its in _read(LABELS)["chapters"].items()}
 
 
 def place(experiment: str) -> tuple[int, int, str]:
@@ -123,18 +180,19 @@ def place(experiment: str) -> tuple[int, int, str]:
     return list(chapters()).index(chapter), parts.index(part) if part in parts else len(parts), part
 
 
-def label(english: str, experiment: str) -> Words:
-    """A label of a picture in both languages; one that no file knows stays as it is."""
+def label(english: str, experiment: str = "") -> Words:
+    """A label of a picture, or of the page itself, in both languages; one that no file knows stays as it is."""
     pattern, figures = FIGURE.sub("#", english), FIGURE.findall(english)
-    known = {**_file("labels")["labels"], **_file(experiment).get("labels", {})}
+    own = _read(experiments()[experiment]) if experiment else {}
+    known = {**_read(LABELS)["labels"], **own.get("labels", {})}
     chinese = known.get(english, known.get(pattern, english))
     return Words(english, re.sub("#", lambda _: figures.pop(0) if figures else "#", chinese))
 
 
 @cache
-def _file(name: str) -> dict[str, Any]:
-    return tomllib.loads((files("cropland.lab") / "claims" / f"{name}.toml").read_text(encoding="utf-8"))
+def _read(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def _read(values: Mapping[str, Any]) -> dict[str, Any]:
+def _worded(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: Words(**value) if isinstance(value, dict) else value for name, value in values.items()}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from cropland.lab.charts import Bars, Chart, Lines, Panel, Panels, Stack
 from cropland.lab.claim import Words
-from cropland.lab.number import Number
-from cropland.lab.scale import Scale, scale_of
+from cropland.lab.measure import Number
 
 Say = Callable[[str], Words]
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 440, 290, 58, 16, 14, 46  # in pixels of a narrow screen
@@ -44,8 +44,8 @@ def spans(words: Words) -> str:
 def _lines(chart: Lines, say: Say) -> str:
     values = [v for curve in chart.curves.values() for v in curve if v is not None]
     ends = [end for v in values for end in (v.low, v.high) if math.isfinite(end)]
-    x = scale_of(chart.at, LEFT, WIDTH - RIGHT, log=chart.log_x)
-    y = scale_of([*ends, *(v.value for v in values), *chart.levels.values()], HEIGHT - BOTTOM, TOP, log=chart.log_y)
+    x = axis_of(chart.at, LEFT, WIDTH - RIGHT, log=chart.log_x)
+    y = axis_of([*ends, *(v.value for v in values), *chart.levels.values()], HEIGHT - BOTTOM, TOP, log=chart.log_y)
     grid = "".join(_row_line(y, at) for at in y.ticks) + "".join(_column_line(x, at) for at in _marks(chart, x))
     curves = "".join(
         _curve(chart.at, curve, x, y, colour=COLOURS[number % len(COLOURS)])
@@ -61,12 +61,12 @@ def _lines(chart: Lines, say: Say) -> str:
     return title + _svg(HEIGHT, grid + curves + levels + names) + _legend(chart.curves, say)
 
 
-def _marks(chart: Lines, x: Scale) -> Sequence[float]:
+def _marks(chart: Lines, x: Axis) -> Sequence[float]:
     """On a logarithmic axis the few measured places, which are what is read off."""
     return chart.at if chart.log_x and len(chart.at) <= 8 else x.ticks
 
 
-def _curve(at: Sequence[float], curve: Sequence[Number | None], x: Scale, y: Scale, *, colour: str) -> str:
+def _curve(at: Sequence[float], curve: Sequence[Number | None], x: Axis, y: Axis, *, colour: str) -> str:
     known = [(x(a), v) for a, v in zip(at, curve, strict=True) if v is not None]
     line = " ".join(f"{a:.1f},{y(v.value):.1f}" for a, v in known)
     spread = [(a, v) for a, v in known if math.isfinite(v.low) and math.isfinite(v.high)]
@@ -80,11 +80,11 @@ def _curve(at: Sequence[float], curve: Sequence[Number | None], x: Scale, y: Sca
     return f'<g class="curve" style="--c:{colour}">{shown}</g>'
 
 
-def _row_line(y: Scale, at: float) -> str:
+def _row_line(y: Axis, at: float) -> str:
     return f'<path class="grid" d="M{LEFT} {y(at):.1f}H{WIDTH - RIGHT}"/>' + _figure(at, LEFT - 6, y(at) + 4, "end")
 
 
-def _column_line(x: Scale, at: float) -> str:
+def _column_line(x: Axis, at: float) -> str:
     bottom, place = HEIGHT - BOTTOM, x(at)
     anchor = "end" if place > WIDTH - RIGHT - 8 else "middle"  # the last one would be cut
     edge = WIDTH - 2 if anchor == "end" else place
@@ -95,7 +95,7 @@ def _bars(chart: Bars, say: Say) -> str:
     values = list(chart.bars.values())
     ends = [end for v in values for end in (v.low, v.value, v.high) if math.isfinite(end)]
     levels = [] if chart.level is None else [chart.level]
-    x = scale_of([*ends, *levels, *([] if chart.log else [0.0])], 4, WIDTH - 100, log=chart.log)
+    x = axis_of([*ends, *levels, *([] if chart.log else [0.0])], 4, WIDTH - 100, log=chart.log)
     zero = x(0.0) if not chart.log else 4.0
     rows = "".join(_bar(name, number, x, zero, ROW * row, say) for row, (name, number) in enumerate(chart.bars.items()))
     height = ROW * len(values) + 4
@@ -104,7 +104,7 @@ def _bars(chart: Bars, say: Say) -> str:
     return _svg(height, line + rows) + f'<p class="axis">{spans(say(chart.unit))}{mark}</p>'
 
 
-def _bar(name: str, number: Number, x: Scale, zero: float, top: float, say: Say) -> str:
+def _bar(name: str, number: Number, x: Axis, zero: float, top: float, say: Say) -> str:
     middle, left, right = top + 27, *sorted((zero, x(number.value)))
     bar = f'<rect class="bar" x="{left:.1f}" y="{middle - 7}" width="{max(1.0, right - left):.1f}" height="14" rx="3"/>'
     low, high = (x(end) if math.isfinite(end) else x(number.value) for end in (number.low, number.high))
@@ -118,7 +118,7 @@ def _bar(name: str, number: Number, x: Scale, zero: float, top: float, say: Say)
 def _stack(chart: Stack, say: Say) -> str:
     parts = list(dict.fromkeys(part for bar in chart.bars.values() for part in bar))
     colour = {part: COLOURS[number % len(COLOURS)] for number, part in enumerate(parts)}
-    x = scale_of([0.0, *(sum(bar.values()) for bar in chart.bars.values())], 4, WIDTH - 70, log=False)
+    x = axis_of([0.0, *(sum(bar.values()) for bar in chart.bars.values())], 4, WIDTH - 70, log=False)
     rows = []
     for row, (name, bar) in enumerate(chart.bars.items()):
         at, top = 0.0, ROW * row
@@ -183,3 +183,52 @@ def _short(value: float) -> str:
         if abs(value) >= factor:
             return f"{value / (1e3 if sign == 'k' else factor):.4g}{sign}"
     return f"{value:.4g}"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A value `low` lies at place `start`, `high` at `stop`."""
+
+    low: float
+    high: float
+    start: float
+    stop: float
+    ticks: tuple[float, ...]
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """The place of a value; beyond the ends it stays at them."""
+        low, high, value = (math.log(v) if self.log else v for v in (self.low, self.high, max(value, self._least)))
+        share = (value - low) / (high - low)
+        return self.start + min(1.0, max(0.0, share)) * (self.stop - self.start)
+
+    @property
+    def _least(self) -> float:
+        return self.low if self.log else -math.inf
+
+
+def axis_of(values: Iterable[float], start: float, stop: float, *, log: bool) -> Axis:
+    """An axis that holds the values, between round numbers."""
+    known = [value for value in values if math.isfinite(value) and (value > 0 or not log)] or [1.0]
+    low, high = min(known), max(known)
+    if log:
+        low, high = (low, high) if high > low else (low / 2, high * 2)
+        return Axis(low, high, start, stop, _log_ticks(low, high), log=True)
+    step = _round_step((high - low) or abs(high) or 1.0)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    last = max(last, first + 1)
+    return Axis(first * step, last * step, start, stop, tuple(n * step for n in range(first, last + 1)))
+
+
+def _round_step(span: float, *, parts: int = 5) -> float:
+    """The smallest of 1, 2, 5 x 10^n that cuts the span into few parts."""
+    power = 10.0 ** math.floor(math.log10(span / parts))
+    return next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= parts)
+
+
+def _log_ticks(low: float, high: float) -> tuple[float, ...]:
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    decades = math.log10(high / low)
+    factors = (1, 1.5, 2, 3, 4, 6, 8) if decades < 0.8 else (1, 2, 5) if decades <= 2.5 else (1,)
+    ticks = tuple(f * 10.0**p for p in powers for f in factors if low * 0.999 <= f * 10.0**p <= high * 1.001)
+    return ticks if len(ticks) > 1 else (low, high)

@@ -14,13 +14,12 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cropland.catalog import find, names, nearest
+from cropland.catalog import nearest
 from cropland.data.chips import open_chips
 from cropland.errors import InputError
 from cropland.lab import report
-from cropland.lab.budget import FULL, QUICK, Budget
-from cropland.lab.claim import chapters, claims, label, place, split
-from cropland.lab.finding import Finding
+from cropland.lab.claim import Finding, chapters, claims, experiment_named, experiments, label, place, split
+from cropland.lab.measure import FULL, QUICK, Budget
 from cropland.lab.parts import recipe_and_network
 from cropland.lab.results import Results, merged, this_machine
 from cropland.lab.trials import sides
@@ -28,7 +27,6 @@ from cropland.language import _
 from cropland.training.memory import choose_device
 
 Step = Callable[[Finding], None]
-SHELF = "lab.experiments"
 OWN_BUDGET = ("tricks",)  # hours, not minutes: only when asked for by name
 
 
@@ -41,7 +39,7 @@ def command(
     network: str | None = None,
     join: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
 ) -> None:
-    """Measure what is said of the network on this machine, and write a report.
+    """Test common claims about segmentation networks on your machine, and write a report.
 
     Every experiment states a claim, measures it, and says whether it holds here. The report is one file in English and
     Chinese that needs no network.
@@ -86,12 +84,12 @@ def command(
 
 def choose(asked: Sequence[str]) -> list[str]:
     """The experiments of these names or chapters, in the order of the report; `InputError` names the nearest."""
-    known = sorted(names(SHELF), key=place)
+    known = sorted(experiments(), key=place)
     wanted = asked or [name for name in chapters() if name not in OWN_BUDGET]
     for name in wanted:
         if name not in known and name not in chapters():
             advice = nearest(name, sorted({*known, *chapters()}))
-            raise InputError(_("no experiment '{name}'; {advice}", name=name, advice=advice))
+            raise InputError("no experiment '{name}'; {advice}", name=name, advice=advice)
     return [name for name in known if name in wanted or name.partition("_")[0] in wanted]
 
 
@@ -101,7 +99,7 @@ def run(chosen: Sequence[str], device: torch.device, budget: Budget, out: Path, 
     trained = {"chips": sides(budget.chips)} if budget.seeds else {}
     results = Results(this_machine(device) | trained, budget.name, ())
     try:
-        for finding in chain.from_iterable(find(SHELF, name)(device, budget) for name in chosen):
+        for finding in chain.from_iterable(experiment_named(name)(device, budget) for name in chosen):
             results = replace(results, findings=(*results.findings, finding))
             results.save(out)
             step(finding)

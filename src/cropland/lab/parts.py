@@ -14,12 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cropland.lab.budget import Budget
-from cropland.lab.measure import synchronise
+from cropland.lab.measure import Budget, synchronise
 from cropland.lab.reach import last
-from cropland.model import Model, build_network, default_model
+from cropland.model import ModelFile, build_network, default_model
 from cropland.recipe import Recipe, read_recipe
-from cropland.show import Layer, anatomy, recipe_of
+from cropland.show import NetworkPart, anatomy, recipe_of
 from cropland.streaming.receptive_field import Field
 from cropland.training.memory import place_network
 
@@ -32,7 +31,7 @@ FOLDED = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.BatchNorm2d, nn.Identity, nn.Dropout)  
 
 
 @dataclass(frozen=True)
-class Step:
+class Operation:
     """A module without modules at work: multiply-adds, and bytes in, out and of weights, each moved once."""
 
     part: str
@@ -48,7 +47,7 @@ class Body:
     """A network on its device, in evaluation mode, its parts, and an image that goes through it."""
 
     network: nn.Module
-    layers: tuple[Layer, ...]
+    layers: tuple[NetworkPart, ...]
     image: Tensor
 
     @property
@@ -74,16 +73,16 @@ def recipe_and_network(what: str | None) -> tuple[Recipe, nn.Module]:
     """What `cropland show` knows: a model, a recipe or the name of a network; None is the model that ships."""
     path = Path(what) if what else default_model()
     if path.suffix == ".safetensors":
-        model = Model.load(path)
+        model = ModelFile.load(path)
         return model.recipe, model.network()
     recipe = read_recipe(path) if path.suffix == ".toml" else recipe_of(str(what))
     return recipe, build_network(recipe).eval()
 
 
 @torch.no_grad()
-def steps(network: nn.Module, names: Sequence[str], image: Tensor) -> list[Step]:
-    """Every step of every part that multiplies, pools or resizes; what an engine folds into its neighbour is free."""
-    found: list[Step] = []
+def operations(network: nn.Module, names: Sequence[str], image: Tensor) -> list[Operation]:
+    """What multiplies, pools or resizes in every part; what an engine folds into its neighbour is free."""
+    found: list[Operation] = []
     hooks = []
     for name in names:
         for module in network.get_submodule(name).modules():
@@ -95,11 +94,11 @@ def steps(network: nn.Module, names: Sequence[str], image: Tensor) -> list[Step]
     return found
 
 
-def _noted(name: str, found: list[Step]) -> Callable[..., None]:
+def _noted(name: str, found: list[Operation]) -> Callable[..., None]:
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         x, y = inputs[0], last(output)
         moved = FLOAT * sum(value.numel() for value in (x, y, *module.parameters()))
-        found.append(Step(name, module, x.shape, y.shape, multiply_adds(module, x, y), moved))
+        found.append(Operation(name, module, x.shape, y.shape, multiply_adds(module, x, y), moved))
 
     return hook
 

@@ -10,12 +10,25 @@ from pathlib import Path
 from string import Template
 
 from cropland import __version__
-from cropland.lab.claim import Claim, Verdict, Words, chapters, claims, label, place, split
+from cropland.files import write_text
+from cropland.lab.claim import Claim, Finding, Verdict, Words, chapters, claims, label, place, split
 from cropland.lab.draw import draw, spans
-from cropland.lab.finding import Finding
 from cropland.lab.results import Results
 
 OTHER = "measured by another version of cropland, or not at all: run it again"
+# What a learner needs first, in this order; each chapter has the rest.
+FIRST = (
+    "separable_layer.waterfall",
+    "separable_causes.memory",
+    "separable_remedy.ratio",
+    "convolution_growth.growth",
+    "network.parameters",
+    "atrous.field",
+    "transposed.checkerboard",
+    "pooling.work",
+    "normalisation_mapping.fold",
+    "batch.accumulation",
+)
 GPU = "a GPU"  # the column that says 'not measured' until one has been
 
 
@@ -23,8 +36,8 @@ def write(machines: Sequence[Results], folder: Path) -> Path:
     """Write report.html, by renaming."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
-    path.with_suffix(".new").write_text(page(machines), encoding="utf-8")
-    return path.with_suffix(".new").replace(path)
+    write_text(path, page(machines))
+    return path
 
 
 def page(machines: Sequence[Results]) -> str:
@@ -37,17 +50,26 @@ def page(machines: Sequence[Results]) -> str:
         version=__version__,
         machines="".join(map(_machine, machines)),
         contents="".join(f'<a href="#{name}">{spans(chapters()[name].title)}</a>' for name in parts),
+        answers=_answers(machines),
         summary=_summary(order, machines),
         chapters="".join(_section(name, keys, machines) for name, keys in parts.items()),
     )
 
 
+def as_markdown(results: Results, name: str, language: str) -> str:
+    """Claim, verdict and answer of `EXPERIMENT.KEY` in "en" or "zh", for a notebook.
+
+    Raises `KeyError` if it was not measured.
+    """
+    experiment, key = split(name)
+    claim, finding = claims(experiment)[key], {each.claim: each for each in results.findings}[name]
+    verdict = label(str(claim.verdict(finding)), experiment)
+    lines = (getattr(words, language) for words in (claim.claim, verdict, claim.answer.filled(finding.numbers)))
+    return "**{}** → *{}*\n\n{}".format(*lines)
+
+
 def _chapter(name: str) -> str:
     return split(name)[0].partition("_")[0]
-
-
-def _say(text: str, experiment: str = "labels") -> Words:
-    return label(text, experiment)
 
 
 def _machine(its: Results) -> str:
@@ -59,15 +81,27 @@ def _machine(its: Results) -> str:
         *((f"{number}", f"chips: {side}") for side, number in about.get("chips", {}).items()),
     )
     said = " · ".join(
-        f"{spans(_say(name))} {escape(value)}".strip() if name else escape(value) for value, name in facts
+        f"{spans(label(name))} {escape(value)}".strip() if name else escape(value) for value, name in facts
     )
     small = f"{escape(about['system'])}, {escape(versions)}, {escape(about['when'])}"
     return f"<p class=machine><b>{escape(its.name)}</b> {said}<br><small>{small}</small></p>"
 
 
+def _answers(machines: Sequence[Results]) -> str:
+    """The ten answers to begin with, as the first machine gives them; those that it has not measured are left out."""
+    known = ((name, _of(machines[0], name)) for name in FIRST)
+    items = [
+        f'<li><a href="#{name}">{spans(claim.claim)}</a> {_chip(claim.verdict(finding))}<br>{spans(answer)}</li>'
+        for name, finding in known
+        if finding and (answer := _answer(claim := claims(split(name)[0])[split(name)[1]], finding))
+    ]
+    title = f'<h2 id="answers">{spans(label("Ten answers to begin with"))}</h2>'
+    return f'{title}<ol class="first">{"".join(items)}</ol>' * bool(items)
+
+
 def _summary(order: Sequence[str], machines: Sequence[Results]) -> str:
     columns = [its.name for its in machines] + [GPU] * all(its.machine["kind"] == "cpu" for its in machines)
-    head = "".join(f"<th>{spans(_say(name))}</th>" for name in columns)
+    head = "".join(f"<th>{spans(label(name))}</th>" for name in columns)
     rows, before = [], ""
     for name in order:
         experiment, key = split(name)
@@ -77,7 +111,7 @@ def _summary(order: Sequence[str], machines: Sequence[Results]) -> str:
         cells = "".join(f"<td>{_chip(_verdict(claim, _of(its, name)))}</td>" for its in machines)
         cells += f"<td>{_chip(Verdict.NOT_MEASURED)}</td>" * (len(columns) - len(machines))
         rows.append(f'<tr><td><a href="#{name}">{spans(claim.claim)}</a></td>{cells}</tr>')
-    table = f"<thead><tr><th>{spans(_say('claim'))}</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    table = f"<thead><tr><th>{spans(label('claim'))}</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     return f'<div class="scroll"><table>{table}</table></div>'
 
 
@@ -90,7 +124,7 @@ def _verdict(claim: Claim, finding: Finding | None) -> Verdict:
 
 
 def _chip(verdict: Verdict) -> str:
-    return f'<b class="verdict {verdict.name.lower().replace("_", "-")}">{spans(_say(verdict.value))}</b>'
+    return f'<b class="verdict {verdict.name.lower().replace("_", "-")}">{spans(label(verdict.value))}</b>'
 
 
 def _section(name: str, keys: Sequence[str], machines: Sequence[Results]) -> str:
@@ -105,9 +139,9 @@ def _article(name: str, machines: Sequence[Results]) -> str:
     measured = "".join(_measured(claim, its, name, alone=len(machines) == 1) for its in machines)
     if claim.guess:
         measured = f'<details class="guess"><summary>{spans(claim.guess)}</summary>{measured}</details>'
-    practice = f"<dt>{spans(_say('in practice'))}</dt><dd>{spans(claim.advice)}</dd>"
-    how = f"<dt>{spans(_say('how it is measured'))}</dt><dd>{spans(claim.how)} {spans(_rule(claim))}</dd>"
-    reproduce = f"<summary>{spans(_say('reproduce it in plain PyTorch'))}</summary>"
+    practice = f"<dt>{spans(label('in practice'))}</dt><dd>{spans(claim.advice)}</dd>"
+    how = f"<dt>{spans(label('how it is measured'))}</dt><dd>{spans(claim.how)} {spans(_rule(claim))}</dd>"
+    reproduce = f"<summary>{spans(label('reproduce it in plain PyTorch'))}</summary>"
     code = f"<details>{reproduce}<pre>{escape(claim.code.strip())}</pre></details>"
     return f'<article id="{name}"><h3>{spans(claim.claim)}</h3>{measured}<dl>{practice}{how}</dl>{code}</article>'
 
@@ -137,14 +171,14 @@ def _answer(claim: Claim, finding: Finding) -> Words | None:
 
 def _rule(claim: Claim) -> Words:
     """The limits in a sentence."""
-    least = claim.holds >= claim.in_part
-    en, zh = ("at least", "不小于") if least else ("at most", "不大于")
-    part = (claim.holds != claim.in_part) * 1
+    sign, beyond_en, beyond_zh = (">=", "below", "低于") if claim.holds >= claim.in_part else ("<=", "above", "高于")
     name, holds, half = claim.decides, f"{claim.holds:g}", f"{claim.in_part:g}"
+    some = claim.holds != claim.in_part
     return Words(
-        f"Holds where `{name}` is {en} {holds}{f', in part where it is {en} {half}' * part}, else it does not; "
-        "not decided where the interval crosses a limit.",
-        f"`{name}` {zh} {holds} 时成立{f'，{zh} {half} 时部分成立' * part}，否则不成立；区间跨越界限时不能判定。",
+        f"Verdict by `{name}`: {sign} {holds} holds; {f'{sign} {half} in part; ' * some}{beyond_en}, does not hold; "
+        "undecided if the interval crosses a limit.",
+        f"按 `{name}` 判定：{sign} {holds} 成立；{f'{sign} {half} 部分成立；' * some}"
+        f"{beyond_zh}此值不成立；区间跨越界限则无法判定。",
     )
 
 
@@ -152,4 +186,4 @@ def _table(finding: Finding) -> str:
     if not finding.numbers:
         return ""
     rows = "".join(f"<tr><td><code>{n}</code></td><td>{escape(f'{v}')}</td></tr>" for n, v in finding.numbers.items())
-    return f"<details><summary>{spans(_say('all numbers'))}</summary><table>{rows}</table></details>"
+    return f"<details><summary>{spans(label('all numbers'))}</summary><table>{rows}</table></details>"

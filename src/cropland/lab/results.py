@@ -19,8 +19,8 @@ import torch
 
 from cropland import __version__
 from cropland.errors import InputError
-from cropland.lab.finding import Finding
-from cropland.language import _
+from cropland.files import write_json
+from cropland.lab.claim import Finding
 
 FORMAT = 1
 NAME = "results.json"
@@ -48,8 +48,8 @@ class Results:
             "findings": [finding.plain() for finding in self.findings],
         }
         path = folder / NAME
-        path.with_suffix(".new").write_text(json.dumps(plain, ensure_ascii=False, indent=1), encoding="utf-8")
-        return path.with_suffix(".new").replace(path)
+        write_json(path, plain)
+        return path
 
     @staticmethod
     def load(path: Path) -> Results:
@@ -57,20 +57,19 @@ class Results:
         try:
             plain = json.loads(path.read_text(encoding="utf-8"))
             if plain["format"] != FORMAT:
-                message = _(
+                raise InputError(
                     "{path} has format {came}, expected {known}: run `cropland lab` again",
                     path=path,
                     came=plain["format"],
                     known=FORMAT,
                 )
-                raise InputError(message)
             return Results(plain["machine"], plain["budget"], tuple(map(Finding.of, plain["findings"])))
         except FileNotFoundError as error:
             raise InputError(
-                _("no file {path}; name results.json of a folder that `cropland lab` wrote", path=path)
+                "no file {path}; name results.json of a folder that `cropland lab` wrote", path=path
             ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(_("{path} is not what `cropland lab` writes; name its results.json", path=path)) from error
+            raise InputError("{path} is not what `cropland lab` writes; name its results.json", path=path) from error
 
 
 def merged(runs: Iterable[Results]) -> list[Results]:

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cropland.lab.measure import Run, interleave
-from cropland.lab.number import Number, quartiles
+from cropland.lab.measure import Number, Run, interleave, quartiles
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BYTES = tuple(2**power for power in range(15, 29))  # both halves together: from the first cache to none

@@ -1,18 +1,18 @@
-"""Stacks of ordinary and of separable layers, timed in turn."""
+"""Stacks of ordinary and of separable layers: timed in turn, and the same layers executed in several ways."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import openvino
 import torch
 from torch import Tensor, nn
 
 from cropland.blocks.convolution import Convolution
 from cropland.blocks.separable import Separable
 from cropland.lab.charts import Bars
-from cropland.lab.measure import Run, Times, interleave, ratio
-from cropland.lab.number import Number
+from cropland.lab.measure import Number, Run, Times, interleave, ratio
 
 BLOCKS: dict[str, type[nn.Module]] = {"ordinary": Convolution, "separable": Separable}
 Both = Mapping[str, Run]  # of the ordinary stack and of the separable one
@@ -76,11 +76,6 @@ def gain(times: Mapping[str, Times]) -> Number:
     return ratio(times["ordinary"], times["separable"])
 
 
-def quotient(a: Number, b: Number) -> Number:
-    """a / b of positive numbers, as wide as both intervals allow."""
-    return Number(a.value / b.value, a.low / b.high, a.high / b.low)
-
-
 def bars(times: Mapping[str, Mapping[str, Times]], promised: float) -> tuple[Bars, Bars]:
     """What the separable stack gains in every way, and the milliseconds behind it."""
     gains = {way: gain(its) for way, its in times.items()}
@@ -89,3 +84,41 @@ def bars(times: Mapping[str, Mapping[str, Times]], promised: float) -> tuple[Bar
     return Bars("What separable layers gain", unit, gains, level=promised), Bars(
         "The time itself", "milliseconds", spent
     )
+
+
+def folded(block: nn.Module) -> list[nn.Module]:
+    """The layers of a block with the norm folded into the last convolution: what remains at inference."""
+    block.eval()
+    layers = [layer for layer in block.children() if isinstance(layer, nn.Conv2d)]
+    norm = next(layer for layer in block.children() if isinstance(layer, nn.BatchNorm2d))
+    last = torch.nn.utils.fusion.fuse_conv_bn_eval(layers[-1], norm)
+    return [*layers[:-1], last, nn.ReLU(inplace=True)]
+
+
+def fused(block: Separable) -> Separable:
+    """A block of the same weights that is executed in one pass."""
+    channels_in, channels_out = block.depthwise.in_channels, block.pointwise.out_channels
+    other = Separable(channels_in, channels_out, execution="fused").eval()
+    other.load_state_dict(block.state_dict())
+    return other
+
+
+def in_bands(layers: nn.Sequential, image: Tensor, *, band: int) -> Tensor:
+    """Depth first: all layers over `band` rows, with a row more on either side per 3 x 3, then the next rows."""
+    height, parts = image.shape[2], []
+    reach = sum(isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3) for layer in layers)
+    for start in range(0, height, band):
+        first, last = max(0, start - reach), min(height, start + band + reach)
+        rows = image[:, :, first:last]
+        for layer in layers:
+            rows = layer(rows)
+        parts.append(rows[:, :, start - first : start - first + band])
+    # Rows at a cut edge see zeros instead of their neighbours; so many layers later they are not among those kept.
+    return torch.cat(parts, 2)
+
+
+def by_openvino(network: nn.Module, image: Tensor) -> openvino.CompiledModel:
+    """A network compiled for the CPU in float32; a function of arrays."""
+    graph = openvino.convert_model(network, example_input=image)
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    return openvino.Core().compile_model(graph, "CPU", settings)

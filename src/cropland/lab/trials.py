@@ -1,4 +1,8 @@
-"""Short trainings of small networks on real chips, the same chips in the same order for every contender."""
+"""Short trainings of small networks on real chips, the same chips in the same order for every contender.
+
+`trial` trains as the product does and ends with a validation; `train` takes a minute, at a constant rate, on batches
+made beforehand and cut into micro-batches.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 
 import torch
@@ -22,8 +27,7 @@ from cropland.data.batches import Batch, Sampler, batches
 from cropland.data.chips import INDEX, ChipFolder, open_chips
 from cropland.data.cut import cut_chips
 from cropland.demo import FIELDS, FOLDER, TILE
-from cropland.lab.measure import synchronise
-from cropland.lab.number import Number, mean_of_seeds
+from cropland.lab.measure import Number, paired, synchronise
 from cropland.model import build_network
 from cropland.recipe import Recipe, read_recipe
 from cropland.training.memory import autocast, place_batch, place_network
@@ -31,8 +35,12 @@ from cropland.training.optimizer import make_objective, make_optimizer, set_rate
 from cropland.training.validate import validate
 
 Change = Callable[[nn.Module], nn.Module]
+Losses = tuple[float, ...]
 ENDLESS = 10**9  # steps that no training takes: its seconds end it
 BATCH = 4  # chips a step: in so short a training more steps are worth more than larger batches
+CEILING = 3.0  # coin tosses; a loss above, or none at all, counts as that
+WINDOW = 8  # steps that a loss is averaged over
+LATEST = 8  # batches that the statistics are taken from again
 
 
 @dataclass(frozen=True)
@@ -168,7 +176,65 @@ def one_thread() -> Iterator[None]:
 
 def gain(better: Sequence[Trial], than: Sequence[Trial]) -> Number:
     """The difference in IoU, paired by seed: mean and 95 % interval."""
-    return mean_of_seeds([a.iou - b.iou for a, b in zip(better, than, strict=True)])
+    return paired([trial.iou for trial in better], [trial.iou for trial in than])
+
+
+def short_recipe(norm: str, rate: float, seed: int) -> Recipe:
+    """The small recipe, narrower and on smaller crops."""
+    widths = ("network.options.width=8", "network.options.encoder_options.width=8", "sampling.crop=64")
+    return small_recipe(
+        f"network.options.norm={norm}", f"training.learning_rate={rate}", f"training.seed={seed}", *widths
+    )
+
+
+@cache
+def batches_of(chips: Path | None, seed: int, steps: int) -> tuple[Batch, ...]:
+    """The same chips in the same order for every contender."""
+    return tuple(_stream(short_recipe("batch_norm", 0.01, seed), chip_folder(chips), steps))
+
+
+def train(recipe: Recipe, data: Sequence[Batch], device: torch.device, *, micro: int = 8) -> tuple[nn.Module, Losses]:
+    """Train at a constant rate, `micro` chips at a time; the losses are shares of a coin toss's, at most `CEILING`."""
+    torch.manual_seed(recipe.training.seed)
+    network = place_network(build_network(recipe), device).train()
+    objective, optimizer = make_objective(recipe.loss), make_optimizer(network, recipe.training)
+    losses = []
+    for batch in data:
+        here, total = batch.to(device), 0.0
+        for start in range(0, len(here.image), micro):
+            part = here.part(start, start + micro)
+            loss = objective(network(part.image), part).sum() / len(here.image)
+            torch.autograd.backward(loss)
+            total += float(loss.detach())
+        nn.utils.clip_grad_norm_(network.parameters(), recipe.training.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        coin = float(objective(torch.zeros_like(here.target)[:, None], here).mean())
+        losses.append(min(total / coin, CEILING) if math.isfinite(total) else CEILING)
+    return network, tuple(losses)
+
+
+def steps_to(losses: Losses, target: float) -> int:
+    """The first step at which the mean of the latest losses is at the target; all steps where that never is."""
+    return next((step for step, mean in enumerate(latest(losses), 1) if mean <= target), len(losses))
+
+
+def latest(losses: Losses) -> list[float]:
+    """At every step the mean of the latest losses."""
+    return [fmean(losses[max(0, step - WINDOW) : step]) for step in range(1, len(losses) + 1)]
+
+
+@torch.no_grad()
+def retaken(network: nn.Module, data: Sequence[Batch], device: torch.device) -> nn.Module:
+    """A copy whose running statistics are the plain mean over the latest batches, whole."""
+    other = copy.deepcopy(network).train()
+    for module in other.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None
+    for batch in data[-LATEST:]:
+        other(batch.to(device).image)
+    return other
 
 
 def _clock(device: torch.device) -> float:

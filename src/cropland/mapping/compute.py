@@ -1,51 +1,41 @@
-"""The probability of a whole grid, unit by unit: read ahead, compute, write behind, note in the journal."""
+"""The probability of a whole grid, unit by unit: read ahead, compute, write behind, note in the journal.
+
+A network that slides computes every pixel once. A run of units may begin anywhere: what is kept of rows further up than
+the network sees has no part in what it gives. So a run that goes on, or that another machine computes, gives the bytes
+of one that came from the top.
+"""
 
 from __future__ import annotations
 
-import importlib
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from cropland.data.statistics import Statistics
-from cropland.engines import Described, Engine, Precision, choose_engine
-from cropland.errors import ModelError, ReadError
+from cropland.engines import Described, Engine, Precision, choose_engine, open_engine
+from cropland.errors import ReadError
 from cropland.files import sync
+from cropland.geo.statistics import Statistics
 from cropland.geo.window import Tile, Window
-from cropland.language import Said, _
-from cropland.mapping.run_folder import Journal, Plane
-from cropland.mapping.units import Cut, Readable, Turn
-from cropland.model import Model, default_model
+from cropland.language import Message
+from cropland.mapping.run_folder import Journal, RawRaster
+from cropland.mapping.units import Cut, Flip, Readable
+from cropland.model import ModelFile
 from cropland.probability import NO_DATA, from_logits
 from cropland.progress import prefetch, timed, timed_each
 from cropland.streaming.slide import Slide, slide_down
 
-__all__ = [
-    "NO_DATA",
-    "Done",
-    "Executor",
-    "Pixels",
-    "Running",
-    "Serial",
-    "Work",
-    "compute",
-    "compute_swaths",
-    "compute_tiles",
-    "fill",
-    "read_ahead",
-]
-
+__all__ = ["Executor", "Pixels", "Serial", "UnitResult", "Work", "compute", "fill", "mean_of_flips"]
 
 WAITING = 2  # units that may wait to be written
 AT_ONCE = 1 << 21  # pixels that go to the disk together: to wait for it costs some milliseconds
+MEAN_ROWS = 256  # of the mean of flips in memory
 
 
 class Executor(Protocol):
@@ -56,13 +46,13 @@ class Executor(Protocol):
         """By which it computes."""
 
     @property
-    def why(self) -> Said | None:
+    def why(self) -> Message | None:
         """Why by this one, if that is known."""
 
     def prepare(self, cut: Cut) -> None:
         """Begin, beside what else there is to do, what must be there before units of this cut are computed."""
 
-    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]: ...
+    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[UnitResult]: ...
 
 
 @dataclass(frozen=True)
@@ -70,24 +60,27 @@ class Serial:
     """One run after the other, in this process."""
 
     engine: Engine
-    why: Said | None = None  # it is this engine
+    why: Message | None = None  # it is this engine
+
+    @staticmethod
+    def open(
+        model: ModelFile, *, engine: str | None = None, threads: int | None = None, precision: Precision = "fastest"
+    ) -> Serial:
+        """By the engine of that name, or the one for this machine. Raises `InputError` as `choose_engine`."""
+        choice = choose_engine(engine)
+        return Serial(open_engine(choice.name, model, threads=threads, precision=precision), choice.reason)
 
     def prepare(self, cut: Cut) -> None:
         if cut.way == "slide":
             self.engine.prepare(cut.units[0].padded.width)
 
-    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
+    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[UnitResult]:
         for run in cut.runs(wanted):
             yield from compute(work, cut, run, self.engine)
 
 
-def compute(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator[Done]:
-    """The units of a run."""
-    return {"slide": compute_swaths, "tiles": compute_tiles}[cut.way](work, cut, run, engine)
-
-
 def fill(
-    plane: Plane,
+    raster: RawRaster,
     name: str,
     work: Work,
     cut: Cut,
@@ -96,10 +89,10 @@ def fill(
     journal: Journal,
     advance: Callable[[int], None],
 ) -> list[ReadError]:
-    """Write what is missing of a plane, `name` in the journal; why units could not be read, if any could not."""
-    wanted = journal.missing(name, cut, plane)
+    """Write what is missing of a raster, `name` in the journal; why units could not be read, if any could not."""
+    wanted = journal.missing(name, cut, raster)
     advance(cut.shape[0] * cut.shape[1] - sum(_pixels(cut, number) for number in wanted))
-    keeper, failed = _Keeper(plane, name, cut, journal), []
+    keeper, failed = _Keeper(raster, name, cut, journal), []
     with ThreadPoolExecutor(1) as writer:
         waiting: deque[Future[None]] = deque()
         for done in executor(work, cut, wanted):
@@ -129,17 +122,17 @@ def _pixels(cut: Cut, number: int) -> int:
 class _Keeper:
     """Writes units; several small ones go into the journal together."""
 
-    plane: Plane
+    raster: RawRaster
     name: str
     cut: Cut
     journal: Journal
     _sums: dict[str, int] = field(default_factory=dict)
     _size: int = 0
 
-    def keep(self, done: Done) -> None:
+    def keep(self, done: UnitResult) -> None:
         with timed("writing"):
             values = done.levels()
-            self.plane.write(self.cut.units[done.number].core, values)
+            self.raster.write(self.cut.units[done.number].core, values)
             self._sums[f"{self.name} {done.number}"] = zlib.crc32(values.data)
             self._size += values.size
             if self._size >= AT_ONCE:
@@ -147,13 +140,9 @@ class _Keeper:
 
     def commit(self) -> None:
         if self._sums:
-            sync(self.plane.path)
+            sync(self.raster.path)
             self.journal.note(self._sums)
         self._sums, self._size = {}, 0
-
-
-Place = TypeVar("Place")
-Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -187,7 +176,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Done:
+class UnitResult:
     """What was found of unit `number`: rows of logits and of where there is data, or at once the `values` that are
     written; or why it could not be read."""
 
@@ -204,17 +193,41 @@ class Done:
         logits, valid = np.concatenate(self.logits), np.concatenate(self.valid)
         return from_logits(logits, valid) if valid.any() else np.full(valid.shape, NO_DATA, np.uint8)
 
-    def packed(self, number: int) -> Done:
+    def packed(self, number: int) -> UnitResult:
         """The same as unit `number`, as small as it can be sent."""
-        return Done(number, error=self.error) if self.error else Done(number, values=self.levels())
+        return UnitResult(number, error=self.error) if self.error else UnitResult(number, values=self.levels())
 
 
-def read_ahead(read: Callable[[Window], Pixels], windows: Sequence[Window]) -> Iterator[Pixels]:
+def compute(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator[UnitResult]:
+    """The units of a run."""
+    return {"slide": _slide, "tiles": _tiles}[cut.way](work, cut, run, engine)
+
+
+def _read_ahead(read: Callable[[Window], Pixels], windows: Sequence[Window]) -> Iterator[Pixels]:
     """What is read of each window, while the one before is worked on."""
     return timed_each("waiting for reading", prefetch(read, windows))
 
 
-def compute_swaths(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator[Done]:
+def _tiles(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator[UnitResult]:
+    """The tiles of a run; while one is computed, the next is read."""
+    windows = [cut.units[number].padded for number in run]
+    for number, pixels in zip(run, _read_ahead(work.read, windows), strict=True):
+        yield _computed(number, pixels, cut, engine)
+
+
+def _computed(number: int, pixels: Pixels, cut: Cut, engine: Engine) -> UnitResult:
+    if pixels.error:
+        return UnitResult(number, error=pixels.error)
+    rows, cols = cut.units[number].inner.slices
+    valid = pixels.valid[rows, cols]
+    if not valid.any():
+        return UnitResult(number, [valid], [valid])
+    with timed("network"):
+        logits = engine(pixels.values[None])
+    return UnitResult(number, [logits[0, 0, rows, cols]], [valid])
+
+
+def _slide(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator[UnitResult]:
     """The units of a run, which lie one below the other; while one band is computed, the next is read."""
     assert work.radius is not None, "a network without a bound does not slide"
     units, height = [cut.units[number] for number in run], cut.shape[0]
@@ -228,7 +241,7 @@ def compute_swaths(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> 
     valid = _regrouped(bands.valid(), [top - first * slide.band, *heights])
     next(logits), next(valid)  # above the run
     for number, unit, found_here, valid_here in zip(run, units, logits, valid, strict=True):
-        yield Done(number, found_here, valid_here, bands.error(unit.core, work.radius))
+        yield UnitResult(number, found_here, valid_here, bands.error(unit.core, work.radius))
 
 
 def _read_to(slide: Slide, stop: int, height: int) -> int:
@@ -260,7 +273,7 @@ class _Bands:
             Window(row, whole.col, min(self.band, self.stop - row), whole.width)
             for row in range(self.start, self.stop, self.band)
         ]
-        for window, pixels in zip(windows, read_ahead(self.work.read, windows), strict=True):
+        for window, pixels in zip(windows, _read_ahead(self.work.read, windows), strict=True):
             self._waiting.append(pixels.valid[:, self.core])
             if pixels.error:
                 self._failed.append((window, pixels.error))
@@ -291,96 +304,17 @@ def _regrouped(parts: Iterable[np.ndarray], heights: Iterable[int]) -> Iterator[
         yield group
 
 
-def compute_tiles(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator[Done]:
-    """The tiles of a run; while one is computed, the next is read."""
-    windows = [cut.units[number].padded for number in run]
-    for number, pixels in zip(run, read_ahead(work.read, windows), strict=True):
-        yield _computed(number, pixels, cut, engine)
-
-
-def _computed(number: int, pixels: Pixels, cut: Cut, engine: Engine) -> Done:
-    if pixels.error:
-        return Done(number, error=pixels.error)
-    rows, cols = cut.units[number].inner.slices
-    valid = pixels.valid[rows, cols]
-    if not valid.any():
-        return Done(number, [valid], [valid])
-    with timed("network"):
-        logits = engine(pixels.values[None])
-    return Done(number, [logits[0, 0, rows, cols]], [valid])
-
-
-@dataclass(frozen=True)
-class Running:
-    """What it takes to open the engine. model: None for the one that ships with cropland, wherever that lies.
-
-    digest: of the model's file. threads: all if None.
-    """
-
-    model: Path | None
-    digest: str
-    trust: bool
-    engine: str
-    threads: int | None
-    precision: Precision
-    why: Said = field(compare=False)  # this engine
-
-    @staticmethod
-    def of(
-        model: Path | None,
-        *,
-        trust: bool = False,
-        engine: str | None = None,
-        threads: int | None = None,
-        precision: Precision = "fastest",
-    ) -> Running:
-        """Of a model on this machine. Raises `ModelError` as `Model.load`, `InputError` as `choose_engine`."""
-        trained = Model.load(model or default_model(), trust=trust)
-        path = None if model is None else model.absolute()
-        choice = choose_engine(engine)
-        return Running(path, trained.digest, trust, choice.name, threads, precision, choice.reason)
-
-    def load(self) -> Model:
-        """The model. Raises `ModelError` where its file is not the same."""
-        model = Model.load(self.model or default_model(), trust=self.trust)
-        if model.digest != self.digest:
-            raise ModelError(_("{path} is another model here; copy the file anew", path=model.path))
-        return model
-
-    def open(self) -> Engine:
-        """The engine, which stays open."""
-        return _open(self)
-
-
-@lru_cache(maxsize=1)
-def _open(running: Running) -> Engine:
-    opened: Callable[..., Engine] = importlib.import_module(f"cropland.engines.{running.engine}").open_engine
-    return opened(running.load(), threads=running.threads, precision=running.precision)
-
-
-def mean_of_turns(planes: Sequence[Plane], turns: Sequence[Turn], out: Path) -> Plane:
-    """The mean of planes that were computed turned, laid back and rounded; no data where the first has none."""
-    if len(planes) == 1:
-        return planes[0]
-    mean = Plane(out, planes[0].shape)
+def mean_of_flips(rasters: Sequence[RawRaster], flips: Sequence[Flip], out: Path) -> RawRaster:
+    """The mean of rasters that were computed flipped, flipped back and rounded; no data where the first has none."""
+    if len(rasters) == 1:
+        return rasters[0]
+    mean = RawRaster(out, rasters[0].shape)
     height, width = mean.shape
-    for start in range(0, height, ROWS):
-        window = Window(start, 0, min(ROWS, height - start), width)
+    for start in range(0, height, MEAN_ROWS):
+        window = Window(start, 0, min(MEAN_ROWS, height - start), width)
         laid = [
-            turn.back(plane.read(_turned(turn, window, mean.shape))) for plane, turn in zip(planes, turns, strict=True)
+            flip.back(raster.read(flip.into(window, mean.shape))) for raster, flip in zip(rasters, flips, strict=True)
         ]
         values = np.rint(np.mean(laid, axis=0, dtype=np.float32)).astype(np.uint8)
         mean.write(window, np.where(laid[0] == NO_DATA, np.uint8(NO_DATA), values))
     return mean
-
-
-def _turned(turn: Turn, window: Window, shape: tuple[int, int]) -> Window:
-    """Where a window of the grid lies in the turned one."""
-    swapped = Window(window.col, window.row, window.width, window.height) if turn.swap else window
-    height, width = turn.shape(shape)
-    row = height - swapped.row - swapped.height if turn.rows else swapped.row
-    col = width - swapped.col - swapped.width if turn.columns else swapped.col
-    return Window(row, col, *swapped.shape)
-
-
-ROWS = 256  # of the mean in memory

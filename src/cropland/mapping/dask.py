@@ -11,7 +11,8 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.comm import CommClosedError
 
 from cropland import __version__
-from cropland.errors import CroplandError, IncompleteError, InputError, SceneError
+from cropland.engines import Engine, Precision, choose_engine, open_engine
+from cropland.errors import CroplandError, IncompleteError, InputError, ModelError, SceneError
 from cropland.geo.reading import ImageFile
-from cropland.language import Said, _
-from cropland.mapping.compute import Done, Running, Work, compute
+from cropland.language import Message
+from cropland.mapping.compute import UnitResult, Work, compute
 from cropland.mapping.units import Cut
+from cropland.model import ModelFile, default_model
 
 __all__ = ["Dask", "connected"]
 
@@ -35,22 +38,60 @@ AHEAD = 2  # tasks under way for each worker, so that none waits; what they foun
 
 
 @dataclass(frozen=True)
-class Described:
+class WorkerEngine:
     """What a worker says of its engine."""
 
     about: Mapping[str, Any]
-    no_slide: Said | None
+    no_slide: Message | None
     bytes_per_column: int
 
 
+@dataclass(frozen=True)
+class EngineSpec:
+    """What a worker needs to open the engine. model: None for the one that ships, wherever that lies on the worker.
+
+    digest: of the model's file. threads: all if None.
+    """
+
+    model: Path | None
+    digest: str
+    engine: str
+    threads: int | None
+    precision: Precision
+    why: Message = field(compare=False)  # this engine
+
+    @staticmethod
+    def of(
+        model: ModelFile, *, engine: str | None = None, threads: int | None = None, precision: Precision = "fastest"
+    ) -> EngineSpec:
+        """Of a model that was loaded on this machine. Raises `InputError` as `choose_engine`."""
+        assert model.path is not None, "a model that was loaded has a path"
+        path = None if model.path == default_model() else model.path.absolute()
+        choice = choose_engine(engine)
+        return EngineSpec(path, model.digest, choice.name, threads, precision, choice.reason)
+
+    def open(self) -> Engine:
+        """The engine, which stays open in this process. Raises `ModelError` where the model's file is another."""
+        return _open(self)
+
+
+@lru_cache(maxsize=1)
+def _open(spec: EngineSpec) -> Engine:
+    # Whoever begins the map has loaded the model, and with it has trusted the code that it names.
+    model = ModelFile.load(spec.model or default_model(), trust=True)
+    if model.digest != spec.digest:
+        raise ModelError("{path} is another model here; copy the file anew", path=model.path)
+    return open_engine(spec.engine, model, threads=spec.threads, precision=spec.precision)
+
+
 @contextmanager
-def connected(address: str | None, running: Running) -> Iterator[Dask]:
+def connected(address: str | None, spec: EngineSpec) -> Iterator[Dask]:
     """A cluster on this machine, or the one whose scheduler has that address.
 
     Raises `InputError` for a scheduler or workers that are not there, and for workers that do not compute alike.
     """
-    with _client(address, running) as client:
-        yield Dask(client, running, _common(_asked(client, _describe, running)), running.why)
+    with _client(address, spec) as client:
+        yield Dask(client, spec, _common(_asked(client, _describe, spec)), spec.why)
 
 
 @dataclass(frozen=True)
@@ -58,14 +99,14 @@ class Dask:
     """The workers of a cluster; `engine`: what they all say of theirs."""
 
     client: Client
-    running: Running
-    engine: Described
-    why: Said | None = None
+    spec: EngineSpec
+    engine: WorkerEngine
+    why: Message | None = None
 
     def prepare(self, cut: Cut) -> None:
         """Nothing: each worker does as it begins."""
 
-    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[Done]:
+    def __call__(self, work: Work, cut: Cut, wanted: Sequence[int]) -> Iterator[UnitResult]:
         """The units, as they come. Raises `IncompleteError` where the cluster is lost on the way."""
         _check_seen(self.client, work)
         workers = len(self.client.scheduler_info(n_workers=-1)["workers"])
@@ -78,21 +119,19 @@ class Dask:
                     under_way.add(self._submit(work, cut, run))
         except (CancelledError, KilledWorker, CommClosedError, OSError, TimeoutError) as error:
             raise IncompleteError(
-                _(
-                    "the cluster was lost on the way ({error}); what was done is kept, and the same command goes on",
-                    error=type(error).__name__,
-                )
+                "the cluster was lost on the way ({error}); what was done is kept, and the same command goes on",
+                error=type(error).__name__,
             ) from error
 
     def _submit(self, work: Work, cut: Cut, run: Sequence[int]) -> Future:
         part = replace(cut, units=tuple(cut.units[number] for number in run))
-        return self.client.submit(_task, self.running, self.engine.about, work, part, run, pure=False)
+        return self.client.submit(_task, self.spec, self.engine.about, work, part, run, pure=False)
 
 
 @contextmanager
-def _client(address: str | None, running: Running) -> Iterator[Client]:
+def _client(address: str | None, spec: EngineSpec) -> Iterator[Client]:
     if address is None:
-        many = max(1, (os.cpu_count() or 1) // (running.threads or 1))
+        many = max(1, (os.cpu_count() or 1) // (spec.threads or 1))
         with LocalCluster(many, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
             yield client
         return
@@ -101,12 +140,10 @@ def _client(address: str | None, running: Running) -> Iterator[Client]:
         client.wait_for_workers(1, timeout=SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(
-            _(
-                "no Dask scheduler with workers answers at {address} ({error}); start one with `dask scheduler` and "
-                "`dask worker`",
-                address=address,
-                error=type(error).__name__,
-            )
+            "no Dask scheduler with workers answers at {address} ({error}); start one with `dask scheduler` and "
+            "`dask worker`",
+            address=address,
+            error=type(error).__name__,
         ) from error
     with client:
         yield client
@@ -118,17 +155,15 @@ def _asked(client: Client, question: Any, *given: Any) -> dict[str, Any]:
     for worker, answer in answers.items():
         if isinstance(answer, Exception):
             raise InputError(
-                _(
-                    "the worker {worker} cannot take part: {error}; it needs cropland {version} and the same files",
-                    worker=worker,
-                    error=answer,
-                    version=__version__,
-                )
+                "the worker {worker} cannot take part: {error}; it needs cropland {version} and the same files",
+                worker=worker,
+                error=answer,
+                version=__version__,
             ) from answer
     return answers
 
 
-def _common(answers: Mapping[str, Described]) -> Described:
+def _common(answers: Mapping[str, WorkerEngine]) -> WorkerEngine:
     first = next(iter(answers.values()))
     for worker, answer in answers.items():
         _check_alike(worker, answer.about, first.about)
@@ -139,12 +174,10 @@ def _check_alike(worker: str, about: Mapping[str, Any], expected: Mapping[str, A
     apart = [f"{key}: {about.get(key)}, {expected[key]}" for key in expected if about.get(key) != expected[key]]
     if apart:
         raise InputError(
-            _(
-                "the worker {worker} computes otherwise than the others ({apart}), and its bytes would differ; "
-                "leave it out",
-                worker=worker,
-                apart="; ".join(apart),
-            )
+            "the worker {worker} computes otherwise than the others ({apart}), and its bytes would differ; "
+            "leave it out",
+            worker=worker,
+            apart="; ".join(apart),
         )
 
 
@@ -152,13 +185,11 @@ def _check_seen(client: Client, work: Work) -> None:
     for worker, (host, unseen) in _asked(client, _unseen, work.scene.files).items():
         if unseen:
             raise SceneError(
-                _(
-                    "the worker {worker} on {host} does not see {path}; put scenes where every machine finds them "
-                    "under one path",
-                    worker=worker,
-                    host=host,
-                    path=unseen[0],
-                )
+                "the worker {worker} on {host} does not see {path}; put scenes where every machine finds them "
+                "under one path",
+                worker=worker,
+                host=host,
+                path=unseen[0],
             )
 
 
@@ -168,10 +199,10 @@ def _most(work: Work, cut: Cut, wanted: Sequence[int], workers: int) -> int:
     return max(1, min(fair, FIELDS * (work.radius or 1) // cut.units[0].core.height + 1))
 
 
-def _describe(running: Running) -> Described:
-    engine = running.open()
+def _describe(spec: EngineSpec) -> WorkerEngine:
+    engine = spec.open()
     column = 0 if engine.no_slide else engine.bytes_per_column
-    return Described(engine.about, engine.no_slide, column)
+    return WorkerEngine(engine.about, engine.no_slide, column)
 
 
 def _unseen(files: Sequence[ImageFile]) -> tuple[str, list[str]]:
@@ -179,12 +210,13 @@ def _unseen(files: Sequence[ImageFile]) -> tuple[str, list[str]]:
     return socket.gethostname(), [str(path) for path in files if isinstance(path, Path) and not path.exists()]
 
 
-def _task(running: Running, about: Mapping[str, Any], work: Work, cut: Cut, run: Sequence[int]) -> list[Done]:
+def _task(spec: EngineSpec, about: Mapping[str, Any], work: Work, cut: Cut, run: Sequence[int]) -> list[UnitResult]:
     """On a worker: the units of `cut`, which are numbered `run` in the whole."""
-    engine, worker = running.open(), get_worker().address
+    engine, worker = spec.open(), get_worker().address
     _check_alike(worker, engine.about, about)
     try:
         found = list(compute(work, cut, range(len(run)), engine))
     except CroplandError as error:
-        raise type(error)(f"{worker}: {error}") from None
+        values = {**error.values, "worker": worker, "error": error}
+        raise type(error)("{worker}: {error}", **values) from None
     return [done.packed(number) for done, number in zip(found, run, strict=True)]

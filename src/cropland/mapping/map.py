@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
+import rasterio
 from cyclopts import Parameter
-from geopandas import GeoDataFrame, GeoSeries
+from jaxtyping import UInt8
+from odc.geo.geobox import GeoBox
 from pydantic import ByteSize, TypeAdapter, ValidationError
 from rich.console import Console
-from shapely.geometry.base import BaseGeometry
 
+from cropland.engines import Precision
 from cropland.errors import IncompleteError, InputError, ReadError
+from cropland.fact_sheet import fact_sheet
 from cropland.files import write_json
-from cropland.geo.area import MU_M2, MU_PER_HA
-from cropland.geo.scene import Scene, SceneOptions
-from cropland.language import _, spoken
-from cropland.mapping.compute import Executor, Running, Serial, Work, fill, mean_of_turns
+from cropland.geo.area import MU_M2, MU_PER_HA, area_words
+from cropland.geo.grid import grid_of
+from cropland.geo.scene import Image, Scene, SceneOptions
+from cropland.geo.statistics import Statistics
+from cropland.language import _, shown
+from cropland.mapping.compute import Executor, Serial, Work, fill, mean_of_flips
 from cropland.mapping.plan import MapOptions, Plan, make_plan, read_statistics
-from cropland.mapping.products import write_probability
 from cropland.mapping.run_folder import (
     MOSAIC,
-    Found,
     Journal,
-    Plane,
+    RawRaster,
+    Totals,
     check_free,
     check_room,
     finished,
@@ -36,36 +44,79 @@ from cropland.mapping.run_folder import (
     record,
     work_folder,
 )
-from cropland.model import Model
+from cropland.model import ModelFile, default_model
 from cropland.options import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
+from cropland.probability import NO_DATA, from_levels
 from cropland.progress import megapixels, progress_bar, seconds_by_stage, timed
-from cropland.writers.vector import write_geopackage
 
-__all__ = ["MapOptions", "MapResult", "command", "map_scene", "write_index"]
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+__all__ = ["MapResult", "bytes_of", "command", "map_in_memory", "map_scene", "open_executor"]
 
 
 @dataclass(frozen=True)
 class MapResult:
-    """What was found in one scene; seconds in all and by stage.
+    """The map of one scene: areas in ha on the ellipsoid, and what its folder holds; seconds in all and by stage.
 
     how: `resumed` after what an earlier run had done, or `kept` from one that had done all.
     """
 
     scene: Scene
     folder: Path
-    found: Found
+    totals: Totals
     seconds: float
     stages: Mapping[str, float]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     how: Literal["new", "resumed", "kept"] = "new"
+    _temporary: TemporaryDirectory[str] | None = field(default=None, repr=False, compare=False)  # goes with the result
 
     @staticmethod
     def earlier(scene: Scene, folder: Path, about: Mapping[str, Any]) -> MapResult:
         """Of a map that was made before, from what its map.json says."""
         found = about["found"]
-        counted = Found(found["area_ha"], found["known_ha"], found["parcels"])
+        totals = Totals(found["area_ha"], found["known_ha"], found["parcels"])
         took = found["seconds"], found["seconds_by_stage"]
-        return MapResult(scene, folder, counted, *took, tuple(about["notes"]), "kept")
+        return MapResult(scene, folder, totals, *took, tuple(about["notes"]), "kept")
+
+    @property
+    def area_ha(self) -> float:
+        """Cropland in hectares on the ellipsoid."""
+        return self.totals.area_ha
+
+    @property
+    def mask(self) -> Image:
+        """One band, `cropland`: 1 cropland, 0 not cropland; not valid where there is no data."""
+        levels, grid = self._read("mask.tif")
+        return Image((levels == 1).astype(np.float32)[None], levels != NO_DATA, grid, ("cropland",))
+
+    @property
+    def probability(self) -> Image:
+        """One band, `cropland`: the probability, 0..1; not valid where there is no data."""
+        levels, grid = self._read("probability.tif")
+        return Image(np.nan_to_num(from_levels(levels))[None], levels != NO_DATA, grid, ("cropland",))
+
+    @property
+    def parcels(self) -> GeoDataFrame:
+        """Polygons in the scene's CRS with the columns of fiboa: area (ha), perimeter (m), mean_probability, ..."""
+        from geopandas import read_parquet  # takes half a second, which the network does not wait for
+
+        return read_parquet(self.folder / "parcels.parquet")
+
+    def save(self, out: str | Path, *, overwrite: bool = False) -> MapResult:
+        """Copy the map to a folder, which appears whole; returns the map that lies there.
+
+        Raises `OutputError` if the folder holds something and may not be replaced, or cannot be written.
+        """
+        from cropland.mapping.products import write_project
+
+        out = Path(out)
+        with work_folder(out, overwrite=overwrite) as folder:
+            shutil.copytree(self.folder, folder / "map")
+            about = json.loads((self.folder / "map.json").read_text(encoding="utf-8"))
+            write_project(self.scene, Statistics.from_json(about["statistics"]), folder / "map", home=out.absolute())
+            publish(folder / "map", out.absolute())
+        return replace(self, folder=out, _temporary=None)
 
     @property
     def sentence(self) -> str:
@@ -74,11 +125,11 @@ class MapResult:
             "{name}: {area_ha:,.1f} ha of cropland ({area_mu:,.0f} mu), {share:.1%} of {known_ha:,.1f} ha, "
             "parcels: {parcels:,}; {took}",
             name=self.scene.name,
-            area_ha=self.found.area_ha,
-            area_mu=self.found.area_ha * MU_PER_HA,
-            share=self.found.share,
-            known_ha=self.found.known_ha,
-            parcels=self.found.parcels,
+            area_ha=self.totals.area_ha,
+            area_mu=self.totals.area_ha * MU_PER_HA,
+            share=self.totals.share,
+            known_ha=self.totals.known_ha,
+            parcels=self.totals.parcels,
             took=self._took,
         )
 
@@ -91,25 +142,49 @@ class MapResult:
         speed = self.scene.shape[0] * self.scene.shape[1] / 1e6 / self.seconds
         return _("{seconds:.1f} s, {speed:.2f} Mpx/s", seconds=self.seconds, speed=speed)
 
+    def _read(self, name: str) -> tuple[UInt8[np.ndarray, "height width"], GeoBox]:
+        with rasterio.open(self.folder / name) as file:
+            return file.read(1), grid_of(file)
+
+    def _repr_html_(self) -> str:
+        facts = {
+            _("cropland"): area_words(self.area_ha, digits=1),
+            _("share of the ground with data"): f"{self.totals.share:.1%}",
+            _("parcels"): f"{self.totals.parcels:,}",
+            _("folder"): _("temporary; .save() keeps it") if self._temporary else str(self.folder),
+        }
+        return fact_sheet(self.scene.name, facts, (self.folder / "overview.png").read_bytes())
+
+
+def map_in_memory(
+    scene: Scene, model: ModelFile, *, executor: Executor | None = None, options: MapOptions | None = None
+) -> MapResult:
+    """Map one scene into a temporary folder, which goes when the result goes. Raises as `map_scene`."""
+    temporary = TemporaryDirectory(prefix="cropland-", ignore_cleanup_errors=True)
+    result = map_scene(scene, model, Path(temporary.name) / scene.name, executor=executor, options=options)
+    return replace(result, _temporary=temporary)
+
 
 def map_scene(
     scene: Scene,
-    model: Model,
+    model: ModelFile,
     out: Path,
     *,
-    executor: Executor,
+    executor: Executor | None = None,
     options: MapOptions | None = None,
     overwrite: bool = False,
     keep: bool = False,
 ) -> MapResult:
     """Map one scene into the folder `out`, which appears whole; a run that was stopped goes on where it was.
 
-    keep: leave a finished map that was made from the same scene in the same way, as it is.
-    executor: what computes the units. Raises `InputError` or one of its kinds for bands that
-    are missing, statistics of other bands, a scene without data, a folder that cannot be used, a disk that is too
-    small, unfinished work of another kind; `IncompleteError` where files failed on the way.
+    executor: what computes the units; this process, with the engine for this machine, if not given. keep: leave a
+    finished map that was made from the same scene in the same way, as it is.
+    Raises `InputError` or one of its kinds for bands that are missing, statistics of other bands, a scene without data,
+    a folder that cannot be used, a disk that is too small, unfinished work of another kind; `IncompleteError` where
+    files failed on the way.
     """
     began, _before = time.monotonic(), seconds_by_stage()
+    executor = executor or Serial.open(model)
     with timed("planning"):
         plan = make_plan(scene, model, options or MapOptions(), engine=executor.engine, prepare=executor.prepare)
         task = job(scene, model, plan, executor.engine)
@@ -119,44 +194,44 @@ def map_scene(
     with work_folder(out, overwrite=overwrite) as folder:
         check_room(out, plan.pixels, work=folder)
         journal = Journal.begin(folder, task, anew=overwrite)
-        flat = folder / "flat.tif"
-        _fill(scene, plan, flat, executor=executor, journal=journal)
-        from cropland.mapping.products import finish
+        raster = _probability(scene, plan, folder, executor=executor, journal=journal)
+        from cropland.mapping.products import finish  # what makes parcels takes as long to import as all before
 
         whole = folder / "map"
-        found = finish(scene, plan, flat, whole, home=out.absolute(), journal=journal)
+        totals = finish(scene, plan, raster, whole, home=out.absolute(), journal=journal)
         notes, resumed = (*scene.notes, *plan.notes), journal.goes_on
         result = MapResult(
-            scene, out, found, time.monotonic() - began, seconds_by_stage(), notes, "resumed" if resumed else "new"
+            scene, out, totals, time.monotonic() - began, seconds_by_stage(), notes, "resumed" if resumed else "new"
         )
         took: dict[str, Any] = {"seconds": result.seconds, "stages": result.stages, "resumed": resumed}
-        about = record(journal.job, found=found, notes=notes, why=executor.why, **took)
+        about = record(journal.job, totals=totals, notes=notes, why=executor.why, **took)
         write_json(whole / "map.json", about)
         publish(whole, out.absolute())
     return result
 
 
-def _fill(scene: Scene, plan: Plan, out: Path, *, executor: Executor, journal: Journal) -> None:
-    """Compute the probability, in every direction that is asked for, and write it on the grid of the product."""
+def _probability(scene: Scene, plan: Plan, folder: Path, *, executor: Executor, journal: Journal) -> RawRaster:
+    """The probability on the working grid: the mean of all flips that are asked for."""
     failed: list[ReadError] = []
-    planes = []
+    rasters = []
     with progress_bar(scene.name, total=len(plan.passes) * plan.working_pixels, rate=megapixels) as advance:
         for each in plan.passes:
             work = Work(each.readable, plan.statistics, plan.ratio, plan.radius)
-            planes.append(Plane(out.with_name(each.name), each.cut.shape))
-            failed += fill(planes[-1], each.name, work, each.cut, executor=executor, journal=journal, advance=advance)
+            rasters.append(RawRaster(folder / each.name, each.cut.shape))
+            failed += fill(rasters[-1], each.name, work, each.cut, executor=executor, journal=journal, advance=advance)
     if failed:
-        told = _(
+        first = failed[0]
+        raise ReadError(
             "{count} parts of {name} could not be read ({error}); the rest is kept, and the same command fills in "
             "what is missing",
             count=len(failed),
             name=scene.name,
-            error=failed[0],
+            error=first,
+            path=first.path,
+            window=first.window,
+            cause=first.cause,
         )
-        raise ReadError(told, failed[0].path, failed[0].window, failed[0].cause)
-    with timed("own grid"):
-        plane = mean_of_turns(planes, plan.turns, out.with_name("mean"))
-        write_probability(plane, scene, out, ratio=plan.ratio, out_ratio=plan.out_ratio)
+    return mean_of_flips(rasters, plan.flips, folder / "mean")
 
 
 def command(
@@ -178,7 +253,7 @@ def command(
     engine: str | None = None,
     precision: Literal["fastest", "f32"] = "fastest",
     memory: str | None = None,
-    average: Literal[1, 2, 4, 8] = 1,
+    flips: Literal[1, 2, 4, 8] = 1,
     executor: str = "serial",
     profile: Path | None = None,
     tiles: bool = False,
@@ -228,9 +303,9 @@ def command(
         fastest: bfloat16 where the processor computes it, half precision on CUDA; or f32 for single precision.
     memory
         What the network and what it keeps may take, as in 2GB; a map does not depend on it beyond its last digits.
-    average
-        Take the mean of the scene laid in 2, 4 or 8 ways (turned and mirrored); as many times as long. The model's
-        threshold was chosen without it.
+    flips
+        Average over 2, 4 or 8 flips and rotations; takes that many times as long. The model's threshold was chosen
+        without it.
     executor
         serial; dask for worker processes on this machine; dask:tcp://HOST:8786 for a cluster.
     profile
@@ -241,11 +316,10 @@ def command(
         The same with tiles of that edge, in working pixels.
     """
     if min_area_m2 is not None and min_area_mu is not None:
-        raise InputError(_("--min-area-m2 and --min-area-mu say the same; give one of them"))
+        raise InputError("--min-area-m2 and --min-area-mu say the same; give one of them")
     if profile and not profile.absolute().parent.is_dir():
-        raise InputError(_("--profile {profile}: that folder is not there; make it first", profile=profile))
-    running = Running.of(model, trust=trust, engine=engine, threads=threads, precision=precision)
-    trained = running.load()
+        raise InputError("--profile {profile}: that folder is not there; make it first", profile=profile)
+    trained = ModelFile.load(model or default_model(), trust=trust)
     options = MapOptions(
         statistics=read_statistics(statistics) if statistics else None,
         threshold=threshold,
@@ -253,28 +327,33 @@ def command(
         out_pixel_m=out_pixel,
         tiles=tiles,
         tile=tile,
-        memory=None if memory is None else _bytes(memory),
-        average=average,
+        memory=None if memory is None else bytes_of(memory),
+        flips=flips,
     )
     opened = opening.open(scenes)
-    joining: dict[str, Any] = {"overlap": overlap or "mean", "crs": out_crs, "shift": opening.shift}
+    joining: dict[str, Any] = {
+        "overlap": overlap or "mean",
+        "crs": out_crs,
+        "allow_datum_shift": opening.allow_datum_shift,
+    }
     if mosaic:
         from cropland.mapping.mosaic import check_mosaic
 
         check_mosaic(opened, **joining)
         check_free(out / MOSAIC, overwrite=overwrite)  # before any scene is mapped
     elif overlap or out_crs:
-        raise InputError(_("--overlap and --out-crs are of a mosaic; give --mosaic as well"))
+        raise InputError("--overlap and --out-crs are of a mosaic; give --mosaic as well")
     folders = _folders(out, opened, mosaic=mosaic)
-    with _executor(executor, running) as by:
+    computing: dict[str, Any] = {"engine": engine, "threads": threads, "precision": precision}
+    with open_executor(executor, trained, **computing) as by:
         work = list(zip(opened, folders, strict=True))
         results = _map_each(work, trained, executor=by, options=options, overwrite=overwrite)
     if profile:
         write_json(profile, {result.scene.name: dict(result.stages) for result in results})
     if len(results) > 1:
-        from cropland.mapping.map import write_index
+        from cropland.mapping.products import write_index
 
-        write_index(results, out / "index.gpkg")
+        write_index([(each.scene, each.folder, each.totals) for each in results], out / "index.gpkg")
     if mosaic:
         from cropland.mapping.mosaic import mosaic as put_together
 
@@ -282,7 +361,7 @@ def command(
 
 
 def _map_each(
-    work: Sequence[tuple[Scene, Path]], model: Model, *, executor: Executor, options: MapOptions, overwrite: bool
+    work: Sequence[tuple[Scene, Path]], model: ModelFile, *, executor: Executor, options: MapOptions, overwrite: bool
 ) -> list[MapResult]:
     """Of several, those that an earlier run of the same command has finished are left as they are, and one that cannot
     be read on the way does not keep the others waiting; then `IncompleteError` is raised at the end."""
@@ -296,40 +375,40 @@ def _map_each(
             if len(work) == 1:
                 raise
             failed += 1
-            Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(error)
+            Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(shown(error))
     if failed:
         raise IncompleteError(
-            _(
-                "{count} of {total} scenes are incomplete; the same command fills in what is missing",
-                count=failed,
-                total=len(work),
-            )
+            "{count} of {total} scenes are incomplete; the same command fills in what is missing",
+            count=failed,
+            total=len(work),
         )
     return results
 
 
-def _executor(spec: str, running: Running) -> AbstractContextManager[Executor]:
+def open_executor(
+    spec: str, model: ModelFile, *, engine: str | None, threads: int | None, precision: Precision
+) -> AbstractContextManager[Executor]:
     """What computes the units. Raises `InputError` for what there is not."""
     kind, _colon, address = spec.partition(":")
     if spec == "serial":
-        return nullcontext(Serial(running.open(), running.why))
+        return nullcontext(Serial.open(model, engine=engine, threads=threads, precision=precision))
     if kind != "dask" or (address and "://" not in address):
         raise InputError(
-            _("--executor {spec}: there is none of that name; give serial, dask or dask:tcp://HOST:8786", spec=spec)
+            "--executor {spec}: there is none of that name; give serial, dask or dask:tcp://HOST:8786", spec=spec
         )
     try:
-        from cropland.mapping.dask import connected
+        from cropland.mapping.dask import EngineSpec, connected
     except ImportError as error:
-        raise InputError(_("--executor dask needs a package: pip install 'cropland[dask]'")) from error
-    return connected(address or None, running if running.threads else replace(running, threads=1))
+        raise InputError("--executor dask needs a package: pip install 'cropland[dask]'") from error
+    return connected(address or None, EngineSpec.of(model, engine=engine, threads=threads or 1, precision=precision))
 
 
-def _bytes(text: str) -> int:
+def bytes_of(text: str) -> int:
     """2GB, 500 MiB."""
     try:
         return int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError as error:
-        raise InputError(_("--memory {text} is no amount of memory; give one as in 2GB", text=text)) from error
+        raise InputError("--memory {text} is no amount of memory; give one as in 2GB", text=text) from error
 
 
 def _folders(out: Path, scenes: Sequence[Scene], *, mosaic: bool) -> list[Path]:
@@ -337,38 +416,16 @@ def _folders(out: Path, scenes: Sequence[Scene], *, mosaic: bool) -> list[Path]:
         return [out]
     names = [scene.name for scene in scenes]
     if mosaic and MOSAIC in names:
-        raise InputError(_("a scene is called {name}, as the folder of the mosaic is; rename it", name=MOSAIC))
+        raise InputError("a scene is called {name}, as the folder of the mosaic is; rename it", name=MOSAIC)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise InputError(
-            _("two scenes are called {twice}; map them one at a time, each with its own --out", twice=twice)
-        )
+        raise InputError("two scenes are called {twice}; map them one at a time, each with its own --out", twice=twice)
     return [out / name for name in names]
 
 
 def _tell(result: MapResult) -> None:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for note in result.notes:
-        console.print(spoken(note))
+        console.print(shown(note))
     console.print(result.sentence)
     console.print(result.folder / "overview.png")
-
-
-def write_index(results: Sequence[MapResult], out: Path) -> None:
-    """A GeoPackage with an outline for each scene."""
-    write_geopackage([_index(results)], out, layer="scenes")
-
-
-def _index(results: Sequence[MapResult]) -> GeoDataFrame:
-    columns = {
-        "name": [result.scene.name for result in results],
-        "area_ha": [result.found.area_ha for result in results],
-        "share": [result.found.share for result in results],
-        "parcels": [result.found.parcels for result in results],
-        "folder": [result.folder.name for result in results],
-    }
-    return GeoDataFrame(columns, geometry=GeoSeries([_footprint(result.scene) for result in results], crs=4326))
-
-
-def _footprint(scene: Scene) -> BaseGeometry | None:
-    return None if scene.grid.crs is None else scene.grid.extent.to_crs("EPSG:4326").geom

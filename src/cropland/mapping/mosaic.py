@@ -32,24 +32,24 @@ from cropland.errors import GridError, InputError, SceneError
 from cropland.files import write_json
 from cropland.geo.area import MU_PER_HA, default_min_area_m2, pixel_edge_m
 from cropland.geo.grid import check_frames, geometric_mean, grid_of, pixel_edges_m, user_crs
-from cropland.geo.scene import Scene, visible
+from cropland.geo.scene import Scene
 from cropland.geo.window import Window
-from cropland.language import Said, _, said, spoken
+from cropland.language import Message, _, shown
 from cropland.mapping.picture import PANEL, draw_overview
 from cropland.mapping.plan import MapOptions
 from cropland.mapping.products import write_products
-from cropland.mapping.run_folder import FORMAT, MOSAIC, Found, Journal, check_room, fingerprint, publish, work_folder
-from cropland.model import Model
+from cropland.mapping.run_folder import FORMAT, MOSAIC, Journal, Totals, check_room, fingerprint, publish, work_folder
+from cropland.model import ModelFile
 from cropland.probability import DESCRIPTION, NO_DATA, ONE, classes
 from cropland.progress import megapixels, progress_bar
 from cropland.writers.qgis import write_qgis
 
 __all__ = [
     "Border",
-    "Borders",
+    "BorderSums",
+    "MapPlace",
     "Mosaic",
     "Overlap",
-    "Place",
     "check_mosaic",
     "choose_crs",
     "mosaic",
@@ -65,9 +65,9 @@ class Mosaic:
     """What was found in all scenes together, and how much their maps differ where they meet."""
 
     folder: Path
-    found: Found
+    totals: Totals
     borders: tuple[Border, ...]
-    notes: tuple[Said, ...]
+    notes: tuple[Message, ...]
 
     @property
     def sentence(self) -> str:
@@ -75,18 +75,18 @@ class Mosaic:
         return _(
             "mosaic: {area_ha:,.1f} ha of cropland ({area_mu:,.0f} mu), {share:.1%} of {known_ha:,.1f} ha, "
             "parcels: {parcels:,}",
-            area_ha=self.found.area_ha,
-            area_mu=self.found.area_ha * MU_PER_HA,
-            share=self.found.share,
-            known_ha=self.found.known_ha,
-            parcels=self.found.parcels,
+            area_ha=self.totals.area_ha,
+            area_mu=self.totals.area_ha * MU_PER_HA,
+            share=self.totals.share,
+            known_ha=self.totals.known_ha,
+            parcels=self.totals.parcels,
         )
 
     def tell(self) -> None:
         """Print what a person should know."""
         console = Console(highlight=False, soft_wrap=True, markup=False)
         for note in self.notes:
-            console.print(spoken(note))
+            console.print(shown(note))
         if self.borders:
             console.print(table(self.borders))
         console.print(self.sentence)
@@ -95,13 +95,13 @@ class Mosaic:
 
 def mosaic(
     mapped: Sequence[tuple[Scene, Path]],
-    model: Model,
+    model: ModelFile,
     out: Path,
     *,
     overlap: Overlap,
     options: MapOptions,
     crs: str | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
     overwrite: bool = False,
 ) -> Mosaic:
     """Put the maps of scenes (each with its folder) together in the folder `out`, which appears whole or not at all.
@@ -112,23 +112,28 @@ def mosaic(
     scenes = [scene for scene, folder in mapped]
     maps = [folder / "probability.tif" for scene, folder in mapped]
     threshold = _threshold(scenes, model, options)
-    rule: dict[str, Any] = {"overlap": overlap, "threshold": threshold, "crs": crs, "shift": shift}
+    rule: dict[str, Any] = {
+        "overlap": overlap,
+        "threshold": threshold,
+        "crs": crs,
+        "allow_datum_shift": allow_datum_shift,
+    }
     with work_folder(out, overwrite=overwrite) as folder:
         flat, whole = folder / "flat.tif", folder / "map"
         whole.mkdir(exist_ok=True)
         journal = Journal.begin(folder, _job(mapped, model, rule, options), anew=overwrite)
         borders = write_mosaic(scenes, maps, flat, **rule)
-        found = _products(flat, whole, scenes, threshold=threshold, options=options, journal=journal)
+        totals = _products(flat, whole, scenes, threshold=threshold, options=options, journal=journal)
         files: dict[str, Any] = {"mask": whole / "mask.tif", "parcels": whole / "parcels.gpkg", "home": out.absolute()}
         write_qgis(whole / "map.qgs", title=MOSAIC, scene=None, probability=whole / "probability.tif", **files)
-        made = Mosaic(out, found, tuple(borders), _notes(model, options))
+        made = Mosaic(out, totals, tuple(borders), _notes(model, options))
         about = _record(made, journal, whole / "mask.tif")
         write_json(whole / "map.json", about)
         publish(whole, out.absolute())
     return made
 
 
-def _threshold(scenes: Sequence[Scene], model: Model, options: MapOptions) -> float:
+def _threshold(scenes: Sequence[Scene], model: ModelFile, options: MapOptions) -> float:
     """The one of the finest scene, unless it is given."""
     finest = min(scene.pixel_m for scene in scenes)
     return model.nearest_pixel(finest).threshold if options.threshold is None else options.threshold
@@ -136,7 +141,7 @@ def _threshold(scenes: Sequence[Scene], model: Model, options: MapOptions) -> fl
 
 def _products(
     flat: Path, folder: Path, scenes: Sequence[Scene], *, threshold: float, options: MapOptions, journal: Journal
-) -> Found:
+) -> Totals:
     with rasterio.open(flat) as file:
         pixel_m = pixel_edge_m(grid_of(file))
     times = {scene.observed for scene in scenes}
@@ -152,13 +157,13 @@ def _products(
     )
 
 
-def _draw(scenes: Sequence[Scene], folder: Path, found: Found, parcels: Iterable[GeoDataFrame]) -> None:
+def _draw(scenes: Sequence[Scene], folder: Path, totals: Totals, parcels: Iterable[GeoDataFrame]) -> None:
     probability, mask = folder / "probability.tif", folder / "mask.tif"
     with rasterio.open(mask) as file:
         grid = grid_of(file)
-    said_of_it: dict[str, Any] = {"area_ha": found.area_ha, "share": found.share}
+    figures: dict[str, Any] = {"area_ha": totals.area_ha, "share": totals.share}
     shape = _("mosaic of {count} scenes", count=len(scenes)), pixel_edge_m(grid) * grid.shape[1]
-    draw_overview(_picture(scenes, grid), probability, mask, parcels, folder / "overview.png", *shape, **said_of_it)
+    draw_overview(_picture(scenes, grid), probability, mask, parcels, folder / "overview.png", *shape, **figures)
 
 
 def _picture(scenes: Sequence[Scene], grid: GeoBox) -> Float32[np.ndarray, "height width 4"]:
@@ -169,7 +174,7 @@ def _picture(scenes: Sequence[Scene], grid: GeoBox) -> Float32[np.ndarray, "heig
     picture = np.zeros((4, height, width), np.float32)
     for scene in scenes:
         try:
-            seen = visible(scene, max_pixels=PANEL**2 // 2).transpose(2, 0, 1)
+            seen = scene.rgba(max_pixels=PANEL**2 // 2).transpose(2, 0, 1)
         except SceneError:  # the maps are there, and all but this picture is made from them
             continue
         own = scene.grid.affine @ Affine.scale(scene.shape[1] / seen.shape[2], scene.shape[0] / seen.shape[1])
@@ -182,14 +187,14 @@ def _picture(scenes: Sequence[Scene], grid: GeoBox) -> Float32[np.ndarray, "heig
     return picture.transpose(1, 2, 0)
 
 
-def _notes(model: Model, options: MapOptions) -> tuple[Said, ...]:
+def _notes(model: ModelFile, options: MapOptions) -> tuple[Message, ...]:
     if model.statistics or options.statistics:
         return ()
-    return (said("Each scene is stretched by statistics of its own; --statistics gives all of them the same."),)
+    return (Message("Each scene is stretched by statistics of its own; --statistics gives all of them the same."),)
 
 
 def _job(
-    mapped: Sequence[tuple[Scene, Path]], model: Model, rule: dict[str, Any], options: MapOptions
+    mapped: Sequence[tuple[Scene, Path]], model: ModelFile, rule: dict[str, Any], options: MapOptions
 ) -> dict[str, Any]:
     """All that decides a mosaic."""
     scenes = [
@@ -218,7 +223,7 @@ def _record(made: Mosaic, journal: Journal, mask: Path) -> dict[str, Any]:
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         **journal.job,
         "grid": {"crs": crs, "transform": list(grid.affine)[:6], "shape": list(map(int, grid.shape))},
-        "found": asdict(made.found),
+        "found": asdict(made.totals),
         "borders": [border.to_json() for border in made.borders],
         "notes": list(made.notes),
     }
@@ -237,17 +242,19 @@ class _Map:
 
     path: Path
     scene: int
-    place: Place
+    place: MapPlace
 
 
-def check_mosaic(scenes: Sequence[Scene], *, overlap: Overlap, crs: str | None, shift: bool) -> None:
+def check_mosaic(scenes: Sequence[Scene], *, overlap: Overlap, crs: str | None, allow_datum_shift: bool) -> None:
     """Raise what would stop the mosaic, before anything is mapped: `GridError`, or `InputError` for a missing date."""
     grids = [scene.grid for scene in scenes]
-    mosaic_grid(grids, choose_crs(grids, [scene.name for scene in scenes], crs=crs, shift=shift))
+    mosaic_grid(
+        grids, choose_crs(grids, [scene.name for scene in scenes], crs=crs, allow_datum_shift=allow_datum_shift)
+    )
     undated = next((scene.name for scene in scenes if scene.observed is None), None)
     if overlap == "latest" and undated:
         raise InputError(
-            _("{name} does not say when it was taken, so the latest is not known; use another --overlap", name=undated)
+            "{name} does not say when it was taken, so the latest is not known; use another --overlap", name=undated
         )
 
 
@@ -259,7 +266,7 @@ def write_mosaic(
     overlap: Overlap,
     threshold: float,
     crs: str | None = None,
-    shift: bool = False,
+    allow_datum_shift: bool = False,
 ) -> list[Border]:
     """Write the probability of all scenes as one tiled GeoTIFF; how much they differ where they meet.
 
@@ -274,7 +281,7 @@ def write_mosaic(
     Raises `GridError` for maps without a common place, `OutputError` for a disk that is too small.
     """
     grids = [_grid(path) for path in probabilities]
-    chosen = choose_crs(grids, [scene.name for scene in scenes], crs=crs, shift=shift)
+    chosen = choose_crs(grids, [scene.name for scene in scenes], crs=crs, allow_datum_shift=allow_datum_shift)
     grid = mosaic_grid(grids, chosen)
     placed = [
         _Map(path, number, place_in(grid, own))
@@ -283,7 +290,7 @@ def write_mosaic(
     check_room(out, min(prod(grid.shape), sum(prod(each.place.window.shape) for each in placed)))
     maps = [placed[number] for number in _order(scenes, probabilities, overlap)]
     compose = _mean if overlap == "mean" else _first
-    borders = Borders(classes(threshold))
+    borders = BorderSums(classes(threshold))
     with (
         rasterio.open(out, "w", **_profile(grid)) as file,
         progress_bar(out.stem, total=prod(grid.shape), rate=megapixels) as advance,
@@ -307,7 +314,7 @@ def _order(scenes: Sequence[Scene], probabilities: Sequence[Path], overlap: Over
 
 
 def _blocks(
-    maps: Sequence[_Map], grid: GeoBox, compose: Compose, borders: Borders
+    maps: Sequence[_Map], grid: GeoBox, compose: Compose, borders: BorderSums
 ) -> Iterator[tuple[Window, UInt8[np.ndarray, "height width"]]]:
     """Block by block, each read with one more pixel to the right and below: its neighbours there."""
     height, width = map(int, grid.shape)
@@ -323,10 +330,10 @@ def _blocks(
 
 
 def _block(
-    readers: Sequence[tuple[_Map, DatasetReader]], core: Window, wider: Window, compose: Compose, borders: Borders
+    readers: Sequence[tuple[_Map, DatasetReader]], core: Window, wider: Window, compose: Compose, borders: BorderSums
 ) -> UInt8[np.ndarray, "height width"]:
-    found = [(each, _read(reader, each.place.window, wider)) for each, reader in readers]
-    over = [(each, values) for each, values in found if values is not None]
+    read = [(each, _read(reader, each.place.window, wider)) for each, reader in readers]
+    over = [(each, values) for each, values in read if values is not None]
     if not over:
         return np.full(core.shape, NO_DATA, np.uint8)
     stack = np.stack([values for each, values in over])
@@ -420,7 +427,7 @@ class Border:
         return asdict(self)
 
 
-class Borders:
+class BorderSums:
     """Sums over the blocks of a mosaic, in whole numbers, so that their order has no part in them.
 
     A border runs between neighbours (left and right, upper and lower) of which one is made from a scene and not from
@@ -532,25 +539,26 @@ SLACK = 1e-3  # pixels that a footprint may reach over a line of the grid withou
 
 
 @dataclass(frozen=True)
-class Place:
+class MapPlace:
     """The window of the mosaic that a map covers; `is_copied` where its pixels are pixels of the mosaic."""
 
     window: Window
     is_copied: bool
 
 
-def choose_crs(grids: Sequence[GeoBox], names: Sequence[str], *, crs: str | None, shift: bool) -> CRS:
+def choose_crs(grids: Sequence[GeoBox], names: Sequence[str], *, crs: str | None, allow_datum_shift: bool) -> CRS:
     """The CRS that was asked for, else that of most maps, of the first where as many have another.
 
-    Raises `GridError` for a map without a CRS, or with one of a frame that PROJ cannot join, unless `shift`.
+    Raises `GridError` for a map without a CRS, or with one of a frame that PROJ cannot join without
+    `allow_datum_shift`.
     """
     for grid, name in zip(grids, names, strict=True):
         if grid.crs is None:
-            raise GridError(_("{name} has no CRS, so it has no place in a mosaic; give it with --crs", name=name))
+            raise GridError("{name} has no CRS, so it has no place in a mosaic; give it with --crs", name=name)
     own = [_crs(grid) for grid in grids]
     chosen = user_crs(crs, option="--out-crs") if crs else Counter(own).most_common(1)[0][0]
     for each in own:
-        check_frames(each, chosen, shift=shift)
+        check_frames(each, chosen, allow_datum_shift=allow_datum_shift)
     return chosen
 
 
@@ -576,16 +584,14 @@ def mosaic_grid(grids: Sequence[GeoBox], crs: CRS) -> GeoBox:
     covered = sum((span[2] - span[0]) * (span[3] - span[1]) for span in spans)
     if (bottom - top) * (right - left) > max(LARGE, EMPTIEST * covered):
         raise GridError(
-            _(
-                "the scenes lie so far apart that less than {share:.0%} of their mosaic would have data; "
-                "make one mosaic for each region",
-                share=1 / EMPTIEST,
-            )
+            "the scenes lie so far apart that less than {share:.0%} of their mosaic would have data; "
+            "make one mosaic for each region",
+            share=1 / EMPTIEST,
         )
     return GeoBox((bottom - top, right - left), affine @ Affine.translation(left, top), crs.to_wkt())
 
 
-def place_in(mosaic: GeoBox, grid: GeoBox) -> Place:
+def place_in(mosaic: GeoBox, grid: GeoBox) -> MapPlace:
     """Where a map lies in the mosaic."""
     crs = _crs(mosaic)
     top, left, bottom, right = _span(mosaic.affine, _bounds(grid, crs))
@@ -594,7 +600,7 @@ def place_in(mosaic: GeoBox, grid: GeoBox) -> Place:
     relative = ~mosaic.affine @ grid.affine
     corners = [(relative @ (col, row), (left + col, top + row)) for col, row in ((0, 0), (width, height), (width, 0))]
     off = max(abs(a - b) for got, wanted in corners for a, b in zip(got, wanted, strict=True))
-    return Place(window, _crs(grid) == crs and off < SAME_PLACE)
+    return MapPlace(window, _crs(grid) == crs and off < SAME_PLACE)
 
 
 def _crs(grid: GeoBox) -> CRS:

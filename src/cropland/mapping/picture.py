@@ -15,7 +15,7 @@ from rasterio.enums import Resampling
 
 from cropland.fonts import drawable, lettering
 from cropland.geo.area import area_words
-from cropland.geo.scene import Scene, visible
+from cropland.geo.scene import Scene
 from cropland.language import _
 from cropland.probability import ONE
 from cropland.writers import replacing
@@ -48,7 +48,7 @@ def overview(
     Parcels may come in any number of tables. Rings that would be smaller than two points of the picture are not drawn.
     All products lie on one grid over the scene's ground. Raises `OutputError` where `out` cannot be written.
     """
-    shown, ground_m = visible(scene, max_pixels=PANEL**2), scene.pixel_m * scene.shape[1]
+    shown, ground_m = scene.rgba(max_pixels=PANEL**2), scene.pixel_m * scene.shape[1]
     draw_overview(shown, probability, mask, parcels, out, scene.name, ground_m, area_ha=area_ha, share=share)
 
 

@@ -9,14 +9,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from cropland.data.statistics import Statistics, scene_statistics
 from cropland.engines import Described
 from cropland.errors import InputError
 from cropland.geo.area import default_min_area_m2
 from cropland.geo.scene import Scene
-from cropland.language import _, said
-from cropland.mapping.units import LEAST_CORE, TURNS, Cut, Readable, Turn, Turned, cut_swaths, cut_tiles, least_width
-from cropland.model import Model, WorkingPixel
+from cropland.geo.statistics import Statistics
+from cropland.language import Message
+from cropland.mapping.units import FLIPS, LEAST_CORE, Cut, Flip, Flipped, Readable, cut_swaths, cut_tiles, least_width
+from cropland.model import ModelFile, WorkingPixel
 
 __all__ = ["MapOptions", "Pass", "Plan", "check_statistics", "choose_statistics", "make_plan", "read_statistics"]
 
@@ -37,12 +37,12 @@ class MapOptions:
     tiles: bool = False  # overlapping tiles even where the network could slide
     tile: int | None = None  # their size in working pixels, which is computed if not given
     memory: int | None = None  # bytes that the network and what it keeps may take
-    average: int = 1  # of how many of the eight ways to lay the scene the mean is taken
+    flips: int = 1  # of how many of the eight flips and rotations the mean is taken
 
 
 @dataclass(frozen=True)
 class Pass:
-    """The scene, laid in one way, and how it is cut."""
+    """The scene, flipped in one way, and how it is cut."""
 
     name: str
     readable: Readable
@@ -60,7 +60,7 @@ class Plan:
     threshold: float
     min_area_m2: float
     radius: int | None
-    turns: tuple[Turn, ...]
+    flips: tuple[Flip, ...]
     passes: tuple[Pass, ...]
     pixels: int  # of working grids and product
     notes: tuple[str, ...]
@@ -80,7 +80,7 @@ class Plan:
             "out_ratio": self.out_ratio,
             "threshold": self.threshold,
             "min_area_m2": self.min_area_m2,
-            "average": len(self.turns),
+            "average": len(self.flips),
             "way": cut.way,
             "units": len(cut.units),
             "unit": list(cut.units[0].core.shape),
@@ -89,7 +89,7 @@ class Plan:
 
 def make_plan(
     scene: Scene,
-    model: Model,
+    model: ModelFile,
     options: MapOptions,
     *,
     engine: Described,
@@ -105,12 +105,12 @@ def make_plan(
     ratio = 1.0 if abs(ratio - 1) < SAME_PIXEL else ratio
     out_ratio = 1.0 if options.out_pixel_m is None else options.out_pixel_m / scene.pixel_m
     height, width = map(int, scene.working_grid(ratio).shape)
-    turns = TURNS[: options.average]
-    cuts, notes = _cuts((height, width), turns, model, options, engine)
+    flips = FLIPS[: options.flips]
+    cuts, notes = _cuts((height, width), flips, model, options, engine)
     prepare(cuts[0])
     passes = tuple(
-        Pass(f"plane-{number}", Turned(scene, turn, (height, width)) if number else scene, cut)
-        for number, (turn, cut) in enumerate(zip(turns, cuts, strict=True))
+        Pass(f"raster-{number}", Flipped(scene, flip, (height, width)) if number else scene, cut)
+        for number, (flip, cut) in enumerate(zip(flips, cuts, strict=True))
     )
     return Plan(
         pixel,
@@ -120,31 +120,31 @@ def make_plan(
         pixel.threshold if options.threshold is None else options.threshold,
         default_min_area_m2(scene.pixel_m) if options.min_area_m2 is None else options.min_area_m2,
         model.radius,
-        turns,
+        flips,
         passes,
-        len(turns) * height * width + prod(map(int, scene.working_grid(out_ratio).shape)),
+        len(flips) * height * width + prod(map(int, scene.working_grid(out_ratio).shape)),
         (*_pixel_note(scene, pixel, ratio), *notes),
     )
 
 
 def _cuts(
-    shape: tuple[int, int], turns: tuple[Turn, ...], model: Model, options: MapOptions, engine: Described
+    shape: tuple[int, int], flips: tuple[Flip, ...], model: ModelFile, options: MapOptions, engine: Described
 ) -> tuple[list[Cut], tuple[str, ...]]:
     """How each pass is cut; a note where the network should slide and cannot."""
-    shapes = [turn.shape(shape) for turn in turns]
+    shapes = [flip.shape(shape) for flip in flips]
     in_tiles = options.tiles or options.tile or model.radius is None or prod(shape) <= SMALL
     why_not = None if in_tiles else engine.no_slide
     if in_tiles or why_not:
         _check_memory(options, _least_tile(shape, model), BYTES_PER_PIXEL)
         at_once = None if options.memory is None else options.memory // BYTES_PER_PIXEL
-        notes = (said("Mapped in overlapping tiles, since the network cannot slide: {why}.", why=why_not),)
+        notes = (Message("Mapped in overlapping tiles, since the network cannot slide: {why}.", why=why_not),)
         return [cut_tiles(each, model, size=options.tile, at_once=at_once) for each in shapes], notes if why_not else ()
     _check_memory(options, least_width(shape[1], model), engine.bytes_per_column)
     widest = None if options.memory is None else options.memory // engine.bytes_per_column
     return [cut_swaths(each, model, widest=widest) for each in shapes], ()
 
 
-def _least_tile(shape: tuple[int, int], model: Model) -> int:
+def _least_tile(shape: tuple[int, int], model: ModelFile) -> int:
     """Pixels that the network must see at once: the scene, or the smallest core with its halo."""
     return prod(shape) if model.radius is None else min(prod(shape), (LEAST_CORE + 2 * model.radius) ** 2)
 
@@ -153,11 +153,9 @@ def _check_memory(options: MapOptions, many: int, bytes_each: int) -> None:
     least = many * bytes_each / 1e6
     if options.memory is not None and options.tile is None and options.memory / 1e6 < least:
         raise InputError(
-            _(
-                "--memory of {memory:,.1f} MB does not suffice: the network takes some {least:,.0f} MB at least here",
-                memory=options.memory / 1e6,
-                least=least,
-            )
+            "--memory of {memory:,.1f} MB does not suffice: the network takes some {least:,.0f} MB at least here",
+            memory=options.memory / 1e6,
+            least=least,
         )
 
 
@@ -165,32 +163,29 @@ def _pixel_note(scene: Scene, pixel: WorkingPixel, ratio: float) -> tuple[str, .
     if ratio == 1:
         return ()
     return (
-        said(
+        Message(
             "The scene's pixels of {own_m:.3g} m are {how} to the model's nearest, {pixel_m:g} m "
             "(validation IoU {iou:.3f}).",
             own_m=scene.pixel_m,
-            how=said("averaged") if ratio > 1 else said("interpolated"),
+            how=Message("averaged") if ratio > 1 else Message("interpolated"),
             pixel_m=pixel.pixel_m,
             iou=pixel.iou,
         ),
     )
 
 
-def choose_statistics(scene: Scene, model: Model, given: Statistics | None) -> Statistics:
+def choose_statistics(scene: Scene, model: ModelFile, given: Statistics | None) -> Statistics:
     """Those given, else the model's own when its radiometry is fixed, else the scene's from one decimated pass."""
-    return check_statistics(given or model.statistics or scene_statistics(scene, model.bands), model)
+    return check_statistics(given or model.statistics or scene.statistics(model.bands), model)
 
 
-def check_statistics(given: Statistics, model: Model) -> Statistics:
+def check_statistics(given: Statistics, model: ModelFile) -> Statistics:
     """The same. Raises `InputError` for those of other bands than the model's."""
     if given.bands != model.bands:
         raise InputError(
-            _(
-                "the statistics are of {bands}, the model takes {bands2}; use the map.json of a map "
-                "made with this model",
-                bands=", ".join(given.bands),
-                bands2=", ".join(model.bands),
-            )
+            "the statistics are of {bands}, the model takes {bands2}; use the map.json of a map made with this model",
+            bands=", ".join(given.bands),
+            bands2=", ".join(model.bands),
         )
     return given
 
@@ -200,6 +195,6 @@ def read_statistics(path: Path) -> Statistics:
     try:
         return Statistics.from_json(json.loads(path.read_text(encoding="utf-8"))["statistics"])
     except FileNotFoundError as error:
-        raise InputError(_("no file {path}; give the map.json of an earlier map", path=path)) from error
+        raise InputError("no file {path}; give the map.json of an earlier map", path=path) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(_("{path} holds no statistics; give the map.json of an earlier map", path=path)) from error
+        raise InputError("{path} holds no statistics; give the map.json of an earlier map", path=path) from error

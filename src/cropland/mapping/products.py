@@ -1,28 +1,31 @@
-"""From the probability of a grid to what follows from it alone: mask, areas, parcels."""
+"""From the probability of a grid to what follows from it alone: mask, areas, parcels, picture and project."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
-from geopandas import GeoDataFrame
+from geopandas import GeoDataFrame, GeoSeries
 from jaxtyping import UInt8
+from odc.geo.geobox import GeoBox
 
-from cropland.data.statistics import Statistics
+from cropland.files import write_text
 from cropland.geo.area import pixel_area_m2
 from cropland.geo.grid import grid_of
 from cropland.geo.resample import Taps, resample, taps
 from cropland.geo.scene import Scene
+from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
 from cropland.mapping.picture import overview
 from cropland.mapping.plan import Plan
-from cropland.mapping.run_folder import Found, Journal, Plane
+from cropland.mapping.run_folder import Journal, RawRaster, Totals
 from cropland.parcels.clean import by_threshold, clean_mask
 from cropland.parcels.parcels import find_parcels
 from cropland.probability import DESCRIPTION, NO_DATA
@@ -31,10 +34,90 @@ from cropland.writers.cog import write_cog
 from cropland.writers.qgis import write_qgis
 from cropland.writers.vector import write_geopackage, write_geoparquet
 
-__all__ = ["finish", "write_probability", "write_products"]
-
+__all__ = ["finish", "on_grid", "write_index", "write_products", "write_project"]
 
 FEW = 2048  # parcels in memory, where a file does not gain by more
+STRIP = 512  # rows: a multiple of the tiles' height
+
+
+def finish(scene: Scene, plan: Plan, raster: RawRaster, folder: Path, *, home: Path, journal: Journal) -> Totals:
+    """Write all but map.json into `folder`, which will be moved to `home`, from the probability on the working grid."""
+    folder.mkdir(exist_ok=True)
+    with timed("own grid"):
+        flat = on_grid(raster, scene, ratio=plan.ratio, out_ratio=plan.out_ratio)
+    totals = write_products(
+        flat,
+        folder,
+        threshold=plan.threshold,
+        min_area_m2=plan.min_area_m2,
+        unit_m=scene.unit_m,
+        observed=scene.observed,
+        journal=journal,
+        draw=partial(_draw, scene, folder),
+    )
+    write_project(scene, plan.statistics, folder, home=home)
+    return totals
+
+
+def on_grid(raster: RawRaster, scene: Scene, *, ratio: float, out_ratio: float) -> Path:
+    """A file, beside the raster, of the probability on the scene's grid, or with pixels `out_ratio` times as large.
+
+    `ratio` is that of the working grid. Where the grids are one, the file only describes the raster, and nothing is
+    copied. Else it is interpolated bilinearly (averaged, where the product is coarser); on the scene's own grid a pixel
+    without data stays without.
+    """
+    grid = scene.working_grid(out_ratio)
+    if ratio == out_ratio:
+        return _described(raster, grid)
+    height, width = grid.shape
+    out = raster.path.with_name("flat.tif")
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": NO_DATA, "height": height, "width": width}
+    profile |= {"tiled": True, "blockxsize": 512, "blockysize": STRIP, "bigtiff": "if_safer"}
+    profile |= {"crs": None if grid.crs is None else grid.crs.to_wkt(), "transform": grid.affine}
+    with rasterio.open(out, "w", **profile) as file:
+        file.descriptions = (DESCRIPTION,)
+        for start in range(0, height, STRIP):
+            window = Window(start, 0, min(STRIP, height - start), width)
+            values = _resampled(raster, window, out_ratio / ratio)
+            if out_ratio == 1 and scene.has_no_data:
+                values = np.where(scene.read_valid(window), values, NO_DATA).astype(np.uint8)
+            file.write(values, 1, window=window.in_file)
+    return out
+
+
+def _described(raster: RawRaster, grid: GeoBox) -> Path:
+    """A VRT that tells GDAL how the bytes of a raw raster lie. Source: gdal.org, VRTRawRasterBand."""
+    height, width = raster.shape
+    crs = "" if grid.crs is None else f"<SRS>{escape(grid.crs.to_wkt())}</SRS>"
+    transform = ", ".join(repr(float(number)) for number in grid.affine.to_gdal())
+    text = f"""<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{crs}
+<GeoTransform>{transform}</GeoTransform>
+<VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand">
+<Description>{DESCRIPTION}</Description><NoDataValue>{NO_DATA}</NoDataValue>
+<SourceFilename relativeToVRT="1">{escape(raster.path.name)}</SourceFilename>
+<ImageOffset>0</ImageOffset><PixelOffset>1</PixelOffset><LineOffset>{width}</LineOffset>
+</VRTRasterBand></VRTDataset>
+"""
+    out = raster.path.with_name("flat.vrt")
+    write_text(out, text)
+    return out
+
+
+def _resampled(raster: RawRaster, window: Window, ratio: float) -> UInt8[np.ndarray, "height width"]:
+    rows, cols = (
+        taps(ratio, start=start, count=count, length=length)
+        for start, count, length in zip(window[:2], window[2:], raster.shape, strict=True)
+    )
+    return _interpolated(raster.rows(*rows.span), rows, cols)
+
+
+def _interpolated(values: UInt8[np.ndarray, "row col"], rows: Taps, cols: Taps) -> UInt8[np.ndarray, "height width"]:
+    first, count = cols.span
+    part = values[:, first : first + count]
+    known = part != NO_DATA
+    (probability,), valid = resample(part[None], None if known.all() else known, rows=rows, cols=cols)
+    rounded = np.rint(probability)
+    return (rounded if valid is None else np.where(valid, rounded, NO_DATA)).astype(np.uint8)
 
 
 def write_products(
@@ -46,13 +129,13 @@ def write_products(
     unit_m: float | None,
     observed: datetime | None,
     journal: Journal,
-    draw: Callable[[Found, Iterable[GeoDataFrame]], None],
-) -> Found:
+    draw: Callable[[Totals, Iterable[GeoDataFrame]], None],
+) -> Totals:
     """Write probability, mask and parcels of a probability raster into `folder`.
 
     What the journal says was made is not made again. threshold: 0..1. min_area_m2: of cropland and of holes. unit_m:
     metres per unit of the coordinates, without a CRS. observed: when the image was taken.
-    draw: makes the picture, of what was found and tables of parcels.
+    draw: makes the picture, of the totals and tables of parcels.
     """
     probability, mask = folder / "probability.tif", folder / "mask.tif"
     classify = by_threshold(threshold)
@@ -71,10 +154,10 @@ def write_products(
                 write_geopackage(parcels.chunks(FEW), folder / "parcels.gpkg")
             with timed("waiting for probability.tif"):
                 compressed.result()
-            found = Found(*areas.result(), len(parcels))
+            totals = Totals(*areas.result(), len(parcels))
             with timed("overview.png"):
-                draw(found, parcels.chunks(FEW))
-    return found
+                draw(totals, parcels.chunks(FEW))
+    return totals
 
 
 def _compress(flat: Path, out: Path, journal: Journal) -> None:
@@ -93,29 +176,12 @@ def _areas_ha(mask: Path, unit_m: float | None) -> tuple[float, float]:
     return float(sums[1]) / 1e4, float(sums[:255].sum()) / 1e4
 
 
-def finish(scene: Scene, plan: Plan, flat: Path, folder: Path, *, home: Path, journal: Journal) -> Found:
-    """Write all but map.json into `folder`, which will be moved to `home`, from the probability on its own grid."""
-    folder.mkdir(exist_ok=True)
-    found = write_products(
-        flat,
-        folder,
-        threshold=plan.threshold,
-        min_area_m2=plan.min_area_m2,
-        unit_m=scene.unit_m,
-        observed=scene.observed,
-        journal=journal,
-        draw=partial(_draw, scene, folder),
-    )
-    _write_project(scene, plan.statistics, folder, home=home)
-    return found
-
-
-def _draw(scene: Scene, folder: Path, found: Found, parcels: Iterable[GeoDataFrame]) -> None:
+def _draw(scene: Scene, folder: Path, totals: Totals, parcels: Iterable[GeoDataFrame]) -> None:
     rasters, picture = (folder / "probability.tif", folder / "mask.tif"), folder / "overview.png"
-    overview(scene, *rasters, parcels, picture, area_ha=found.area_ha, share=found.share)
+    overview(scene, *rasters, parcels, picture, area_ha=totals.area_ha, share=totals.share)
 
 
-def _write_project(scene: Scene, statistics: Statistics, folder: Path, *, home: Path) -> None:
+def write_project(scene: Scene, statistics: Statistics, folder: Path, *, home: Path) -> None:
     """For the folder that this one will be moved to."""
     numbers = [scene.bands.index(band) + 1 for band in statistics.bands[:3]]
     write_qgis(
@@ -131,44 +197,14 @@ def _write_project(scene: Scene, statistics: Statistics, folder: Path, *, home: 
     )
 
 
-STRIP = 512  # rows: a multiple of the tiles' height
-
-
-def write_probability(plane: Plane, scene: Scene, out: Path, *, ratio: float, out_ratio: float) -> None:
-    """Write the probability as a tiled GeoTIFF on the scene's grid, or with pixels `out_ratio` times as large.
-
-    `ratio` is that of the working grid. Interpolated bilinearly (averaged, where the product is coarser); on the
-    scene's own grid a pixel without data stays without.
-    """
-    grid = scene.working_grid(out_ratio)
-    height, width = grid.shape
-    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": NO_DATA, "height": height, "width": width}
-    profile |= {"tiled": True, "blockxsize": 512, "blockysize": STRIP, "bigtiff": "if_safer"}
-    profile |= {"crs": None if grid.crs is None else grid.crs.to_wkt(), "transform": grid.affine}
-    with rasterio.open(out, "w", **profile) as file:
-        file.descriptions = (DESCRIPTION,)
-        for start in range(0, height, STRIP):
-            window = Window(start, 0, min(STRIP, height - start), width)
-            values = _rows(plane, window, out_ratio / ratio)
-            if out_ratio == 1 and scene.has_no_data:
-                values = np.where(scene.read_valid(window), values, NO_DATA).astype(np.uint8)
-            file.write(values, 1, window=window.in_file)
-
-
-def _rows(plane: Plane, window: Window, ratio: float) -> UInt8[np.ndarray, "height width"]:
-    if ratio == 1:
-        return plane.rows(window.row, window.height)
-    rows, cols = (
-        taps(ratio, start=start, count=count, length=length)
-        for start, count, length in zip(window[:2], window[2:], plane.shape, strict=True)
-    )
-    return _interpolated(plane.rows(*rows.span), rows, cols)
-
-
-def _interpolated(values: UInt8[np.ndarray, "row col"], rows: Taps, cols: Taps) -> UInt8[np.ndarray, "height width"]:
-    first, count = cols.span
-    part = values[:, first : first + count]
-    known = part != NO_DATA
-    (probability,), valid = resample(part[None], None if known.all() else known, rows=rows, cols=cols)
-    rounded = np.rint(probability)
-    return (rounded if valid is None else np.where(valid, rounded, NO_DATA)).astype(np.uint8)
+def write_index(maps: Sequence[tuple[Scene, Path, Totals]], out: Path) -> None:
+    """A GeoPackage of where the scenes of a run lie, each with its folder and totals."""
+    columns = {
+        "name": [scene.name for scene, _, _ in maps],
+        "area_ha": [totals.area_ha for _, _, totals in maps],
+        "share": [totals.share for _, _, totals in maps],
+        "parcels": [totals.parcels for _, _, totals in maps],
+        "folder": [folder.name for _, folder, _ in maps],
+    }
+    outlines = [None if scene.grid.crs is None else scene.grid.extent.to_crs("EPSG:4326").geom for scene, _, _ in maps]
+    write_geopackage([GeoDataFrame(columns, geometry=GeoSeries(outlines, crs=4326))], out, layer="scenes")

@@ -27,16 +27,16 @@ from cropland.files import sync, write_json
 from cropland.geo.reading import ImageFile, Remote, identity
 from cropland.geo.scene import Scene
 from cropland.geo.window import Window
-from cropland.language import _
+from cropland.language import Message, joined
 from cropland.mapping.plan import Plan
 from cropland.mapping.units import Cut
-from cropland.model import Model
+from cropland.model import ModelFile
 
 __all__ = [
     "MOSAIC",
-    "Found",
     "Journal",
-    "Plane",
+    "RawRaster",
+    "Totals",
     "check_free",
     "check_room",
     "fingerprint",
@@ -70,6 +70,10 @@ def work_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
             try:
                 yield folder
                 shutil.rmtree(folder)
+            except OutputError as error:  # a writer's: the disk is full, and what was done is kept
+                if isinstance(error.__cause__, Exception) and (folder / "journal.jsonl").exists():
+                    raise _unwritable(out, folder, error.__cause__) from error
+                raise
             finally:
                 if not (folder / "journal.jsonl").exists():
                     shutil.rmtree(folder, ignore_errors=True)
@@ -95,13 +99,11 @@ def check_room(out: Path, pixels: int, *, work: Path | None = None) -> None:
     needed, free = pixels * BYTES_PER_PIXEL + BESIDES - done, shutil.disk_usage(existing).free
     if free < needed:
         raise OutputError(
-            _(
-                "the map may need {needed:,.0f} MB and {existing} has {free:,.0f} MB free; make "
-                "room, choose another --out, or a larger --out-pixel",
-                needed=needed / 1000000.0,
-                existing=existing,
-                free=free / 1000000.0,
-            )
+            "the map may need {needed:,.0f} MB and {existing} has {free:,.0f} MB free; make "
+            "room, choose another --out, or a larger --out-pixel",
+            needed=needed / 1000000.0,
+            existing=existing,
+            free=free / 1000000.0,
         )
 
 
@@ -110,14 +112,12 @@ def check_free(out: Path, *, overwrite: bool) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise OutputError(_("{out} is a file, a folder is wanted; choose another --out", out=out))
+        raise OutputError("{out} is a file, a folder is wanted; choose another --out", out=out)
     holds_map = (out / "map.json").exists()
     if holds_map and not overwrite:
-        raise OutputError(
-            _("{out} holds a map; delete it, replace it with --overwrite, or choose another --out", out=out)
-        )
+        raise OutputError("{out} holds a map; delete it, replace it with --overwrite, or choose another --out", out=out)
     if not holds_map and any(out.iterdir()):
-        raise OutputError(_("{out} holds files that are no map; choose another --out", out=out))
+        raise OutputError("{out} holds files that are no map; choose another --out", out=out)
 
 
 @contextmanager
@@ -131,28 +131,26 @@ def _held(folder: Path, out: Path) -> Iterator[None]:
             yield
     except Timeout as error:
         raise OutputError(
-            _("{out} is being made by {holder}; wait for it, or choose another --out", out=out, holder=_said(holder))
+            "{out} is being made by {holder}; wait for it, or choose another --out", out=out, holder=_said(holder)
         ) from error
 
 
-def _said(holder: Path) -> str:
+def _said(holder: Path) -> Message:
     try:
         about = json.loads(holder.read_text(encoding="utf-8"))
-        return _("process {process} on {host} since {since}", **about)
+        return Message("process {process} on {host} since {since}", **about)
     except (OSError, ValueError, TypeError, KeyError):  # it is just being written
-        return _("another run")
+        return Message("another run")
 
 
 def _unwritable(out: Path, folder: Path, error: Exception) -> OutputError | IncompleteError:
     if folder.exists():
         return IncompleteError(
-            _(
-                "{out} cannot be written ({error}); what was done is kept: make room, then the same command goes on",
-                out=out,
-                error=error,
-            )
+            "{out} cannot be written ({error}); what was done is kept: make room, then the same command goes on",
+            out=out,
+            error=error,
         )
-    return OutputError(_("{out} cannot be written ({error}); choose another --out or make room", out=out, error=error))
+    return OutputError("{out} cannot be written ({error}); choose another --out or make room", out=out, error=error)
 
 
 SHORT = 30  # letters of a value that is told
@@ -179,22 +177,20 @@ class Journal:
             write_json(folder / "job.json", plain, durable=True)
         elif first != plain:
             raise OutputError(
-                _(
-                    "an unfinished map lies in {folder}, begun otherwise ({what}); go on as it was begun, throw it "
-                    "away with --overwrite, or choose another --out",
-                    folder=folder,
-                    what=", ".join(_differences(first, plain)),
-                )
+                "an unfinished map lies in {folder}, begun otherwise ({what}); go on as it was begun, throw it "
+                "away with --overwrite, or choose another --out",
+                folder=folder,
+                what=joined(", ", _differences(first, plain)),
             )
         return Journal(folder, plain)
 
-    def missing(self, name: str, cut: Cut, plane: Plane) -> list[int]:
+    def missing(self, name: str, cut: Cut, raster: RawRaster) -> list[int]:
         """The units of the plane `name` that are not on disk as they were written."""
         kept = {number: self._sums.get(f"{name} {number}") for number in range(len(cut.units))}
         return [
             number
             for number, checksum in kept.items()
-            if checksum is None or zlib.crc32(plane.read(cut.units[number].core).data) != checksum
+            if checksum is None or zlib.crc32(raster.read(cut.units[number].core).data) != checksum
         ]
 
     def note(self, sums: Mapping[str, int]) -> None:
@@ -226,7 +222,7 @@ def _differences(first: Mapping[str, Any], now: Mapping[str, Any], *, under: str
             continue
         both = [json.dumps(each, ensure_ascii=False) for each in (before, value)]
         is_short = max(map(len, both)) <= SHORT
-        yield _("{name} {before}, now {value}", name=name, before=both[0], value=both[1]) if is_short else name
+        yield Message("{name} {before}, now {value}", name=name, before=both[0], value=both[1]) if is_short else name
 
 
 def _begun(folder: Path) -> Any:
@@ -253,7 +249,7 @@ def _checksum(path: Path) -> int:
 
 
 @dataclass(frozen=True)
-class Plane:
+class RawRaster:
     """A plane of uint8 in a plain file. Written by seeking: a full disk then raises, where a memory map would crash."""
 
     path: Path
@@ -295,7 +291,7 @@ SAMPLES, SAMPLE = 64, 1 << 16  # blocks of a file that are hashed, and their byt
 
 
 @dataclass(frozen=True)
-class Found:
+class Totals:
     """What a map holds: areas in ha on the ellipsoid, cropland and the ground with data; the number of parcels."""
 
     area_ha: float
@@ -325,7 +321,7 @@ def fingerprint(path: ImageFile) -> str:
     return digest.hexdigest()
 
 
-def job(scene: Scene, model: Model, plan: Plan, engine: Described) -> dict[str, Any]:
+def job(scene: Scene, model: ModelFile, plan: Plan, engine: Described) -> dict[str, Any]:
     """Plain values of all that decides a map: two runs with the same job give the same bytes."""
     return {
         "cropland": __version__,
@@ -349,7 +345,7 @@ def job(scene: Scene, model: Model, plan: Plan, engine: Described) -> dict[str, 
 def record(
     job: Mapping[str, Any],
     *,
-    found: Found,
+    totals: Totals,
     seconds: float,
     stages: Mapping[str, float],
     why: str | None,
@@ -367,7 +363,7 @@ def record(
         "made": made,
         **job,
         "engine_reason": why,
-        "found": {**asdict(found), **took},
+        "found": {**asdict(totals), **took},
         "notes": list(notes),
     }
 

@@ -22,7 +22,6 @@ from types import ModuleType
 from typing import Any
 
 from cropland.errors import RecipeError
-from cropland.language import _
 from cropland.notebooks.file import CodeFile, Folder, MissingNameError, beside, importer
 
 WHOLE = "whole:"  # before the path of a file that is run from top to bottom
@@ -51,7 +50,7 @@ def importable(folder: str | Path) -> Iterator[None]:
     """
     place = (_caller_folder(3) / folder).resolve()  # contextlib stands between
     if not place.is_dir():
-        raise RecipeError(_("no folder {path}; name it relative to the file that names it, or in full", path=place))
+        raise RecipeError("no folder {path}; name it relative to the file that names it, or in full", path=place)
     finder = _Beside(place)
     known = finder.take_out()
     sys.meta_path.insert(0, finder)
@@ -69,7 +68,7 @@ def get(path: Path, name: str, *, whole: bool = False) -> Any:
     try:
         return file.get(name)
     except MissingNameError as error:
-        raise RecipeError(str(error)) from error
+        raise RecipeError(error.args[0]) from error
 
 
 def open_file(path: Path, *, whole: bool = False) -> CodeFile:

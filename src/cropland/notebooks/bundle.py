@@ -14,7 +14,6 @@ from typing import Any
 
 from cropland.errors import ModelError
 from cropland.files import write_text
-from cropland.language import _
 from cropland.notebooks import loaded, opened
 from cropland.notebooks.file import CodeFile
 
@@ -37,15 +36,15 @@ def unpack(packed: Mapping[str, Any], folder: Path) -> Path:
     missing = [wanted for name, wanted in packed["packages"].items() if find_spec(name) is None]
     if missing:
         raise ModelError(
-            _("the code of this model imports packages that are missing: pip install {names}", names=" ".join(missing))
+            "the code of this model imports packages that are missing: pip install {names}", names=" ".join(missing)
         )
     place = folder / _hash(packed["files"])
     for name, source in packed["files"].items():
         path = place / name
         if not path.resolve().is_relative_to(place.resolve()):
-            raise ModelError(_("the code of this model would be written to {path}, out of its folder", path=path))
+            raise ModelError("the code of this model would be written to {path}, out of its folder", path=path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, source)
+        write_text(path, source, shared=True)
     return place
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cropland.errors import RecipeError
-from cropland.language import _, said
+from cropland.language import Message
 
 SUFFIXES = (".ipynb", ".py", ".md")
 PERCENT = re.compile(r"^# ?%%(?!%)(?P<rest>.*)$")  # a cell of jupytext's percent format
@@ -53,7 +53,7 @@ def read_cells(path: Path) -> tuple[Cell, ...]:
     """
     if path.suffix not in SUFFIXES:
         endings = ", ".join(SUFFIXES)
-        raise RecipeError(_("{path} is no code: expected a file ending in {endings}", path=path, endings=endings))
+        raise RecipeError("{path} is no code: expected a file ending in {endings}", path=path, endings=endings)
     text = _text(path)
     found = {".ipynb": _notebook, ".py": _script, ".md": _markdown}[path.suffix](text, path)
     return tuple(_as_python(cell) for cell in found)
@@ -61,13 +61,13 @@ def read_cells(path: Path) -> tuple[Cell, ...]:
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        raise RecipeError(_("no file {path}; name it relative to the file that names it, or in full", path=path))
+        raise RecipeError("no file {path}; name it relative to the file that names it, or in full", path=path)
     raw = path.read_bytes()
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(
-            _("{path}: byte {byte} is not UTF-8; save the file as UTF-8", path=path, byte=error.start)
+            "{path}: byte {byte} is not UTF-8; save the file as UTF-8", path=path, byte=error.start
         ) from error
 
 
@@ -76,37 +76,35 @@ def _notebook(text: str, path: Path) -> Iterator[Cell]:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise RecipeError(
-            _(
-                "{path} is a broken notebook: byte {byte}: {error}; save it again in Jupyter",
-                path=path,
-                byte=len(text[: error.pos].encode()),
-                error=error.msg,
-            )
+            "{path} is a broken notebook: byte {byte}: {error}; save it again in Jupyter",
+            path=path,
+            byte=len(text[: error.pos].encode()),
+            error=error.msg,
         ) from error
     before = 0
     for number, cell in enumerate(_known_format(values, path), 1):
         if cell.get("cell_type") == "code":
             source = "".join(cell.get("source", ""))  # a string or a list of lines
-            place = said("{path}, cell {number}", path=path, number=number)
+            place = Message("{path}, cell {number}", path=path, number=number)
             yield Cell(number, source if source.endswith("\n") else f"{source}\n", place, 1, before)
             before += len(source.splitlines()) or 1
 
 
 def _known_format(values: Any, path: Path) -> list[dict[str, Any]]:
     if not isinstance(values, dict) or "nbformat" not in values:
-        raise RecipeError(_("{path} is JSON, but no notebook: expected 'nbformat' and 'cells'", path=path))
+        raise RecipeError("{path} is JSON, but no notebook: expected 'nbformat' and 'cells'", path=path)
     if values["nbformat"] != 4:
         came = values["nbformat"]
         raise RecipeError(
-            _("{path} is of nbformat {came}, expected 4: `jupyter nbconvert --to notebook`", path=path, came=came)
+            "{path} is of nbformat {came}, expected 4: `jupyter nbconvert --to notebook`", path=path, came=came
         )
     metadata = values.get("metadata", {})
     told = (metadata.get("kernelspec", {}).get("language"), metadata.get("language_info", {}).get("name"))
     if language := next((each for each in told if each and each.lower() not in ("python", "ipython")), None):
-        raise RecipeError(_("{path} is a notebook in {language}; expected Python", path=path, language=language))
+        raise RecipeError("{path} is a notebook in {language}; expected Python", path=path, language=language)
     cells = values.get("cells")
     if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
-        raise RecipeError(_("{path} has no list of cells: expected 'cells' as nbformat 4 has them", path=path))
+        raise RecipeError("{path} has no list of cells: expected 'cells' as nbformat 4 has them", path=path)
     return cells
 
 
@@ -153,7 +151,7 @@ def _as_python(cell: Cell) -> Cell:
             number = (getattr(error, "lineno", None) or 1) - 1
             if number >= len(lines) or not MAGIC.match(lines[number]):
                 line, cause = cell.line + number, getattr(error, "msg", error)
-                fault = said("{place}, line {line}: {error}", place=cell.place, line=line, error=cause)
+                fault = Message("{place}, line {line}: {error}", place=cell.place, line=line, error=cause)
                 return replace(cell, source="", text=cell.source, fault=fault)
             goes_on = number
             while lines[goes_on].rstrip().endswith("\\") and goes_on + 1 < len(lines):

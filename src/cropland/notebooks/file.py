@@ -1,4 +1,5 @@
-"""One notebook or script as a module whose names come to be when they are asked for."""
+"""One notebook or script as a module whose names come to be when they are asked for, and what its imports find beside
+it."""
 
 from __future__ import annotations
 import __future__
@@ -16,10 +17,12 @@ from types import ModuleType
 from typing import Any
 
 from cropland.errors import RecipeError
-from cropland.language import _, spoken
+from cropland.language import Message, _, joined
 from cropland.notebooks.cells import Cell, read_cells
 from cropland.notebooks.needs import END, Statement, constants, defined, needed, statements
 
+Open = Callable[[Path], ModuleType]
+IMPORTABLE = (".py", ".ipynb")  # a script comes first, as it does for Python
 _NOTHING = object()
 _running: list[tuple[CodeFile, Statement]] = []  # over all files: one that comes up twice is a cycle
 
@@ -89,12 +92,12 @@ class CodeFile:
             raise MissingNameError(self._lacks(name))
         return state[name]
 
-    def _lacks(self, name: str) -> str:
-        told = {"path": self.path, "name": name, "names": ", ".join(self.public()) or _("nothing")}
+    def _lacks(self, name: str) -> Message:
+        told = {"path": self.path, "name": name, "names": ", ".join(self.public()) or Message("nothing")}
         if not self.faults:
-            return _("{path} defines no '{name}'; it defines {names}", **told)
-        faults = "; ".join(map(spoken, self.faults))
-        return _(
+            return Message("{path} defines no '{name}'; it defines {names}", **told)
+        faults = joined("; ", self.faults)
+        return Message(
             "{path} defines no '{name}'; it defines {names}; cells that are no Python: {faults}", faults=faults, **told
         )
 
@@ -114,7 +117,7 @@ class CodeFile:
         if (self, statement) in _running:
             ring = [*_running[_running.index((self, statement)) :], (self, statement)]
             steps = _(" needs ").join(f"{file.path.name} {each.where}" for file, each in ring)
-            raise RecipeError(_("{steps}: a circle; move what both need to a third file", steps=steps))
+            raise RecipeError("{steps}: a circle; move what both need to a third file", steps=steps)
 
     def _run(self, statement: Statement) -> None:
         names = (alias.name for each in self._futures for alias in each.node.names)  # type: ignore[attr-defined]
@@ -173,10 +176,6 @@ def _tell_line(made: Any, cell: Cell) -> None:
         made.__firstlineno__ += cell.before  # type: ignore[attr-defined]
 
 
-Open = Callable[[Path], ModuleType]
-SUFFIXES = (".py", ".ipynb")  # a script comes first, as it does for Python
-
-
 class Folder(ModuleType):
     """A folder with code as a package: its names are those of its `__init__.py`, and what lies in it."""
 
@@ -196,11 +195,11 @@ class Folder(ModuleType):
 
 def beside(folder: Path, name: str) -> Path | None:
     """The script, notebook or folder with code that a folder has under a name."""
-    files = (folder / f"{name}{suffix}" for suffix in SUFFIXES)
+    files = (folder / f"{name}{suffix}" for suffix in IMPORTABLE)
     if found := next((file for file in files if file.is_file()), None):
         return found
     inner = folder / name
-    return inner if name and inner.is_dir() and any(each.suffix in SUFFIXES for each in inner.iterdir()) else None
+    return inner if name and inner.is_dir() and any(each.suffix in IMPORTABLE for each in inner.iterdir()) else None
 
 
 def module_at(place: Path, open_file: Open) -> ModuleType:

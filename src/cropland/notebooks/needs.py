@@ -1,4 +1,5 @@
-"""Which statements of a file a name needs: definitions, imports and constants, followed through the syntax tree."""
+"""Which statements of a file a name needs: definitions, imports and constants, followed through the syntax tree; and
+what a file offers."""
 
 from __future__ import annotations
 
@@ -11,10 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from cropland.language import _, said
+from cropland.language import Message, _
 from cropland.notebooks.cells import Cell, read_cells
 
 BLOCKS = (ast.If, ast.Try, ast.With)  # bind names like a definition, and run whole
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+IMPORTS = (ast.Import, ast.ImportFrom)
+BINDING = (*DEFINITIONS, *IMPORTS, ast.Assign, ast.AnnAssign, ast.AugAssign, *BLOCKS)
 END = math.inf  # where a function is called that a name was loaded for: after everything
 INLINE = {"listcomp", "setcomp", "dictcomp", "genexpr"}  # scopes of their own that run at once
 
@@ -59,7 +63,7 @@ class Statement:
     @cached_property
     def binds(self) -> frozenset[str]:
         """Names that it defines or, by `name.part = ...`, `name[...] = ...` and the like, alters."""
-        if not isinstance(self.node, _BINDING) or _is_main(self.node):
+        if not isinstance(self.node, BINDING) or _is_main(self.node):
             return frozenset()
         table = self._table
         bound = {each.get_name() for each in table.get_symbols() if each.is_assigned() or each.is_imported()}
@@ -89,19 +93,6 @@ class Statement:
                 found |= _globals(table)
             scopes += [(child, now and _runs_at_once(child)) for child in table.get_children()]
         return found
-
-
-_BINDING = (
-    ast.FunctionDef,
-    ast.AsyncFunctionDef,
-    ast.ClassDef,
-    ast.Import,
-    ast.ImportFrom,
-    ast.Assign,
-    ast.AnnAssign,
-    ast.AugAssign,
-    *BLOCKS,
-)
 
 
 def statements(cells: Iterable[Cell]) -> list[Statement]:
@@ -141,15 +132,14 @@ def binders(name: str, among: Sequence[Statement], before: float) -> list[Statem
     binding = [statement for statement in earlier if name in statement.binds]
     last = next((n for n in reversed(range(len(binding))) if _defines(binding[n], name)), None)
     if last is not None:
-        altered = _is_import(binding[last])  # to set an option of a library is not to make the name
+        altered = isinstance(binding[last].node, IMPORTS)  # to set an option of a library is not to make the name
         return binding[last : last + 1] if altered else binding[last:]
     return [] if hasattr(builtins, name) else [statement for statement in earlier if statement.is_star]
 
 
 def defined(among: Iterable[Statement]) -> dict[str, Statement]:
     """Every function and class by name; of two of one name the last."""
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return {each.node.name: each for each in among if isinstance(each.node, kinds)}
+    return {each.node.name: each for each in among if isinstance(each.node, DEFINITIONS)}
 
 
 def constants(among: Iterable[Statement]) -> set[str]:
@@ -159,53 +149,6 @@ def constants(among: Iterable[Statement]) -> set[str]:
         for each in among
         if isinstance(each.node, ast.Assign) and _is_literal(each.node.value)
         for name in each.binds
-    }
-
-
-def _defines(statement: Statement, name: str) -> bool:
-    return not isinstance(statement.node, ast.AugAssign) and name not in _altered(statement.node)
-
-
-def _is_import(statement: Statement) -> bool:
-    return isinstance(statement.node, ast.Import | ast.ImportFrom)
-
-
-def _altered(node: ast.stmt) -> Iterator[str]:
-    """Names of which a part is given a value, and those that `+=` changes."""
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    for target in targets:
-        inner = target
-        while isinstance(inner, ast.Attribute | ast.Subscript):
-            inner = inner.value
-        if isinstance(inner, ast.Name) and (inner is not target or isinstance(node, ast.AugAssign)):
-            yield inner.id
-
-
-def _is_main(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and any(
-        isinstance(each, ast.Name) and each.id == "__name__" for each in ast.walk(node.test)
-    )
-
-
-def _is_literal(node: ast.expr) -> bool:
-    try:
-        ast.literal_eval(node)
-    except ValueError:
-        return False
-    return True
-
-
-def _runs_at_once(table: symtable.SymbolTable) -> bool:
-    return table.get_type() == "class" or table.get_name() in INLINE
-
-
-def _globals(table: symtable.SymbolTable) -> set[str]:
-    """Names of the file that a scope reads; in a class also those that it then binds itself (`width = width`)."""
-    own = table.get_type() == "class"
-    return {
-        each.get_name()
-        for each in table.get_symbols()
-        if each.is_referenced() and (each.is_global() or (own and each.is_assigned()))
     }
 
 
@@ -257,9 +200,52 @@ def listing(path: Path) -> Listing:
     return Listing(tuple(sorted(offers, key=lambda each: order.index(each.kind))), tuple(uses))
 
 
+def _defines(statement: Statement, name: str) -> bool:
+    return not isinstance(statement.node, ast.AugAssign) and name not in _altered(statement.node)
+
+
+def _altered(node: ast.stmt) -> Iterator[str]:
+    """Names of which a part is given a value, and those that `+=` changes."""
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    for target in targets:
+        inner = target
+        while isinstance(inner, ast.Attribute | ast.Subscript):
+            inner = inner.value
+        if isinstance(inner, ast.Name) and (inner is not target or isinstance(node, ast.AugAssign)):
+            yield inner.id
+
+
+def _is_main(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and any(
+        isinstance(each, ast.Name) and each.id == "__name__" for each in ast.walk(node.test)
+    )
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except ValueError:
+        return False
+    return True
+
+
+def _runs_at_once(table: symtable.SymbolTable) -> bool:
+    return table.get_type() == "class" or table.get_name() in INLINE
+
+
+def _globals(table: symtable.SymbolTable) -> set[str]:
+    """Names of the file that a scope reads; in a class also those that it then binds itself (`width = width`)."""
+    own = table.get_type() == "class"
+    return {
+        each.get_name()
+        for each in table.get_symbols()
+        if each.is_referenced() and (each.is_global() or (own and each.is_assigned()))
+    }
+
+
 def _candidate(name: str, plan: list[Statement], is_network: bool) -> Candidate:
     is_class = any(isinstance(each.node, ast.ClassDef) and each.node.name == name for each in plan)
-    kind = said("network") if is_network else said("class") if is_class else said("function")
+    kind = Message("network") if is_network else Message("class") if is_class else Message("function")
     cells = tuple(dict.fromkeys(statement.cell.number for statement in plan))
     return Candidate(name, kind, cells, sum(statement.source.count("\n") + 1 for statement in plan))
 

@@ -18,10 +18,10 @@ from cropland.geo.window import Window
 from cropland.parcels.clean import EDGES, connected, run_starts
 from cropland.probability import NO_DATA
 
-__all__ = ["Borders", "Regions", "Traced", "join_cells", "trace_cell", "without_collinear"]
+__all__ = ["CellLines", "Regions", "Traced", "join_cells", "trace_cell", "without_collinear"]
 
 
-class Borders(NamedTuple):
+class CellLines(NamedTuple):
     """The pieces (1 for the first, 0 for none) of the pixels along the lines of the lattice around a cell."""
 
     top: Int32[np.ndarray, "pixel"]
@@ -37,7 +37,7 @@ class Traced(NamedTuple):
 
     polygons: np.ndarray
     sums: Float64[np.ndarray, "2 piece"]
-    borders: Borders
+    borders: CellLines
 
 
 def trace_cell(mask: Path, probability: Path | None, own: Window, *, tolerance: float) -> Traced:
@@ -58,9 +58,9 @@ def trace_cell(mask: Path, probability: Path | None, own: Window, *, tolerance: 
     labels, count = ndimage.label(inside, EDGES, output=np.int32)
     own_labels = labels[1 : own.height + 1, 1 : own.width + 1]
     sums = np.zeros((2, count)) if probability is None else _sums(probability, own, own_labels, count)
-    borders = Borders(labels[0], labels[:, 0], labels[-1], labels[:, -1])
+    borders = CellLines(labels[0], labels[:, 0], labels[-1], labels[:, -1])
     # Copies: views would keep the whole cell.
-    return Traced(_pieces(inside, labels, own, tolerance), sums, Borders(*(line.copy() for line in borders)))
+    return Traced(_pieces(inside, labels, own, tolerance), sums, CellLines(*(line.copy() for line in borders)))
 
 
 def without_collinear(

@@ -41,7 +41,7 @@ from cropland.probability import ONE
 from cropland.progress import prefetch, timed_each
 from cropland.writers.vector import write_geojson, write_geopackage, write_geoparquet
 
-__all__ = ["CELL", "Parcels", "Spill", "Spread", "command", "find_parcels", "parcels"]
+__all__ = ["CELL", "Parcels", "PolygonStore", "Spread", "command", "find_parcels", "parcels"]
 
 
 WRITERS: dict[str, Callable[[Iterable[GeoDataFrame], Path], None]] = {
@@ -91,9 +91,7 @@ def command(
     out = out or mask.with_name(f"{mask.stem}_parcels.parquet")
     write = WRITERS.get(out.suffix.lower())
     if write is None:
-        raise OutputError(
-            _("{name}: no format of that ending; use {writers}", name=out.name, writers=", ".join(WRITERS))
-        )
+        raise OutputError("{name}: no format of that ending; use {writers}", name=out.name, writers=", ".join(WRITERS))
     with _opened(mask) as source, TemporaryDirectory(prefix="cropland-") as folder:
         _check_classes(source, value)
         unit_m = _unit_m(source, pixel_m)
@@ -139,7 +137,7 @@ def _opened(raster: Path) -> Iterator[DatasetReader]:
             yield source
     except RasterioError as error:
         raise SceneError(
-            _("{name} cannot be read ({error}); expected a raster of classes", name=raster.name, error=error)
+            "{name} cannot be read ({error}); expected a raster of classes", name=raster.name, error=error
         ) from error
 
 
@@ -149,10 +147,8 @@ def _unit_m(source: DatasetReader, pixel_m: float | None) -> float | None:
         return None
     if pixel_m is None:
         raise GridError(
-            _(
-                "{name} has no CRS, so areas are not known; give the edge of a pixel with --pixel-m",
-                name=Path(source.name).name,
-            )
+            "{name} has no CRS, so areas are not known; give the edge of a pixel with --pixel-m",
+            name=Path(source.name).name,
         )
     return pixel_m / sqrt(abs(source.transform.determinant))
 
@@ -162,29 +158,25 @@ def _check_classes(source: DatasetReader, value: float) -> None:
     name = Path(source.name).name
     if source.count != 1:
         raise SceneError(
-            _(
-                "{name} has {count} bands, expected one of classes; make a mask with `cropland map`",
-                name=name,
-                count=source.count,
-            )
+            "{name} has {count} bands, expected one of classes; make a mask with `cropland map`",
+            name=name,
+            count=source.count,
         )
     sample = source.read(1, out_shape=tuple(min(1000, length) for length in source.shape))
     others = sorted(set(np.unique(sample).tolist()) - {0, 255, source.nodata})
     if others and value not in others:
         seen = ", ".join(f"{other:g}" for other in others[:8])
         raise SceneError(
-            _(
-                "{name} has the values {seen} and no {value:g}; say which is cropland with --value",
-                name=name,
-                seen=seen,
-                value=value,
-            )
+            "{name} has the values {seen} and no {value:g}; say which is cropland with --value",
+            name=name,
+            seen=seen,
+            value=value,
         )
 
 
 def _min_area_m2(given_m2: float | None, given_mu: float | None, *, pixel_m: float) -> float:
     if given_m2 is not None and given_mu is not None:
-        raise InputError(_("the least area came twice; give --min-area-m2 or --min-area-mu"))
+        raise InputError("the least area came twice; give --min-area-m2 or --min-area-mu")
     if given_mu is not None:
         return given_mu * MU_M2
     return default_min_area_m2(pixel_m) if given_m2 is None else given_m2
@@ -195,7 +187,7 @@ ROWS = 8192  # of a chunk of the table, which is what a reader of a place skips 
 Spread = Callable[[Callable[[Window], Traced], Iterable[Window]], Iterator[Traced]]
 
 
-class Spill:
+class PolygonStore:
     """Polygons that are added in any order and read in any other; some 12 bytes each stay in memory."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -240,26 +232,26 @@ class Parcels:
     without a probability). Source: github.com/fiboa/specification, version 0.2.0.
     """
 
-    spill: Spill
+    store: PolygonStore
     crs: Any
     observed: datetime | None
 
     def __len__(self) -> int:
-        return len(self.spill)
+        return len(self.store)
 
     @property
     def area_ha(self) -> float:
         """The area of all of them."""
-        return float(self.spill.figures("area").sum(dtype=np.float64))
+        return float(self.store.figures("area").sum(dtype=np.float64))
 
     def chunks(self, rows: int = ROWS) -> Iterator[GeoDataFrame]:
         """The table in pieces of so many rows; one without rows if there is no parcel."""
-        order = np.argsort(self.spill.figures("place"), kind="stable")
-        figures = {name: self.spill.figures(name)[order] for name in ("area", "perimeter", "mean_probability")}
+        order = np.argsort(self.store.figures("place"), kind="stable")
+        figures = {name: self.store.figures(name)[order] for name in ("area", "perimeter", "mean_probability")}
         for start in range(0, max(len(order), 1), rows):
             numbers = order[start : start + rows]
             here = {name: values[start : start + rows] for name, values in figures.items()}
-            yield self._frame(start, self.spill.polygons(numbers), here)
+            yield self._frame(start, self.store.polygons(numbers), here)
 
     def _frame(self, start: int, polygons: np.ndarray, figures: dict[str, np.ndarray]) -> GeoDataFrame:
         count = len(polygons)
@@ -304,24 +296,21 @@ def find_parcels(
         cells = [tile.core for tile in tiles(source.shape, size=cell, halo=0, stride=1)]
         traced = zip(cells, spread(trace, cells), strict=True)
         rows = ([each for _, each in row] for _, row in groupby(traced, key=lambda pair: pair[0].row))
-        spill = Spill(file)
+        store = PolygonStore(file)
         for regions in timed_each("seams", join_cells(timed_each("outlines", rows))):
-            _measure(regions, grid, source.crs, spill, unit_m=unit_m)
-        yield Parcels(spill, source.crs, observed)
+            _measure(regions, grid, source.crs, store, unit_m=unit_m)
+        yield Parcels(store, source.crs, observed)
 
 
 def _check_grid(probability: Path, mask: DatasetReader) -> None:
     with rasterio.open(probability) as source:
         if source.shape != mask.shape or not source.transform.almost_equals(mask.transform, 1e-6):
             raise GridError(
-                _(
-                    "{name} is not on the grid of the mask; give the one that the mask was made from",
-                    name=probability.name,
-                )
+                "{name} is not on the grid of the mask; give the one that the mask was made from", name=probability.name
             )
 
 
-def _measure(regions: Regions, grid: GeoBox, crs: Any, spill: Spill, *, unit_m: float | None) -> None:
+def _measure(regions: Regions, grid: GeoBox, crs: Any, store: PolygonStore, *, unit_m: float | None) -> None:
     """Put regions with their figures into the spill."""
     shapes = GeoSeries(_placed(regions.polygons, grid), crs=crs)
     known, levels = regions.sums
@@ -337,7 +326,7 @@ def _measure(regions: Regions, grid: GeoBox, crs: Any, spill: Spill, *, unit_m: 
         "perimeter": np.float32(perimeter),
         "mean_probability": np.float32(means),
     }
-    spill.add(shapes.to_numpy(), figures)
+    store.add(shapes.to_numpy(), figures)
 
 
 def _placed(polygons: np.ndarray, grid: GeoBox) -> np.ndarray:

@@ -8,20 +8,19 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from cropland.language import said
-from cropland.streaming.row_rules import UnboundedError, Window
+from cropland.language import Message
+from cropland.streaming.program import UnboundedError, argument, name_of
+from cropland.streaming.row_rules import WindowRule
 
 __all__ = [
     "FAR",
     "SIZED",
     "across",
-    "argument",
     "as_method",
     "change",
     "change_length",
     "divides_by_known",
     "functional",
-    "name_of",
     "on_rows",
     "padded",
 ]
@@ -29,19 +28,6 @@ __all__ = [
 aten = torch.ops.aten
 FAR = 2**63 - 1  # the end of a slice that has none
 SIZED = ("view", "_unsafe_view", "reshape", "expand")  # they name the lengths of all axes
-
-
-def name_of(node: Node) -> str:
-    """`conv2d` of aten.conv2d.default."""
-    return getattr(node.target, "__name__", str(node.target)).split(".")[0].removesuffix("_")
-
-
-def argument(node: Node, name: str) -> Any:
-    """The value of an argument, or its default."""
-    for place, known in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]  # of every aten operation
-        if known.name == name:
-            return node.args[place] if place < len(node.args) else node.kwargs.get(name, known.default_value)
-    return None
 
 
 def change(node: Node, **values: Any) -> None:
@@ -112,7 +98,7 @@ def _pad_columns(node: Node) -> None:
         kernel, dilation = argument(node, "weight").meta["val"].shape[3], across(argument(node, "dilation"), 1)
         reach = (kernel - 1) * dilation if padding == "same" else 0
         if reach % 2:
-            raise UnboundedError(said("{name} pads one side more than the other", name=node.name))
+            raise UnboundedError(Message("{name} pads one side more than the other", name=node.name))
         padding, node.target = [0, reach // 2], aten.conv2d.default
     change(node, padding=[0, across(padding, 0)])
 
@@ -123,7 +109,7 @@ def across(value: Any, default: int) -> int:
     return int(value if isinstance(value, int) else value[-1])
 
 
-def divides_by_known(node: Node, rule: Window) -> bool:
+def divides_by_known(node: Node, rule: WindowRule) -> bool:
     """Whether an operation is a mean that leaves out what lies beyond the edge."""
     if name_of(node) != "avg_pool2d":
         return False

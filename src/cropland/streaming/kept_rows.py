@@ -12,9 +12,9 @@ from math import inf, prod
 from torch import Tensor
 from torch.fx import Node
 
-from cropland.streaming.arguments import argument, name_of
 from cropland.streaming.flow import Flow, above
-from cropland.streaming.row_rules import SAME, Interpolation, Rule, Transposed, shape
+from cropland.streaming.program import argument, name_of, shape
+from cropland.streaming.row_rules import SAME, Interpolation, Rule, Transposed
 
 __all__ = ["Overlaps"]
 
@@ -84,7 +84,7 @@ class Overlaps:
 
     def _work_of(self, node: Node) -> float:
         """Of a row more; what is computed together with the operation before costs nothing."""
-        flow, weight = self._flows[node], argument(node, "weight") if hasattr(node.target, "_schema") else None
+        flow, weight = self._flows[node], argument(node, "weight")
         if isinstance(weight, Node) and len(shape(weight)) > 1:
             is_transposed = isinstance(next(iter(flow.rules.values())), Transposed)
             one = next(iter(flow.rules)) if is_transposed else node

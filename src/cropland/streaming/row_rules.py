@@ -6,7 +6,6 @@ that looks at more rows the larger the image is, raises `UnboundedError` with it
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,21 +13,16 @@ from math import ceil, floor, prod
 from typing import Any
 
 import torch
-from torch import nn
-from torch.export import Dim, ExportedProgram
-from torch.fx import Graph, Node
+from torch.fx import Node
 
-from cropland.language import said
+from cropland.language import Message
+from cropland.streaming.program import UnboundedError, argument, name_of, shape
 
-__all__ = ["SAME", "Interpolation", "Reading", "Rule", "Transposed", "UnboundedError", "Window", "exported", "read"]
-
-
-class UnboundedError(Exception):
-    """An operation for which no finite number of input rows is enough, or none is known; holds a `Said`."""
+__all__ = ["SAME", "Interpolation", "Reading", "Rule", "Transposed", "WindowRule", "read"]
 
 
 @dataclass(frozen=True)
-class Window:
+class WindowRule:
     """Output row y sees input rows y stride - before + {0, 1 .. kernel - 1} dilation: convolution, pooling, crop."""
 
     kernel: int = 1
@@ -59,7 +53,7 @@ class Transposed:
         return Fraction(1, self.step)
 
     def rows(self, first: int, last: int) -> tuple[int, int]:
-        """As of `Window`."""
+        """As of `WindowRule`."""
         reach = (self.kernel - 1) * self.dilation
         return -((reach - first - self.before) // self.step), (last + self.before) // self.step
 
@@ -74,13 +68,13 @@ class Interpolation:
     beyond: str = "clamp"
 
     def rows(self, first: int, last: int) -> tuple[int, int]:
-        """As of `Window`."""
+        """As of `WindowRule`."""
         end = last * self.stride + self.shift
         return floor(first * self.stride + self.shift), ceil(end) if self.linear else floor(end)
 
 
-Rule = Window | Transposed | Interpolation
-SAME = Window()
+Rule = WindowRule | Transposed | Interpolation
+SAME = WindowRule()
 
 
 @dataclass(frozen=True)
@@ -101,12 +95,7 @@ def read(node: Node, axes: Mapping[Node, int], *, spatial: int) -> Reading:
         return RULES[call.name](call)
     if torch.Tag.pointwise in getattr(node.target, "tags", ()):
         return _side_by_side(call)
-    raise UnboundedError(said("{name} has no row rule", name=call.name))
-
-
-def shape(node: Node) -> tuple[int, ...]:
-    """The shape of a node's value; of an image of any size, that of the one which was exported."""
-    return tuple(n if isinstance(n, int) else int(n.node.hint) for n in getattr(node.meta["val"], "shape", ()))
+    raise UnboundedError(Message("{name} has no row rule", name=call.name))
 
 
 class _Call:
@@ -117,13 +106,10 @@ class _Call:
         self.inputs = [source for source in node.all_input_nodes if source in axes]
         self.source = self.inputs[0]
         self.axis, self.shape = axes[self.source], shape(self.source)
-        self.name = getattr(node.target, "__name__", str(node.target)).split(".")[0].removesuffix("_")  # relu_ as relu
-        known = getattr(getattr(node.target, "_schema", None), "arguments", ())
-        given = zip((item.name for item in known), node.args, strict=False)
-        self.arguments = {item.name: item.default_value for item in known} | dict(given) | dict(node.kwargs)
+        self.name = name_of(node)
 
     def __getitem__(self, name: str) -> Any:
-        return self.arguments.get(name)
+        return argument(self.node, name)
 
     def pick(self, name: str, default: int) -> int:
         """This axis' entry of an argument that has one per axis, or one for both."""
@@ -144,7 +130,7 @@ def _same(call: _Call) -> Reading:
 
 
 def _whole(call: _Call) -> Reading:
-    raise UnboundedError(said("{name} looks at the whole image", name=call.name))
+    raise UnboundedError(Message("{name} looks at the whole image", name=call.name))
 
 
 def _side_by_side(call: _Call) -> Reading:
@@ -152,11 +138,13 @@ def _side_by_side(call: _Call) -> Reading:
     from_last = {len(shape(node)) - call.axes[node] for node in call.inputs}
     rows = {shape(node)[call.axes[node]] for node in call.inputs}
     if len(from_last) > 1 or len(rows) > 1 or (call["dim"] is not None and call.axis in call.along()):
-        raise UnboundedError(said("{name} joins maps of different sizes or places", name=call.name))
+        raise UnboundedError(Message("{name} joins maps of different sizes or places", name=call.name))
     back = from_last.pop()
     for node in set(call.node.all_input_nodes) - set(call.inputs):
         if len(shape(node)) >= back and shape(node)[-back] > 1:
-            raise UnboundedError(said("{name} joins values that belong to fixed places of the image", name=call.name))
+            raise UnboundedError(
+                Message("{name} joins values that belong to fixed places of the image", name=call.name)
+            )
     return Reading(len(shape(call.node)) - back, dict.fromkeys(call.inputs, SAME))
 
 
@@ -166,24 +154,26 @@ def _convolution(call: _Call) -> Reading:
     before = named[call["padding"]] if isinstance(call["padding"], str) else call.pick("padding", 0)
     if call["transposed"] or call.name == "conv_transpose2d":
         return call.by(Transposed(kernel, stride, before, dilation))
-    return call.by(Window(kernel, stride, before, dilation, "zero"))
+    return call.by(WindowRule(kernel, stride, before, dilation, "zero"))
 
 
 def _pool(call: _Call) -> Reading:
     kernel = call.pick("kernel_size", 1)
     beyond = "minus infinity" if "max" in call.name else "zero" if call["count_include_pad"] else "nothing"
     stride, before, dilation = call.pick("stride", kernel), call.pick("padding", 0), call.pick("dilation", 1)
-    return call.by(Window(kernel, stride, before, dilation, beyond))
+    return call.by(WindowRule(kernel, stride, before, dilation, beyond))
 
 
 def _upsample(call: _Call) -> Reading:
     before, after = (shape(node)[2 + call.spatial] for node in (call.source, call.node))
     if call["align_corners"] and before != after:
-        raise UnboundedError(said("{name} with align_corners stretches with the size of the image", name=call.name))
+        raise UnboundedError(Message("{name} with align_corners stretches with the size of the image", name=call.name))
     factor = (call["scale_factors"] or [call["scales_h"], call["scales_w"]])[call.spatial]
     if not factor and after % before:
         values = {"name": call.name, "before": before, "after": after}
-        raise UnboundedError(said("{name} stretches with the size of the image ({before} to {after} pixels)", **values))
+        raise UnboundedError(
+            Message("{name} stretches with the size of the image ({before} to {after} pixels)", **values)
+        )
     stride = 1 / Fraction(factor).limit_denominator(1024) if factor else Fraction(before, after)
     linear = "bilinear" in call.name
     shift = (stride - 1) / 2 if linear else stride / 2 if "exact" in call.name else Fraction(0)
@@ -196,14 +186,14 @@ def _pad(call: _Call) -> Reading:
     beyond = call["mode"] or "constant"
     if beyond == "circular" or not (before or after):
         return _whole(call) if before or after else call.by(SAME)
-    return call.by(Window(before=before, beyond=f"{call['value'] or 0:g}" if beyond == "constant" else beyond))
+    return call.by(WindowRule(before=before, beyond=f"{call['value'] or 0:g}" if beyond == "constant" else beyond))
 
 
 def _slice(call: _Call) -> Reading:
     if call.along() != [call.axis]:
         return call.by(SAME)
     start = call["start"] or 0
-    return call.by(Window(stride=call["step"], before=-(start if start >= 0 else start + call.shape[call.axis])))
+    return call.by(WindowRule(stride=call["step"], before=-(start if start >= 0 else start + call.shape[call.axis])))
 
 
 def _off_axis(call: _Call) -> Reading:
@@ -230,7 +220,7 @@ def _view(call: _Call) -> Reading:
     for axis, rows in enumerate(shape(call.node)):
         if rows == call.shape[call.axis] and prod(shape(call.node)[:axis]) == prod(call.shape[: call.axis]):
             return call.by(SAME, axis)
-    raise UnboundedError(said("{name} mixes rows with other axes", name=call.name))
+    raise UnboundedError(Message("{name} mixes rows with other axes", name=call.name))
 
 
 _TABLE: tuple[tuple[Callable[[_Call], Reading], str], ...] = (  # those of torch's own tag `pointwise` need no entry
@@ -251,41 +241,3 @@ _TABLE: tuple[tuple[Callable[[_Call], Reading], str], ...] = (  # those of torch
     (_view, "view _unsafe_view reshape flatten unflatten squeeze unsqueeze"),
 )
 RULES = {name: rule for rule, names in _TABLE for name in names.split()}
-
-
-def exported(network: nn.Module, bands: int, size: tuple[int, int], *, any_size: bool = False) -> ExportedProgram:
-    """The program of a network for an image (1, bands, *size), or for one of any height and width.
-
-    Raises `UnboundedError`, which holds a `Said`, for a network that cannot be exported so.
-    """
-    like = next(network.parameters(), torch.zeros(()))
-    image = torch.zeros((1, bands, *size), dtype=like.dtype, device=like.device)
-    logging.getLogger("torch._subclasses.fake_tensor").disabled = True  # it prints the error that is caught here
-    dynamic = ({2: Dim.DYNAMIC, 3: Dim.DYNAMIC},) if any_size else None
-    try:
-        program = torch.export.export(network, (image,), dynamic_shapes=dynamic)
-        return program.run_decompositions({}) if _writes_where_others_read(program.graph) else program
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        cause = str(error).strip().splitlines() or [type(error).__name__]
-        at = f"{size[0]} x {size[1]}"
-        raise UnboundedError(
-            said("the network cannot be exported at {size}: {error}", size=at, error=cause[0])
-        ) from error
-
-
-def _writes_where_others_read(graph: Graph) -> bool:
-    """Whether an operation in place (`relu_`, `x[:, :2] += y`) changes what is read again, under its old name or as a
-    part of something else, where the graph does not show it.
-
-    Without decompositions, `run_decompositions` turns it into ordinary operations, at the price of a second export.
-    """
-    order = {node: place for place, node in enumerate(graph.nodes)}
-    for node in graph.nodes:
-        schema = getattr(node.target, "_schema", None)
-        if schema is None or not schema.is_mutable or not isinstance(node.args[0], Node):
-            continue
-        written = node.args[0]
-        is_part = any(each.alias_info for each in getattr(getattr(written.target, "_schema", None), "returns", ()))
-        if is_part or any(order[user] > order[node] for user in written.users):
-            return True
-    return False

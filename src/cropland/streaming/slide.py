@@ -7,13 +7,11 @@ from itertools import chain, repeat
 from typing import Protocol
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from cropland.streaming.schedule import Schedule
-from cropland.streaming.step import Step
 
-__all__ = ["Slide", "TorchSlide", "slide_down"]
+__all__ = ["Slide", "slide_down"]
 
 
 class Slide(Protocol):
@@ -80,25 +78,3 @@ def _is_all(image: np.ndarray, value: float) -> bool:
 def _filled(image: np.ndarray, band: int) -> np.ndarray:
     missing = band - image.shape[2]
     return np.pad(image, ((0, 0), (0, 0), (0, missing), (0, 0))) if missing else image
-
-
-Rows = Float[np.ndarray, "1 channel rows width"]
-
-
-class TorchSlide:
-    """Slides down one image of one width on a device."""
-
-    def __init__(self, step: Step, *, width: int, device: torch.device, dtype: torch.dtype) -> None:
-        self.schedule, self.band = step.schedule, step.schedule.band(width)
-        self._inside, self._edge = (form.to(device, dtype) for form in (step.inside, step.edge))
-        self._device, self._dtype = device, dtype
-        self._kept = [torch.from_numpy(kept).to(device, dtype) for kept in step.schedule.first(width)]
-
-    @torch.inference_mode()
-    def __call__(self, image: Rows, masks: Sequence[np.ndarray]) -> Rows:
-        """The next band, and for an edge its masks: the rows that come out."""
-        rows = torch.from_numpy(image).to(self._device, self._dtype, memory_format=torch.channels_last)
-        given = [torch.from_numpy(mask).to(self._device) for mask in masks]
-        out, *self._kept = (self._edge if given else self._inside)(rows, *given, *self._kept)
-        found: np.ndarray = out.to(torch.promote_types(self._dtype, torch.float32)).cpu().numpy()
-        return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, lcm
+from math import ceil
 from typing import Any
 
 import torch
@@ -13,23 +13,30 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 
-from cropland.language import said
+from cropland.language import Message
 from cropland.streaming.arguments import (
     FAR,
     SIZED,
     across,
-    argument,
     as_method,
     change,
     change_length,
     divides_by_known,
     functional,
-    name_of,
     on_rows,
 )
-from cropland.streaming.flow import Fill, Flow, above, below, follow, is_number
+from cropland.streaming.flow import Fill, Flow, above, below, follow, stride_of
 from cropland.streaming.kept_rows import Overlaps
-from cropland.streaming.row_rules import SAME, Interpolation, Transposed, UnboundedError, Window, exported
+from cropland.streaming.program import (
+    UnboundedError,
+    argument,
+    followable,
+    image_of,
+    is_number,
+    name_of,
+    output_of,
+)
+from cropland.streaming.row_rules import SAME, Interpolation, Transposed, WindowRule
 from cropland.streaming.schedule import Beyond, Block, Kept, Length, Schedule, usual_band
 
 __all__ = ["BandGraph", "Step", "plan"]
@@ -60,20 +67,18 @@ class Step:
 def plan(network: nn.Module, bands: int) -> Step:
     """The step of a network in evaluation mode that takes (1, bands, height, width).
 
-    Raises `UnboundedError`, which holds a `Said`, naming what cannot stream.
+    Raises `UnboundedError`, which holds a `Message`, naming what cannot stream.
     """
-    program = exported(network, bands, SIZE, any_size=True)
-    (image,) = (node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs)
-    flows = follow(program, image)
-    output = flows[program.graph.output_node().all_input_nodes[0]]
-    if output.scale != 1:
-        raise UnboundedError(said("the output is not as large as the image"))
-    stride = lcm(*(flow.scale.numerator for flow in flows.values()))
+    program = followable(network, bands, SIZE, any_size=True)
+    flows = follow(program)
+    stride = stride_of(program, {node: flow.scale for node, flow in flows.items()})
     overlaps = Overlaps(flows, usual_band(stride))
-    inside, edge = (BandGraph(program, image, flows, overlaps, period) for period in (None, stride))
+    inside, edge = (BandGraph(program, flows, overlaps, period) for period in (None, stride))
     modules = [_Copy(program, graph).module for graph in (inside, edge)]
     largest = ceil(overlaps.largest / SIZE[1])
-    return Step(Schedule(stride, output.delay, largest, tuple(edge.masks), tuple(edge.kept)), *modules)
+    return Step(
+        Schedule(stride, flows[output_of(program)].delay, largest, tuple(edge.masks), tuple(edge.kept)), *modules
+    )
 
 
 class _Copy:
@@ -87,7 +92,7 @@ class _Copy:
                 self._hold(node, self._follow(node))
             elif node.op == "call_function":
                 to.copies[node] = to.copy_number(node) if is_number(node) else to.copy(node)
-        self.module = to.module(to.copies[program.graph.output_node().all_input_nodes[0]])
+        self.module = to.module(to.copies[output_of(program)])
 
     def _hold(self, node: Node, made: Node) -> None:
         rows = self.overlaps.rows[node]
@@ -98,7 +103,7 @@ class _Copy:
         match rule:
             case rule if rule == SAME or len(self.flows[node].rules) > 1:
                 return self._join(node)
-            case Window():
+            case WindowRule():
                 return self._window(node, source, rule)
             case Transposed():
                 return self._transposed(node, source, rule)
@@ -120,7 +125,7 @@ class _Copy:
                 given[source] = self.to.rows(source, start, -late or None)
         return self.to.copy_on_rows(node, given, flow.axis)
 
-    def _window(self, node: Node, source: Node, rule: Window) -> Node:
+    def _window(self, node: Node, source: Node, rule: WindowRule) -> Node:
         flow, start = self.flows[node], self._above(node, source)
         stop = below(node, flow, rule, self.flows[source].delay)
         rows = self.to.rows(source, start, stop, flow.fill)
@@ -129,7 +134,7 @@ class _Copy:
             made = self._divided(made, self.to.part(source, self.to.known(source), start, stop), rule)
         return made
 
-    def _divided(self, made: Node, known: Node, rule: Window) -> Node:
+    def _divided(self, made: Node, known: Node, rule: WindowRule) -> Node:
         """A mean over those rows only that are of the map."""
         column = self.to.add(aten.to.other, known, made)
         share = self.to.add(aten.avg_pool2d.default, column, [rule.kernel, 1], [rule.stride, 1])
@@ -163,12 +168,11 @@ class BandGraph:
     def __init__(
         self,
         program: ExportedProgram,
-        image: Node,
         flows: Mapping[Node, Flow],
         overlaps: Overlaps,
         period: int | None,
     ) -> None:
-        self.image, self.flows, self.overlaps, self.period = image, flows, overlaps, period
+        self.image, self.flows, self.overlaps, self.period = image_of(program), flows, overlaps, period
         self.root, self.graph = nn.Module(), Graph()
         self.copies: dict[Node, Node] = {}
         self._filled: dict[tuple[Node, Fill], Node] = {}
@@ -179,11 +183,11 @@ class BandGraph:
         placeholder = self.graph.placeholder("image")
         # masks come before the first of these, kept rows before the second
         self.anchors = [self.graph.call_function(int) for _ in range(2)]
-        self.copies[image] = placeholder
+        self.copies[self.image] = placeholder
         names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         names |= signature.inputs_to_lifted_tensor_constants
         for node in program.graph.nodes:
-            if node.op == "placeholder" and node is not image:
+            if node.op == "placeholder" and node is not self.image:
                 self.root.register_buffer(node.name, values[names[node.name]].detach())
                 self.copies[node] = copy = self.graph.get_attr(node.name)
                 copy.meta = dict(node.meta)
@@ -303,6 +307,6 @@ class BandGraph:
         base, symbol = TALL * self.period, image.node.expr
         sizes = [size.node.expr.subs(symbol, base + more) for more in range(self.period + 1)]
         if any(each.free_symbols for each in sizes):
-            raise UnboundedError(said("{name} has rows and columns in one axis", name=source.name))
+            raise UnboundedError(Message("{name} has rows and columns in one axis", name=source.name))
         lengths = [int(each) for each in sizes]
         return Length(base, tuple(lengths[:-1]), lengths[-1] - lengths[0])

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from cropland.data.batches import Batch
 from cropland.errors import InputError
-from cropland.language import _
 from cropland.recipe import Layout, Precision
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -31,9 +30,9 @@ def choose_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError(_("no device '{name}'; there are cpu and cuda", name=name)) from error
+        raise InputError("no device '{name}'; there are cpu and cuda", name=name) from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(_("--device cuda, but this PyTorch sees no CUDA device; leave --device out to use the CPU"))
+        raise InputError("--device cuda, but this PyTorch sees no CUDA device; leave --device out to use the CPU")
     return device
 
 

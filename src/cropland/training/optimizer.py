@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from cropland.catalog import find
 from cropland.data.batches import Batch
 from cropland.errors import CroplandError
-from cropland.language import _
 from cropland.recipe import Training
 
 Objective = Callable[[Tensor, Batch], Float[Tensor, " batch"]]
@@ -38,10 +37,8 @@ def require_finite(losses: Float[Tensor, " batch"], chips: tuple[str, ...]) -> N
     bad = [chip for chip, loss in zip(chips, losses.tolist(), strict=True) if not abs(loss) < float("inf")]
     if bad:
         raise CroplandError(
-            _(
-                "the loss is not finite on chip {bad}; look at its values, or lower training.learning_rate",
-                bad=", ".join(bad),
-            )
+            "the loss is not finite on chip {bad}; look at its values, or lower training.learning_rate",
+            bad=", ".join(bad),
         )
 
 

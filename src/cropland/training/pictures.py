@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cropland.data.chips import Chip, ChipFolder
-from cropland.data.statistics import Statistics
 from cropland.evaluation.counts import count
 from cropland.evaluation.measure import Predict, chip_probability, only_bands
 from cropland.evaluation.report import verdict
@@ -17,7 +16,7 @@ from cropland.evaluation.score import Picture
 from cropland.files import replacing
 from cropland.fonts import drawable, lettering
 from cropland.language import _
-from cropland.model import Model
+from cropland.model import ModelFile
 from cropland.probability import NO_DATA, ONE, classes
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def curves(rows: Sequence[dict[str, Any]], run: Path) -> None:
 
 
 @lettering()
-def examples(predict: Predict, chips: ChipFolder, model: Model, run: Path) -> None:
+def examples(predict: Predict, chips: ChipFolder, model: ModelFile, run: Path) -> None:
     """Validation chips spread evenly from worst to best, each with label, probability and its errors, into
     validation.png."""
     judged = sorted(
@@ -64,7 +63,7 @@ def examples(predict: Predict, chips: ChipFolder, model: Model, run: Path) -> No
         figure.savefig(hidden, dpi=80)
 
 
-def _judge(predict: Predict, chip: Chip, model: Model) -> tuple[float, Chip, np.ndarray, np.ndarray]:
+def _judge(predict: Predict, chip: Chip, model: ModelFile) -> tuple[float, Chip, np.ndarray, np.ndarray]:
     pixel = model.nearest_pixel(chip.pixel_m)
     probability = chip_probability(chip, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
     mask = classes(pixel.threshold)[probability]
@@ -72,7 +71,7 @@ def _judge(predict: Predict, chip: Chip, model: Model) -> tuple[float, Chip, np.
 
 
 def _show(row: Sequence[Axes], chip: Chip, probability: np.ndarray, mask: np.ndarray, right: float) -> None:
-    rgb = _stretched(chip)
+    rgb = chip.image.rgb(chip.low, chip.high)
     row[0].imshow(rgb)
     row[1].imshow(np.ma.masked_equal(chip.target, 255), vmin=0, vmax=1, cmap="YlGn", interpolation="nearest")
     row[2].imshow(np.ma.masked_equal(probability, NO_DATA), vmin=0, vmax=ONE, cmap="magma")
@@ -82,13 +81,6 @@ def _show(row: Sequence[Axes], chip: Chip, probability: np.ndarray, mask: np.nda
     for axes, title in zip(row, titles, strict=True):
         axes.set_title(title, fontsize=8, loc="left")
         axes.axis("off")
-
-
-def _stretched(chip: Chip) -> np.ndarray:
-    """The first three bands (one band three times) as 8-bit, between the percentiles of the chip's scene."""
-    statistics = Statistics((), chip.low, chip.high)
-    shown = np.resize(statistics.normalise(chip.image.values, chip.image.valid)[:3], (3, *chip.target.shape))
-    return np.moveaxis(shown.clip(0, 1) * 255, 0, -1).astype(np.uint8)
 
 
 def _figure(rows: int, columns: int, *, width: float, height: float) -> tuple[Any, Any]:

@@ -22,11 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from cropland.data.chips import ChipFolder
-from cropland.data.statistics import Statistics
 from cropland.errors import RecipeError
 from cropland.files import replacing, write_json
-from cropland.language import _
-from cropland.model import Model, source_hash
+from cropland.geo.statistics import Statistics
+from cropland.model import ModelFile, source_hash
 from cropland.recipe import Recipe, parse_recipe
 from cropland.streaming.receptive_field import field
 from cropland.training import pictures
@@ -46,7 +45,7 @@ def frozen_plan(run: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("recipe", "chips"):
         if first[key] != json.loads(json.dumps(plan[key])):
             raise RecipeError(
-                _("{run} was begun with another {key}; go on with the same, or give another --out", run=run, key=key)
+                "{run} was begun with another {key}; go on with the same, or give another --out", run=run, key=key
             )
     return first
 
@@ -128,11 +127,13 @@ def fixed_statistics(learn: ChipFolder, recipe: Recipe) -> Statistics | None:
     return Statistics(recipe.bands, tuple(map(float, low)), tuple(map(float, high)))
 
 
-def finish(network: nn.Module, recipe: Recipe, check: ChipFolder, statistics: Statistics | None, run: Path) -> Model:
+def finish(
+    network: nn.Module, recipe: Recipe, check: ChipFolder, statistics: Statistics | None, run: Path
+) -> ModelFile:
     """Save the network in half precision, then score and picture what was saved: figures are of the file, not of the
     training."""
     seen = field(network.cpu().eval(), len(recipe.bands))
-    draft = Model(recipe, (), seen.stride, seen.radius, statistics, source_hash=source_hash(recipe))
+    draft = ModelFile(recipe, (), seen.stride, seen.radius, statistics, source_hash=source_hash(recipe))
     saved = draft.save(run / ".draft.safetensors", network.state_dict())
     assert saved.path is not None
     halved = saved.network()

@@ -19,7 +19,7 @@ from cropland.data.batches import Batch, Sampler, batches
 from cropland.data.chips import ChipFolder, open_chips
 from cropland.errors import ChipError, ModelError
 from cropland.language import _
-from cropland.model import Model, build_network
+from cropland.model import ModelFile, build_network
 from cropland.notebooks import forget_changed
 from cropland.progress import progress_bar
 from cropland.recipe import Precision, Recipe, change_recipe, read_recipe
@@ -92,7 +92,7 @@ def train(
     *,
     set: Sequence[str] = (),
     device: str | None = None,
-) -> Model:
+) -> ModelFile:
     """Train a network on the training chips of a folder into the run folder `out`, or go on where that stopped.
 
     out: runs/NAME if not given. set: values laid over the recipe, as in `["training.epochs=3"]`. device: cpu or cuda;
@@ -160,23 +160,19 @@ def _sides(folder: ChipFolder, recipe: Recipe) -> tuple[ChipFolder, ChipFolder]:
     missing = [band for band in recipe.bands if band not in folder.bands]
     if missing:
         raise ChipError(
-            _(
-                "{path} has bands {bands}; the recipe also wants {missing}",
-                path=folder.path,
-                bands=", ".join(folder.bands),
-                missing=", ".join(missing),
-            )
+            "{path} has bands {bands}; the recipe also wants {missing}",
+            path=folder.path,
+            bands=", ".join(folder.bands),
+            missing=", ".join(missing),
         )
     learn, check = folder.where(split="train"), folder.where(split="validation")
     if not len(learn) or not len(check):
         raise ChipError(
-            _(
-                "{path} has {training} training and {validation} validation chips; both are needed, cut "
-                "with --split validation=0.2",
-                path=folder.path,
-                training=len(learn),
-                validation=len(check),
-            )
+            "{path} has {training} training and {validation} validation chips; both are needed, cut "
+            "with --split validation=0.2",
+            path=folder.path,
+            training=len(learn),
+            validation=len(check),
         )
     return learn, check
 
@@ -195,16 +191,16 @@ def _start(network: nn.Module, start: str) -> None:
     encoder = getattr(network, "encoder", None)
     if start.endswith(".safetensors"):
         try:
-            network.load_state_dict(Model.load(Path(start)).network().state_dict())
+            network.load_state_dict(ModelFile.load(Path(start)).network().state_dict())
         except RuntimeError as error:
             raise ModelError(
-                _("start = '{start}': its network is another one; name a model of the same recipe", start=start)
+                "start = '{start}': its network is another one; name a model of the same recipe", start=start
             ) from error
     elif encoder is not None and hasattr(encoder, "start"):
         encoder.start(start)
     else:
         raise ModelError(
-            _("start = '{start}': this network's encoder knows no such weights; leave start out", start=start)
+            "start = '{start}': this network's encoder knows no such weights; leave start out", start=start
         )
 
 

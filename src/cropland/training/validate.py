@@ -12,9 +12,9 @@ from jaxtyping import Float32
 from torch import nn
 
 from cropland.data.chips import Chip, ChipFolder
-from cropland.data.statistics import Statistics
 from cropland.evaluation.counts import best_threshold, count_at, histogram
 from cropland.evaluation.measure import Predict, chip_probability, only_bands
+from cropland.geo.statistics import Statistics
 from cropland.language import _
 from cropland.model import WorkingPixel
 from cropland.recipe import Recipe

@@ -9,7 +9,6 @@ from rasterio.errors import RasterioError
 
 from cropland import files
 from cropland.errors import OutputError
-from cropland.language import _
 
 
 @contextmanager
@@ -24,5 +23,5 @@ def replacing(out: Path) -> Iterator[Path]:
             yield hidden
     except (OSError, RasterioError, DataLayerError, DataSourceError, FeatureError) as error:
         raise OutputError(
-            _("{out} cannot be written ({error}); choose another place or make room", out=out, error=error)
+            "{out} cannot be written ({error}); choose another place or make room", out=out, error=error
         ) from error

@@ -10,7 +10,7 @@ from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
 from cropland.geo.reading import ImageFile, Remote, reading
-from cropland.language import said
+from cropland.language import Message, shown
 from cropland.probability import ONE
 from cropland.writers import replacing
 
@@ -18,7 +18,7 @@ __all__ = ["write_qgis"]
 
 VERSION = "3.22.0"  # the oldest that is known to open it
 RAMP = {0: "#f7f3e8", 64: "#e3d9a7", 127: "#b5c46b", 190: "#5f9a3a", ONE: "#1c5c2a"}
-CLASSES = {0: ("#e9e4d6", said("not cropland")), 1: ("#548c2f", said("cropland"))}
+CLASSES = {0: ("#e9e4d6", Message("not cropland")), 1: ("#548c2f", Message("cropland"))}
 OUTLINE = "255,196,0,255"
 WIDEST = 3  # pixels of the map
 
@@ -139,7 +139,7 @@ def _palette() -> Element:
     renderer = _renderer("paletted", band="1")
     palette = SubElement(renderer, "colorPalette")
     for value, (colour, label) in CLASSES.items():
-        SubElement(palette, "paletteEntry", value=str(value), color=colour, label=label.spoken, alpha="255")
+        SubElement(palette, "paletteEntry", value=str(value), color=colour, label=shown(label), alpha="255")
     return renderer
 
 

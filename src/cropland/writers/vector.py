@@ -14,7 +14,6 @@ import pyogrio
 from geopandas import GeoDataFrame
 
 from cropland.errors import GridError
-from cropland.language import _
 from cropland.writers import replacing
 
 __all__ = ["write_geojson", "write_geopackage", "write_geoparquet"]
@@ -80,9 +79,7 @@ def write_geojson(chunks: Iterable[GeoDataFrame], out: Path) -> None:
     chunks = iter(chunks)
     first = next(chunks)
     if first.crs is None:
-        raise GridError(
-            _("GeoJSON is in longitude and latitude, and these parcels have no CRS; write .gpkg or .parquet")
-        )
+        raise GridError("GeoJSON is in longitude and latitude, and these parcels have no CRS; write .gpkg or .parquet")
     options = {"RFC7946": "YES", "COORDINATE_PRECISION": "7"}
     with replacing(out) as hidden:
         _write_layer(chain([first], chunks), hidden, driver="GeoJSON", layer=out.stem, **options)

@@ -1,0 +1,8 @@
+from cropland.api import Model as Model
+from cropland.api import cut_chips as cut_chips
+from cropland.api import evaluate as evaluate
+from cropland.api import map as map
+from cropland.api import open as open
+from cropland.api import train as train
+
+__version__: str

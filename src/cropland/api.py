@@ -1,0 +1,276 @@
+"""The library: what the command line does, in two lines of a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from affine import Affine
+
+from cropland.data.cut import CutReport
+from cropland.data.cut import cut_chips as _cut_chips
+from cropland.data.labels import LabelOptions
+from cropland.engines import Precision
+from cropland.errors import SceneError
+from cropland.evaluation.evaluate import Evaluation
+from cropland.evaluation.evaluate import evaluate as _evaluate
+from cropland.geo.arrays import is_labelled, open_array, open_labelled_array
+from cropland.geo.scene import Image, Scene, SceneOptions, open_scene
+from cropland.geo.statistics import Statistics
+from cropland.mapping.compute import Serial
+from cropland.mapping.map import MapResult, bytes_of, map_in_memory, map_scene, open_executor
+from cropland.mapping.plan import MapOptions, read_statistics
+from cropland.model import ModelFile, default_model
+from cropland.recipe import Recipe
+
+__all__ = ["Model", "cut_chips", "evaluate", "map", "open", "train"]
+
+AnyPath = str | Path
+T = TypeVar("T")
+
+
+def open(
+    given: Any,
+    *,
+    sensor: str | None = None,
+    bands: str | Mapping[str, int] | Sequence[str] | None = None,
+    nodata: float | None = None,
+    crs: Any = None,
+    pixel_m: float | None = None,
+    transform: Affine | None = None,
+    allow_datum_shift: bool = False,
+) -> Scene:
+    """A scene, which shows itself in a notebook: its bands, size and coordinates, and a small picture.
+
+    given: a file, a folder with one file per band, a STAC item, an address; a numpy array (band, height, width) with
+    its `transform` and `crs`; or an xarray.DataArray. sensor: whose bands these are. bands: numbers by name, as
+    "red=3,green=2,blue=1" or a mapping; or a name for each. nodata, crs: in place of what the file says. pixel_m: edge
+    of a pixel in metres, for a scene without a CRS. allow_datum_shift: allow an approximate datum transformation.
+    Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
+
+    >>> import cropland
+    >>> from cropland.demo import TILE
+    >>> scene = cropland.open(TILE)
+    >>> scene.bands, scene.shape
+    (('red', 'green', 'blue'), (1024, 1024))
+    """
+    described: dict[str, Any] = {"sensor": sensor, "bands": bands, "nodata": nodata, "crs": crs, "pixel_m": pixel_m}
+    if is_labelled(given):
+        return open_labelled_array(given, transform=transform, **described)
+    if isinstance(given, np.ndarray):
+        if transform is None and pixel_m is None:
+            raise SceneError("an array came without its place; give transform= (affine) and crs=")
+        return open_array(given, transform=transform, **described)
+    if transform is not None:
+        raise SceneError("a file has a transform of its own; transform= is for arrays")
+    return open_scene(given, allow_datum_shift=allow_datum_shift, **described)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model that is ready to map: its file, and how the network runs."""
+
+    file: ModelFile
+    engine: str | None = None
+    threads: int | None = None
+    precision: Precision = "fastest"
+
+    @staticmethod
+    def open(
+        path: AnyPath | None = None,
+        *,
+        trust: bool = False,
+        engine: str | None = None,
+        threads: int | None = None,
+        precision: Precision = "fastest",
+    ) -> Model:
+        """The model of a file, or the one that ships.
+
+        trust: run the code that the file names. engine: openvino or torch; the one for this machine if not given.
+        threads: all if not given. precision: fastest or f32. Raises `ModelError` for a file that is no model.
+
+        >>> import cropland
+        >>> cropland.Model.open().bands
+        ('red', 'green', 'blue')
+        """
+        file = ModelFile.load(default_model() if path is None else Path(path), trust=trust)
+        return Model(file, engine, threads, precision)
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.file.name
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands that the model takes, in order."""
+        return self.file.bands
+
+    def map(self, scene: Scene | Image | AnyPath, **options: Any) -> MapResult:
+        """The map of a scene that fits in memory: mask, probability, parcels, area.
+
+        It lies in a temporary folder until `save` keeps it. The options are those of `cropland.map` that decide the
+        map. Raises as `cropland.map`.
+
+        >>> import cropland
+        >>> from cropland.demo import TILE
+        >>> result = cropland.Model.open().map(TILE)
+        >>> len(result.parcels), round(result.area_ha, 1)
+        (21, 53.2)
+        """
+        return map_in_memory(_scene(scene), self.file, executor=self.executor, options=_map_options(**options))
+
+    def probability(self, image: Scene | Image | AnyPath, **options: Any) -> Image:
+        """The probability of cropland (0..1) on the grid of an image or scene; not valid where there is no data.
+
+        A window of a scene has its own percentiles, so it maps differently from the whole scene: give `statistics` of
+        the scene for the same map.
+        """
+        return self.map(image, **options).probability
+
+    @cached_property
+    def executor(self) -> Serial:
+        """The engine with the network in it, opened once: to compile takes as long as to map a small scene."""
+        return Serial.open(self.file, engine=self.engine, threads=self.threads, precision=self.precision)
+
+    def _repr_html_(self) -> str:
+        return self.file._repr_html_()
+
+
+def map(
+    scene: Scene | Image | AnyPath,
+    out: AnyPath,
+    *,
+    model: Model | AnyPath | None = None,
+    executor: str = "serial",
+    overwrite: bool = False,
+    **options: Any,
+) -> MapResult:
+    """Map a scene of any size into the folder `out`, which appears whole; the same call goes on where a run stopped.
+
+    model: the one that ships if not given. executor: serial, dask, or dask:tcp://HOST:8786. Options that decide the
+    map: threshold (0..1), min_area_m2, out_pixel (m), statistics (a `Statistics` or the map.json of an earlier map),
+    flips (1, 2, 4 or 8), tiles, tile (pixels), memory (as "2GB").
+    Raises `InputError` or one of its kinds for input that cannot be used, `IncompleteError` for a run that stopped.
+
+    >>> import cropland, tempfile
+    >>> from cropland.demo import TILE
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = cropland.map(TILE, folder + "/my_map")
+    ...     sorted(result.parcels.columns[:3])
+    ['area', 'id', 'perimeter']
+    """
+    ready = model if isinstance(model, Model) else Model.open(model)
+    decided = _map_options(**options)
+    if executor == "serial":
+        by: Any = ready.executor
+        return map_scene(_scene(scene), ready.file, Path(out), executor=by, options=decided, overwrite=overwrite)
+    running: dict[str, Any] = {"engine": ready.engine, "threads": ready.threads, "precision": ready.precision}
+    with open_executor(executor, ready.file, **running) as by:
+        return map_scene(_scene(scene), ready.file, Path(out), executor=by, options=decided, overwrite=overwrite)
+
+
+def cut_chips(
+    scenes: Scene | AnyPath | Sequence[Scene | AnyPath],
+    labels: AnyPath | LabelOptions,
+    out: AnyPath,
+    *,
+    background: Literal["known", "unknown"] | None = None,
+    size: int = 256,
+    validation: float = 0.2,
+    **options: Any,
+) -> CutReport:
+    """Cut chips for training from scenes, open or one path each, and labels into a folder.
+
+    labels: polygons of any format and CRS, a raster, or a folder of rasters. background: what lies outside polygons,
+    known (it is not cropland) or unknown. size: edge of a chip in pixels. validation: share of the chips that validate,
+    0..1. Further options: layer, where, preset, encoding, inside, unknown_where, classes; group, append; for paths
+    sensor, bands, nodata, crs, pixel_m; allow_datum_shift. Raises `InputError` or one of its kinds for input that
+    cannot be used; the folder stays as it was.
+
+    >>> import cropland, tempfile
+    >>> from cropland.demo import FIELDS, TILE
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = cropland.cut_chips(TILE, FIELDS, folder + "/chips", background="known", size=128)
+    ...     len(report.chips) > 40
+    True
+    """
+    if isinstance(bands := options.get("bands"), Mapping):
+        options["bands"] = ",".join(f"{name}={number}" for name, number in bands.items())
+    opening, others = _split(SceneOptions, options)
+    given, others = _labels(labels, {"background": background, **others})
+    return _cut_chips(scenes, given, out, size=size, validation=validation, opening=opening, **others)
+
+
+def train(recipe: Recipe | AnyPath, chips: AnyPath, out: AnyPath | None = None, *, device: str | None = None) -> Model:
+    """Train a model from a folder of chips, or go on where a run stopped; the file is OUT/model.safetensors.
+
+    recipe: a TOML file or a `Recipe`. out: the run folder; runs/NAME if not given. device: cpu or cuda; cuda where
+    there is one. Raises `RecipeError`, `ChipError` or `ModelError` for what cannot be used.
+    """
+    from cropland.training.train import train as train_network  # imports torch, which mapping does without
+
+    return Model(train_network(recipe, chips, out, device=device))
+
+
+def evaluate(
+    subject: Model | MapResult | AnyPath,
+    *,
+    chips: AnyPath | None = None,
+    labels: AnyPath | LabelOptions | None = None,
+    background: Literal["known", "unknown"] | None = None,
+    out: AnyPath | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Measure a model on chips, or a mask against labels.
+
+    subject: a model with `chips`, or a map or mask with `labels`. out: a folder for report.html and metrics.json, if
+    wanted. Further options: those of labels as in `cut_chips`; split, by, tolerance_m, working_pixel_m, trust, crs,
+    pixel_m, allow_datum_shift, overwrite. Raises `InputError` or one of its kinds for input that cannot be used.
+
+    >>> import cropland
+    >>> from cropland.demo import FIELDS, TILE
+    >>> result = cropland.Model.open().map(TILE)
+    >>> cropland.evaluate(result, labels=FIELDS, background="known").iou > 0.8
+    True
+    """
+    what = subject.file if isinstance(subject, Model) else subject
+    path = what.folder / "mask.tif" if isinstance(what, MapResult) else what
+    given, others = _labels(labels, {"background": background, **options})
+    return _evaluate(path, chips=chips, labels=given, out=out, **others)
+
+
+def _scene(given: Scene | Image | AnyPath) -> Scene:
+    if isinstance(given, Image):
+        assert given.grid is not None, "an image that a scene gave has a grid"
+        affine, crs = given.grid.affine, None if given.grid.crs is None else given.grid.crs.to_wkt()
+        return open_array(given.values, transform=affine, crs=crs, bands=given.bands or None, valid=given.valid)
+    return given if isinstance(given, Scene) else open(given)
+
+
+def _map_options(
+    *,
+    statistics: Statistics | AnyPath | None = None,
+    memory: str | int | None = None,
+    out_pixel: float | None = None,
+    **others: Any,
+) -> MapOptions:
+    read = read_statistics(Path(statistics)) if isinstance(statistics, str | Path) else statistics
+    limit = bytes_of(memory) if isinstance(memory, str) else memory
+    return MapOptions(statistics=read, memory=limit, out_pixel_m=out_pixel, **others)
+
+
+def _labels(labels: AnyPath | LabelOptions | None, options: Mapping[str, Any]) -> tuple[LabelOptions, dict[str, Any]]:
+    about, others = _split(LabelOptions, {"labels": labels, **options})
+    return labels if isinstance(labels, LabelOptions) else about, others
+
+
+def _split(kind: type[T], options: Mapping[str, Any]) -> tuple[T, dict[str, Any]]:
+    """What of the options a dataclass holds, and the others."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    held = {name: value for name, value in options.items() if name in names}
+    return kind(**held), {name: value for name, value in options.items() if name not in names}

@@ -1,0 +1,1 @@
+"""Atrous convolution: it looks further with the same parameters."""

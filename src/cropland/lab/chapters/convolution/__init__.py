@@ -1,0 +1,1 @@
+"""Convolution: a matrix product, as fast as arithmetic and memory allow."""

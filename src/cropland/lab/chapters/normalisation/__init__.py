@@ -1,0 +1,1 @@
+"""Normalisation: what is learnt, what is tracked and what is frozen."""

@@ -1,0 +1,1 @@
+"""Depthwise-separable convolution: why the time does not fall as the parameters do."""

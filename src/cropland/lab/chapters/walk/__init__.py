@@ -1,0 +1,1 @@
+"""A field goes through the network that ships."""

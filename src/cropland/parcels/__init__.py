@@ -1,0 +1,1 @@
+"""From a mask to its parcels, in memory that does not grow with the scene."""
