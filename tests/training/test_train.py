@@ -21,8 +21,8 @@ from cropland.errors import ChipError, CroplandError, ModelError, RecipeError
 from cropland.model import ModelFile, build_network
 from cropland.recipe import Recipe, parse_recipe, read_recipe
 from cropland.training.memory import kept_bytes, micro_batch
-from cropland.training.optimizer import make_objective
-from cropland.training.train import _sentence, _step, train
+from cropland.training.optimizer import accumulate, make_objective
+from cropland.training.train import _sentence, train
 from cropland.training.validate import ValidationScore
 from notebooks import write_notebook
 
@@ -142,7 +142,7 @@ def test_accumulation_gives_the_gradients_of_the_whole_batch(chips: ChipFolder) 
     gradients = []
     for micro in (1, 2, 4):
         network.zero_grad()
-        _step(network, batch, make_objective(small.loss), micro=micro, precision="float32")
+        accumulate(network, batch, make_objective(small.loss), micro=micro)
         gradients.append(torch.cat([w.grad.flatten() for w in network.parameters() if w.grad is not None]))
     for other in gradients[1:]:
         torch.testing.assert_close(other, gradients[0], rtol=1e-5, atol=1e-7)

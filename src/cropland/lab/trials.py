@@ -30,8 +30,8 @@ from cropland.demo import FIELDS, FOLDER, TILE
 from cropland.lab.measure import Number, paired, synchronise
 from cropland.model import build_network
 from cropland.recipe import Recipe, read_recipe
-from cropland.training.memory import autocast, place_batch, place_network
-from cropland.training.optimizer import make_objective, make_optimizer, set_rate, update_average
+from cropland.training.memory import place_batch, place_network
+from cropland.training.optimizer import make_objective, make_optimizer, set_rate, take_step, update_average
 from cropland.training.validate import validate
 
 Change = Callable[[nn.Module], nn.Module]
@@ -105,17 +105,10 @@ def trial(
         here = place_batch(batch, device, layout=training.layout)
         started = _clock(device)
         set_rate(optimizer, training, max(step / steps, spent / limit_s))
-        with autocast(device, training.precision):
-            logits = network(here.image)
-        loss = objective(logits, here).mean()
-        torch.autograd.backward(loss)
-        if training.clip:
-            nn.utils.clip_grad_norm_(network.parameters(), training.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        loss, _ = take_step(network, optimizer, here, objective, clip=training.clip, precision=training.precision)
         if training.ema:
             update_average(average, network, decay=training.ema, step=step)
-        losses.append(float(loss.detach()))
+        losses.append(float(loss.mean()))
         seconds.append(time.monotonic() - begun)
         spent += _clock(device) - started
         if spent >= limit_s:
@@ -200,17 +193,10 @@ def train(recipe: Recipe, data: Sequence[Batch], device: torch.device, *, micro:
     objective, optimizer = make_objective(recipe.loss), make_optimizer(network, recipe.training)
     losses = []
     for batch in data:
-        here, total = batch.to(device), 0.0
-        for start in range(0, len(here.image), micro):
-            part = here.part(start, start + micro)
-            loss = objective(network(part.image), part).sum() / len(here.image)
-            torch.autograd.backward(loss)
-            total += float(loss.detach())
-        nn.utils.clip_grad_norm_(network.parameters(), recipe.training.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        coin = float(objective(torch.zeros_like(here.target)[:, None], here).mean())
-        losses.append(min(total / coin, CEILING) if math.isfinite(total) else CEILING)
+        here = batch.to(device)
+        loss, _ = take_step(network, optimizer, here, objective, micro=micro, clip=recipe.training.clip)
+        share = float(loss.mean() / objective(torch.zeros_like(here.target)[:, None], here).mean())
+        losses.append(min(share, CEILING) if math.isfinite(share) else CEILING)
     return network, tuple(losses)
 
 

@@ -1,4 +1,4 @@
-"""What moves the weights: the objective, AdamW with its schedule, and the moving average that is kept."""
+"""What moves the weights: the objective, AdamW with its schedule, a step, and the moving average that is kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from cropland.catalog import find
 from cropland.data.batches import Batch
 from cropland.errors import CroplandError
-from cropland.recipe import Training
+from cropland.recipe import Precision, Training
+from cropland.training.memory import autocast
 
 Objective = Callable[[Tensor, Batch], Float[Tensor, " batch"]]
 
@@ -30,16 +31,6 @@ def make_objective(weights: Mapping[str, float], *, label_smoothing: float = 0.0
         return torch.stack([weight * loss(cropland, target, batch.valid) for loss, weight in terms]).sum(0)
 
     return objective
-
-
-def require_finite(losses: Float[Tensor, " batch"], chips: tuple[str, ...]) -> None:
-    """Raise, naming the chips, if a loss is not finite."""
-    bad = [chip for chip, loss in zip(chips, losses.tolist(), strict=True) if not abs(loss) < float("inf")]
-    if bad:
-        raise CroplandError(
-            "the loss is not finite on chip {bad}; look at its values, or lower training.learning_rate",
-            bad=", ".join(bad),
-        )
 
 
 def make_optimizer(network: nn.Module, training: Training) -> torch.optim.AdamW:
@@ -74,6 +65,54 @@ def set_rate(optimizer: torch.optim.Optimizer, training: Training, progress: flo
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]
     return rate
+
+
+def take_step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    objective: Objective,
+    *,
+    micro: int | None = None,
+    clip: float = 0.0,
+    precision: Precision = "float32",
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, ""]]:
+    """Move the weights once, by the gradient of the mean loss over the batch; returns the losses and the gradient's
+    norm.
+
+    micro: chips that are in memory at a time, all if not given; the result does not depend on it but for rounding and
+    the statistics of batch normalisation. clip: the largest norm of the gradient; 0 is none.
+    """
+    losses = accumulate(network, batch, objective, micro=micro or len(batch.image), precision=precision)
+    norm = nn.utils.clip_grad_norm_(network.parameters(), clip or math.inf)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return losses, norm
+
+
+def accumulate(
+    network: nn.Module, batch: Batch, objective: Objective, *, micro: int, precision: Precision = "float32"
+) -> Float[Tensor, " batch"]:
+    """Add the gradient of the mean loss over the batch to the weights', `micro` chips at a time; returns the losses."""
+    losses = []
+    for start in range(0, len(batch.image), micro):
+        part = batch.part(start, start + micro)
+        with autocast(part.image.device, precision):
+            logits = network(part.image)
+        loss = objective(logits, part)
+        torch.autograd.backward(loss.sum() / len(batch.image))
+        losses.append(loss.detach())
+    return torch.cat(losses)
+
+
+def require_finite(losses: Float[Tensor, " batch"], chips: tuple[str, ...]) -> None:
+    """Raise, naming the chips, if a loss is not finite."""
+    bad = [chip for chip, loss in zip(chips, losses.tolist(), strict=True) if not abs(loss) < float("inf")]
+    if bad:
+        raise CroplandError(
+            "the loss is not finite on chip {bad}; look at its values, or lower training.learning_rate",
+            bad=", ".join(bad),
+        )
 
 
 @torch.no_grad()

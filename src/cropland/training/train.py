@@ -15,22 +15,22 @@ from rich.console import Console
 from torch import nn
 
 from cropland.contract import check_network
-from cropland.data.batches import Batch, Sampler, batches
+from cropland.data.batches import Sampler, batches
 from cropland.data.chips import ChipFolder, open_chips
 from cropland.errors import ChipError, ModelError
 from cropland.language import _
 from cropland.model import ModelFile, build_network
 from cropland.notebooks import forget_changed
 from cropland.progress import progress_bar
-from cropland.recipe import Precision, Recipe, change_recipe, read_recipe
+from cropland.recipe import Recipe, change_recipe, read_recipe
 from cropland.training import pictures, run_folder
-from cropland.training.memory import autocast, choose_device, keep_memory, micro_batch, place_batch, place_network
+from cropland.training.memory import choose_device, keep_memory, micro_batch, place_batch, place_network
 from cropland.training.optimizer import (
-    Objective,
     make_objective,
     make_optimizer,
     require_finite,
     set_rate,
+    take_step,
     update_average,
 )
 from cropland.training.run_folder import Checkpoint, finish, fixed_statistics
@@ -118,6 +118,7 @@ def train(
     place = _resume(run, network, average, optimizer, where)
     steps = max(1, training.chips_per_epoch // training.batch)
     total_steps, done = training.epochs * steps, place.epoch * steps + place.step
+    how: dict[str, Any] = {"clip": training.clip, "precision": training.precision}
 
     def rate_of(speed: float) -> str:
         return _("{rate:.1f} chips/s", rate=speed * training.batch)
@@ -131,11 +132,10 @@ def train(
             for step, batch in enumerate(batches(sampler, epoch, first=place.step), place.step):
                 rate = set_rate(optimizer, training, (epoch * steps + step) / (training.epochs * steps))
                 here = place_batch(batch, where, layout=training.layout)
-                loss = _step(network, here, objective, micro=plan["micro_batch"], precision=training.precision)
-                norm = nn.utils.clip_grad_norm_(network.parameters(), training.clip or math.inf)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+                losses, norm = take_step(network, optimizer, here, objective, micro=plan["micro_batch"], **how)
+                require_finite(losses, here.chips)
                 update_average(average, network, decay=training.ema, step=epoch * steps + step)
+                loss = float(losses.mean())
                 total += loss
                 at = _("epoch {epoch}/{epochs} loss {loss:.3f}", epoch=epoch + 1, epochs=training.epochs, loss=loss)
                 bar(name=at)
@@ -221,21 +221,6 @@ def _plan(recipe: Recipe, learn: ChipFolder, run: Path, network: nn.Module) -> d
             "torch": torch.__version__,
         },
     )
-
-
-def _step(network: nn.Module, batch: Batch, objective: Objective, *, micro: int, precision: Precision) -> float:
-    """Gradients of the mean loss over the batch, `micro` chips at a time; returns that loss."""
-    size, total = len(batch.image), 0.0
-    for start in range(0, size, micro):
-        part = batch.part(start, start + micro)
-        with autocast(part.image.device, precision):
-            logits = network(part.image)
-        losses = objective(logits, part)
-        require_finite(losses.detach(), part.chips)
-        loss = losses.sum() / size
-        torch.autograd.backward(loss)
-        total += float(loss.detach())
-    return total
 
 
 def _state(

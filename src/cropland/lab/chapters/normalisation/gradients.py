@@ -21,7 +21,7 @@ from cropland.lab.measure import Budget, Number, quartiles
 from cropland.lab.trials import chip_folder, small_recipe
 from cropland.networks.unet import UNet
 from cropland.recipe import Recipe
-from cropland.training.optimizer import make_objective
+from cropland.training.optimizer import make_objective, take_step
 
 __all__ = ["normalisation_gradients", "normalisation_initialisation"]
 
@@ -167,9 +167,7 @@ def left_over(norm: str, batch: Batch, recipe: Recipe, *, scale: float, seed: in
     objective = make_objective(recipe.loss)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.training.learning_rate)
     for _ in range(STEPS):
-        optimizer.zero_grad()
-        torch.autograd.backward(objective(network(batch.image), batch).mean())
-        optimizer.step()
+        take_step(network, optimizer, batch, objective)
     with torch.no_grad():
         coin, loss = (
             objective(y, batch).mean() for y in (torch.zeros_like(batch.target)[:, None], network(batch.image))
