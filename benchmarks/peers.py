@@ -20,7 +20,6 @@ import rasterio
 
 import environments
 from cropland.geo.scene import open_scene
-from cropland.mapping.plan import choose_statistics
 from cropland.model import ModelFile, default_model
 from places import QUICK, ROUNDS, THREADS, WORK
 from processes import ChildError, Runs, child, in_turn
@@ -118,7 +117,7 @@ def mask_of(name: str) -> Path:
 @cache
 def _given() -> dict[str, Any]:
     model, sample = ModelFile.load(default_model()), open_scene(scene(*SIZE))
-    statistics = choose_statistics(sample, model, None)
+    statistics = sample.statistics(model.bands)
     threshold = model.nearest_pixel(sample.pixel_m).threshold
     return {
         "network": str(_exported(model)),

@@ -13,7 +13,6 @@ from cropland.geo.scene import Image, Scene, open_scene
 from cropland.geo.window import Window
 from cropland.mapping import units as cut_module
 from cropland.mapping.compute import Serial, UnitResult, Work, fill
-from cropland.mapping.plan import choose_statistics
 from cropland.mapping.run_folder import Journal, RawRaster
 from cropland.mapping.units import Cut, cut_swaths, cut_tiles
 from cropland.model import ModelFile
@@ -76,7 +75,7 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_missing(
     scene: Scene, model: ModelFile, engine: Engine, cut: Cut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cropland.mapping.compute.AT_ONCE", 1)
-    work = Work(scene, choose_statistics(scene, model, None), 1.0, model.radius)
+    work = Work(scene, scene.statistics(model.bands), 1.0, model.radius)
     (tmp_path / "whole").mkdir(), (tmp_path / "part").mkdir()
     expected, _ = filled(tmp_path / "whole", work, cut, Serial(engine))
     with pytest.raises(KeyboardInterrupt):
@@ -102,7 +101,7 @@ class Torn:
 def test_what_cannot_be_read_costs_only_what_sees_it(
     scene: Scene, model: ModelFile, engine: Engine, cut: Cut, tmp_path: Path
 ) -> None:
-    statistics = choose_statistics(scene, model, None)
+    statistics = scene.statistics(model.bands)
     (tmp_path / "whole").mkdir(), (tmp_path / "part").mkdir()
     expected, _ = filled(tmp_path / "whole", Work(scene, statistics, 1.0, model.radius), cut, Serial(engine))
     torn = Work(Torn(scene, range(700, 720)), statistics, 1.0, model.radius)

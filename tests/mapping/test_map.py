@@ -25,11 +25,12 @@ from cropland.engines.torch import open_engine as open_torch
 from cropland.errors import InputError, ModelError, OutputError, ReadError
 from cropland.geo import reading
 from cropland.geo.scene import open_scene, open_scenes
+from cropland.geo.statistics import Statistics
 from cropland.language import Message
 from cropland.mapping import plan, units
 from cropland.mapping.compute import Serial, UnitResult, Work
 from cropland.mapping.map import MapOptions, map_scene
-from cropland.mapping.plan import choose_statistics
+from cropland.mapping.plan import check_statistics
 from cropland.mapping.units import Cut, cut_swaths, cut_tiles
 from cropland.model import ModelFile
 from large_scene import write_large_scene
@@ -248,10 +249,9 @@ def test_a_network_that_looks_at_the_whole_image_maps_only_what_fits(
         map_scene(open_scene(scene_path), model, tmp_path / "too_large", executor=Serial(open_openvino(model)))
 
 
-def test_statistics_of_other_bands_are_refused(scene_path: Path, model: ModelFile, tmp_path: Path) -> None:
-    other = choose_statistics(open_scene(scene_path), model, None)
+def test_statistics_of_other_bands_are_refused(model: ModelFile) -> None:
     with pytest.raises(InputError, match="the model takes red, green, blue"):
-        choose_statistics(open_scene(scene_path), model, type(other)(("nir",), (0.0,), (1.0,)))
+        check_statistics(Statistics(("nir",), (0.0,), (1.0,)), model)
 
 
 @pytest.mark.soak

@@ -9,6 +9,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from odc.geo.geobox import GeoBox
+
 from cropland.engines import Described
 from cropland.errors import InputError
 from cropland.geo.area import default_min_area_m2
@@ -18,7 +20,7 @@ from cropland.language import Message
 from cropland.mapping.units import FLIPS, LEAST_CORE, Cut, Flip, Flipped, Readable, cut_swaths, cut_tiles, least_width
 from cropland.model import ModelFile, WorkingPixel
 
-__all__ = ["MapOptions", "Pass", "Plan", "check_statistics", "choose_statistics", "make_plan", "read_statistics"]
+__all__ = ["MapOptions", "Pass", "Plan", "check_statistics", "make_plan", "read_statistics"]
 
 
 SMALL = 2**20  # pixels; a scene up to that is computed at once: to slide, the field must fill and empty
@@ -51,24 +53,32 @@ class Pass:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides a map; `ratio` and `out_ratio` are the working and the product's pixel over the scene's."""
+    """All that decides a map; `ratio` and `out_ratio` are the working and the product's pixel over the scene's.
+
+    statistics: those given, else the model's own where its radiometry is fixed, else the scene's from a decimated pass.
+    """
 
     pixel: WorkingPixel
     ratio: float
     out_ratio: float
+    grid: GeoBox  # of the product
     statistics: Statistics
     threshold: float
     min_area_m2: float
     radius: int | None
     flips: tuple[Flip, ...]
     passes: tuple[Pass, ...]
-    pixels: int  # of working grids and product
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
     @property
     def working_pixels(self) -> int:
         """Of one pass."""
         return prod(self.passes[0].cut.shape)
+
+    @property
+    def pixels(self) -> int:
+        """Of all passes and the product."""
+        return len(self.passes) * self.working_pixels + prod(map(int, self.grid.shape))
 
     @property
     def said(self) -> dict[str, Any]:
@@ -108,28 +118,37 @@ def make_plan(
     flips = FLIPS[: options.flips]
     cuts, notes = _cuts((height, width), flips, model, options, engine)
     prepare(cuts[0])
-    passes = tuple(
-        Pass(f"raster-{number}", Flipped(scene, flip, (height, width)) if number else scene, cut)
-        for number, (flip, cut) in enumerate(zip(flips, cuts, strict=True))
-    )
+    if ratio != 1:
+        resampled = Message(
+            "The scene's pixels of {own_m:.3g} m are {how} to the model's nearest, {pixel_m:g} m "
+            "(validation IoU {iou:.3f}).",
+            own_m=scene.pixel_m,
+            how=Message("averaged") if ratio > 1 else Message("interpolated"),
+            pixel_m=pixel.pixel_m,
+            iou=pixel.iou,
+        )
+        notes = (resampled, *notes)
     return Plan(
         pixel,
         ratio,
         out_ratio,
-        choose_statistics(scene, model, options.statistics),
+        scene.working_grid(out_ratio),
+        check_statistics(options.statistics or model.statistics or scene.statistics(model.bands), model),
         pixel.threshold if options.threshold is None else options.threshold,
         default_min_area_m2(scene.pixel_m) if options.min_area_m2 is None else options.min_area_m2,
         model.radius,
         flips,
-        passes,
-        len(flips) * height * width + prod(map(int, scene.working_grid(out_ratio).shape)),
-        (*_pixel_note(scene, pixel, ratio), *notes),
+        tuple(
+            Pass(f"raster-{number}", Flipped(scene, flip, (height, width)) if number else scene, cut)
+            for number, (flip, cut) in enumerate(zip(flips, cuts, strict=True))
+        ),
+        notes,
     )
 
 
 def _cuts(
     shape: tuple[int, int], flips: tuple[Flip, ...], model: ModelFile, options: MapOptions, engine: Described
-) -> tuple[list[Cut], tuple[str, ...]]:
+) -> tuple[list[Cut], tuple[Message, ...]]:
     """How each pass is cut; a note where the network should slide and cannot."""
     shapes = [flip.shape(shape) for flip in flips]
     in_tiles = options.tiles or options.tile or model.radius is None or prod(shape) <= SMALL
@@ -157,26 +176,6 @@ def _check_memory(options: MapOptions, many: int, bytes_each: int) -> None:
             memory=options.memory / 1e6,
             least=least,
         )
-
-
-def _pixel_note(scene: Scene, pixel: WorkingPixel, ratio: float) -> tuple[str, ...]:
-    if ratio == 1:
-        return ()
-    return (
-        Message(
-            "The scene's pixels of {own_m:.3g} m are {how} to the model's nearest, {pixel_m:g} m "
-            "(validation IoU {iou:.3f}).",
-            own_m=scene.pixel_m,
-            how=Message("averaged") if ratio > 1 else Message("interpolated"),
-            pixel_m=pixel.pixel_m,
-            iou=pixel.iou,
-        ),
-    )
-
-
-def choose_statistics(scene: Scene, model: ModelFile, given: Statistics | None) -> Statistics:
-    """Those given, else the model's own when its radiometry is fixed, else the scene's from one decimated pass."""
-    return check_statistics(given or model.statistics or scene.statistics(model.bands), model)
 
 
 def check_statistics(given: Statistics, model: ModelFile) -> Statistics:

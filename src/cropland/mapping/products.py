@@ -44,7 +44,7 @@ def finish(scene: Scene, plan: Plan, raster: RawRaster, folder: Path, *, home: P
     """Write all but map.json into `folder`, which will be moved to `home`, from the probability on the working grid."""
     folder.mkdir(exist_ok=True)
     with timed("own grid"):
-        flat = on_grid(raster, scene, ratio=plan.ratio, out_ratio=plan.out_ratio)
+        flat = on_grid(raster, scene, plan)
     totals = write_products(
         flat,
         folder,
@@ -59,15 +59,15 @@ def finish(scene: Scene, plan: Plan, raster: RawRaster, folder: Path, *, home: P
     return totals
 
 
-def on_grid(raster: RawRaster, scene: Scene, *, ratio: float, out_ratio: float) -> Path:
-    """A file, beside the raster, of the probability on the scene's grid, or with pixels `out_ratio` times as large.
+def on_grid(raster: RawRaster, scene: Scene, plan: Plan) -> Path:
+    """A file, beside the raster, of the probability on the grid of the product.
 
-    `ratio` is that of the working grid. Where the grids are one, the file only describes the raster, and nothing is
-    copied. Else it is interpolated bilinearly (averaged, where the product is coarser); on the scene's own grid a pixel
-    without data stays without.
+    Where that is the working grid, the file only describes the raster, and nothing is copied. Else the probability is
+    interpolated bilinearly (averaged, where the product is coarser); on the scene's own grid a pixel without data stays
+    without.
     """
-    grid = scene.working_grid(out_ratio)
-    if ratio == out_ratio:
+    grid = plan.grid
+    if plan.ratio == plan.out_ratio:
         return _described(raster, grid)
     height, width = grid.shape
     out = raster.path.with_name("flat.tif")
@@ -78,8 +78,8 @@ def on_grid(raster: RawRaster, scene: Scene, *, ratio: float, out_ratio: float) 
         file.descriptions = (DESCRIPTION,)
         for start in range(0, height, STRIP):
             window = Window(start, 0, min(STRIP, height - start), width)
-            values = _resampled(raster, window, out_ratio / ratio)
-            if out_ratio == 1 and scene.has_no_data:
+            values = _resampled(raster, window, plan.out_ratio / plan.ratio)
+            if plan.out_ratio == 1 and scene.has_no_data:
                 values = np.where(scene.read_valid(window), values, NO_DATA).astype(np.uint8)
             file.write(values, 1, window=window.in_file)
     return out
