@@ -1,4 +1,7 @@
-"""Scenes put together: one map of the maps of several scenes."""
+"""A mosaic: the maps of several scenes as one map, with what is known of how much they differ where they meet.
+
+From top to bottom: the mosaic and its folder, the composition block by block, the borders between scenes, the grid.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +61,16 @@ __all__ = [
     "table",
     "write_mosaic",
 ]
+
+Overlap = Literal["mean", "latest", "most-valid"]
+Compose = Callable[[UInt8[np.ndarray, "scene height width"]], tuple[np.ndarray, np.ndarray]]
+BLOCK = 512
+EXACT = 0.01  # pixels that a place may be off by where a map is warped
+SAME_PLACE = 0.01  # pixels
+SAME_PIXEL = 0.02  # sizes so near are one: 10 m is 9.99 m on the ground at another place of a zone
+SLACK = 1e-3  # pixels that a footprint may reach over a line of the grid without another pixel
+EMPTIEST = 50  # pixels of a mosaic for one of the maps in it
+LARGE = 2**28  # pixels; a smaller mosaic may be as empty as it is
 
 
 @dataclass(frozen=True)
@@ -142,8 +155,7 @@ def _threshold(scenes: Sequence[Scene], model: ModelFile, options: MapOptions) -
 def _products(
     flat: Path, folder: Path, scenes: Sequence[Scene], *, threshold: float, options: MapOptions, journal: Journal
 ) -> Totals:
-    with rasterio.open(flat) as file:
-        pixel_m = pixel_edge_m(grid_of(file))
+    pixel_m = pixel_edge_m(_grid(flat))
     times = {scene.observed for scene in scenes}
     return write_products(
         flat,
@@ -159,8 +171,7 @@ def _products(
 
 def _draw(scenes: Sequence[Scene], folder: Path, totals: Totals, parcels: Iterable[GeoDataFrame]) -> None:
     probability, mask = folder / "probability.tif", folder / "mask.tif"
-    with rasterio.open(mask) as file:
-        grid = grid_of(file)
+    grid = _grid(mask)
     figures: dict[str, Any] = {"area_ha": totals.area_ha, "share": totals.share}
     shape = _("mosaic of {count} scenes", count=len(scenes)), pixel_edge_m(grid) * grid.shape[1]
     draw_overview(_picture(scenes, grid), probability, mask, parcels, folder / "overview.png", *shape, **figures)
@@ -215,8 +226,7 @@ def _job(
 
 
 def _record(made: Mosaic, journal: Journal, mask: Path) -> dict[str, Any]:
-    with rasterio.open(mask) as file:
-        grid = grid_of(file)
+    grid = _grid(mask)
     crs = None if grid.crs is None else grid.crs.to_wkt()
     return {
         "format": FORMAT,
@@ -227,13 +237,6 @@ def _record(made: Mosaic, journal: Journal, mask: Path) -> dict[str, Any]:
         "borders": [border.to_json() for border in made.borders],
         "notes": list(made.notes),
     }
-
-
-BLOCK = 512
-EXACT = 0.01  # pixels that a place may be off by where a map is warped
-
-Overlap = Literal["mean", "latest", "most-valid"]
-Compose = Callable[[UInt8[np.ndarray, "scene height width"]], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -529,13 +532,6 @@ def _steps(here: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 def _summed(steps: np.ndarray, where: np.ndarray) -> np.ndarray:
     return np.array([np.count_nonzero(where), steps[where].sum(dtype=np.int64)])
-
-
-SAME_PIXEL = 0.02  # sizes so near are one: 10 m is 9.99 m on the ground at another place of a zone
-EMPTIEST = 50  # pixels of a mosaic for one of the maps in it
-LARGE = 2**28  # pixels; a smaller mosaic may be as empty as it is
-SAME_PLACE = 0.01  # pixels
-SLACK = 1e-3  # pixels that a footprint may reach over a line of the grid without another pixel
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""Where a map is put: work in a hidden folder beside it, which one run holds; then the folder itself, whole."""
+"""The folder in which a map is made: hidden, held by one run, and moved to its place as a whole.
+
+A journal in it says what is done, each thing with its checksum, so that a run that was killed goes on. A job says all
+that decides the map: the folder goes on with the same job only, and map.json begins with it.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +52,12 @@ __all__ = [
 ]
 
 
+FORMAT = 1  # of map.json
 MOSAIC = "mosaic"  # the folder of a mosaic, beside those of its scenes
 BYTES_PER_PIXEL = 4  # probability and mask, flat and as COG, before compression
 BESIDES = 20_000_000  # parcels, picture and project
+SHORT = 30  # letters of a value that an error repeats
+SAMPLES, SAMPLE = 64, 1 << 16  # blocks of a file that are hashed, and their bytes
 
 
 @contextmanager
@@ -79,45 +86,6 @@ def work_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
                     shutil.rmtree(folder, ignore_errors=True)
     except (OSError, RasterioError) as error:
         raise _unwritable(out, folder, error) from error
-
-
-def publish(folder: Path, out: Path) -> None:
-    """Move a finished map to its place; where one is replaced, files of the user's own beside it stay."""
-    if not out.exists():
-        folder.rename(out)
-        sync(out.parent)
-        return
-    (out / "map.json").unlink(missing_ok=True)
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == "map.json"):  # it says that the rest is there
-        path.replace(out / path.name)
-
-
-def check_room(out: Path, pixels: int, *, work: Path | None = None) -> None:
-    """Raise `OutputError` unless the disk holds a map of so many pixels, of which `work` may hold a part already."""
-    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    done = sum(path.stat().st_size for path in work.rglob("*")) if work else 0
-    needed, free = pixels * BYTES_PER_PIXEL + BESIDES - done, shutil.disk_usage(existing).free
-    if free < needed:
-        raise OutputError(
-            "the map may need {needed:,.0f} MB and {existing} has {free:,.0f} MB free; make "
-            "room, choose another --out, or a larger --out-pixel",
-            needed=needed / 1000000.0,
-            existing=existing,
-            free=free / 1000000.0,
-        )
-
-
-def check_free(out: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` unless a map may be put there."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise OutputError("{out} is a file, a folder is wanted; choose another --out", out=out)
-    holds_map = (out / "map.json").exists()
-    if holds_map and not overwrite:
-        raise OutputError("{out} holds a map; delete it, replace it with --overwrite, or choose another --out", out=out)
-    if not holds_map and any(out.iterdir()):
-        raise OutputError("{out} holds files that are no map; choose another --out", out=out)
 
 
 @contextmanager
@@ -153,11 +121,47 @@ def _unwritable(out: Path, folder: Path, error: Exception) -> OutputError | Inco
     return OutputError("{out} cannot be written ({error}); choose another --out or make room", out=out, error=error)
 
 
-SHORT = 30  # letters of a value that is told
+def check_room(out: Path, pixels: int, *, work: Path | None = None) -> None:
+    """Raise `OutputError` unless the disk holds a map of so many pixels, of which `work` may hold a part already."""
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    done = sum(path.stat().st_size for path in work.rglob("*")) if work else 0
+    needed, free = pixels * BYTES_PER_PIXEL + BESIDES - done, shutil.disk_usage(existing).free
+    if free < needed:
+        raise OutputError(
+            "the map may need {needed:,.0f} MB and {existing} has {free:,.0f} MB free; make "
+            "room, choose another --out, or a larger --out-pixel",
+            needed=needed / 1000000.0,
+            existing=existing,
+            free=free / 1000000.0,
+        )
+
+
+def check_free(out: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` unless a map may be put there."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise OutputError("{out} is a file, a folder is wanted; choose another --out", out=out)
+    holds_map = (out / "map.json").exists()
+    if holds_map and not overwrite:
+        raise OutputError("{out} holds a map; delete it, replace it with --overwrite, or choose another --out", out=out)
+    if not holds_map and any(out.iterdir()):
+        raise OutputError("{out} holds files that are no map; choose another --out", out=out)
+
+
+def publish(folder: Path, out: Path) -> None:
+    """Move a finished map to its place; where one is replaced, files of the user's own beside it stay."""
+    if not out.exists():
+        folder.rename(out)
+        sync(out.parent)
+        return
+    (out / "map.json").unlink(missing_ok=True)
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "map.json"):  # it says that the rest is there
+        path.replace(out / path.name)
 
 
 class Journal:
-    """The journal of the work in a folder."""
+    """What is done of the job of a folder: units of rasters and whole files, each with its CRC-32."""
 
     def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
         self._folder = folder
@@ -185,7 +189,7 @@ class Journal:
         return Journal(folder, plain)
 
     def missing(self, name: str, cut: Cut, raster: RawRaster) -> list[int]:
-        """The units of the plane `name` that are not on disk as they were written."""
+        """The units of a raster, `name` in the journal, that are not on disk as they were written."""
         kept = {number: self._sums.get(f"{name} {number}") for number in range(len(cut.units))}
         return [
             number
@@ -194,7 +198,7 @@ class Journal:
         ]
 
     def note(self, sums: Mapping[str, int]) -> None:
-        """Things that are on the disk, each with its checksum."""
+        """Note things that are on the disk, each with its checksum."""
         path = self._folder / "journal.jsonl"
         with path.open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps({"done": key, "crc32": value}) + "\n" for key, value in sums.items()))
@@ -234,7 +238,7 @@ def _begun(folder: Path) -> Any:
 
 
 def _read(path: Path) -> dict[str, int]:
-    """The last word on each thing; a line cut off by a kill is passed over."""
+    """The last checksum of each thing; a line that a kill cut off is skipped."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     rows = [json.loads(line) for line in lines if line.endswith("}")]
     return {row["done"]: row["crc32"] for row in rows}
@@ -250,7 +254,10 @@ def _checksum(path: Path) -> int:
 
 @dataclass(frozen=True)
 class RawRaster:
-    """A plane of uint8 in a plain file. Written by seeking: a full disk then raises, where a memory map would crash."""
+    """A raster of uint8 in a plain file, row by row, without a header.
+
+    It is written by seeking: a full disk then raises, where a memory map would crash.
+    """
 
     path: Path
     shape: tuple[int, int]
@@ -286,10 +293,6 @@ class RawRaster:
         return self.read(Window(start, 0, count, self.shape[1]))
 
 
-FORMAT = 1
-SAMPLES, SAMPLE = 64, 1 << 16  # blocks of a file that are hashed, and their bytes
-
-
 @dataclass(frozen=True)
 class Totals:
     """What a map holds: areas in ha on the ellipsoid, cropland and the ground with data; the number of parcels."""
@@ -307,8 +310,8 @@ class Totals:
 def fingerprint(path: ImageFile) -> str:
     """SHA-256 of a file's size and of blocks at even distances, the header among them: quick at any size.
 
-    When the file was changed does not count: one that was cut off and copied anew is the same.
-    Of a remote one it is that of its address and what the server tells: length, ETag, time of change.
+    The time of change does not count: a file that is copied again is the same. For a remote file it is that of its
+    address and of what the server says: length, ETag, time of change.
     """
     if isinstance(path, Remote):
         return hashlib.sha256(repr(identity(path)).encode()).hexdigest()
