@@ -82,7 +82,10 @@ def test_an_array_maps_as_its_file(result, model):
     with rasterio.open(TILE) as file:
         values, transform, crs, names = file.read(), file.transform, file.crs, file.descriptions
     scene = cropland.open(values, transform=transform, crs=crs.to_wkt(), bands=names)
-    np.testing.assert_array_equal(model.map(scene).mask.values, result.mask.values)
+    mapped = model.map(scene)
+    np.testing.assert_array_equal(mapped.mask.values, result.mask.values)
+    # The array's own file goes with the scene, so the project does not point at it.
+    assert "array.tif" not in (mapped.folder / "map.qgs").read_text(encoding="utf-8")
 
 
 def test_the_probability_of_a_whole_image_is_that_of_the_map(result, model):

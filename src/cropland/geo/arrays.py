@@ -6,6 +6,7 @@ The array becomes a temporary GeoTIFF, so that everything reads it as any other 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from re import sub
 from tempfile import TemporaryDirectory
@@ -95,7 +96,7 @@ def open_array(
         folder.cleanup()
         raise
     finalize(scene.no_data, folder.cleanup)  # copies of the scene have it in common
-    return scene
+    return replace(scene, is_temporary=True)
 
 
 def _stack(values: np.ndarray) -> np.ndarray:

@@ -108,7 +108,7 @@ class Scene:
     name: for output folders. bands: STAC common names where known. grid: its own; without a CRS it is pixel space.
     pixel_m: edge of a pixel at the centre, metres on the ellipsoid (geometric mean of the two edges).
     notes: what was assumed, in sentences. layers, no_data: where the bands lie and what is no data.
-    observed: when it was taken, UTC, where that is known.
+    observed: when it was taken, UTC, where that is known. is_temporary: its file goes with it, as that of an array.
     """
 
     name: str
@@ -120,6 +120,7 @@ class Scene:
     layers: tuple[Layer, ...]
     no_data: NoData
     observed: datetime | None = None
+    is_temporary: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -187,7 +187,7 @@ def write_project(scene: Scene, statistics: Statistics, folder: Path, *, home: P
     write_qgis(
         folder / "map.qgs",
         title=scene.name,
-        scene=scene.files[0],
+        scene=None if scene.is_temporary else scene.files[0],
         bands=(numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else numbers[0],
         limits=list(zip(statistics.low, statistics.high, strict=True))[:3],
         probability=folder / "probability.tif",
