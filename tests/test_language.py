@@ -76,7 +76,7 @@ def test_what_is_said_is_english_in_a_file_and_chinese_to_the_person(chinese):
     reason = Message("{name} looks at the whole image", name="mean")
     assert json.dumps(reason) == '"mean looks at the whole image"'
     assert shown(reason) == shown(pickle.loads(pickle.dumps(reason))) == "mean 要看整幅影像"
-    assert _("no bound: {reason}", reason=reason) == "无界：mean 要看整幅影像"
+    assert _("unbounded: {reason}", reason=reason) == "无界：mean 要看整幅影像"
     assert shown(reason, "en") == "mean looks at the whole image" and shown("a name") == "a name"
     assert shown(joined("; ", [reason, "a name"])) == "mean 要看整幅影像; a name"
 

@@ -63,7 +63,7 @@ def open(
         return open_labelled_array(given, transform=transform, **described)
     if isinstance(given, np.ndarray):
         if transform is None and pixel_m is None:
-            raise SceneError("an array came without its place; give transform= (affine) and crs=")
+            raise SceneError("the array has no position; give transform= (affine) and crs=")
         return open_array(given, transform=transform, **described)
     if transform is not None:
         raise SceneError("a file has a transform of its own; transform= is for arrays")

@@ -100,7 +100,7 @@ def _run(tokens: Sequence[str]) -> int:
     except (CycloptsError, OSError) as error:
         return _broken_pipe() if isinstance(error, BrokenPipeError) else _fail(_told(error), 2)
     except KeyboardInterrupt:
-        message = _("stopped; the same command goes on where a map or a training was and starts everything else anew")
+        message = _("stopped; the same command resumes a map or a training, and starts everything else again")
         return _fail(message, 3)
     return 0
 

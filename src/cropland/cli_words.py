@@ -81,15 +81,15 @@ def told(error: CycloptsError | OSError) -> str:
             return _("{name} is missing, or has no value", name=error.keyword or _name(error))
         case CoercionError(token=token) if token:
             name, kind = token.keyword or _name(error), _kind(error.target_type)
-            return _("{name}: '{value}' came, expected {kind}", name=name, value=token.value, kind=kind)
+            return _("{name}: got '{value}', expected {kind}", name=name, value=token.value, kind=kind)
         case ValidationError(argument=argument) if argument and (limits := list(_limits(argument))):
             token = argument.tokens[0]
             name, kind = token.keyword or argument.name, _("a number {limits}", limits=", ".join(limits))
-            return _("{name}: '{value}' came, expected {kind}", name=name, value=token.value, kind=kind)
+            return _("{name}: got '{value}', expected {kind}", name=name, value=token.value, kind=kind)
         case RepeatArgumentError():
             return _("{name} is given more than once", name=error.token.keyword)
         case UnusedCliTokensError():
-            return _("nothing takes these words: {words}", words=" ".join(error.unused_tokens or ()))
+            return _("unexpected arguments: {words}", words=" ".join(error.unused_tokens or ()))
     return str(error)
 
 

@@ -32,7 +32,7 @@ def command(*, out: Path = Path("demo"), train: bool = False) -> None:
         The folder for the maps; an earlier demo in it is replaced.
     train
         Cut chips from the fields drawn on one scene, train a small network for about two minutes, and map with it.
-        It has seen that scene: the picture shows the way, not how well it maps elsewhere.
+        The network has seen that scene: the picture shows the method, not the accuracy elsewhere.
     """
     if train:
         model = _train_on_the_tile(out)

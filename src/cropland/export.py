@@ -129,11 +129,11 @@ def _compared(run: Run, network: nn.Module, shapes: Sequence[tuple[int, ...]], t
         apart = max(largest_difference(run, network, shape) for shape in shapes)
     except Exception as error:  # whatever the other library raises
         raise ModelError(
-            "{to} cannot compute the network ({error}); nothing was kept", to=to, error=first_line(error)
+            "{to} cannot compute the network ({error}); nothing was written", to=to, error=first_line(error)
         ) from error
     if apart > MOST:
         raise ModelError(
-            "{to} computes the network otherwise than PyTorch, by {apart:.1e}; nothing was kept", to=to, apart=apart
+            "{to} and PyTorch differ by {apart:.1e} on this network; nothing was written", to=to, apart=apart
         )
     return apart
 
@@ -166,10 +166,10 @@ def command(
     out
         The file to write; in this folder, by the model's name, if not given.
     pixel_m
-        Pixel size in metres of the scenes it is for, whose threshold is written into it; the model's first if not
-        given.
+        Pixel size in metres of the scenes that the file is for; their threshold is written into it; the model's first
+        if not given.
     tile
-        Edge in pixels of the one image that it takes, as Deepness in QGIS needs; any size if not given.
+        Edge in pixels of the images that the file takes, as Deepness in QGIS needs; any size if not given.
     statistics
         The map.json of a map, whose stretch is written into it.
     trust
@@ -183,7 +183,7 @@ def command(
     if place.suffix != suffix:
         raise OutputError("{out} must end in {suffix}", out=place, suffix=suffix)
     if place.exists() and not overwrite:
-        raise OutputError("{out} is there already; replace it with --overwrite, or choose another --out", out=place)
+        raise OutputError("{out} exists; replace it with --overwrite, or choose another --out", out=place)
     known = check_statistics(read_statistics(statistics), trained) if statistics else None
     done = export(trained, to, place, pixel_m=pixel_m, tile=tile, statistics=known)
     console, size = (

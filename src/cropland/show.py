@@ -134,7 +134,7 @@ def command(
     trust
         Run the code that a model file names.
     trust_all
-        Of a notebook or script run the whole, not only what the network needs.
+        Run all of a notebook or script, not only what the network needs.
     """
     found = describe(what, trust=trust, trust_all=trust_all)
     print(json.dumps(found, indent=2, ensure_ascii=False)) if as_json else show(found, Console())
@@ -206,11 +206,11 @@ def _facts(found: dict[str, Any]) -> Table:
         per_pixel = _("{count:,.0f} per pixel of the image, as below", count=seen["multiply_adds"])
         table.add_row(_("multiply-adds"), per_pixel)
         bound = _("{radius} pixels to every side", radius=seen["radius"])
-        no_bound = _("no bound: {reason}", reason=seen["reason"])
+        no_bound = _("unbounded: {reason}", reason=seen["reason"])
         table.add_row(_("receptive field"), no_bound if seen["radius"] is None else bound)
         table.add_row(_("stride"), _("{count} pixels", count=seen["stride"]))
     else:
-        table.add_row(_("its own code"), _("below; what it makes is shown with --trust, which runs it"))
+        table.add_row(_("its own code"), _("see below; --trust runs it and shows the network"))
     for pixel in found.get("working_pixels", ()):
         scored = _("IoU {iou:.4f}, threshold {threshold:.3f}", iou=pixel["iou"], threshold=pixel["threshold"])
         table.add_row(_("at {pixel_m:g} m", pixel_m=pixel["pixel_m"]), scored)

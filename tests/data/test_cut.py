@@ -195,7 +195,7 @@ def test_scenes_are_added_with_the_bands_of_the_folder(chips, tmp_path):
     with rasterio.open(second) as file:
         np.testing.assert_array_equal(folder.read(6).image.values, file.read([3, 2, 1])[:, :64, :64])
     status, said = chips(second, *common, "--append")
-    assert status == 2 and "b is there twice" in said
+    assert status == 2 and "b is given twice" in said
 
 
 def test_scenes_of_one_name_are_told_apart_by_their_folders(chips, tmp_path):

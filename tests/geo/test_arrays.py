@@ -71,7 +71,7 @@ def test_bands_are_names_or_numbers(write, picture, bands):
 
 def test_more_or_fewer_names_than_bands(write, picture):
     for given in (("red",), ("red", "red", "blue"), ("red", "green", "blue", "nir")):
-        with pytest.raises(BandError, match=r"different names came for 3 bands"):
+        with pytest.raises(BandError, match=r"different names were given for 3 bands"):
             open_array(picture, transform=UTM, crs=32650, bands=given)
 
 
@@ -108,7 +108,7 @@ def test_no_data(picture):
 
 def test_what_is_no_image(picture):
     for values in (picture[0, 0], picture[None], picture.astype(complex), picture[:0], np.array([[["a"]]])):
-        with pytest.raises(SceneError, match=r"an array of .* came; expected numbers as \(band, height, width\)"):
+        with pytest.raises(SceneError, match=r"the array is .*; expected numbers as \(band, height, width\)"):
             open_array(values, transform=UTM, crs=32650)
     with pytest.raises(SceneError, match=r"bands last; give array.transpose\(2, 0, 1\)"):
         open_array(picture.transpose(1, 2, 0), transform=UTM, crs=32650)
@@ -117,7 +117,7 @@ def test_what_is_no_image(picture):
 def test_without_a_place(picture):
     scene = api.open(picture, bands=RGB, pixel_m=2)
     assert scene.grid.crs is None and scene.pixel_m == 2
-    with pytest.raises(SceneError, match=r"without its place; give transform="):
+    with pytest.raises(SceneError, match=r"has no position; give transform="):
         api.open(picture, bands=RGB)
     with pytest.raises(SceneError, match="transform= is for arrays"):
         api.open("scene.tif", transform=UTM)

@@ -217,7 +217,7 @@ def test_a_server_that_is_gone(server, values):
     scene = open_scene(f"{server.address}/north.tif")
     with serving(server.folder) as other:
         address = other.address
-    with pytest.raises(SceneError, match=f"{address}/north.tif cannot be read .*see that the server is there"):
+    with pytest.raises(SceneError, match=f"{address}/north.tif cannot be read .*check that the server is running"):
         open_scene(f"{address}/north.tif")
     with pytest.raises(SceneError, match="cannot be reached"):
         identity(Remote(f"{address}/north.tif"))

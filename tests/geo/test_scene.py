@@ -95,7 +95,7 @@ def test_a_products_folder_holds_bands_of_other_sizes(write, picture):
     write("R10m/T50SKJ_20230601_TCI.tif", picture)
     scene = open_scene(path.parent)
     assert scene.bands[0] == "red" and "swir16" not in scene.bands and len(scene.files) == 2
-    assert any("another size: swir16" in note for note in scene.notes)
+    assert any("pixel size differs: swir16" in note for note in scene.notes)
 
 
 @pytest.mark.parametrize("ratio", [1.0, 2.0, 2.7, 0.5])

@@ -289,7 +289,7 @@ def small_disk(tmp_path: Path):
 
 
 def test_a_disk_that_is_too_small_is_told_before(scene_path: Path, model: ModelFile, small_disk: Path) -> None:
-    with pytest.raises(OutputError, match="make room"):
+    with pytest.raises(OutputError, match="free some disk space"):
         map_scene(open_scene(scene_path), model, small_disk / "out", executor=Serial(open_openvino(model)))
     assert not any(small_disk.iterdir())
 

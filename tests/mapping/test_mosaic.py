@@ -69,7 +69,7 @@ def test_the_map_of_two_maps(tiles: Path, model: ModelFile, tmp_path: Path, caps
     assert {path.name for path in out.iterdir()} == {"east", "west", "mosaic", "index.gpkg"}
     assert {path.name for path in (out / "mosaic").iterdir()} == PRODUCTS
     told = capsys.readouterr().out
-    assert "Each scene is stretched by statistics of its own" in told and "common pixels" in told and "mosaic:" in told
+    assert "Each scene is stretched by its own statistics" in told and "common pixels" in told and "mosaic:" in told
     about = read(out / "mosaic" / "map.json")
     assert [scene["observed"][:4] for scene in about["scenes"]] == ["2021", "2020"]
     (border,) = about["borders"]

@@ -72,7 +72,7 @@ def test_places_that_cannot_be_are_told(tmp_path: Path) -> None:
         write_map(tmp_path / "file", "1")
     with pytest.raises(OutputError, match="cannot be written"):
         write_map(tmp_path / "file" / "below", "1")
-    with pytest.raises(OutputError, match="make room"):
+    with pytest.raises(OutputError, match="free some disk space"):
         check_room(tmp_path / "not" / "yet", 10**15)
 
 
@@ -143,7 +143,7 @@ def _end(core: tuple[int, int, int, int]) -> int:
 
 def test_another_job_is_refused_and_named(tmp_path: Path) -> None:
     Journal.begin(tmp_path, {"scene": "s", "model": 1})
-    with pytest.raises(OutputError, match=r"begun otherwise \(model 1, now 2\); "):
+    with pytest.raises(OutputError, match=r"other settings \(model 1, now 2\); "):
         Journal.begin(tmp_path, {"scene": "s", "model": 2})
     assert Journal.begin(tmp_path, {"scene": "s", "model": 1}).job["model"] == 1
     assert Journal.begin(tmp_path, {"scene": "s", "model": 2}, anew=True).job["model"] == 2

@@ -110,7 +110,7 @@ def open_chips(path: str | Path) -> ChipFolder:
             error=error,
         ) from error
     if not _is_ours(header) or not {*COLUMNS} <= {*index.columns}:
-        raise ChipError("{path} is a folder of something else: cut one with `cropland chips`", path=path)
+        raise ChipError("{path} is not a chip folder: cut one with `cropland chips`", path=path)
     if header["version"] > VERSION:
         raise ChipError(
             "{path} has format version {header}, expected {version} or less: update cropland",

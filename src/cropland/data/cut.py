@@ -65,13 +65,13 @@ def command(
     out
         The chip folder to write.
     group
-        A name to report figures by. Default: the scene's name; with --whole the name of its folder.
+        The group under which figures are reported. Default: the scene's name; with --whole the name of its folder.
     split
-        validation=SHARE draws blocks of ground with a gap around them; train or validation puts all on one side.
+        validation=SHARE chooses blocks of ground with a gap around them; train or validation puts all on one side.
     size
         Edge of a chip in pixels: chips are at least this large, or as large as the scene.
     append
-        Add to a chip folder.
+        Add to an existing chip folder.
     """
     share = parse_split(split)
     report = cut_chips(scenes, labels, out, group=group, size=size, validation=share, append=append, opening=opening)
@@ -198,7 +198,7 @@ def _check_distinct(names: Sequence[str], *, taken: Sequence[str] = ()) -> None:
     folded = Counter(name.casefold() for name in [*names, *taken])
     if alike := [name for name in names if folded[name.casefold()] > 1]:
         raise ChipError(
-            "{alike} is there twice: give every scene once, rename it, or cut into another folder", alike=alike[0]
+            "{alike} is given twice: give every scene once, rename it, or cut into another folder", alike=alike[0]
         )
 
 

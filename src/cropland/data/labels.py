@@ -97,20 +97,20 @@ class LabelOptions:
     where
         SQL that selects the polygons that are cropland, as in "crop = 'rice'"; without it all are.
     preset
-        In place of --where, a survey's own codes. dlbm: China's land survey; DLBM 0101, 0102, 0103 are cropland, every
+        A survey's own codes, in place of --where. dlbm: China's land survey; DLBM 0101, 0102, 0103 are cropland, every
         other DLBM is not.
     encoding
-        Of the attributes, where a shapefile does not say it, as GBK.
+        The encoding of the attributes of a shapefile that names none, as in GBK.
     background
         What lies outside the polygons: known (it is not cropland) or unknown (nobody looked).
     inside
         Polygons of the area that was looked at; outside it everything is unknown.
     unknown_where
-        SQL that selects polygons of which nothing is known.
+        SQL that selects polygons whose class is unknown.
     classes
         What a raster's values mean: 1 cropland, 0 not cropland, 255 unknown, as in "50=1,100=255,*=0".
     whole
-        In place of --labels: every pixel of these scenes is cropland, or is something other.
+        In place of --labels: every pixel of these scenes is cropland, or none is.
     """
 
     labels: Path | None = None
@@ -191,7 +191,7 @@ def _selections(path: Path, options: LabelOptions) -> list[tuple[int, str | None
     if options.preset is not None:
         if options.preset not in PRESETS:
             raise LabelError(
-                "--preset {preset} is not known; there is {presets}", preset=options.preset, presets=", ".join(PRESETS)
+                "--preset {preset} is not known; known are {presets}", preset=options.preset, presets=", ".join(PRESETS)
             )
         preset = PRESETS[options.preset]
         known = fields(path, layer=options.layer, encoding=options.encoding)
@@ -222,7 +222,7 @@ def _refuse(options: LabelOptions, *names: str) -> None:
     if given := options.given(*names):
         source = options.labels.name if options.labels else Option(f"--whole {options.whole}")
         raise LabelError(
-            "{given} says nothing about {source}: leave it out (polygons take --where or "
+            "{given} does not apply to {source}: leave it out (polygons take --where or "
             "--preset and --background, a raster takes --classes, --whole takes neither)",
             given=Option(given),
             source=source,
@@ -256,7 +256,8 @@ class PolygonLabels:
         """Lay them on a scene. Raises `LabelError` if none meets it or it has no CRS."""
         if scene.grid.crs is None:
             raise LabelError(
-                "{name} has no CRS to lay polygons on: give --crs, or a raster of its size as labels", name=scene.name
+                "{name} has no CRS, so polygons cannot be placed on it: give --crs, or a raster of its size as labels",
+                name=scene.name,
             )
         parts = [_meeting(frame, scene, allow_datum_shift=self.allow_datum_shift) for _, frame in self.layers]
         if not any(map(len, parts)):
@@ -419,7 +420,7 @@ def _aligned(labels: DatasetReader, scene: Scene) -> bool:
     other = f"{scene.name} ({grid.height} x {grid.width})"
     if labels.crs is None or grid.crs is None:
         raise LabelError(
-            "{name} cannot be laid on {other}: expected a CRS on both, or the same size", name=name, other=other
+            "{name} cannot be aligned with {other}: expected a CRS on both, or the same size", name=name, other=other
         )
     extent = grid.extent.to_crs(labels.crs).boundingbox
     if rasterio.coords.disjoint_bounds(tuple(extent), labels.bounds):

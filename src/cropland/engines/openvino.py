@@ -168,7 +168,7 @@ def _convert(core: openvino.Core, model: Trained) -> openvino.Model:
             if all(largest_difference(run, network, (1, bands, *size), relative=True) <= MOST for size in PROBES):
                 return graph
     name = model.recipe.network.name
-    raise ModelError("OpenVINO computes {name} otherwise than torch does; map it on a GPU", name=name)
+    raise ModelError("OpenVINO and torch give different results for {name}; map it on a GPU", name=name)
 
 
 def _run(core: openvino.Core, graph: openvino.Model) -> Callable[[np.ndarray], np.ndarray]:
@@ -189,7 +189,7 @@ def _convert_step(core: openvino.Core, model: Trained) -> Converted:
         raise NoSlideError(error.args[0]) from error
     except RuntimeError as error:
         raise NoSlideError(Message("OpenVINO cannot compute its steps ({error})", error=first_line(error))) from error
-    raise NoSlideError(Message("OpenVINO computes a step otherwise than torch does"))
+    raise NoSlideError(Message("OpenVINO and torch give different results for a step"))
 
 
 def _slides_alike(core: openvino.Core, network: nn.Module, step: Converted, bands: int) -> bool:

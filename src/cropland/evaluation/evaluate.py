@@ -63,12 +63,12 @@ def command(
     split
         Which chips: validation, train or all.
     by
-        A column to report figures by: of the chips' index (default: group), of the --inside polygons, or of the label
-        polygons, then what is found of each kind of cropland.
+        A column to group figures by: of the chips' index (default: group), of the --inside polygons, or of the label
+        polygons (the figures are then those of each kind of cropland).
     out
         The folder to write to.
     overwrite
-        Replace the evaluation that is there.
+        Replace an earlier evaluation.
     tolerance_m
         How far off a boundary may be, in metres. Default: 2 5 10 20.
     working_pixel_m
@@ -76,7 +76,7 @@ def command(
     trust
         Run code that the model file names.
     crs
-        The CRS of a mask that does not say it.
+        The CRS of a mask whose file names none.
     pixel_m
         Pixel size in metres of a mask without a CRS.
     allow_datum_shift
@@ -297,7 +297,7 @@ def _on_labels(
     parts = _watched(on_mask(mask, truth, tolerances_m=tolerances_m, regions=regions), total=blocks(mask))
     if not parts:
         raise InputError(
-            "{name} and its labels share no pixel that both know; look at no data and at --inside", name=path.name
+            "{name} and its labels have no known pixel in common; check no data and --inside", name=path.name
         )
     used = {name: getattr(value, "name", value) for name, value in asdict(labels).items() if value is not None}
     height, width = mask.shape

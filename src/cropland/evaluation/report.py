@@ -93,7 +93,7 @@ def _cards(pooled: Mapping[str, Any], trivial: Mapping[str, Any]) -> list[tuple[
     ]
     if interval := pooled["iou_interval"]:
         low, high = map(percent, interval)
-        cards[0][2].insert(0, _("{low} to {high} with 95 %", low=low, high=high))
+        cards[0][2].insert(0, _("95 % interval: {low} to {high}", low=low, high=high))
     metres, value = _finest(pooled["boundary_f1"])
     wider = [f"{m} m {percent(f1)}" for m, f1 in pooled["boundary_f1"].items() if f1 is not None and m != metres]
     return [*cards, (_("Boundary F1"), value, [_("within {metres} m", metres=metres), " · ".join(wider)])]

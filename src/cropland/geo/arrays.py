@@ -104,12 +104,10 @@ def _stack(values: np.ndarray) -> np.ndarray:
     stack = array[None] if array.ndim == 2 else array
     if stack.ndim != 3 or not stack.size or stack.dtype.kind not in "buif":
         came = f"{array.shape} {array.dtype}"
-        raise SceneError(
-            "an array of {came} came; expected numbers as (band, height, width) or (height, width)", came=came
-        )
+        raise SceneError("the array is {came}; expected numbers as (band, height, width) or (height, width)", came=came)
     if stack.shape[2] <= 4 < min(stack.shape[:2]):
         raise SceneError(
-            "an array of {shape} came, with the bands last; give array.transpose(2, 0, 1)", shape=str(array.shape)
+            "the array is {shape}, with the bands last; give array.transpose(2, 0, 1)", shape=str(array.shape)
         )
     return stack.astype(WRITTEN_AS.get(stack.dtype.name, stack.dtype.name), copy=False)
 

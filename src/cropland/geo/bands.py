@@ -63,7 +63,9 @@ def band_numbers(given: str | Mapping[str, int] | Sequence[str] | None, count: i
         return given
     numbers = {name: number for number, name in enumerate(given, start=1)}
     if not len(numbers) == len(given) == count:
-        raise BandError("{many} different names came for {count} bands; name each", many=len(numbers), count=count)
+        raise BandError(
+            "{many} different names were given for {count} bands; name each band once", many=len(numbers), count=count
+        )
     return numbers
 
 
@@ -92,7 +94,7 @@ def of_one_size(named: NamedBands) -> NamedBands:
     left = ", ".join(name for name, fit in zip(named.names, fits, strict=True) if not fit)
     notes = (
         *named.notes,
-        *([Message("Left out, as their pixels have another size: {left}.", left=left)] if left else []),
+        *([Message("Left out because their pixel size differs: {left}.", left=left)] if left else []),
     )
     return NamedBands(tuple(compress(named.names, fits)), tuple(compress(named.sources, fits)), named.sensors, notes)
 

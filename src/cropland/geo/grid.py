@@ -84,7 +84,7 @@ def _on_earth(
         check_frames(own, used, allow_datum_shift=allow_datum_shift)
         notes.append(
             Message(
-                "{crs} as given, in place of the file's own {name}.",
+                "The CRS {crs} is used as given, in place of the file's own {name}.",
                 crs=crs if isinstance(crs, str) else crs_name(used),
                 name=own.name,
             )
@@ -107,7 +107,7 @@ def _check_same(headers: Sequence[ImageHeader], first: ImageHeader) -> None:
         if other.shape != first.shape or not other.transform.almost_equals(first.transform, first.edges[0] * 1e-3):
             raise GridError(
                 "{name} ({size}) is not on the grid of {name2} ({size2}); give bands of one pixel "
-                "size, or bring them together: gdalbuildvrt -separate -resolution highest scene.vrt "
+                "size, or combine them: gdalbuildvrt -separate -resolution highest scene.vrt "
                 "FILE...",
                 name=other.path.name,
                 size=_size(other),
@@ -129,7 +129,7 @@ def _no_grid(file: ImageHeader) -> Message:
         rpc = RPC.from_gdal(file.rpc)
         zone = _utm(rpc.long_off, rpc.lat_off)
         return Message(
-            "{name} is a raw delivery with RPCs and no grid; make it a map first: gdalwarp -rpc "
+            "{name} is a raw delivery with RPCs and no grid; orthorectify it first: gdalwarp -rpc "
             "-t_srs {zone} {path} {out} (add -to RPC_DEM=dem.tif where the ground is not flat)",
             name=path.name,
             zone=zone,
@@ -140,7 +140,7 @@ def _no_grid(file: ImageHeader) -> Message:
     if points:
         target = f" -t_srs EPSG:{system.to_epsg()}" if system and system.to_epsg() else ""
         return Message(
-            "{name} has ground control points and no grid; make it a map first: gdalwarp{target} {path} {out}",
+            "{name} has ground control points and no grid; rectify it first: gdalwarp{target} {path} {out}",
             name=path.name,
             target=target,
             path=path,

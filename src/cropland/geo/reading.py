@@ -189,7 +189,7 @@ def _passes(error: Exception) -> bool:
 
 def _lost(file: Remote, error: Exception) -> SceneError:
     return SceneError(
-        "{path} cannot be reached ({cause}); see that the address is right and the server there",
+        "{path} cannot be reached ({cause}); check the address and whether the server is running",
         path=file,
         cause=" ".join(str(error).split()) or type(error).__name__,
     )
@@ -452,7 +452,9 @@ def at_first_look() -> Iterator[None]:
 def _damaged(path: object, cause: str) -> SceneError:
     if isinstance(path, Remote):
         return SceneError(
-            "{path} cannot be read ({cause}); see that the server is there and the file whole", path=path, cause=cause
+            "{path} cannot be read ({cause}); check that the server is running and the file complete",
+            path=path,
+            cause=cause,
         )
     return SceneError("{path} is damaged or cut off ({cause}); copy or download it again", path=path, cause=cause)
 
@@ -461,7 +463,7 @@ def _unread(path: ImageFile, window: Window, cause: str) -> ReadError:
     row, col, height, width = window
     return ReadError(
         "{path} cannot be read in rows {row} to {last_row}, columns {col} to {last_col} ({cause}); "
-        "make it whole or its server reachable and give the same command again",
+        "restore the file or its server, and give the same command again",
         path=path,
         window=window,
         cause=cause,

@@ -439,9 +439,9 @@ class SceneOptions:
     bands
         Numbers of the bands, as in red=3,green=2,blue=1.
     nodata
-        The value that stands for no data.
+        The value that means no data.
     crs
-        The CRS of scenes that do not say it, as EPSG:32650.
+        The CRS of scenes whose files name none, as in EPSG:32650.
     pixel_m
         Pixel size in metres of scenes without a CRS.
     allow_datum_shift

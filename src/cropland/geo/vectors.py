@@ -83,7 +83,7 @@ def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, allow_datum_shift: boo
     `allow_datum_shift` accepts its approximation.
     """
     if grid_crs is None:
-        raise GridError("the scene has no coordinate reference system, so polygons have no place in it; give --crs")
+        raise GridError("the scene has no coordinate reference system, so polygons cannot be placed on it; give --crs")
     target = CRS.from_user_input(str(grid_crs))
     check_frames(frame.crs, target, allow_datum_shift=allow_datum_shift)
     return frame.to_crs(target)

@@ -42,7 +42,7 @@ def command(
     """Test common claims about segmentation networks on your machine, and write a report.
 
     Every experiment states a claim, measures it, and says whether it holds here. The report is one file in English and
-    Chinese that needs no network.
+    Chinese that opens without the internet.
 
     Example:
 

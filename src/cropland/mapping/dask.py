@@ -80,7 +80,7 @@ def _open(spec: EngineSpec) -> Engine:
     # Whoever begins the map has loaded the model, and with it has trusted the code that it names.
     model = ModelFile.load(spec.model or default_model(), trust=True)
     if model.digest != spec.digest:
-        raise ModelError("{path} is another model here; copy the file anew", path=model.path)
+        raise ModelError("{path} is a different model on this machine; copy the file again", path=model.path)
     return open_engine(spec.engine, model, threads=spec.threads, precision=spec.precision)
 
 
@@ -119,7 +119,7 @@ class Dask:
                     under_way.add(self._submit(work, cut, run))
         except (CancelledError, KilledWorker, CommClosedError, OSError, TimeoutError) as error:
             raise IncompleteError(
-                "the cluster was lost on the way ({error}); what was done is kept, and the same command goes on",
+                "the connection to the cluster was lost ({error}); what is done is kept, and the same command resumes",
                 error=type(error).__name__,
             ) from error
 
@@ -174,8 +174,7 @@ def _check_alike(worker: str, about: Mapping[str, Any], expected: Mapping[str, A
     apart = [f"{key}: {about.get(key)}, {expected[key]}" for key in expected if about.get(key) != expected[key]]
     if apart:
         raise InputError(
-            "the worker {worker} computes otherwise than the others ({apart}), and its bytes would differ; "
-            "leave it out",
+            "the results of worker {worker} differ from the others' ({apart}), and so would the map; leave it out",
             worker=worker,
             apart="; ".join(apart),
         )

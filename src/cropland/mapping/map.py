@@ -138,7 +138,7 @@ class MapResult:
         if self.how == "kept":
             return _("mapped before")
         if self.how == "resumed":
-            return _("{seconds:.1f} s, after what an earlier run had done", seconds=self.seconds)
+            return _("{seconds:.1f} s, resuming an earlier run", seconds=self.seconds)
         speed = self.scene.shape[0] * self.scene.shape[1] / 1e6 / self.seconds
         return _("{seconds:.1f} s, {speed:.2f} Mpx/s", seconds=self.seconds, speed=speed)
 
@@ -274,23 +274,23 @@ def command(
     model
         A model file; the one that ships if not given.
     statistics
-        The map.json of an earlier map whose stretch is used again, so that a crop maps as its scene, but for a
-        rim along the cut.
+        The map.json of an earlier map whose stretch is used again, so that a crop maps as its whole scene does, but
+        for a rim along the cut.
     threshold
         Probability from which a pixel is cropland, 0..1; the model's if not given.
     min_area_m2
-        Least area of cropland and of a hole in it, in m2; 400 or ten pixels if not given.
+        Minimum area of cropland and of a hole in it, in m2; the larger of 400 m2 and ten pixels if not given.
     min_area_mu
         The same in mu (1 mu is 10000/15 m2).
     out_pixel
         Pixel size of the map in metres; the scene's own grid if not given.
     mosaic
-        Put the maps of all scenes together in OUT/mosaic, and say how much they differ where they meet.
+        Join the maps of all scenes in OUT/mosaic, and print how much they differ where they meet.
     overlap
-        What counts in a mosaic where scenes overlap: their mean probability (the default), the latest, or the one
+        What a mosaic takes where scenes overlap: their mean probability (the default), the latest scene, or the scene
         with the largest share of valid pixels.
     out_crs
-        The CRS of the mosaic, as EPSG:4490; that of most scenes if not given.
+        The CRS of the mosaic, as in EPSG:4490; that of most scenes if not given.
     trust
         Run the code that the model file names.
     overwrite
@@ -302,7 +302,7 @@ def command(
     precision
         fastest: bfloat16 where the processor computes it, half precision on CUDA; or f32 for single precision.
     memory
-        What the network and what it keeps may take, as in 2GB; a map does not depend on it beyond its last digits.
+        Memory for the network and the rows that it keeps, as in 2GB; the map depends on it in its last digits only.
     flips
         Average over 2, 4 or 8 flips and rotations; takes that many times as long. The model's threshold was chosen
         without it.
@@ -311,14 +311,14 @@ def command(
     profile
         A file for the seconds that each stage took (JSON).
     tiles
-        Compute overlapping tiles where the network could slide down the scene; the same map, more slowly.
+        Compute overlapping tiles even where the network could slide down the scene: the same map, more slowly.
     tile
-        The same with tiles of that edge, in working pixels.
+        The same with tiles of this edge length, in working pixels.
     """
     if min_area_m2 is not None and min_area_mu is not None:
-        raise InputError("--min-area-m2 and --min-area-mu say the same; give one of them")
+        raise InputError("--min-area-m2 and --min-area-mu mean the same; give one of them")
     if profile and not profile.absolute().parent.is_dir():
-        raise InputError("--profile {profile}: that folder is not there; make it first", profile=profile)
+        raise InputError("--profile {profile}: that folder does not exist; create it first", profile=profile)
     trained = ModelFile.load(model or default_model(), trust=trust)
     options = MapOptions(
         statistics=read_statistics(statistics) if statistics else None,
@@ -342,7 +342,7 @@ def command(
         check_mosaic(opened, **joining)
         check_free(out / MOSAIC, overwrite=overwrite)  # before any scene is mapped
     elif overlap or out_crs:
-        raise InputError("--overlap and --out-crs are of a mosaic; give --mosaic as well")
+        raise InputError("--overlap and --out-crs are for a mosaic; give --mosaic as well")
     folders = _folders(out, opened, mosaic=mosaic)
     computing: dict[str, Any] = {"engine": engine, "threads": threads, "precision": precision}
     with open_executor(executor, trained, **computing) as by:
@@ -393,9 +393,7 @@ def open_executor(
     if spec == "serial":
         return nullcontext(Serial.open(model, engine=engine, threads=threads, precision=precision))
     if kind != "dask" or (address and "://" not in address):
-        raise InputError(
-            "--executor {spec}: there is none of that name; give serial, dask or dask:tcp://HOST:8786", spec=spec
-        )
+        raise InputError("--executor {spec} is not known; give serial, dask or dask:tcp://HOST:8786", spec=spec)
     try:
         from cropland.mapping.dask import EngineSpec, connected
     except ImportError as error:
@@ -408,7 +406,7 @@ def bytes_of(text: str) -> int:
     try:
         return int(TypeAdapter(ByteSize).validate_python(text))
     except ValidationError as error:
-        raise InputError("--memory {text} is no amount of memory; give one as in 2GB", text=text) from error
+        raise InputError("--memory {text} is not an amount of memory; write it as in 2GB", text=text) from error
 
 
 def _folders(out: Path, scenes: Sequence[Scene], *, mosaic: bool) -> list[Path]:
@@ -416,7 +414,7 @@ def _folders(out: Path, scenes: Sequence[Scene], *, mosaic: bool) -> list[Path]:
         return [out]
     names = [scene.name for scene in scenes]
     if mosaic and MOSAIC in names:
-        raise InputError("a scene is called {name}, as the folder of the mosaic is; rename it", name=MOSAIC)
+        raise InputError("a scene is called {name}, like the folder of the mosaic; rename the scene", name=MOSAIC)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise InputError("two scenes are called {twice}; map them one at a time, each with its own --out", twice=twice)

@@ -201,7 +201,7 @@ def _picture(scenes: Sequence[Scene], grid: GeoBox) -> Float32[np.ndarray, "heig
 def _notes(model: ModelFile, options: MapOptions) -> tuple[Message, ...]:
     if model.statistics or options.statistics:
         return ()
-    return (Message("Each scene is stretched by statistics of its own; --statistics gives all of them the same."),)
+    return (Message("Each scene is stretched by its own statistics; --statistics uses the same for all."),)
 
 
 def _job(
@@ -550,7 +550,7 @@ def choose_crs(grids: Sequence[GeoBox], names: Sequence[str], *, crs: str | None
     """
     for grid, name in zip(grids, names, strict=True):
         if grid.crs is None:
-            raise GridError("{name} has no CRS, so it has no place in a mosaic; give it with --crs", name=name)
+            raise GridError("{name} has no CRS, so it cannot be part of a mosaic; give it with --crs", name=name)
     own = [_crs(grid) for grid in grids]
     chosen = user_crs(crs, option="--out-crs") if crs else Counter(own).most_common(1)[0][0]
     for each in own:

@@ -156,7 +156,7 @@ def _cuts(
     if in_tiles or why_not:
         _check_memory(options, _least_tile(shape, model), BYTES_PER_PIXEL)
         at_once = None if options.memory is None else options.memory // BYTES_PER_PIXEL
-        notes = (Message("Mapped in overlapping tiles, since the network cannot slide: {why}.", why=why_not),)
+        notes = (Message("Mapped in overlapping tiles because the network cannot slide: {why}.", why=why_not),)
         return [cut_tiles(each, model, size=options.tile, at_once=at_once) for each in shapes], notes if why_not else ()
     _check_memory(options, least_width(shape[1], model), engine.bytes_per_column)
     widest = None if options.memory is None else options.memory // engine.bytes_per_column
@@ -172,7 +172,7 @@ def _check_memory(options: MapOptions, many: int, bytes_each: int) -> None:
     least = many * bytes_each / 1e6
     if options.memory is not None and options.tile is None and options.memory / 1e6 < least:
         raise InputError(
-            "--memory of {memory:,.1f} MB does not suffice: the network takes some {least:,.0f} MB at least here",
+            "--memory of {memory:,.1f} MB is too little: the network needs at least {least:,.0f} MB here",
             memory=options.memory / 1e6,
             least=least,
         )

@@ -114,11 +114,14 @@ def _said(holder: Path) -> Message:
 def _unwritable(out: Path, folder: Path, error: Exception) -> OutputError | IncompleteError:
     if folder.exists():
         return IncompleteError(
-            "{out} cannot be written ({error}); what was done is kept: make room, then the same command goes on",
+            "{out} cannot be written ({error}); what is done is kept: free some disk space, and the same command "
+            "resumes",
             out=out,
             error=error,
         )
-    return OutputError("{out} cannot be written ({error}); choose another --out or make room", out=out, error=error)
+    return OutputError(
+        "{out} cannot be written ({error}); choose another --out or free some disk space", out=out, error=error
+    )
 
 
 def check_room(out: Path, pixels: int, *, work: Path | None = None) -> None:
@@ -128,8 +131,8 @@ def check_room(out: Path, pixels: int, *, work: Path | None = None) -> None:
     needed, free = pixels * BYTES_PER_PIXEL + BESIDES - done, shutil.disk_usage(existing).free
     if free < needed:
         raise OutputError(
-            "the map may need {needed:,.0f} MB and {existing} has {free:,.0f} MB free; make "
-            "room, choose another --out, or a larger --out-pixel",
+            "the map may need {needed:,.0f} MB and {existing} has {free:,.0f} MB free; free some disk space, choose "
+            "another --out, or a larger --out-pixel",
             needed=needed / 1000000.0,
             existing=existing,
             free=free / 1000000.0,
@@ -141,12 +144,12 @@ def check_free(out: Path, *, overwrite: bool) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise OutputError("{out} is a file, a folder is wanted; choose another --out", out=out)
+        raise OutputError("{out} is a file; give a folder as --out", out=out)
     holds_map = (out / "map.json").exists()
     if holds_map and not overwrite:
         raise OutputError("{out} holds a map; delete it, replace it with --overwrite, or choose another --out", out=out)
     if not holds_map and any(out.iterdir()):
-        raise OutputError("{out} holds files that are no map; choose another --out", out=out)
+        raise OutputError("{out} holds files that are not a map; choose another --out", out=out)
 
 
 def publish(folder: Path, out: Path) -> None:
@@ -181,8 +184,8 @@ class Journal:
             write_json(folder / "job.json", plain, durable=True)
         elif first != plain:
             raise OutputError(
-                "an unfinished map lies in {folder}, begun otherwise ({what}); go on as it was begun, throw it "
-                "away with --overwrite, or choose another --out",
+                "{folder} holds an unfinished map with other settings ({what}); continue with those, discard it with "
+                "--overwrite, or choose another --out",
                 folder=folder,
                 what=joined(", ", _differences(first, plain)),
             )

@@ -53,7 +53,7 @@ def read_cells(path: Path) -> tuple[Cell, ...]:
     """
     if path.suffix not in SUFFIXES:
         endings = ", ".join(SUFFIXES)
-        raise RecipeError("{path} is no code: expected a file ending in {endings}", path=path, endings=endings)
+        raise RecipeError("{path} is not code: expected a file ending in {endings}", path=path, endings=endings)
     text = _text(path)
     found = {".ipynb": _notebook, ".py": _script, ".md": _markdown}[path.suffix](text, path)
     return tuple(_as_python(cell) for cell in found)

@@ -117,7 +117,7 @@ class CodeFile:
         if (self, statement) in _running:
             ring = [*_running[_running.index((self, statement)) :], (self, statement)]
             steps = _(" needs ").join(f"{file.path.name} {each.where}" for file, each in ring)
-            raise RecipeError("{steps}: a circle; move what both need to a third file", steps=steps)
+            raise RecipeError("{steps}: a circular import; move what both need to a third file", steps=steps)
 
     def _run(self, statement: Statement) -> None:
         names = (alias.name for each in self._futures for alias in each.node.names)  # type: ignore[attr-defined]

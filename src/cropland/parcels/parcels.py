@@ -64,7 +64,7 @@ def command(
 ) -> None:
     """Turn a mask into parcels: polygons with their area, perimeter and mean probability.
 
-    Specks and holes below the least area are removed first. Edges of parcels are smoothed, never crossing.
+    Patches and holes below the minimum area are removed first. Edges of parcels are smoothed and never cross.
 
     Example:
         cropland parcels mask.tif --out parcels.gpkg --min-area-mu 1
@@ -80,18 +80,18 @@ def command(
     value
         The class that is cropland.
     min_area_m2
-        Least area of a parcel and of a hole, in m2; 400 or ten pixels if not given, 0 to keep all.
+        Minimum area of a parcel and of a hole, in m2; the larger of 400 m2 and ten pixels if not given, 0 to keep all.
     min_area_mu
         The same in mu (1 mu is 10000/15 m2).
     simplify_m
-        How far simplification may go, in metres; one pixel if not given, 0 for none.
+        How far simplification may move an edge, in metres; one pixel if not given, 0 for none.
     pixel_m
         Edge of a pixel in metres, for a mask without a CRS.
     """
     out = out or mask.with_name(f"{mask.stem}_parcels.parquet")
     write = WRITERS.get(out.suffix.lower())
     if write is None:
-        raise OutputError("{name}: no format of that ending; use {writers}", name=out.name, writers=", ".join(WRITERS))
+        raise OutputError("{name}: no format has this suffix; use {writers}", name=out.name, writers=", ".join(WRITERS))
     with _opened(mask) as source, TemporaryDirectory(prefix="cropland-") as folder:
         _check_classes(source, value)
         unit_m = _unit_m(source, pixel_m)
@@ -158,7 +158,7 @@ def _check_classes(source: DatasetReader, value: float) -> None:
     name = Path(source.name).name
     if source.count != 1:
         raise SceneError(
-            "{name} has {count} bands, expected one of classes; make a mask with `cropland map`",
+            "{name} has {count} bands, expected one band of classes; make a mask with `cropland map`",
             name=name,
             count=source.count,
         )
@@ -176,7 +176,7 @@ def _check_classes(source: DatasetReader, value: float) -> None:
 
 def _min_area_m2(given_m2: float | None, given_mu: float | None, *, pixel_m: float) -> float:
     if given_m2 is not None and given_mu is not None:
-        raise InputError("the least area came twice; give --min-area-m2 or --min-area-mu")
+        raise InputError("--min-area-m2 and --min-area-mu mean the same; give one of them")
     if given_mu is not None:
         return given_mu * MU_M2
     return default_min_area_m2(pixel_m) if given_m2 is None else given_m2

@@ -170,7 +170,7 @@ def _fill(node: Node, rule: Rule) -> Fill:
         return "clamp"
     if name_of(node) == "avg_pool2d":
         if argument(node, "ceil_mode") and rule.before and argument(node, "count_include_pad"):
-            raise UnboundedError(Message("{name} divides by another number at the last row", name=node.name))
+            raise UnboundedError(Message("{name} divides by a different number at the last row", name=node.name))
         return 0.0
     if name_of(node) in ("conv2d", "convolution") and rule.before == 0 and argument(node, "padding") != "same":
         return None  # it ends with its map

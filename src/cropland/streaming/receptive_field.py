@@ -105,5 +105,7 @@ def _check_alike(one: _Chain, other: _Chain) -> None:
             )
     if len(one.moves) != len(other.moves):
         raise UnboundedError(
-            Message("the network is another at {one} pixels than at {other}", one=one.length, other=other.length)
+            Message(
+                "the network differs between images of {one} and {other} pixels", one=one.length, other=other.length
+            )
         )

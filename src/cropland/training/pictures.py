@@ -76,7 +76,7 @@ def _show(row: Sequence[Axes], chip: Chip, probability: np.ndarray, mask: np.nda
     row[1].imshow(np.ma.masked_equal(chip.target, 255), vmin=0, vmax=1, cmap="YlGn", interpolation="nearest")
     row[2].imshow(np.ma.masked_equal(probability, NO_DATA), vmin=0, vmax=ONE, cmap="magma")
     row[3].imshow(verdict(Picture(rgb, mask, chip.target)), interpolation="nearest")
-    judged = _("right {share:.1%}; orange: false alarm, blue: missed", share=right)
+    judged = _("correct {share:.1%}; orange: false alarm, blue: missed", share=right)
     titles = (drawable(chip.id), _("label"), _("probability"), judged)
     for axes, title in zip(row, titles, strict=True):
         axes.set_title(title, fontsize=8, loc="left")

@@ -45,7 +45,7 @@ def frozen_plan(run: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("recipe", "chips"):
         if first[key] != json.loads(json.dumps(plan[key])):
             raise RecipeError(
-                "{run} was begun with another {key}; go on with the same, or give another --out", run=run, key=key
+                "{run} was begun with another {key}; continue with the same, or give another --out", run=run, key=key
             )
     return first
 

@@ -50,24 +50,24 @@ def command(
 ) -> None:
     """Train a model from a folder of chips.
 
-    A run that was killed goes on when the same command is given again, and ends at the same weights.
+    The same command resumes a run that was killed, and ends at the same weights.
 
     Example: cropland train recipes/small.toml --chips my_chips --set training.epochs=10
 
     Parameters
     ----------
     recipe
-        A .toml file that decides the model.
+        A .toml file with all that decides the model.
     chips
         A folder made by `cropland chips`.
     out
         The run folder: journal, curves, pictures and model.safetensors. Default: runs/NAME.
     set_
-        A value laid over the recipe, as in --set training.epochs=3.
+        A value that replaces the recipe's, as in --set training.epochs=3.
     device
         cpu or cuda; default: cuda where there is one.
     trust_all
-        Of a notebook or script that the recipe names run the whole, not only what the network needs.
+        Run all of a notebook or script that the recipe names, not only what the network needs.
     """
     settings = (set_ or []) + ["network.trust_all=true"] * trust_all
     model = train(recipe, chips, out, set=settings, device=device)
@@ -194,14 +194,12 @@ def _start(network: nn.Module, start: str) -> None:
             network.load_state_dict(ModelFile.load(Path(start)).network().state_dict())
         except RuntimeError as error:
             raise ModelError(
-                "start = '{start}': its network is another one; name a model of the same recipe", start=start
+                "start = '{start}': that model has another network; name a model of the same recipe", start=start
             ) from error
     elif encoder is not None and hasattr(encoder, "start"):
         encoder.start(start)
     else:
-        raise ModelError(
-            "start = '{start}': this network's encoder knows no such weights; leave start out", start=start
-        )
+        raise ModelError("start = '{start}': this network's encoder has no such weights; remove start", start=start)
 
 
 def _plan(recipe: Recipe, learn: ChipFolder, run: Path, network: nn.Module) -> dict[str, Any]:

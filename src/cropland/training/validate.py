@@ -43,7 +43,7 @@ class ValidationScore:
             return None
         said = _("the model calls nothing cropland") if self.share < 0.5 else _("the model calls everything cropland")
         return _(
-            "{said}: look whether the labels lie on the imagery, whether both classes are there (share_cropland in "
+            "{said}: check that the labels lie on the imagery and that both classes are there (share_cropland in "
             "index.parquet), and try a lower training.learning_rate",
             said=said,
         )

@@ -23,5 +23,5 @@ def replacing(out: Path) -> Iterator[Path]:
             yield hidden
     except (OSError, RasterioError, DataLayerError, DataSourceError, FeatureError) as error:
         raise OutputError(
-            "{out} cannot be written ({error}); choose another place or make room", out=out, error=error
+            "{out} cannot be written ({error}); choose another place or free some disk space", out=out, error=error
         ) from error
