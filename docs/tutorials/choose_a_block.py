@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Choose a block
 #
-# A recipe names the blocks that its network is made of. Which one should you take? Count first, then use the clock, and only then train: each
+# A recipe names the blocks that its network is made of. Which block should you choose? Count first, then measure the time, and only then train. Each
 # step costs more than the one before, and rules out less.
 
 # %%
@@ -21,16 +21,16 @@ SHORT = bool(os.environ.get("CROPLAND_SHORT"))  # the tests run this page in its
 _ = torch.manual_seed(0)
 
 # %% [markdown]
-# ## What there is
+# ## The blocks
 #
-# One file, one block; its name is the name in the recipe.
+# Each file holds one block, and the name of the file is the name in the recipe.
 
 # %%
 print(*names("blocks"), sep=", ")
 
 # %% [markdown]
-# They have roles, and within a role one can stand for another: `convolution` (what mixes neighbours and channels), `unit` (what is built of it at each
-# size), `down`, `up` and `norm`. Four candidates, each one change away from the first:
+# Blocks have roles, and blocks of the same role can replace each other. The roles are `convolution` (mixes neighbours and channels), `unit` (is built of
+# convolutions at each size), `down`, `up` and `norm`. We compare four candidates. Each differs from the first by one change:
 
 # %%
 candidates = {
@@ -53,7 +53,8 @@ def build(name):
 # %% [markdown]
 # ## Count
 #
-# Parameters are the size of the file. Multiply-adds are the work. The radius is how far a pixel can look. None of these needs training, or even an image.
+# Parameters are the size of the file. Multiply-adds are the amount of computation. The radius is the distance that an output pixel can see. To count them, you need neither
+# training nor an image.
 
 # %%
 counted = {name: anatomy(build(name), 3) for name in candidates}
@@ -62,9 +63,9 @@ for name, its in counted.items():
     print(f"{name:10} {its.parameters:11,} {its.multiply_adds:25,.0f} {its.radius:18}")
 
 # %% [markdown]
-# ## Use the clock
+# ## Measure the time
 #
-# Work is not time. Before you read on: by what factor will the separable network be faster?
+# The amount of computation does not determine the time. Before you read on: by what factor will the separable network be faster?
 
 # %%
 image = torch.rand(1, 3, 256, 256).contiguous(memory_format=torch.channels_last)
@@ -76,13 +77,13 @@ for name, its in times.items():
     print(f"{name:10} {its.ms} ms; work / {promised:.2f}, time / {ratio(times['plain'], its)}")
 
 # %% [markdown]
-# Behind a median stands its interval. Where it reaches across 1, you have not seen a difference. Why the separable one keeps so little of what it promises is
-# told in [its chapter](../understand/en/4_separable.py).
+# Each median is followed by its interval. If the interval of a ratio contains 1, no difference was seen. [The chapter on separable convolution](../understand/en/4_separable.py) explains why the
+# separable network is so much slower than its multiply-adds promise.
 #
 # ## Train
 #
-# The same chips of the sample in the same order, the same number of steps; only the blocks differ. One training is an anecdote, since the first weights
-# and the order of the chips move the IoU too. So there are several seeds, and the difference is taken seed by seed.
+# All candidates see the same chips of the sample in the same order for the same number of steps. Only the blocks differ. A single training proves little, because the first weights
+# and the order of the chips change the IoU too. So we train with several seeds and take the difference for each seed.
 
 # %%
 SEEDS, STEPS = (2, 4) if SHORT else (3, 160)
@@ -100,7 +101,7 @@ for name, its in trials.items():
 
 # %% [markdown]
 # The interval of a gain is that of its mean over the seeds. A network of 8 channels that saw a few chips for a quarter of a minute is not the network that you
-# will use: such a trial tells what is hopeless, not what is best. For the rest train your own recipe on your own chips, twice, and compare the validation figures:
+# will use. Such a trial shows what is hopeless, not what is best. To decide between good candidates, train your own recipe on your own chips, once with each block, and compare the validation figures:
 #
 # ```
 # cropland train my.toml --chips my_chips --out plain
@@ -109,8 +110,8 @@ for name, its in trials.items():
 #
 # ## A block of your own
 #
-# A block is a function or a class. In the place of a name a recipe takes `file.py:Name`, so a block needs no change in the program. This one sees twice as
-# far at each step, with the same parameters:
+# A block is a function or a class. A recipe accepts `file.py:Name` instead of a name, so your block needs no change in the program. This block sees twice as
+# far in each convolution, with the same number of parameters:
 
 # %%
 _ = Path("far.py").write_text(
@@ -130,8 +131,8 @@ assert seen.parameters == counted["plain"].parameters and seen.radius > counted[
 # %% [markdown]
 # ## Exercises
 #
-# 1. Which has more parameters, one step of `up = "transposed"` or of `up = "bilinear"`? Why does the clock not follow?
-# 2. Which `norm` takes the bound from the receptive field, so that a large scene can no longer be mapped in parts?
+# 1. Which has more parameters, one step of `up = "transposed"` or of `up = "bilinear"`? Why does the time not grow in the same way?
+# 2. Which `norm` makes the receptive field unbounded, so that a large scene can no longer be mapped in parts?
 #
 # Answers:
 
@@ -140,8 +141,8 @@ for name in ("transposed", "bilinear"):
     print(name, sum(weight.numel() for weight in find("blocks", name)(24, 12).parameters()))
 
 # %% [markdown]
-# The transposed convolution has 2 x 2 weights for each pair of channels where `bilinear` has one. But each of its output pixels uses one of the four, and interpolation must
-# be computed as well.
+# The transposed convolution has 2 x 2 weights for each pair of channels, and `bilinear` has one. But each output pixel of the transposed convolution uses only one of the four, and `bilinear` must
+# also compute the interpolation.
 
 # %%
 for norm in ("batch_norm", "channel_norm", "group_norm"):
@@ -153,6 +154,6 @@ for norm in ("batch_norm", "channel_norm", "group_norm"):
 # %% [markdown]
 # ## What to do next
 #
-# - [Understand the network](../understand/en/1_walk.py): what each of these blocks does, measured.
-# - [Map a large scene](map_a_large_scene.py): what the radius is needed for.
+# - [Understand the network](../understand/en/1_walk.py): what each of these blocks does, with measurements.
+# - [Map a large scene](map_a_large_scene.py): why the radius matters.
 # - [The shelves](../reference/shelves.md): every block with its options.

@@ -2,7 +2,7 @@
 # # A first map
 #
 # You have a GeoTIFF and want to know where the cropland is. Here the GeoTIFF is an aerial image of Minnesota that comes with
-# `cropland`: a kilometre square, one metre per pixel.
+# `cropland`. It covers one square kilometre with pixels of one metre.
 
 # %%
 import json
@@ -14,10 +14,10 @@ import rasterio
 import cropland
 from cropland.demo import FIELDS, TILE
 
-os.chdir(tempfile.mkdtemp())  # everything that is written here goes away
+os.chdir(tempfile.mkdtemp())  # a temporary folder for everything that this page writes
 
 # %% [markdown]
-# A scene shows itself: its bands, its size, its coordinates.
+# A scene shows itself in a notebook: its bands, its size and its coordinates.
 
 # %%
 scene = cropland.open(TILE)
@@ -26,8 +26,8 @@ scene
 # %% [markdown]
 # ## Two lines
 #
-# Open the model that ships, and map the scene with it. The result shows itself: so many hectares, so many parcels, and the picture. Look before you
-# believe it.
+# Open the model that ships, and map the scene with it. The result shows itself: the area in hectares, the number of parcels, and a picture. Look at the
+# picture before you trust the numbers.
 
 # %%
 model = cropland.Model.open()
@@ -35,24 +35,29 @@ result = model.map(scene)
 result
 
 # %% [markdown]
-# The notes say what was decided for you. The model that ships knows pixels of 2, 4 and 10 m; the scene's are averaged to the nearest.
+# The notes say what the program decided for you. The model that ships works with pixels of 2, 4 and 10 m. The pixels of the scene are averaged to the nearest of these sizes.
 
 # %%
 result.notes
 
 # %% [markdown]
-# ## What lies in the folder
+# ## What the folder holds
 #
-# The result lies in a temporary folder until you keep it. In a terminal you would type `cropland map naip_minnesota.tif --out my_map` and get the
-# same files.
+# The result lies in a temporary folder until you save it:
 
 # %%
 result.save("my_map")
 assert os.path.exists("my_map/mask.tif")
 
 # %% [markdown]
-# Every file is an ordinary one. `probability.tif` says how sure the model is, from 0 to 254; 255 is no data. `mask.tif` is 1 where the
-# probability reaches the model's threshold, after specks and holes too small to be a field were removed.
+# The command line writes the same files:
+#
+# ```bash
+# cropland map naip_minnesota.tif --out my_map
+# ```
+#
+# All of them are ordinary files. `probability.tif` holds the probability of cropland, from 0 to 254; 255 is no data. `mask.tif` is 1 where the
+# probability reaches the model's threshold. Specks and holes that are too small to be a field were removed.
 
 # %%
 with rasterio.open("my_map/mask.tif") as file:
@@ -67,7 +72,7 @@ parcels = result.parcels
 parcels[[name for name in parcels.columns if name != "geometry"]].head()
 
 # %% [markdown]
-# `map.json` remembers how the map was made: scene, model, threshold, options. Give it to somebody with the map.
+# `map.json` records how the map was made: scene, model, threshold and options. Pass it on together with the map.
 
 # %%
 record = json.loads(open("my_map/map.json", encoding="utf-8").read())
@@ -76,20 +81,24 @@ record["model"], record["notes"]
 # %% [markdown]
 # ## How honest is the area?
 #
-# It is the area of the mask, no more. Where the model is wrong, the area is wrong; the picture above shows shrubs taken for a field. For this tile
+# The area is that of the mask. Where the model is wrong, the area is wrong too: the picture above shows shrubs that were taken for a field. For this tile
 # people drew the fields, so the map can be measured:
 
 # %%
 cropland.evaluate(result, labels=FIELDS, background="known", out="my_report")
 
 # %% [markdown]
-# `precision` is the share of the mapped cropland that is cropland, `recall` the share of the cropland that was mapped. `my_report/report.html` shows
-# where.
+# ```bash
+# cropland evaluate my_map/mask.tif --labels naip_minnesota_fields.geojson --background known --out my_report
+# ```
+#
+# Precision is the share of the mapped cropland that really is cropland. Recall is the share of the cropland that was mapped. `my_report/report.html` shows
+# where the errors are.
 #
 # ## Exercises
 #
-# 1. A field of less than one mu (1 mu is 1/15 ha) is nothing to you. Map again without them. How many parcels are left?
-# 2. How much cropland is there if you ask for a probability of 0.9?
+# 1. You do not need fields of less than one mu (1 mu is 1/15 ha). Map again without them. How many parcels are left?
+# 2. How much cropland is there with a threshold of 0.9?
 #
 # Answers:
 
@@ -106,6 +115,6 @@ assert sure["area"].sum() < parcels["area"].sum()
 # %% [markdown]
 # ## What to do next
 #
-# - [Your own labels, your own model](own_labels.py): when this model does not know your country.
-# - [Name the bands](../how_to/name_the_bands.md): when your GeoTIFF has four bands and no names.
+# - [Your own labels, your own model](own_labels.py): if this model does not know your country.
+# - [Name the bands](../how_to/name_the_bands.md): if your GeoTIFF has four bands and no names.
 # - [Map a large scene](map_a_large_scene.py), and [open the map in QGIS](../how_to/open_the_map_in_qgis.md).

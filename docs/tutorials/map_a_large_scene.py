@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Map a large scene
 #
-# A scene of a county has a hundred million pixels and more. It does not fit through the network at once, and it need not. This page shows what happens in its place, and
-# how you can check that nothing is lost on the way.
+# A scene of a county has a hundred million pixels and more. It is too large to go through the network at once, and it need not. This page shows how such a
+# scene is mapped instead, and how you can check that nothing is lost on the way.
 
 # %%
 import os
@@ -15,19 +15,19 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import rasterio
-from rasterio.windows import Window
 
-from cropland.cli import main as cropland
+import cropland
 from cropland.demo import FOLDER
-from cropland.model import ModelFile, default_model
+from cropland.geo.window import Window
 
-os.chdir(tempfile.mkdtemp())
+os.chdir(tempfile.mkdtemp())  # a temporary folder for everything that this page writes
 SHORT = bool(os.environ.get("CROPLAND_SHORT"))  # the tests run this page in its short form
 
 # %% [markdown]
 # ## A large scene
 #
-# The sample from Sentinel-2 is small. We put it side by side with its mirror images until it is large; at the edges of the copies nothing jumps.
+# The sample from Sentinel-2 is small. We put it side by side with its mirror images until it is large. Mirror images continue each other, so no edge
+# shows where two copies meet.
 
 # %%
 TIMES = 3 if SHORT else 6
@@ -42,124 +42,140 @@ def enlarge(times, path):
     with rasterio.open(path, "w", **profile) as file:
         file.write(wide)
         file.descriptions = names
-    return wide.shape
 
 
-print(enlarge(TIMES, "county.tif"))
+enlarge(TIMES, "county.tif")
+scene = cropland.open("county.tif")
+scene
 
 # %% [markdown]
-# ## One command
+# ## Into a folder
 #
-# It is the same as for a small scene. The network slides down it, band by band, and keeps from each layer the few rows that the next ones need: every
-# pixel is computed once. The progress bar tells how fast it goes and how long it will take.
+# `model.map` is for scenes whose map fits in memory. `cropland.map` maps a scene of any size into a folder. The network slides down the scene, band of rows
+# by band of rows, and keeps from each layer the few rows that the next band needs, so every pixel is computed once. In a terminal a progress bar shows the
+# speed and the time left.
 
 # %%
-assert cropland("map county.tif --out county".split()) == 0
-
-
-def probability(folder):
-    with rasterio.open(f"{folder}/probability.tif") as file:
-        return file.read(1)
-
+model = cropland.Model.open()
+county = cropland.map(scene, "county", model=model)
+county
 
 # %% [markdown]
+# ```bash
+# cropland map county.tif --out county
+# ```
+#
 # ## How far a pixel looks
 #
-# Each pixel of the map depends on the image within some distance of it, the radius, and on nothing beyond. The radius is computed from the network, and kept in the
-# model file.
+# Each pixel of the map depends on the pixels of the image within a certain distance, the radius of the receptive field, and on nothing beyond it. The
+# radius is computed from the network and stored in the model file, in working pixels.
 
 # %%
-model = ModelFile.load(default_model())
-print("radius", model.radius, "stride", model.stride, "working pixels")
+print("radius", model.file.radius, "stride", model.file.stride)
 
 # %% [markdown]
-# To see why, cut the scene in two and map the halves each for itself, with the stretch of the whole. Where does the map change?
+# To see why the radius matters, map only the western half of the scene, stretched by the percentiles of the whole scene. Where does its map differ?
 
 # %%
-whole = probability("county")
-height, width = whole.shape
-half = width // 2 // model.stride * model.stride
-with rasterio.open("county.tif") as file:
-    window = Window(0, 0, half, height)
-    profile = {**file.profile, "width": half}
-    with rasterio.open("west.tif", "w", **profile) as west:
-        west.write(file.read(window=window))
-        west.descriptions = file.descriptions
-assert cropland("map west.tif --statistics county/map.json --out west".split()) == 0
-apart = np.abs(probability("west").astype(int) - whole[:, :half]).max(0)
+height, width = scene.shape
+half = width // 2 // model.file.stride * model.file.stride
+west = model.map(scene.read(Window(0, 0, height, half)), statistics="county/map.json")
+
+whole = county.probability.values[0]
+apart = np.abs(west.probability.values[0] - whole[:, :half]).max(0)
 plt.figure(figsize=(8, 2.4))
 plt.plot(half - np.arange(half), apart)
-plt.axvline(model.radius, color="grey", linestyle="--")
+plt.axvline(model.file.radius, color="grey", linestyle="--")
 plt.xlabel("pixels from the cut (dashed: the radius)")
-plt.ylabel("largest difference")
+plt.ylabel("largest difference\nof the probability")
 plt.show()
-assert not apart[: max(0, half - model.radius)].any()
+assert not apart[: max(0, half - model.file.radius)].any()
 
 # %% [markdown]
-# Beyond the radius not one pixel differs. Near to the cut they do, since the network saw the edge of an image there. So do not cut a scene into pieces by hand: give the program
-# the whole of it.
+# ```bash
+# gdal_translate -srcwin 0 0 WIDTH HEIGHT county.tif west.tif
+# cropland map west.tif --statistics county/map.json --out west
+# ```
+#
+# Beyond the radius not one pixel differs. Near the cut pixels do differ, because the network saw the edge of an image there. So do not cut a scene into pieces
+# by hand: give the program the whole scene.
 #
 # ## In tiles
 #
-# Other programs cut a scene into tiles. `--tile` does so here, each tile with the radius around it, its *halo*, for those who do not believe the slide:
+# Other programs cut a scene into tiles. With `tile`, this program does so too. It reads each tile with a margin as wide as the radius, its *halo*. You can
+# use this to check the sliding network:
 
 # %%
-assert cropland("map county.tif --tile 512 --out in_tiles".split()) == 0
-differ = np.abs(probability("in_tiles").astype(int) - whole)
-print(f"differences: {differ.mean():.2f} of 254 on average")
-assert differ.mean() < 2
+in_tiles = cropland.map(scene, "in_tiles", model=model, tile=512)
+differ = np.abs(in_tiles.probability.values[0] - whole)
+print(f"{(differ > 0).mean():.1%} of the pixels differ; the probability differs by {differ.max():.3f} at most")
+assert differ.mean() < 2 / 254
 
 # %% [markdown]
-# No seam is left in either. Where the processor computes in 16 bits (bfloat16) both round in other places, which is the difference; in 32 bits there is none to
-# speak of.
+# ```bash
+# cropland map county.tif --tile 512 --out in_tiles
+# ```
+#
+# Neither map has a seam. Where the processor computes in 16 bits (bfloat16), the two methods round at different places, and this makes the difference. In
+# 32 bits there is practically none.
 #
 # ## Memory
 #
-# What counts is the width of the scene, up to 8,192 pixels, not its height. We map two sizes, each in a process of its own, and ask for the largest memory that it ever held:
+# Memory depends on the width of the scene, up to 8,192 pixels, and not on its height. We map two sizes and ask for the largest memory that each map took. The
+# system keeps this figure for a process as a whole, so each map runs in a process of its own:
 
 # %%
 MAP = """
 import sys
-from cropland.cli import main
-status = main(["map", sys.argv[1], "--out", sys.argv[2]])
+import cropland
+cropland.map(sys.argv[1], sys.argv[2])
 with open("/proc/self/status", encoding="utf-8") as file:  # Linux tells it here
     print(int(file.read().partition("VmHWM:")[2].split()[0]) // 1024)
-sys.exit(status)
 """
 for times in (3,) if SHORT else (3, 6):
-    shape = enlarge(times, "some.tif")
-    told = subprocess.run(
-        [sys.executable, "-c", MAP, "some.tif", f"size_{times}"], capture_output=True, check=True, encoding="utf-8"
-    )
-    print(f"{shape[1] * shape[2] / 1e6:.1f} Mpx: {told.stdout.split()[-1]} MB")
+    enlarge(times, "some.tif")
+    rows, columns = cropland.open("some.tif").shape
+    command = [sys.executable, "-c", MAP, "some.tif", f"size_{times}"]
+    told = subprocess.run(command, capture_output=True, check=True, encoding="utf-8")
+    print(f"{rows * columns / 1e6:.1f} Mpx: {told.stdout.split()[-1]} MB")
 
 # %% [markdown]
 # ## Many scenes
 #
-# Name them all, or as many as the shell finds (`*.tif`). Each gets a folder of its name, and `index.gpkg` shows where they lie and what was found in each.
+# Map them one after the other. The model is opened and compiled once.
 
 # %%
-assert cropland(f"map {FOLDER / 'sentinel2_delmarva.tif'} {FOLDER / 'naip_minnesota.tif'} --out both".split()) == 0
-print(*sorted(path.name for path in Path("both").iterdir()))
+for path in sorted(FOLDER.glob("*.tif")):
+    result = cropland.map(path, f"both/{path.stem}", model=model)
+    print(result.sentence)
 
 # %% [markdown]
+# ```bash
+# cropland map sentinel2_delmarva.tif naip_minnesota.tif --out both
+# ```
+#
+# The command also writes `both/index.gpkg`, which shows where the scenes lie and how much cropland each of them has.
+#
 # ## Exercises
 #
-# 1. In tiles with a core of 512 pixels and the halo of the shipped model, how many pixels are computed for one that is kept? And with a core of 2,048?
-# 2. A map is killed on the way. What lies in the folder `--out`, and what is lost?
+# 1. Take tiles with a core of 512 pixels and the halo of the shipped model. How many pixels are computed for each pixel that is kept? And with a core of
+#    2,048?
+# 2. A map is killed on the way. What does its folder hold, and what is lost?
 #
 # Answers:
 
 # %%
-halo = -(-model.radius // model.stride) * model.stride  # tiles begin at multiples of the stride
+halo = -(-model.file.radius // model.file.stride) * model.file.stride  # tiles begin at multiples of the stride
 for core in (512, 2048):
     print(core, f"{((core + 2 * halo) / core) ** 2:.1f}")
 
 # %% [markdown]
-# That is why the network slides, and why `--tile` made the map above slower.
+# That is why the network slides, and why `tile` made the map above slower.
+#
+# To kill a map we need another process than this one:
 
 # %%
-command = [sys.executable, "-m", "cropland", "map", "county.tif", "--out", "killed"]
+command = [sys.executable, "-c", "import cropland; cropland.map('county.tif', 'killed')"]
 with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
     while process.poll() is None and not Path(".killed.unfinished/journal.jsonl").exists():  # until something is done
         time.sleep(0.05)
@@ -168,12 +184,14 @@ print("there is a folder:", Path("killed").exists())
 assert not Path("killed").exists()
 
 # %% [markdown]
-# There is no such folder: it appears whole or not at all. But what was finished lies, with checksums, in a hidden folder beside it, and the same command goes on from there:
+# There is no such folder, because a map appears whole or not at all. What was finished lies, with checksums, in a hidden folder beside it, and the same call
+# or command continues from there:
 
 # %%
-assert cropland("map county.tif --out killed".split()) == 0
+resumed = cropland.map(scene, "killed", model=model)
+print(resumed.sentence)
 same = Path("killed/probability.tif").read_bytes() == Path("county/probability.tif").read_bytes()
-print("the same bytes as a map that nobody killed:", same)
+print("the same bytes as the map that nobody killed:", same)
 assert same
 
 # %% [markdown]

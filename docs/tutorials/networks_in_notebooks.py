@@ -1,8 +1,7 @@
 # %% [markdown]
 # # Networks in notebooks
 #
-# Your network lives in a notebook, between magics, plots and a training loop. Here is such a notebook; it is written by this page, and left as messy as
-# they are.
+# Your network is in a notebook, between magics, plots and a training loop. This page writes such a notebook, as untidy as real ones are.
 
 # %%
 import json
@@ -10,11 +9,13 @@ import os
 import tempfile
 from pathlib import Path
 
-from cropland.cli import main as cropland
+import cropland
+from cropland.cli import main as command_line
 from cropland.demo import FIELDS, TILE
+from cropland.errors import ModelError
 from cropland.notebooks import importable, load
 
-os.chdir(tempfile.mkdtemp())
+os.chdir(tempfile.mkdtemp())  # a temporary folder for everything that this page writes
 EPOCHS = 1 if os.environ.get("CROPLAND_SHORT") else 3  # the tests run this page in its short form
 
 CELLS = [
@@ -41,13 +42,13 @@ _ = Path("我的实验/net.ipynb").write_text(json.dumps(notebook), encoding="ut
 # %% [markdown]
 # ## What is in it?
 #
-# Nothing runs to tell you:
+# The command `cropland show` lists what the notebook offers, without running it:
 
 # %%
-_ = cropland(["show", "我的实验/net.ipynb"])
+_ = command_line(["show", "我的实验/net.ipynb"])
 
 # %% [markdown]
-# `Net` needs cells 2, 4 and 5. The loop and the cell that fails are needed by nobody.
+# `Net` needs cells 2, 4 and 5. Nothing needs the loop and the cell that fails.
 #
 # ## Use it in Python
 
@@ -57,7 +58,7 @@ net = Net()
 print(sum(weight.numel() for weight in net.parameters()), "parameters")
 
 # %% [markdown]
-# `width` is 8 there, as in a run from the top: the last definition wins. An import statement does the same:
+# `width` is 8 there, as in a run from the top, because the last definition counts. An import statement gives the same class:
 
 # %%
 with importable("我的实验"):
@@ -67,7 +68,7 @@ assert Again is Net
 # %% [markdown]
 # ## Train it and map with it
 #
-# A recipe names it. It gives two classes after a softmax, which becomes one logit: that of cropland.
+# A recipe names the network. The network returns two classes after a softmax, and the program converts them to one logit, that of cropland.
 
 # %%
 Path("mine.toml").write_text(
@@ -84,24 +85,40 @@ learning_rate = 0.005
 """,
     encoding="utf-8",
 )
-words = f"chips {TILE} --labels {FIELDS} --background known --size 128 --split validation=0.25 --out my_chips"
-_ = cropland(words.split())
-_ = cropland("train mine.toml --chips my_chips --out my_run".split())
+cropland.cut_chips(TILE, FIELDS, "my_chips", background="known", size=128, validation=0.25)
+
+# %%
+cropland.train("mine.toml", "my_chips", "my_run")
 
 # %% [markdown]
-# The model file carries the code, so the notebook may be gone. Code runs only when you say so:
+# ```bash
+# cropland chips naip_minnesota.tif --labels naip_minnesota_fields.geojson --background known --size 128 --split validation=0.25 --out my_chips
+# cropland train mine.toml --chips my_chips --out my_run
+# ```
+#
+# The model file carries the code, so the notebook is no longer needed. The code runs only if you allow it:
 
 # %%
 Path("我的实验/net.ipynb").unlink()
-status = cropland(f"map {TILE} --model my_run/model.safetensors --out my_map".split())
-assert status == 2  # refused, with a line that says why
-_ = cropland(f"map {TILE} --model my_run/model.safetensors --trust --out my_map".split())
+try:
+    cropland.Model.open("my_run/model.safetensors")
+except ModelError as refused:
+    print(refused)
+else:
+    raise AssertionError("code ran without trust")
+
+# %%
+cropland.Model.open("my_run/model.safetensors", trust=True).map(TILE)
 
 # %% [markdown]
+# ```bash
+# cropland map naip_minnesota.tif --model my_run/model.safetensors --trust --out my_map
+# ```
+#
 # ## Exercises
 #
-# 1. What does a traceback show when a method fails? Write a notebook with a method that raises, load its class, and call it.
-# 2. Why does `Net` not need cell 3, which also defines `Net`? Make it need it.
+# 1. What does a traceback show when a method fails? Write a notebook with a method that raises an error, load its class, and call the method.
+# 2. Why does `Net` not need cell 3, which also defines `Net`? Write a notebook in which the second definition needs the first.
 #
 # Answers:
 
@@ -118,17 +135,17 @@ print(told)
 assert "bad.ipynb, cell 1" in told and "line 3" in told
 
 # %% [markdown]
-# The second `Net` does not read the first. It would if it were derived from it:
+# The second `Net` does not use the first. A class that is derived from the earlier class of the same name does:
 
 # %%
 derived = [{**cells[0], "source": "class A:\n    x = 1"}, {**cells[0], "source": "class A(A):\n    y = 2"}]
 Path("derived.ipynb").write_text(json.dumps({**notebook, "cells": derived}), encoding="utf-8")
 assert load("derived.ipynb", "A").x == 1
-_ = cropland(["show", "derived.ipynb"])
+_ = command_line(["show", "derived.ipynb"])
 
 # %% [markdown]
 # ## What to do next
 #
-# - [Use code from a notebook](../how_to/use_code_from_a_notebook.md): what this replaces, line by line, and what is fitted.
-# - [Choose a block](choose_a_block.py): a block of your own by its file.
-# - [Run the lab](../how_to/run_the_lab.md) on your network: what it costs, layer by layer.
+# - [Use code from a notebook](../how_to/use_code_from_a_notebook.md): what this replaces, line by line, and which outputs are adapted.
+# - [Choose a block](choose_a_block.py): a block of your own, named by its file.
+# - [Run the lab](../how_to/run_the_lab.md) on your network: what each layer costs.
