@@ -26,7 +26,7 @@ from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw, LabelOptions, L
 from cropland.data.split import parse_split, split
 from cropland.errors import BandError, ChipError, LabelError, OutputError
 from cropland.geo.imagery import Given
-from cropland.geo.reading import ImageFile, Remote, image_file
+from cropland.geo.reading import ImageFile, Remote, folder_name, image_file
 from cropland.geo.scene import Scene, SceneOptions
 from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
@@ -182,15 +182,11 @@ def _named(scenes: Sequence[Given | Scene], group: str | None, *, whole: bool) -
     if not files:
         raise ChipError("there is no scene to cut; give at least one")
     stems = [file.name if isinstance(file, Scene) else file.stem for file in files]
-    folders, counts = [*map(_folder, files)], Counter(stems)
+    folders = [folder_name(file.files[0] if isinstance(file, Scene) else file) for file in files]
+    counts = Counter(stems)
     groups = [group] * len(files) if group is not None else folders if whole else stems
     names = [stem if counts[stem] == 1 else f"{of}_{stem}" for stem, of in zip(stems, folders, strict=True)]
     return [*map(_Given, files, names, groups)]
-
-
-def _folder(scene: ImageFile | Scene) -> str:
-    file = scene.files[0] if isinstance(scene, Scene) else scene
-    return file.folder_name if isinstance(file, Remote) else file.absolute().parent.name
 
 
 def _check_distinct(names: Sequence[str], *, taken: Sequence[str] = ()) -> None:

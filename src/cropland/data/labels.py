@@ -25,7 +25,7 @@ from rasterio.warp import Resampling, reproject
 from cropland.errors import LabelError, Option, SceneError
 from cropland.geo.reading import Layer, dataset, read_layers
 from cropland.geo.scene import Scene
-from cropland.geo.vectors import fields, read_polygons, said_fields, to_grid_crs
+from cropland.geo.vectors import describe_fields, fields, read_polygons, to_grid_crs
 from cropland.geo.window import Window
 from cropland.language import Message
 
@@ -200,7 +200,7 @@ def _selections(path: Path, options: LabelOptions) -> list[tuple[int, str | None
                 "--preset {preset} reads the field {field}, and {has}; say with --where which polygons are cropland",
                 preset=options.preset,
                 field=preset.field,
-                has=said_fields(path, known),
+                has=describe_fields(path, known),
             )
         selections = [(OTHER, preset.known), (CROPLAND, preset.cropland)]
     return selections + ([(UNKNOWN, options.unknown_where)] if options.unknown_where else [])
