@@ -393,7 +393,7 @@ def open_scenes(
 @Parameter(name="*")
 @dataclass(frozen=True)
 class SceneOptions:
-    """How scenes are opened: the options of the command line.
+    """How scenes are opened, as typed on the command line.
 
     Parameters
     ----------
