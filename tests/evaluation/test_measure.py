@@ -68,7 +68,7 @@ def test_groups_by_any_column(folder: ChipFolder):
 def test_a_picture_shows_bright_cropland(folder: ChipFolder):
     picture = next(on_chips(folder, judge())).draw()
     assert picture.rgb is not None and picture.rgb.shape == (32, 32, 3)
-    assert (picture.said == picture.true).all()
+    assert (picture.prediction == picture.reference).all()
 
 
 def test_chips_that_do_not_suit_are_refused(folder: ChipFolder):

@@ -11,7 +11,7 @@ from rasterio.shutil import copy
 
 from cropland.errors import ReadError, SceneError
 from cropland.geo import reading
-from cropland.geo.reading import Remote, fetch, identity, image_file, observed_in, parse_time
+from cropland.geo.reading import Remote, fetch, folder_name, identity, image_file, observed_in, parse_time
 from cropland.geo.scene import Scene, open_scene
 from cropland.geo.window import Window
 from range_server import RangeServer, serving
@@ -174,7 +174,7 @@ def failing(server: RangeServer, how: str | int, times: int) -> None:
 def test_an_address_is_named_as_a_file_is():
     file = image_file("https://data.org/2024/T50%20TMK/red.tif?sig=a/b.c")
     assert isinstance(file, Remote)
-    assert (file.name, file.stem, file.suffix, file.folder_name) == ("red.tif", "red", ".tif", "T50 TMK")
+    assert (file.name, file.stem, file.suffix, folder_name(file)) == ("red.tif", "red", ".tif", "T50 TMK")
     assert image_file(f"/vsicurl/{file}") == file and file.gdal == f"/vsicurl/{file}"
     assert image_file("/vsizip/a.zip/b.tif") == Remote("/vsizip/a.zip/b.tif")
     assert image_file("scene.tif") == Path("scene.tif")

@@ -15,7 +15,8 @@ from rasterio.shutil import copy
 from rasterio.shutil import copy as rasterio_copy
 
 from cropland.errors import BandError, SceneError
-from cropland.geo.scene import Image, open_scene, open_scenes, parse_bands
+from cropland.geo.bands import parse_bands
+from cropland.geo.scene import Image, open_scene, open_scenes
 from cropland.geo.window import Window, tiles
 
 RGB = ("red", "green", "blue")

@@ -1,5 +1,7 @@
-"""From chips to one training crop: a pure function of (seed, epoch, index), image, label and validity always
-together."""
+"""Augmentation: one training crop from chips, a pure function of the random generator that is passed in.
+
+Image, label and validity always change together.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from numpy.random import Generator
 from torch import Tensor
 from torch.nn import functional as F
 
-from cropland.geo.statistics import CEILING, FLOOR, MISSING
+from cropland.geo.statistics import CEILING, FLOOR, HIGH, LOW, MISSING
 from cropland.recipe import Augmentation, Sampling
 
 
@@ -27,7 +29,7 @@ class Crop(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceChip:
-    """A chip as the crops are cut from it: raw values with the low and high percentile of its source, and its label."""
+    """A chip that crops are cut from: raw values with the low and high percentile of its source, and its label."""
 
     values: np.ndarray  # (band, height, width), the chip's own type
     known: np.ndarray  # bool (height, width): the pixel is valid and its label known
@@ -46,7 +48,7 @@ def draw_pixel(source: SourceChip, sampling: Sampling, rng: Generator) -> float:
 def cut(source: SourceChip, *, pixel_m: float, size: int, rng: Generator) -> Crop:
     """A square crop of `size` pixels of `pixel_m` metres from a random place, turned or mirrored at random.
 
-    What the chip cannot fill is filled by its mirror image, which has no seam.
+    Where the chip is too small, its mirror image fills the rest, which has no seam.
     """
     ratio = pixel_m / source.pixel_m
     want = max(1, round(size * ratio))
@@ -61,7 +63,7 @@ def cut(source: SourceChip, *, pixel_m: float, size: int, rng: Generator) -> Cro
 
 
 def paste(base: Crop, other: Crop, rng: Generator) -> Crop:
-    """`other` within a random smooth shape laid over `base`; where `other` is not known, `base` stays."""
+    """`other` pasted over `base` within a random smooth shape; where `other` is not known, `base` stays."""
     alpha = _shape(base.target.shape[-1], rng) * other.valid
     mixed = base.image * (1 - alpha) + other.image * alpha
     covered = alpha > 0.5
@@ -69,7 +71,7 @@ def paste(base: Crop, other: Crop, rng: Generator) -> Crop:
 
 
 def vary(crop: Crop, amount: Augmentation, rng: Generator) -> Crop:
-    """Another light, air, sensor and focus over the same ground."""
+    """The same ground in another light, air, sensor and focus."""
     image = crop.image
     bands = len(image)
     gain = np.exp(rng.normal(0, amount.gain) + rng.normal(0, amount.band_gain, bands))
@@ -86,18 +88,16 @@ def vary(crop: Crop, amount: Augmentation, rng: Generator) -> Crop:
 
 
 def stretch(crop: Crop, share_of_windows: float, rng: Generator) -> Crop:
-    """Normalised as a scene would be whose percentiles lie anywhere between those of this crop and those of its
-    source."""
+    """Normalise by percentiles between those of the crop's source and, at times, those of the crop itself."""
     low = torch.zeros(len(crop.image))
     high = torch.ones(len(crop.image))
     if rng.random() < share_of_windows and crop.valid.any():
-        own = np.percentile(crop.image[:, crop.valid].numpy(), (2, 98), axis=1).astype(np.float32)
+        own = np.percentile(crop.image[:, crop.valid].numpy(), (LOW, HIGH), axis=1).astype(np.float32)
         weight = float(rng.random())
         low, high = (
             edge + weight * (torch.from_numpy(mine) - edge) for edge, mine in zip((low, high), own, strict=True)
         )
-    # A crop of nothing but water has no contrast of its own; stretching its noise over the whole range would be no
-    # scene.
+    # A crop of nothing but water has no contrast of its own; no scene has its noise stretched over the whole range.
     width = (high - low).clamp(min=0.15)
     image = ((crop.image - low[:, None, None]) / width[:, None, None]).clamp(FLOOR, CEILING)
     return crop._replace(image=torch.where(crop.valid, image, MISSING))
@@ -109,7 +109,7 @@ def _window(length: int, want: int, rng: Generator) -> slice:
 
 
 def _resize(layers: Float[Tensor, "layer height width"], shape: tuple[int, ...]) -> Float[Tensor, "layer rows columns"]:
-    """Averaging when shrinking, bilinear when growing; values are weighed by validity, as on reading a scene."""
+    """Averaging when shrinking, bilinear when growing, as on reading a scene."""
     if tuple(layers.shape[1:]) == shape:
         return layers
     return F.interpolate(layers[None], size=shape, mode="bilinear", antialias=True)[0]

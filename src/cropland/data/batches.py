@@ -1,4 +1,4 @@
-"""Batches for training, prepared ahead by threads; every crop a pure function of (seed, epoch, index)."""
+"""Batches for training, prepared ahead by threads; every crop is a pure function of (seed, epoch, index)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     chips: tuple[str, ...]
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on a device, the image in the memory order that convolutions like."""
+        """The same batch on a device, the image in the memory order in which convolutions are fast."""
         image = self.image.to(device, memory_format=torch.channels_last)
         return Batch(image, self.target.to(device), self.valid.to(device), self.chips)
 
@@ -53,16 +53,13 @@ def batches(sampler: Sampler, epoch: int, *, first: int = 0) -> Iterator[Batch]:
     numbers = range(first * size, total * size)
     crops = prefetch(partial(sampler.crop, epoch), numbers, threads=workers, ahead=2 * size)
     for _number in range(first, total):
-        yield _stack(list(islice(crops, size)))
-
-
-def _stack(crops: list[tuple[Crop, str]]) -> Batch:
-    images, targets, valids = zip(*(crop for crop, _ in crops), strict=True)
-    return Batch(torch.stack(images), torch.stack(targets), torch.stack(valids), tuple(name for _, name in crops))
+        taken, names = zip(*islice(crops, size), strict=True)
+        images, targets, valids = map(torch.stack, zip(*taken, strict=True))
+        yield Batch(images, targets, valids, names)
 
 
 class Sampler:
-    """Draws crops from a chip folder as a recipe says."""
+    """Draws crops from a chip folder by a recipe."""
 
     def __init__(self, folder: ChipFolder, recipe: Recipe) -> None:
         self.folder = folder
@@ -83,8 +80,8 @@ class Sampler:
         if rng.random() < sampling.paste:
             for _time in range(int(rng.integers(1, MAX_PASTES + 1))):
                 _number, other = self._choose(self.pasted, rng)
-                laid = augment.cut(other, pixel_m=pixel_m, size=sampling.crop, rng=rng)
-                crop = augment.paste(crop, laid, rng)
+                patch = augment.cut(other, pixel_m=pixel_m, size=sampling.crop, rng=rng)
+                crop = augment.paste(crop, patch, rng)
         varied = augment.vary(crop, augmentation, rng)
         name = str(self.folder.index["id"].iloc[number])
         return augment.stretch(varied, augmentation.window_percentiles, rng), name
@@ -106,8 +103,8 @@ def ranges(
 ) -> tuple[Float[np.ndarray, "chip band"], Float[np.ndarray, "chip band"]]:
     """Low and high per chip: its scene's own percentiles, or those pooled over the groups that match a pattern.
 
-    A pool is the 10 % quantile of the lows and the 90 % quantile of the highs: patches of one collection were stretched
-    alike, and a patch of water must not be stretched by itself.
+    A pool takes the 10 % quantile of the lows and the 90 % quantile of the highs: patches of one collection were
+    stretched alike, and a patch of water must not be stretched by itself.
     """
     low, high = (np.stack(folder.index[side].to_list()).astype(np.float32) for side in ("low", "high"))
     for pattern in one_radiometry:
@@ -118,7 +115,7 @@ def ranges(
 
 
 def matching(folder: ChipFolder, pattern: str) -> Bool[np.ndarray, " chip"]:
-    """Which chips are of a group that matches a pattern with `*`; `ChipError`, naming the groups, if none is."""
+    """Which chips are of a group that matches a pattern with `*`. Raises `ChipError`, naming the groups, if none is."""
     groups = folder.index["group"].astype(str)
     match = np.array([fnmatch.fnmatchcase(group, pattern) for group in groups])
     if not match.any():
@@ -131,8 +128,7 @@ def matching(folder: ChipFolder, pattern: str) -> Bool[np.ndarray, " chip"]:
 
 
 def group_probabilities(folder: ChipFolder, weights: Mapping[str, float]) -> Float[np.ndarray, " chip"]:
-    """The probability of each chip: its pattern's weight shared among all chips that match; without weights all
-    alike."""
+    """The probability of each chip: its pattern's weight shared among all chips that match; equal without weights."""
     probability = np.full(len(folder), 0.0 if weights else 1.0)
     for pattern, weight in weights.items():
         match = matching(folder, pattern)

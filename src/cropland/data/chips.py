@@ -1,4 +1,4 @@
-"""A chip folder: GeoTIFF pairs of image and label, with an index; copied alone to another machine, it trains there.
+"""A chip folder: GeoTIFF pairs of image and label, with an index; it is complete, and trains on any machine.
 
 DIR/index.parquet   a row per chip: GeoParquet, footprints in EPSG:4326 (missing where the scene has no CRS)
 DIR/chips.json      format, version, bands, and the scenes and options that the chips were cut with

@@ -1,4 +1,4 @@
-"""Cut chips from scenes and labels into a chip folder: all of them, or the folder stays as it was."""
+"""Cut chips from scenes and labels into a chip folder, which is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw, LabelOptions, L
 from cropland.data.split import parse_split, split
 from cropland.errors import BandError, ChipError, LabelError, OutputError
 from cropland.geo.imagery import Given
-from cropland.geo.reading import ImageFile, Remote, image_file
+from cropland.geo.reading import ImageFile, Remote, folder_name, image_file
 from cropland.geo.scene import Scene, SceneOptions
 from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
@@ -36,8 +36,7 @@ from cropland.progress import Bar, prefetch, progress_bar
 
 __all__ = ["CutReport", "command", "cut_chips", "windows"]
 
-
-THREADS = 4
+THREADS = 4  # scenes that are cut at a time
 SHARES = {"cropland": CROPLAND, "other": OTHER, "unknown": UNKNOWN}
 Row = dict[str, Any]
 
@@ -92,29 +91,28 @@ def cut_chips(
 ) -> CutReport:
     """Cut scenes, one path each or already open, into a new chip folder or, with `append`, into one of the same bands.
 
-    labels: polygons or rasters by their path, or `LabelOptions` with all that can be said of them. background: what
-    lies outside the polygons, known (not cropland) or unknown. group: a name to report figures by; if not given, the
-    scene's name, for labels of whole scenes that of its folder. size: least edge of a chip in pixels. validation: the
-    share of the new chips that validate, 0..1. opening: how paths of scenes are opened.
+    labels: polygons or rasters by their path, or `LabelOptions`. background: what lies outside the polygons, known (not
+    cropland) or unknown. group: a name to report figures by; if not given, the scene's name, for labels of whole scenes
+    that of its folder. size: least edge of a chip in pixels. validation: the share of the new chips that validate,
+    0..1. opening: how paths of scenes are opened.
 
     If anything fails, the folder stays as it was. Raises `OutputError` if it exists and `append` is not set,
     `ChipError` if a scene is in it already or the chips cannot be split, `LabelError` if the labels cannot be used or
-    nothing is known of any chip.
+    label no pixel of any chip.
     """
     out, options = Path(out), LabelOptions.of(labels, background=background)
-    opener, laid = opening.opener(), read_labels(options, allow_datum_shift=opening.allow_datum_shift)
-    earlier = _earlier(out, append=append)
-    given = _named(
-        [scenes] if isinstance(scenes, str | os.PathLike | Remote | Scene) else scenes,
-        group,
-        whole=options.whole is not None,
-    )
+    opener, truth = opening.opener(), read_labels(options, allow_datum_shift=opening.allow_datum_shift)
+    if out.exists() and not append:
+        raise OutputError("{out} exists: add to it with --append, or choose another --out", out=out)
+    earlier = open_chips(out) if out.exists() else None
+    many = [scenes] if isinstance(scenes, str | os.PathLike | Remote | Scene) else scenes
+    given = _named(many, group, whole=options.whole is not None)
     _check_distinct([each.name for each in given], taken=[] if earlier is None else [*earlier.index["source"]])
     first = _opened(given[0].scene, opener)
     given[0] = given[0]._replace(scene=first)
     bands = first.bands if earlier is None else earlier.bands
     with _beside(out) as folder, progress_bar(total=len(given), rate=_rate, counted=True) as advance:
-        cutter = _Cutter(opener, laid, size, folder, bands, advance)
+        cutter = _Cutter(opener, truth, size, folder, bands, advance)
         headers, rows = zip(*prefetch(cutter, given, threads=THREADS), strict=True)
         known = _table([row for scene in rows for row in scene], scenes=len(given))
         chips = split(known, validation=validation, earlier=None if earlier is None else earlier.index)
@@ -129,7 +127,7 @@ def cut_chips(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CutReport:
-    """What was cut: the new rows of the index, how many more fell into the gap, and what was assumed on the way."""
+    """The chips that were cut: the new rows of the index, how many more fell into the gap, and notes on assumptions."""
 
     chips: gpd.GeoDataFrame
     in_gap: int
@@ -153,23 +151,15 @@ def _rate(scenes: float) -> str:
 
 
 def _recorded(options: LabelOptions, opening: SceneOptions, *, group: str | None, size: int, validation: float) -> Row:
-    """What the header says of this cut: only what was given, files by their names."""
+    """The options of this cut for the header: only those that were given, files by their names."""
     side = "train" if validation == 0 else "validation" if validation == 1 else f"validation={validation:g}"
     used = {**asdict(options), "group": group, "split": side, "size": size}
     used |= {"sensor": opening.sensor, "bands": opening.bands, "crs": opening.crs}
     return {name: getattr(value, "name", value) for name, value in used.items() if value is not None}
 
 
-def _earlier(out: Path, *, append: bool) -> ChipFolder | None:
-    if not out.exists():
-        return None
-    if not append:
-        raise OutputError("{out} exists: add to it with --append, or choose another --out", out=out)
-    return open_chips(out)
-
-
 class _Given(NamedTuple):
-    """A scene, by its file or open, with the names of itself and of its group."""
+    """A scene, by its file or open, with its name and that of its group."""
 
     scene: ImageFile | Scene
     name: str
@@ -177,20 +167,16 @@ class _Given(NamedTuple):
 
 
 def _named(scenes: Sequence[Given | Scene], group: str | None, *, whole: bool) -> list[_Given]:
-    """Named by their files, and by their folders too where files of several folders have one name."""
+    """Scenes named by their files, and by their folders too where files of several folders have one name."""
     files = [scene if isinstance(scene, Scene) else image_file(scene) for scene in scenes]
     if not files:
         raise ChipError("there is no scene to cut; give at least one")
     stems = [file.name if isinstance(file, Scene) else file.stem for file in files]
-    folders, counts = [*map(_folder, files)], Counter(stems)
+    folders = [folder_name(file.files[0] if isinstance(file, Scene) else file) for file in files]
+    counts = Counter(stems)
     groups = [group] * len(files) if group is not None else folders if whole else stems
     names = [stem if counts[stem] == 1 else f"{of}_{stem}" for stem, of in zip(stems, folders, strict=True)]
     return [*map(_Given, files, names, groups)]
-
-
-def _folder(scene: ImageFile | Scene) -> str:
-    file = scene.files[0] if isinstance(scene, Scene) else scene
-    return file.folder_name if isinstance(file, Remote) else file.absolute().parent.name
 
 
 def _check_distinct(names: Sequence[str], *, taken: Sequence[str] = ()) -> None:
@@ -224,7 +210,7 @@ def _beside(out: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class _Cutter:
-    """Writes the chips of a scene of which something is known; returns what the header and the index say of them.
+    """Writes the chips of a scene that have a known label; returns the entry of the header and the rows of the index.
 
     size: least edge of a chip in pixels. Raises `BandError` if a scene lacks one of the bands.
     """
@@ -264,7 +250,7 @@ class _Cutter:
             )
 
     def _cut(self, scene: Scene, window: Window, draw: Draw, *, name: str, statistics: Statistics) -> Row | None:
-        """Write one chip; None if nothing is known of it."""
+        """Write one chip; None if no label of it is known."""
         image = scene.read(window, bands=self.bands)
         target = np.where(image.valid, draw(window), np.uint8(UNKNOWN))
         if (target == UNKNOWN).all():
@@ -277,7 +263,7 @@ class _Cutter:
 
 
 def windows(shape: tuple[int, int], *, size: int) -> list[Window]:
-    """Share a grid evenly among chips of at least `size` pixels, or as large as the grid; each pixel is in one."""
+    """Divide a grid evenly into chips of at least `size` pixels, or as large as the grid; each pixel is in one."""
     rows, cols = (np.linspace(0, length, max(1, length // size) + 1).astype(int).tolist() for length in shape)
     return [Window(top, left, low - top, right - left) for top, low in pairwise(rows) for left, right in pairwise(cols)]
 
@@ -294,7 +280,7 @@ def _footprints(scene: Scene, parts: Sequence[Window]) -> list[shapely.Polygon |
 
 
 def _chip_grid(scene: Scene, window: Window) -> GeoBox:
-    """Without a CRS, metres from the scene's lower left corner."""
+    """The grid of a chip; without a CRS in metres from the scene's lower left corner."""
     if scene.grid.crs is not None:
         return scene.grid[window.slices]
     edge = scene.pixel_m

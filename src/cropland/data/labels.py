@@ -1,6 +1,6 @@
-"""What is known of each pixel: 1 cropland, 0 not cropland, 255 unknown.
+"""Labels from polygons and rasters: 1 cropland, 0 not cropland, 255 unknown.
 
-Labels are laid on a scene once and then drawn window by window: memory holds one chip, whatever the scene's size.
+Labels are matched to a scene once and then drawn window by window: memory holds one chip, whatever the scene's size.
 """
 
 from __future__ import annotations
@@ -25,51 +25,37 @@ from rasterio.warp import Resampling, reproject
 from cropland.errors import LabelError, Option, SceneError
 from cropland.geo.reading import Layer, dataset, read_layers
 from cropland.geo.scene import Scene
-from cropland.geo.vectors import fields, read_polygons, said_fields, to_grid_crs
+from cropland.geo.vectors import describe_fields, fields, read_polygons, to_grid_crs
 from cropland.geo.window import Window
 from cropland.language import Message
 
-__all__ = [
-    "CROPLAND",
-    "OTHER",
-    "PRESETS",
-    "UNKNOWN",
-    "Draw",
-    "Inside",
-    "LabelOptions",
-    "Labels",
-    "PolygonLabels",
-    "Preset",
-    "RasterLabels",
-    "ValueTable",
-    "WholeLabels",
-    "parse_classes",
-    "read_labels",
-]
-
+__all__ = ["CROPLAND", "OTHER", "UNKNOWN", "Draw", "LabelOptions", "Labels", "PolygonLabels", "read_labels"]
 
 CROPLAND, OTHER, UNKNOWN = 1, 0, 255
+MEANINGS = ("layer", "where", "preset", "encoding", "background", "inside", "unknown_where", "classes")
+VALUES = {"cropland": CROPLAND, "other": OTHER, "known": OTHER, "unknown": UNKNOWN}
 
+# Of rasters of labels. No JPEG: its values are not those that somebody drew.
+SUFFIXES = (".tif", ".tiff", ".png", ".img", ".vrt", ".jp2", ".bmp", ".gif")
+ENTRY = re.compile(r"(\*|[-+]?\d+(?:\.\d+)?)=(0|1|255)")
+
+Geometries = np.ndarray  # of shapely geometries
+Values = Float64[np.ndarray, "height width"]
 Draw = Callable[[Window], UInt8[np.ndarray, "height width"]]
 
 
 class Labels(Protocol):
-    """Labels that can be laid on a scene."""
+    """Labels that can be drawn on the grid of any scene that they meet."""
 
     def on(self, scene: Scene) -> Draw:
-        """Return the function that draws the label of a window of the scene's own grid.
+        """The function that draws the label of a window of the scene's own grid.
 
-        Raises:
-            LabelError: the labels do not meet the scene.
+        Raises `LabelError` if the labels do not meet the scene.
         """
 
 
-MEANINGS = ("layer", "where", "preset", "encoding", "background", "inside", "unknown_where", "classes")
-VALUES = {"cropland": CROPLAND, "other": OTHER, "known": OTHER, "unknown": UNKNOWN}
-
-
 class Preset(NamedTuple):
-    """A survey's own codes: their field, and as SQL which polygons are cropland and which are known to be it or not."""
+    """A survey's own codes: their field, and SQL for the polygons of cropland and for those of known cover."""
 
     field: str
     cropland: str
@@ -131,45 +117,52 @@ class LabelOptions:
 
     @staticmethod
     def of(labels: str | Path | LabelOptions | None, *, background: Literal["known", "unknown"] | None) -> LabelOptions:
-        """From a path where there are no other options; `background` is laid over them where it is given."""
+        """Options from a path, or the options themselves; `background` replaces theirs where it is given."""
         options = labels if isinstance(labels, LabelOptions) else LabelOptions(labels)  # type: ignore[arg-type]
         return replace(options, background=background or options.background)
 
     def given(self, *names: str) -> str:
-        """Those of these options that have a value, as they are typed."""
+        """Those of the named options that have a value, as they are typed."""
         return ", ".join(f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None)
 
 
 def read_labels(options: LabelOptions, *, allow_datum_shift: bool = False) -> Labels:
-    """Polygons, a raster, a folder of rasters, or one word for whole scenes, as labels that can be laid on a scene.
+    """The labels of polygons, a raster, a folder of rasters, or one word for whole scenes.
 
     allow_datum_shift: allow an approximate datum transformation. Raises `LabelError` if an option is missing or does
-    not go with these labels, or if no polygon is left; what lies outside polygons is never assumed.
+    not suit these labels, or if no polygon is left; what lies outside polygons is never assumed.
     """
-    if options.labels and not options.whole:
-        return _from_file(options.labels, options, allow_datum_shift=allow_datum_shift)
-    if options.labels or not options.whole:
+    path = options.labels
+    if options.whole and not path:
+        _refuse(options, *MEANINGS)
+        return WholeLabels(VALUES[options.whole])
+    if options.whole or not path:
         raise LabelError("give --labels FILE, or --whole cropland or --whole other for every pixel; one of the two")
-    _refuse(options, *MEANINGS)
-    return WholeLabels(VALUES[options.whole])
-
-
-def _from_file(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> Labels:
-    labels = (
-        _raster(path, options) if _is_raster(path) else _polygons(path, options, allow_datum_shift=allow_datum_shift)
-    )
+    labels: Labels
+    if _is_raster(path):
+        _refuse(options, "layer", "where", "preset", "encoding", "background", "unknown_where")
+        labels = RasterLabels(path, None if options.classes is None else parse_classes(options.classes))
+    else:
+        labels = _polygons(path, options, allow_datum_shift=allow_datum_shift)
     if options.inside is None:
         return labels
     area = ((CROPLAND, read_polygons(options.inside)),)
     return Inside(labels, PolygonLabels(area, OTHER, options.inside.name, allow_datum_shift))
 
 
-def _raster(path: Path, options: LabelOptions) -> Labels:
-    _refuse(options, "layer", "where", "preset", "encoding", "background", "unknown_where")
-    return RasterLabels(path, None if options.classes is None else parse_classes(options.classes))
+def _is_raster(path: Path) -> bool:
+    if not path.exists():
+        raise LabelError("{path} is not there; --labels takes polygons, a raster, or a folder of rasters", path=path)
+    if path.is_dir():
+        return path.suffix.lower() != ".gdb"
+    try:
+        dataset(path)
+    except SceneError:
+        return False
+    return True
 
 
-def _polygons(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> Labels:
+def _polygons(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> PolygonLabels:
     _refuse(options, "classes", *(["where"] if options.preset else []))
     if options.background is None:
         raise LabelError(
@@ -186,7 +179,7 @@ def _polygons(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> 
 
 
 def _selections(path: Path, options: LabelOptions) -> list[tuple[int, str | None]]:
-    """Values and the SQL of their polygons; later ones cover earlier ones."""
+    """The values and the SQL that selects the polygons of each; later ones cover earlier ones."""
     selections: list[tuple[int, str | None]] = [(CROPLAND, options.where)]
     if options.preset is not None:
         if options.preset not in PRESETS:
@@ -200,22 +193,10 @@ def _selections(path: Path, options: LabelOptions) -> list[tuple[int, str | None
                 "--preset {preset} reads the field {field}, and {has}; say with --where which polygons are cropland",
                 preset=options.preset,
                 field=preset.field,
-                has=said_fields(path, known),
+                has=describe_fields(path, known),
             )
         selections = [(OTHER, preset.known), (CROPLAND, preset.cropland)]
     return selections + ([(UNKNOWN, options.unknown_where)] if options.unknown_where else [])
-
-
-def _is_raster(path: Path) -> bool:
-    if not path.exists():
-        raise LabelError("{path} is not there; --labels takes polygons, a raster, or a folder of rasters", path=path)
-    if path.is_dir():
-        return path.suffix.lower() != ".gdb"
-    try:
-        dataset(path)
-    except SceneError:
-        return False
-    return True
 
 
 def _refuse(options: LabelOptions, *names: str) -> None:
@@ -236,16 +217,13 @@ class WholeLabels:
     value: int
 
     def on(self, scene: Scene) -> Draw:
-        """Return the function that fills a window with the one value."""
+        """The function that fills a window with the one value."""
         return lambda window: np.full(window.shape, self.value, np.uint8)
-
-
-Geometries = np.ndarray  # of shapely geometries
 
 
 @dataclass(frozen=True, eq=False)
 class PolygonLabels:
-    """Polygons, each layer with the value it stands for, a later one over an earlier one; `background` elsewhere."""
+    """Polygons in layers, each of one value, later ones over earlier ones; `background` elsewhere."""
 
     layers: tuple[tuple[int, gpd.GeoDataFrame], ...]
     background: int
@@ -253,7 +231,7 @@ class PolygonLabels:
     allow_datum_shift: bool = False
 
     def on(self, scene: Scene) -> Draw:
-        """Lay them on a scene. Raises `LabelError` if none meets it or it has no CRS."""
+        """As in `Labels`. Raises `LabelError` if no polygon meets the scene or it has no CRS."""
         if scene.grid.crs is None:
             raise LabelError(
                 "{name} has no CRS, so polygons cannot be placed on it: give --crs, or a raster of its size as labels",
@@ -283,7 +261,7 @@ class Inside:
     area: PolygonLabels
 
     def on(self, scene: Scene) -> Draw:
-        """Lay both on a scene. Raises `LabelError` if one of them does not meet it."""
+        """As in `Labels`. Raises `LabelError` if the labels or the area do not meet the scene."""
         draw, looked_at = self.labels.on(scene), self.area.on(scene)
         return lambda window: np.where(looked_at(window) == CROPLAND, draw(window), np.uint8(UNKNOWN))
 
@@ -321,22 +299,15 @@ def _place(geometry: shapely.Geometry, crs: object) -> str:
     return f"{west:.3f}..{east:.3f} E {south:.3f}..{north:.3f} N"
 
 
-# No JPEG: its values are not those that somebody drew.
-SUFFIXES = (".tif", ".tiff", ".png", ".img", ".vrt", ".jp2", ".bmp", ".gif")
-ENTRY = re.compile(r"(\*|[-+]?\d+(?:\.\d+)?)=(0|1|255)")
-
-Values = Float64[np.ndarray, "height width"]
-
-
 @dataclass(frozen=True)
 class ValueTable:
-    """What each value of a raster means: 1 cropland, 0 not cropland, 255 unknown; `rest` is every value not named."""
+    """The label that each value of a raster stands for; `rest` is that of every value not named."""
 
     meaning: Mapping[float, int]
     rest: int | None = None
 
     def __call__(self, values: Values, source: str) -> UInt8[np.ndarray, "height width"]:
-        """Translate values; NaN, which is no data, is unknown. Raises `LabelError` if a value is not in the table."""
+        """The labels of values; NaN, which is no data, is unknown. Raises `LabelError` for a value not in the table."""
         found, place = np.unique(values, return_inverse=True)
         meant = [UNKNOWN if np.isnan(value) else self.meaning.get(value, self.rest) for value in found]
         foreign = [f"{value:g}" for value, means in zip(found, meant, strict=True) if means is None]
@@ -371,14 +342,14 @@ def parse_classes(text: str) -> ValueTable:
 class RasterLabels:
     """A raster of classes, or a folder that holds one for each scene under the scene's name.
 
-    Without a table, 0, 1 and 255 mean themselves. A raster on another grid gives its nearest pixel.
+    Without a table its values are labels: 0, 1 and 255. A raster on another grid is resampled to the nearest pixel.
     """
 
     path: Path
     table: ValueTable | None = None
 
     def on(self, scene: Scene) -> Draw:
-        """Lay it on a scene. Raises `LabelError` if there is none for the scene, or it does not meet the scene."""
+        """As in `Labels`. Raises `LabelError` if there is no raster for the scene, or it does not meet the scene."""
         path = _named_as(scene, self.path) if self.path.is_dir() else self.path
         read = _read_window if _aligned(dataset(path), scene) else _read_warped
         nodata = self._nodata(dataset(path))
@@ -386,7 +357,7 @@ class RasterLabels:
         return lambda window: table(read(path, scene, window, nodata), path.name)
 
     def _nodata(self, labels: DatasetReader) -> float | None:
-        """The value that is no data; a class that the table names is none, whatever the file declares."""
+        """The value of no data; a value that the table names is a class, whatever the file declares."""
         if self.table is None and labels.nodata in (0, 1):
             raise LabelError(
                 "{name} declares its value {nodata:g} to be no data: say what it is, --classes "
@@ -411,7 +382,7 @@ def _named_as(scene: Scene, folder: Path) -> Path:
 
 
 def _aligned(labels: DatasetReader, scene: Scene) -> bool:
-    """Whether the raster's pixels are the scene's; raises if the two cannot be laid on one another."""
+    """Whether the raster is on the scene's grid. Raises `LabelError` if the two cannot be matched."""
     grid = scene.grid
     same_shape = labels.shape == scene.shape
     if same_shape and (labels.crs is None or grid.crs is None):

@@ -1,9 +1,9 @@
-"""Which chips train and which validate: whole blocks of ground, with a gap between the two sides.
+"""The split into chips that train and chips that validate: whole blocks of ground, with a gap between the two sides.
 
 Neighbouring pixels resemble each other, so chips drawn at random flatter a model (Roberts et al. 2017,
 doi:10.1111/ecog.02881). Chips within half a chip of one another form a cluster; each cluster is cut into square blocks;
-blocks are drawn until the wanted share validates; training chips too near to a validation chip are left out. Of some
-draws the one is taken that leaves out few and whose sides have about as much cropland.
+blocks are drawn until the wanted share validates; training chips too near to a validation chip are left out. Of several
+draws the best one leaves out few chips and has about the same share of cropland on both sides.
 """
 
 from collections import Counter
@@ -48,7 +48,7 @@ def parse_split(text: str) -> float:
 
 
 def split(chips: gpd.GeoDataFrame, *, validation: float, earlier: gpd.GeoDataFrame | None = None) -> gpd.GeoDataFrame:
-    """The chips with the columns `split` and `block`, without those in the gap; the same in whatever order they come.
+    """The chips with the columns `split` and `block`, without those in the gap; their order does not matter.
 
     Chips on different sides are at least half a chip apart, whatever scenes they come from, also from `earlier` ones,
     which keep their side. chips: rows of an index; `geometry` may be missing where a scene has no CRS. validation: the
@@ -72,7 +72,7 @@ def split(chips: gpd.GeoDataFrame, *, validation: float, earlier: gpd.GeoDataFra
 
 
 def _places(chips: gpd.GeoDataFrame) -> Footprints:
-    """Footprints in Mercator, which keeps shapes; a scene without a CRS lies on an island of its own."""
+    """Footprints in Mercator, which keeps shapes; a scene without a CRS is put far from all others."""
     places: Footprints = chips.geometry.to_crs(3857).to_numpy().copy()
     adrift = chips.geometry.isna().to_numpy()
     left, top, width, height = chips.loc[adrift, ["col", "row", "width", "height"]].to_numpy(float).T
@@ -119,7 +119,7 @@ class _Draw(NamedTuple):
         return len({*self.validates[self.kept]}) < 2
 
     def cost(self, cropland: Float64[np.ndarray, " chip"], validation: float) -> float:
-        """In chips: those in the gap, those more or fewer than wanted, and how far the sides' cropland differs."""
+        """In chips: those in the gap, the surplus or lack on the validation side, and the difference in cropland."""
         chips = len(self.kept)
         if self.is_one_sided:
             return 3.0 * chips
@@ -135,7 +135,7 @@ def _draw(blocks: Names, validation: float, seed: int, fixed: Bool[np.ndarray, "
 
 
 def _chosen(blocks: Names, validation: float, seed: int, *, at_least_one: bool) -> list[str]:
-    """Blocks that validate, in the order of a hash, which stays the same in every version of every library."""
+    """Blocks that validate, drawn in the order of a hash, which does not change with versions of libraries."""
     sizes = Counter(blocks.tolist())
     chosen: list[str] = []
     missing = validation * len(blocks)

@@ -1,1 +1,1 @@
-"""How right a map is: counts of pixels, boundaries in metres, and a report that a person can read."""
+"""How right a map is: counts of pixels, boundaries in metres, and a report for a person."""

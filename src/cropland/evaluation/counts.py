@@ -1,8 +1,8 @@
-"""The four counts of a two-class map against the truth, and every figure that follows from them.
+"""The four counts of a two-class map against a reference, and every metric that follows from them.
 
-Masks are uint8: 0 other, 1 cropland, 255 no data or unknown; a pixel that is 255 on either side counts nowhere.
-A figure whose denominator is zero says nothing, and is nan: IoU where neither side has cropland, precision where none
-was found, recall where there is none, false alarm where all is cropland, kappa where both sides are of one same class.
+Masks are uint8: 0 other, 1 cropland, 255 no data or unknown; a pixel that is 255 on either side is not counted.
+A metric whose denominator is zero is nan: IoU where neither side has cropland, precision where none is predicted,
+recall where the reference has none, false alarm where all is cropland, kappa where both sides are of the same class.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def ratio(numerator: float, denominator: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Pixels by what was said and what is true: add two to pool them."""
+    """Pixels by predicted and reference class: add two to pool them."""
 
     tp: int = 0
     fp: int = 0
@@ -53,12 +53,12 @@ class Counts:
 
     @property
     def precision(self) -> float:
-        """Share of the cropland said that is cropland (user's accuracy)."""
+        """Share of the predicted cropland that is cropland (user's accuracy)."""
         return ratio(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> float:
-        """Share of the cropland that was found (producer's accuracy)."""
+        """Share of the cropland that is predicted (producer's accuracy)."""
         return ratio(self.tp, self.tp + self.fn)
 
     @property
@@ -68,34 +68,36 @@ class Counts:
 
     @property
     def false_alarm(self) -> float:
-        """Share of the known non-cropland that was called cropland."""
+        """Share of the known non-cropland that is predicted as cropland."""
         return ratio(self.fp, self.fp + self.tn)
 
     @property
     def kappa(self) -> float:
         """Agreement beyond chance, -1 to 1 (Cohen 1960, doi:10.1177/001316446002000104)."""
-        said, true = (self.tp + self.fp) * (self.fp + self.tn), (self.tp + self.fn) * (self.fn + self.tn)
-        return ratio(2 * (self.tp * self.tn - self.fp * self.fn), said + true)
+        products = (self.tp + self.fp) * (self.fp + self.tn), (self.tp + self.fn) * (self.fn + self.tn)
+        return ratio(2 * (self.tp * self.tn - self.fp * self.fn), sum(products))
 
     @property
     def all_cropland(self) -> Counts:
-        """The same truth against a map that says cropland everywhere: what a trivial answer is worth."""
+        """The same reference against a map of cropland everywhere, the trivial prediction."""
         return Counts(tp=self.tp + self.fn, fp=self.fp + self.tn)
 
     def metrics(self) -> dict[str, float]:
-        """Every figure of `METRICS` by its name; nan where it says nothing."""
+        """Every metric of `METRICS` by its name; nan where its denominator is zero."""
         return {name: getattr(self, name) for name in METRICS}
 
 
-def count(said: UInt8[np.ndarray, "*grid"], true: UInt8[np.ndarray, "*grid"]) -> Counts:
-    """The counts of a mask against the truth, both 0, 1 or 255, of one shape."""
-    pairs = [np.count_nonzero((said == a) & (true == b)) for a, b in ((1, 1), (1, 0), (0, 1), (0, 0))]
+def count(prediction: UInt8[np.ndarray, "*grid"], reference: UInt8[np.ndarray, "*grid"]) -> Counts:
+    """The counts of a mask against its reference, both 0, 1 or 255, of one shape."""
+    pairs = [np.count_nonzero((prediction == a) & (reference == b)) for a, b in ((1, 1), (1, 0), (0, 1), (0, 0))]
     return Counts(*map(int, pairs))
 
 
-def histogram(probability: UInt8[np.ndarray, "*grid"], true: UInt8[np.ndarray, "*grid"]) -> Int64[np.ndarray, "2 255"]:
-    """Known pixels by truth (row 0 other, row 1 cropland) and level of probability (0..254); add two to pool them."""
-    return np.stack([np.bincount(probability[true == side], minlength=LEVELS + 1)[:LEVELS] for side in (0, 1)])
+def histogram(
+    probability: UInt8[np.ndarray, "*grid"], reference: UInt8[np.ndarray, "*grid"]
+) -> Int64[np.ndarray, "2 255"]:
+    """Known pixels by reference (row 0 other, row 1 cropland) and probability level (0..254); add two to pool them."""
+    return np.stack([np.bincount(probability[reference == side], minlength=LEVELS + 1)[:LEVELS] for side in (0, 1)])
 
 
 def count_at(levels: Int64[np.ndarray, "2 255"], threshold: float) -> Counts:
@@ -111,13 +113,12 @@ def best_threshold(levels: Int64[np.ndarray, "2 255"]) -> float:
     It lies midway between two levels, so that comparing a probability before or after it is rounded to a level gives
     the same mask. 0.5 where the histogram has no cropland, since no threshold is better than another then.
     """
-    false, true = (
-        levels[:, :0:-1].cumsum(axis=1)[:, ::-1].astype(np.float64)
-    )  # called cropland from level 1, 2, ... 254
     cropland = levels[1].sum()
     if not cropland:
         return 0.5
-    iou = true / (false + cropland)
+    # Pixels that are cropland from level 1, 2, ... 254 on, wrongly and rightly.
+    fp, tp = levels[:, :0:-1].cumsum(axis=1)[:, ::-1].astype(np.float64)
+    iou = tp / (fp + cropland)
     midway = (np.arange(1, LEVELS) - 0.5) / ONE
     equals = midway[iou == iou.max()]
     return float(equals[np.abs(equals - 0.5).argmin()])

@@ -1,4 +1,4 @@
-"""How right a model is on chips, or a mask against labels: figures, and a report where it is asked for."""
+"""Evaluation of a model on chips, or of a mask against labels: metrics, and a report where a folder is given."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model, or its file, on `chips`; or the file of a mask against `labels`.
 
-    A mask is 1 cropland, 0 not cropland, 255 no data. labels: polygons or rasters by their path, or `LabelOptions` with
-    all that can be said of them. background: what lies outside the polygons, known (not cropland) or unknown. out: a
+    A mask is 1 cropland, 0 not cropland, 255 no data. labels: polygons or rasters by their path, or `LabelOptions`.
+    background: what lies outside the polygons, known (not cropland) or unknown. out: a
     folder for metrics.json and report.html; without it nothing is written. overwrite: replace what is there. split:
     which chips, validation, train or all. by: a column to report figures by. tolerance_m: how far off a boundary may
     be, in metres. working_pixel_m: run the model at its working pixel nearest to this, instead of the one nearest to
@@ -155,9 +155,9 @@ def evaluate(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """How right a model or a mask is.
+    """The metrics of a model or a mask.
 
-    figures: what metrics.json holds, also as `evaluation["groups"]`. parts: the chips, or the blocks of the mask.
+    figures: the content of metrics.json, also as `evaluation["groups"]`. parts: the chips, or the blocks of the mask.
     """
 
     figures: Mapping[str, Any]
@@ -177,7 +177,7 @@ class Evaluation:
         return self.figures[name]
 
     def keys(self) -> KeysView[str]:
-        """What there is in `figures`; `dict(evaluation)` holds it all."""
+        """The names in `figures`; `dict(evaluation)` is a copy of all of them."""
         return self.figures.keys()
 
     def save(self, out: str | Path) -> None:
@@ -196,7 +196,7 @@ class Evaluation:
             ) from error
 
     def table(self) -> Table:
-        """Figures of the whole and of each group, for a terminal."""
+        """Metrics over all pixels and of each group, for a terminal."""
         spoken_names = {"precision": _("precision"), "recall": _("recall"), "false_alarm": _("false alarm")}
         columns = {"iou": "IoU", "f1": "F1", **spoken_names}
         table = Table("", *columns.values(), box=None, header_style="dim")

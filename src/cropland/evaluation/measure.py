@@ -1,4 +1,4 @@
-"""What is scored: the chips of a folder by a model, a mask block by block; both give one `Part` after the other."""
+"""The two subjects of an evaluation, as parts with a score each: a model on chips, and a mask block by block."""
 
 from __future__ import annotations
 
@@ -32,25 +32,24 @@ if TYPE_CHECKING:
 __all__ = [
     "Judge",
     "Predict",
-    "Regions",
     "blocks",
     "chip_probability",
     "choose_chips",
     "on_chips",
     "on_mask",
     "only_bands",
+    "pixel_sides_m",
     "read_regions",
 ]
 
-
-BLOCK = 1024
+BLOCK = 1024  # pixels along the edge of a block of a mask
 Regions = tuple[tuple[str, ...], PolygonLabels]
 Predict = Callable[[Float32[np.ndarray, "band height width"]], Float32[np.ndarray, "output height width"]]
 
 
 @dataclass(frozen=True)
 class Judge:
-    """A model at work on chips: `working_pixel_m` stands in for each chip's own in the choice of the working pixel."""
+    """A model that predicts chips at its working pixel nearest to `working_pixel_m`, or else to each chip's own."""
 
     model: ModelFile
     predict: Predict
@@ -60,9 +59,8 @@ class Judge:
     def probability(self, chip: Chip) -> tuple[UInt8[np.ndarray, "height width"], float]:
         """The probability on the chip's own grid, and the threshold that goes with it."""
         pixel = self.model.nearest_pixel(self.working_pixel_m or chip.pixel_m)
-        return chip_probability(
-            chip, self.predict, pixel_m=pixel.pixel_m, statistics=self.model.statistics
-        ), pixel.threshold
+        statistics = self.model.statistics
+        return chip_probability(chip, self.predict, pixel_m=pixel.pixel_m, statistics=statistics), pixel.threshold
 
 
 def choose_chips(folder: ChipFolder, model: ModelFile, *, split: str, by: str) -> ChipFolder:
@@ -107,14 +105,8 @@ def on_chips(folder: ChipFolder, judge: Judge, *, by: str = "group") -> Iterator
 def _chip_part(folder: ChipFolder, number: int, judge: Judge, *, group: str, block: str) -> Part:
     chip = only_bands(folder.read(number), folder.bands, judge.model.bands)
     probability, threshold = judge.probability(chip)
-    pixel_m = (chip.pixel_m, chip.pixel_m)
-    its = score(
-        classes(threshold)[probability],
-        chip.target,
-        pixel_m=pixel_m,
-        tolerances_m=judge.tolerances_m,
-        probability=probability,
-    )
+    mask, pixel_m = classes(threshold)[probability], (chip.pixel_m, chip.pixel_m)
+    its = score(mask, chip.target, pixel_m=pixel_m, tolerances_m=judge.tolerances_m, probability=probability)
     return Part(chip.id, its, {group: its}, block, lambda: _picture(folder, number, judge))
 
 
@@ -141,7 +133,7 @@ def chip_probability(
 
 
 def only_bands(chip: Chip, has: Sequence[str], wants: Sequence[str]) -> Chip:
-    """The chip with the bands that a model wants, in its order; `has` names the chip's."""
+    """The chip with the bands `wants`, in that order; `has` names its own."""
     order = [list(has).index(band) for band in wants]
     low, high = (tuple(limits[band] for band in order) for limits in (chip.low, chip.high))
     image = Image(chip.image.values[order], chip.image.valid, chip.image.grid, tuple(wants))
@@ -149,7 +141,7 @@ def only_bands(chip: Chip, has: Sequence[str], wants: Sequence[str]) -> Chip:
 
 
 def _at(image: Image, ratio: float, shape: tuple[int, ...]) -> Image:
-    """The image at pixels `ratio` times as large: what `Scene.read` gives of a whole scene."""
+    """The image at pixels `ratio` times as large, resampled as `Scene.read` does a whole scene."""
     if ratio == 1:
         return image
     rows, cols = (
@@ -160,7 +152,7 @@ def _at(image: Image, ratio: float, shape: tuple[int, ...]) -> Image:
 
 
 def blocks(mask: Scene) -> int:
-    """How many blocks a mask is judged in."""
+    """The number of blocks of a mask."""
     return math.prod(-(-length // BLOCK) for length in mask.shape)
 
 
@@ -171,28 +163,28 @@ def on_mask(
 
     Raises `SceneError` if the mask holds other values than 0, 1 and no data, `LabelError` if labels do not meet it.
     """
-    true, halo = labels.on(mask), math.ceil(max(tolerances_m) / min(pixel_sides_m(mask))) + 1
+    draw, halo = labels.on(mask), math.ceil(max(tolerances_m) / min(pixel_sides_m(mask))) + 1
     values, numbers = (regions[0], regions[1].on(mask)) if regions else ((), None)
     for tile in tiles(mask.shape, size=BLOCK, halo=halo, stride=1):
-        part = _tile_part(mask, true, tile, tolerances_m=tolerances_m, values=values, numbers=numbers)
+        part = _tile_part(mask, draw, tile, tolerances_m=tolerances_m, values=values, numbers=numbers)
         if part.total.counts.total:
             yield part
 
 
 def _tile_part(
-    mask: Scene, true: Draw, tile: Tile, *, tolerances_m: Sequence[float], values: Sequence[str], numbers: Draw | None
+    mask: Scene, draw: Draw, tile: Tile, *, tolerances_m: Sequence[float], values: Sequence[str], numbers: Draw | None
 ) -> Part:
-    called, truth = _read(mask, tile.padded), true(tile.padded)
+    prediction, reference = _read(mask, tile.padded), draw(tile.padded)
     core = tile.inner.slices
 
-    def judged(known: UInt8[np.ndarray, "height width"]) -> Score:
-        return score(called, known, pixel_m=pixel_sides_m(mask), tolerances_m=tolerances_m, core=core)
+    def against(known: UInt8[np.ndarray, "height width"]) -> Score:
+        return score(prediction, known, pixel_m=pixel_sides_m(mask), tolerances_m=tolerances_m, core=core)
 
-    number = numbers(tile.padded) if numbers else np.full(truth.shape, UNKNOWN, np.uint8)
+    number = numbers(tile.padded) if numbers else np.full(reference.shape, UNKNOWN, np.uint8)
     here = [int(n) for n in np.unique(number[core]) if n != UNKNOWN]
-    groups = {values[n]: judged(np.where(number == n, truth, np.uint8(UNKNOWN))) for n in here}
+    groups = {values[n]: against(np.where(number == n, reference, np.uint8(UNKNOWN))) for n in here}
     name = Message("row {row}, column {col}", row=tile.core.row, col=tile.core.col)
-    return Part(name, judged(truth), groups, name, lambda: Picture(None, _read(mask, tile.core), true(tile.core)))
+    return Part(name, against(reference), groups, name, lambda: Picture(None, _read(mask, tile.core), draw(tile.core)))
 
 
 def _read(mask: Scene, window: Window) -> UInt8[np.ndarray, "height width"]:
@@ -219,7 +211,9 @@ def pixel_sides_m(scene: Scene) -> tuple[float, float]:
 
 
 def read_regions(labels: LabelOptions, column: str, *, allow_datum_shift: bool = False) -> Regions:
-    """The values of a column, and its polygons drawn as their numbers: the --inside area's, else the labels' own.
+    """The values of a column of polygons, and the polygons as labels of the numbers of these values.
+
+    The polygons are those of the --inside area, else those of the labels.
 
     Raises `LabelError` if the column is missing, or has more than 254 values.
     """

@@ -1,4 +1,4 @@
-"""The page that a person reads: figures, groups, charts and the best and worst pictures in one file."""
+"""The report in HTML: metrics, groups, charts and the best and worst pictures in one file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from cropland.language import _, language, shown, translated
 
 __all__ = ["as_uri", "best_and_worst", "image", "names", "page", "percent", "verdict"]
 
-
 SHOWN = 6
+LONGEST = 512  # pixels of a picture's edge
+# Okabe and Ito (2008), which every kind of colour vision can tell apart; report.html explains them in the same colours.
+RIGHT, FALSE, MISSED = (0, 158, 115), (213, 94, 0), (86, 180, 233)
+RGB = UInt8[np.ndarray, "height width 3"]
 
 
 def names() -> dict[str, str]:
-    """The figures that are shown, by their names for a person."""
+    """The metrics that are shown, with their names in the person's language."""
     return {
         "iou": "IoU",
         "false_alarm": _("False alarm"),
@@ -41,7 +44,7 @@ def names() -> dict[str, str]:
 def best_and_worst(parts: Sequence[Part]) -> dict[str, Sequence[Part]]:
     """The parts to show under each title: all if they are few.
 
-    Worst is by accuracy, of every group one before a second; best by IoU, among those with both classes.
+    The worst are chosen by accuracy, one of every group before a second; the best by IoU, of those with both classes.
     """
     if len(parts) <= SHOWN // 2:
         return {_("Pictures"): parts}
@@ -57,7 +60,7 @@ def best_and_worst(parts: Sequence[Part]) -> dict[str, Sequence[Part]]:
 
 
 def page(found: Mapping[str, Any], examples: Mapping[str, Sequence[Part]]) -> str:
-    """The report as HTML, from what metrics.json holds."""
+    """The report as HTML, from the content of metrics.json."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     environment.globals |= {"_": _marked, "percent": percent, "finest": _finest}
     template = environment.from_string((files("cropland.evaluation") / "report.html").read_text(encoding="utf-8"))
@@ -86,7 +89,7 @@ def percent(value: float | None) -> str:
 
 
 def _cards(pooled: Mapping[str, Any], trivial: Mapping[str, Any]) -> list[tuple[str, float | None, list[str]]]:
-    """Title, figure and notes of each."""
+    """Title, value and notes of each card."""
     cards = [
         (title, pooled[name], [_("all cropland {value}", value=percent(trivial[name]))])
         for name, title in names().items()
@@ -104,7 +107,7 @@ def _finest(boundary: Mapping[str, float | None]) -> tuple[str, float | None]:
 
 
 def _figure(part: Part) -> dict[str, Any]:
-    """What the page shows of one part: pictures, names and its first two figures."""
+    """One part for the page: its pictures, names and first two metrics."""
     picture, its = part.draw(), figures(part.total.counts)
     return {
         "name": shown(part.name),
@@ -114,27 +117,22 @@ def _figure(part: Part) -> dict[str, Any]:
     }
 
 
-LONGEST = 512
-# Okabe and Ito (2008): told apart by every kind of colour vision; report.html explains them in the same colours.
-RIGHT, FALSE, MISSED = (0, 158, 115), (213, 94, 0), (86, 180, 233)
-RGB = UInt8[np.ndarray, "height width 3"]
-
-
 def image(picture: Picture) -> RGB | None:
     """The image alone, at most 512 pixels long; None for a mask without imagery."""
     return None if picture.rgb is None else _small(picture.rgb)
 
 
 def verdict(picture: Picture) -> RGB:
-    """The image in grey with cropland found in green, false alarm in orange, missed in blue; hatched where unknown."""
-    said, true = _small(picture.said), _small(picture.true)
-    grey = np.full(said.shape, 210.0) if picture.rgb is None else _small(picture.rgb).mean(axis=2) * 0.7 + 60
+    """The image in grey, right cropland in green, false alarm in orange, missed in blue; hatched where unknown."""
+    prediction, reference = _small(picture.prediction), _small(picture.reference)
+    grey = np.full(prediction.shape, 210.0) if picture.rgb is None else _small(picture.rgb).mean(axis=2) * 0.7 + 60
+    hatch = np.add.outer(*map(np.arange, prediction.shape)) % 8 < 2
     drawn = np.repeat(grey[:, :, None], 3, axis=2)
     for colour, where, strength in (
-        (RIGHT, (said == 1) & (true == 1), 0.35),
-        (FALSE, (said == 1) & (true == 0), 0.8),
-        (MISSED, (said == 0) & (true == 1), 0.8),
-        ((40, 40, 40), _hatch(said.shape) & ((said == UNKNOWN) | (true == UNKNOWN)), 0.5),
+        (RIGHT, (prediction == 1) & (reference == 1), 0.35),
+        (FALSE, (prediction == 1) & (reference == 0), 0.8),
+        (MISSED, (prediction == 0) & (reference == 1), 0.8),
+        ((40, 40, 40), hatch & ((prediction == UNKNOWN) | (reference == UNKNOWN)), 0.5),
     ):
         drawn[where] += (np.array(colour) - drawn[where]) * strength
     return drawn.astype(np.uint8)
@@ -152,7 +150,3 @@ def as_uri(pixels: RGB) -> str:
 def _small(pixels: np.ndarray) -> np.ndarray:
     step = -(-max(pixels.shape[:2]) // LONGEST)
     return pixels[::step, ::step]
-
-
-def _hatch(shape: tuple[int, ...]) -> np.ndarray:
-    return np.add.outer(np.arange(shape[0]), np.arange(shape[1])) % 8 < 2

@@ -1,4 +1,4 @@
-"""What chips, groups and the whole add up to, as plain figures."""
+"""Scores of chips and blocks, pooled by group and over all, as plain values."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from cropland.evaluation.boundary import boundary_counts, boundary_f1
 from cropland.evaluation.counts import METRICS, Counts, best_threshold, count, count_at, histogram
 from cropland.probability import LEVELS, ONE
 
-__all__ = ["FORMAT", "Part", "Picture", "Score", "add_up", "figures", "iou_interval", "metrics", "score"]
+__all__ = ["Part", "Picture", "Score", "add_up", "figures", "iou_interval", "metrics", "score"]
 
-FORMAT = 1
+FORMAT = 1  # of metrics.json
 ONE_CLASS = ("false_alarm", "recall", "accuracy")
-DRAWS = 2000
+DRAWS = 2000  # of the bootstrap
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +36,11 @@ class Score:
 
 
 class Picture(NamedTuple):
-    """What a person looks at: the image as RGB where there is one, and both masks."""
+    """The image as RGB where there is one, and both masks, for a person to look at."""
 
     rgb: UInt8[np.ndarray, "height width 3"] | None
-    said: UInt8[np.ndarray, "height width"]
-    true: UInt8[np.ndarray, "height width"]
+    prediction: UInt8[np.ndarray, "height width"]
+    reference: UInt8[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +58,18 @@ class Part:
 
 
 def score(
-    said: UInt8[np.ndarray, "height width"],
-    true: UInt8[np.ndarray, "height width"],
+    prediction: UInt8[np.ndarray, "height width"],
+    reference: UInt8[np.ndarray, "height width"],
     *,
     pixel_m: tuple[float, float],
     tolerances_m: Sequence[float],
     probability: UInt8[np.ndarray, "height width"] | None = None,
     core: tuple[slice, slice] = np.s_[:, :],
 ) -> Score:
-    """The score of a mask against the truth within `core`; what lies around is context for boundaries only."""
-    edges = boundary_counts(said, true, pixel_m=pixel_m, tolerances_m=tolerances_m, core=core)
-    levels = np.zeros((2, 255), np.int64) if probability is None else histogram(probability[core], true[core])
-    return Score(count(said[core], true[core]), edges, levels)
+    """The score of a mask against its reference within `core`; the rest is context for boundaries only."""
+    edges = boundary_counts(prediction, reference, pixel_m=pixel_m, tolerances_m=tolerances_m, core=core)
+    levels = np.zeros((2, 255), np.int64) if probability is None else histogram(probability[core], reference[core])
+    return Score(count(prediction[core], reference[core]), edges, levels)
 
 
 def add_up(scores: Iterable[Score]) -> Score:
@@ -79,7 +79,7 @@ def add_up(scores: Iterable[Score]) -> Score:
 
 
 def metrics(parts: Sequence[Part], *, tolerances_m: Sequence[float]) -> dict[str, Any]:
-    """All figures as plain values for metrics.json; what says nothing is null."""
+    """All metrics as plain values for metrics.json, null where they are not defined."""
     pooled = add_up(part.total for part in parts)
     groups = defaultdict(list)
     for part in parts:
@@ -98,17 +98,17 @@ def metrics(parts: Sequence[Part], *, tolerances_m: Sequence[float]) -> dict[str
 
 
 def figures(counts: Counts) -> dict[str, float | None]:
-    """Every figure by its name, None where it says nothing.
+    """Every metric by its name, None where it is not defined.
 
-    Where all that is known is of one class, IoU and the other comparisons only repeat recall or false alarm (and are 0
-    or 1 by definition at times): they are None too.
+    Where all known pixels are of one class, IoU and the other comparisons only repeat recall or false alarm (and are at
+    times 0 or 1 by definition): they are None too.
     """
     named = METRICS if _both_classes(counts) else ONE_CLASS
     return {name: _plain(getattr(counts, name)) if name in named else None for name in METRICS}
 
 
 def iou_interval(parts: Sequence[Part]) -> list[float] | None:
-    """Where the pooled IoU lies with 95 %: bootstrap over blocks of ground (Efron 1979, doi:10.1214/aos/1176344552).
+    """The 95 % interval of the pooled IoU: bootstrap over blocks of ground (Efron 1979, doi:10.1214/aos/1176344552).
 
     None with fewer than two blocks, or without cropland.
     """

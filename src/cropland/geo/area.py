@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from math import sqrt
 from typing import TYPE_CHECKING
@@ -33,7 +32,6 @@ __all__ = [
     "pixel_area_m2",
     "pixel_edge_m",
 ]
-
 
 MU_PER_HA = 15
 MU_M2 = 10_000 / MU_PER_HA
@@ -69,14 +67,18 @@ def ellipsoidal_area_m2(
 ) -> Float64[np.ndarray, shape]:
     """Areas in square metres on the ellipsoid; edges are straight in the shapes' own CRS.
 
-    middle: where they lie; that of their bounds if not given. Areas for one middle are the same bits whatever is
-    measured together. Raises `GridError` for shapes without a CRS, unless `unit_m` (metres per unit) is given.
+    middle: of the projection; that of their bounds if not given. With one middle, the area of a shape is the same to
+    the bit whatever is measured with it. unit_m: metres per unit, for shapes without a CRS. Raises `GridError` without
+    a CRS and without `unit_m`.
     """
     if shapes.crs is None:
         return np.asarray(shapes.area.to_numpy(), np.float64) * _given(unit_m) ** 2
-    to_equal_area = _to_equal_area(shapes.crs, middle or _middle(shapes))
-    pieces = _in_pieces(shapes)
-    return np.asarray(shapely.area(shapely.transform(pieces, _pairwise(to_equal_area))), np.float64)
+    if middle is None:
+        left, bottom, right, top = shapes.total_bounds
+        middle = (left + right) / 2, (bottom + top) / 2
+    to_equal_area = _to_equal_area(shapes.crs, middle)
+    projected = shapely.transform(_in_pieces(shapes), to_equal_area.transform, interleaved=False)
+    return np.asarray(shapely.area(projected), np.float64)
 
 
 def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> Float64[np.ndarray, shape]:
@@ -97,7 +99,7 @@ def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> F
 
 
 def default_min_area_m2(pixel_m: float) -> float:
-    """The least area of a field, or of a gap in one, that is mapped: 400 m2, or ten pixels where these are more.
+    """The least area of a mapped field, or of a gap in one: 400 m2, or ten pixels where these are larger.
 
     400 m2 is the least area of agricultural land in China's third land survey. Source: TD/T 1055-2019.
     """
@@ -105,7 +107,7 @@ def default_min_area_m2(pixel_m: float) -> float:
 
 
 def area_words(area_ha: float, *, digits: int) -> str:
-    """Hectares with so many digits after the point, in Chinese followed by mu (1 mu is 1/15 ha)."""
+    """Hectares with `digits` digits after the point, in Chinese followed by mu (1 mu is 1/15 ha)."""
     area = f"{area_ha:,.{digits}f}"
     if language() != "zh":
         return _("{area} ha", area=area)
@@ -135,33 +137,22 @@ def _cell_areas(grid: GeoBox, rows: tuple[int, int], cols: tuple[int, int]) -> n
 
 @lru_cache(maxsize=8)  # a transformer takes 8 ms to make
 def _to_equal_area(crs: CRS, middle: tuple[float, float]) -> Transformer:
-    """To a cylindrical equal-area projection of the same frame, cut half around the Earth from the middle."""
+    """To a cylindrical equal-area projection of the same frame, whose edge is half around the Earth from the middle."""
     longitude, _ = to_geodetic(crs)[0].transform(*middle)
     conversion = LambertCylindricalEqualAreaConversion(longitude_natural_origin=float(longitude))
     return Transformer.from_crs(crs, ProjectedCRS(conversion, geodetic_crs=crs.geodetic_crs), always_xy=True)
 
 
-def _middle(shapes: GeoSeries) -> tuple[float, float]:
-    left, bottom, right, top = shapes.total_bounds
-    return (left + right) / 2, (bottom + top) / 2
-
-
 def _in_pieces(shapes: GeoSeries) -> np.ndarray:
-    """Shapes without long edges; those that are small have none."""
-    longest = LONGEST_M / _metres_per_unit(shapes.crs)
+    """The shapes with long edges cut into pieces; small shapes have none."""
+    metres_per_unit = shapes.crs.axis_info[0].unit_conversion_factor
+    if shapes.crs.is_geographic:
+        metres_per_unit *= to_geodetic(shapes.crs)[1].a
+    longest = LONGEST_M / metres_per_unit
     pieces: np.ndarray = np.array(shapes.to_numpy())
     large = shapely.length(shapely.envelope(pieces)) > 2 * longest
     pieces[large] = shapely.segmentize(pieces[large], longest)
     return pieces
-
-
-def _metres_per_unit(crs: CRS) -> float:
-    factor = crs.axis_info[0].unit_conversion_factor
-    return factor * to_geodetic(crs)[1].a if crs.is_geographic else factor
-
-
-def _pairwise(transformer: Transformer) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda points: np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
 
 
 def _lines(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

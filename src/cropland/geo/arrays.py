@@ -1,6 +1,6 @@
-"""Scenes of arrays: a numpy array with its place, or a labelled one as xarray has them.
+"""Scenes from arrays: a numpy array with its grid, or a labelled array as those of xarray.
 
-The array becomes a temporary GeoTIFF, so that everything reads it as any other file, also in other processes.
+The array becomes a temporary GeoTIFF, so that it is read as any other file, also in other processes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cropland.geo.grid import user_crs
 from cropland.geo.reading import representable
 from cropland.geo.scene import Scene, open_scene
 
-__all__ = ["LabelledArray", "is_labelled", "open_array", "open_labelled_array"]
+__all__ = ["is_labelled", "open_array", "open_labelled_array"]
 
 WRITTEN_AS = {"bool": "uint8", "float16": "float32", "int64": "float64", "uint64": "float64"}
 DOWN = ("y", "latitude", "lat", "northing")
@@ -34,7 +34,7 @@ TIMES = ("time", "t", "date")
 
 
 class LabelledArray(Protocol):
-    """What is used of an xarray.DataArray."""
+    """The part of xarray.DataArray that is used here."""
 
     name: Any
     dims: tuple[Any, ...]
@@ -46,10 +46,9 @@ class LabelledArray(Protocol):
 
 
 def is_labelled(given: object) -> TypeGuard[LabelledArray]:
-    """Whether it is such an array."""
-    return all(hasattr(given, part) for part in ("dims", "coords", "attrs", "values")) and not hasattr(
-        given, "data_vars"
-    )
+    """Whether it is a labelled array; a dataset of several is none."""
+    has_parts = all(hasattr(given, part) for part in ("dims", "coords", "attrs", "values"))
+    return has_parts and not hasattr(given, "data_vars")
 
 
 def open_array(
@@ -65,11 +64,12 @@ def open_array(
     pixel_m: float | None = None,
     name: str = "array",
 ) -> Scene:
-    """A scene of an array (band, height, width) or (height, width); its file goes when no copy of the scene is left.
+    """A scene of an array (band, height, width) or (height, width).
 
+    Its temporary file is removed with the last copy of the scene.
     transform: affine, from (column, row) to coordinates; None is pixel space. crs: anything that pyproj reads. bands: a
-    name for each, or as for a file. labels: what else describes the bands, as B04. nodata: beside NaN, and beside what
-    a masked array masks. valid: where there are data.
+    name for each, or as for a file. labels: descriptions of the bands, as B04. nodata: beside NaN, and beside what a
+    masked array masks. valid: where there are data.
     Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
     """
     stack = _stack(values)
@@ -122,7 +122,7 @@ def open_labelled_array(
     nodata: float | None = None,
     pixel_m: float | None = None,
 ) -> Scene:
-    """A scene of an xarray.DataArray as rioxarray and odc write it; the options are in place of what it says itself.
+    """A scene of an xarray.DataArray as rioxarray and odc write it; the options replace what the array declares.
 
     Its y and x are centres of pixels; `spatial_ref` holds its CRS; its bands have the names of their coordinate, or of
     `long_name`; further dimensions have one entry each. Raises as `open_array` does.
@@ -163,7 +163,7 @@ def _labels(array: LabelledArray, band: str | None) -> list[str]:
 
 
 def _transform(array: LabelledArray, down: str, across: str) -> Affine | None:
-    """From the centres of pixels, which are right after cutting too; None where there are none."""
+    """From the centres of pixels, which hold for a cut array too; None where the array has none."""
     if down not in array.coords or across not in array.coords:
         return None
     (top, step_y), (left, step_x) = (_first_and_step(array.coords[axis].values) for axis in (down, across))

@@ -1,6 +1,6 @@
-"""Which band is which, and what is added to its numbers.
+"""The names of bands, and the offsets that are added to their numbers.
 
-A band is named by the user's word, by description or file name, by sensor, or by colour interpretation.
+A band is named by the user, by description or file name, by sensor, or by colour interpretation.
 """
 
 import re
@@ -18,7 +18,6 @@ from cropland.language import Message
 
 __all__ = ["NamedBands", "added_to", "band_numbers", "name_bands", "of_one_size", "parse_bands"]
 
-
 WORDS = {
     "blue": ("blue", "b"),
     "green": ("green", "g"),
@@ -28,10 +27,14 @@ WORDS = {
 COMMON = {word: name for name, words in WORDS.items() for word in words}
 MEANINGLESS = re.compile(r"(band|layer|channel|raster)?[\s_#-]*\d*", re.IGNORECASE)
 
+SENTINEL2_OFFSET = -1000.0
+OFFSET_SINCE = 4.0  # processing baseline
+LEVELS_UP = 5  # from a band's file to the product's folder
+
 
 @dataclass(frozen=True)
 class NamedBands:
-    """Band names, the sources they belong to, the sensors that it may be, and what was assumed."""
+    """Band names, the headers of the bands, the sensors that these may come from, and notes on what was assumed."""
 
     names: tuple[str, ...]
     sources: tuple[BandHeader, ...]
@@ -88,15 +91,15 @@ def name_bands(found: Sequence[BandHeader], *, sensor: str | None, bands: Mappin
 
 
 def of_one_size(named: NamedBands) -> NamedBands:
-    """The bands that have as many pixels as red (or the first): a product's folder holds several sizes."""
+    """The bands with pixels of the size of red (or of the first band): a product's folder holds several sizes."""
     main = named.sources[named.names.index("red") if "red" in named.names else 0]
     fits = [source.shape == main.shape for source in named.sources]
     left = ", ".join(name for name, fit in zip(named.names, fits, strict=True) if not fit)
-    notes = (
-        *named.notes,
-        *([Message("Left out because their pixel size differs: {left}.", left=left)] if left else []),
-    )
-    return NamedBands(tuple(compress(named.names, fits)), tuple(compress(named.sources, fits)), named.sensors, notes)
+    if not left:
+        return named
+    note = Message("Left out because their pixel size differs: {left}.", left=left)
+    names, sources = tuple(compress(named.names, fits)), tuple(compress(named.sources, fits))
+    return replace(named, names=names, sources=sources, notes=(*named.notes, note))
 
 
 def _numbered(found: Sequence[BandHeader], bands: Mapping[str, int]) -> tuple[BandHeader, ...]:
@@ -131,9 +134,9 @@ def _distinguishing(labels: Sequence[str]) -> list[str]:
 
 
 def _fitting(found: Sequence[BandHeader], labels: Sequence[str]) -> tuple[Sensor, ...]:
-    """Sensors whose files have such names, or else those that know all labels, by as much of them as any.
+    """Sensors whose files have such names, or else those that know all labels, by the longest matches.
 
-    SR_B4 is Landsat's alone, B4 is many a sensor's.
+    SR_B4 is Landsat's alone, B4 is the name of a band of many sensors.
     """
     shelf = sensors()
     names = {source.path.stem for source in found}
@@ -158,7 +161,7 @@ def _agreed(label: str, sensors: Sequence[Sensor]) -> str | None:
 
 
 def _word(label: str) -> str | None:
-    """The colour that a text names, if it names just one."""
+    """The common name that a text holds, if it holds just one."""
     text = re.sub(r"near_?infra_?red", "nir", re.sub("red_edge", "rededge", label))
     hits = {COMMON[token] for token in _tokens(text) if token in COMMON}
     return hits.pop() if len(hits) == 1 else None
@@ -182,17 +185,13 @@ def _by_colour(found: Sequence[BandHeader]) -> NamedBands | None:
         names = [c if c in ("red", "green", "blue", "nir") else None for c in colours]
         return NamedBands(_filled(names, found), tuple(found), ())
     if len(found) == 3 and all(s.dtype == "uint8" for s in found):
-        return NamedBands(
-            ("red", "green", "blue"),
-            tuple(found),
-            (),
-            (Message("Bands 1, 2, 3 taken as red, green, blue."),),
-        )
+        note = Message("Bands 1, 2, 3 taken as red, green, blue.")
+        return NamedBands(("red", "green", "blue"), tuple(found), (), (note,))
     return None
 
 
 def _filled(names: Sequence[str | None], found: Sequence[BandHeader]) -> tuple[str, ...]:
-    """Names where known, else the description, else the number."""
+    """Names where they are known, else the description, else the number."""
     labels = ["" if MEANINGLESS.fullmatch(s.label) else s.label for s in found]
     return tuple(n or label or f"band_{i}" for i, (n, label) in enumerate(zip(names, labels, strict=True), start=1))
 
@@ -229,11 +228,6 @@ def _advice(found: Sequence[BandHeader], sensor: Sensor | None) -> Message:
     )
 
 
-SHIFT = -1000.0
-SINCE = 4.0  # processing baseline
-LEVELS_UP = 5  # from a band's file to the product's folder
-
-
 def added_to(source: BandHeader, *, band: str, is_sentinel2: bool) -> float:
     """What to add to a band's numbers: the offset that tags, product metadata or the product's name declare, else 0.
 
@@ -243,7 +237,7 @@ def added_to(source: BandHeader, *, band: str, is_sentinel2: bool) -> float:
         return 0.0
     declared = _from_tags(source.tags)
     if declared is None and is_sentinel2:
-        declared = SHIFT if round(source.step) == SHIFT else _from_product(source.path, band)
+        declared = SENTINEL2_OFFSET if round(source.step) == SENTINEL2_OFFSET else _from_product(source.path, band)
     return declared or 0.0
 
 
@@ -253,7 +247,7 @@ def _from_tags(tags: Mapping[str, str]) -> float | None:
         if number and re.fullmatch(r"(BOA|RADIO)_ADD_OFFSET(_\w+)?", key.upper()):
             return float(number[0])
     baseline = re.match(r"N?(\d\d)\.?(\d\d)", tags.get("PROCESSING_BASELINE", ""))
-    return _shift_of(baseline)
+    return _offset_of(baseline)
 
 
 def _from_product(path: ImageFile, band: str) -> float | None:
@@ -263,14 +257,14 @@ def _from_product(path: ImageFile, band: str) -> float | None:
         for metadata in sorted(folder.glob("MTD_MSIL*.xml")):
             return _from_metadata(metadata).get(band, 0.0)
         if folder.suffix.upper() == ".SAFE":
-            return _shift_of(re.search(r"_N(\d\d)(\d\d)_", folder.name))
+            return _offset_of(re.search(r"_N(\d\d)(\d\d)_", folder.name))
     return None
 
 
-def _shift_of(baseline: re.Match[str] | None) -> float | None:
+def _offset_of(baseline: re.Match[str] | None) -> float | None:
     if baseline is None:
         return None
-    return SHIFT if float(f"{baseline[1]}.{baseline[2]}") >= SINCE else 0.0
+    return SENTINEL2_OFFSET if float(f"{baseline[1]}.{baseline[2]}") >= OFFSET_SINCE else 0.0
 
 
 @lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""The grid of a scene: its coordinate reference system, frames that may be mixed, and the size of its pixels."""
+"""The grid of a scene: its coordinate reference system, the frames that may be mixed, and the size of its pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,19 +19,16 @@ from cropland.geo.reading import ImageHeader, Remote
 from cropland.language import Message, _
 
 __all__ = [
-    "Placement",
     "check_frames",
     "crs_name",
     "geometric_mean",
     "grid_of",
-    "metres_on_ellipsoid",
     "pixel_edges_m",
     "place",
     "to_geodetic",
     "usable_crs",
     "user_crs",
 ]
-
 
 # CGCS2000 is ITRF97 at epoch 2000.0 and WGS 84 is kept to ITRF: the same frame to decimetres (GB 22021-2008).
 SAME_FRAME = ("World Geodetic System 1984", "WGS 84", "WGS_1984", "China 2000", "CGCS2000", "China_2000")
@@ -122,7 +119,7 @@ def _size(file: ImageHeader) -> str:
 
 
 def _no_grid(file: ImageHeader) -> Message:
-    """What mends a scene without a place on Earth."""
+    """What to do about a scene without a place on Earth."""
     path = file.path
     out = f"{path.stem}_map.tif" if isinstance(path, Remote) else path.with_name(f"{path.stem}_map.tif")
     if file.rpc:
@@ -162,9 +159,9 @@ def _utm(longitude: float, latitude: float) -> str:
 
 
 def user_crs(given: object, *, option: str = "--crs") -> CRS:
-    """The CRS that a user wrote as that option.
+    """The CRS that a user gave as that option.
 
-    Raises `GridError` if there is none of that name.
+    Raises `GridError` if it is not known.
     """
     try:
         return CRS.from_user_input(given)
@@ -189,7 +186,7 @@ def usable_crs(wkt: str) -> CRS | None:
 
 
 def crs_name(crs: CRS) -> str:
-    """A system as a person calls it."""
+    """The name of a CRS for a person, with its code where it has one."""
     code = crs.to_epsg()
     return f"{CRS(crs).name} (EPSG:{code})" if code else CRS(crs).name
 
@@ -197,14 +194,12 @@ def crs_name(crs: CRS) -> str:
 def check_frames(source: CRS, target: CRS, *, allow_datum_shift: bool) -> None:
     """Refuse to mix frames between which no transformation is known.
 
-    Raises `GridError` unless `allow_datum_shift` accepts what PROJ has, which may be off by a hundred metres.
+    Raises `GridError` unless `allow_datum_shift` accepts PROJ's approximation, which may be off by a hundred metres.
     """
-    ours, theirs = (_frame(crs) for crs in (source, target))
-    if (
-        allow_datum_shift
-        or ours == theirs
-        or not (_needs_shift(ours) or _needs_shift(theirs) or _is_ballpark(source, target))
-    ):
+    ours, theirs = _frame(source), _frame(target)
+    if allow_datum_shift or ours == theirs:
+        return
+    if not (_needs_shift(ours) or _needs_shift(theirs) or _is_ballpark(source, target)):
         return
     raise GridError(
         "{name} and {name2} have different frames ({ours}, {theirs}) and coordinates may be "
@@ -218,27 +213,20 @@ def check_frames(source: CRS, target: CRS, *, allow_datum_shift: bool) -> None:
 
 
 def pixel_edges_m(affine: Affine, crs: CRS, *, row: float, col: float) -> tuple[float, float]:
-    """Lengths of the two edges of the pixel at a place, in metres on the ellipsoid, whatever the grid's rotation."""
-    corners = [affine @ place for place in ((col, row), (col + 1, row), (col, row + 1))]
+    """Lengths of the two edges of the pixel at a row and column, in metres on the ellipsoid, for any rotation."""
+    corners = [affine @ corner for corner in ((col, row), (col + 1, row), (col, row + 1))]
     x, y = np.array(corners).T
-    (along, down) = metres_on_ellipsoid(crs, (x[[0, 0]], y[[0, 0]]), (x[1:], y[1:]))
+    project, geod = to_geodetic(crs)
+    start, ends = project.transform(x[[0, 0]], y[[0, 0]]), project.transform(x[1:], y[1:])
+    _, _, (along, down) = geod.inv(*start, *ends)
     if not (np.isfinite(along) and np.isfinite(down) and along > 0 and down > 0):
         raise GridError("the grid lies outside of {name}; give the right one with --crs", name=crs.name)
     return float(along), float(down)
 
 
-def metres_on_ellipsoid(
-    crs: CRS, start: tuple[np.ndarray, np.ndarray], end: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
-    """Lengths of the geodesics between points of a CRS."""
-    project, geod = to_geodetic(crs)
-    _, _, lengths = geod.inv(*project.transform(*start), *project.transform(*end))
-    return np.asarray(lengths, dtype=np.float64)
-
-
 @lru_cache(maxsize=64)
 def to_geodetic(crs: CRS) -> tuple[Transformer, Geod]:
-    """The way to longitude and latitude of the CRS's own frame, and its ellipsoid."""
+    """The transformation to longitude and latitude of the CRS's own frame, and its ellipsoid."""
     geodetic = crs.geodetic_crs
     geod = crs.get_geod()
     if geodetic is None or geod is None:
@@ -263,7 +251,7 @@ def _needs_shift(frame: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _is_ballpark(source: CRS, target: CRS) -> bool:
-    """Whether PROJ knows no transformation and would take the coordinates as they are."""
+    """Whether PROJ knows no transformation and would leave the coordinates unchanged."""
     group = TransformerGroup(_plain(source), _plain(target), always_xy=True)
     return all("Ballpark" in step.description for step in group.transformers)
 

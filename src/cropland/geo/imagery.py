@@ -1,4 +1,4 @@
-"""What a scene is made of: its files, named one by one, by a folder or by a STAC Item, and what is known besides."""
+"""The files that a scene is made of, as a path, a pattern, a folder or a STAC Item names them, and their metadata."""
 
 import json
 import os
@@ -6,27 +6,31 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import accumulate, takewhile
+from glob import has_magic
+from itertools import accumulate, chain, takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from cropland.errors import SceneError
-from cropland.geo.reading import ImageFile, Remote, fetch, image_file, parse_time, read_header
+from cropland.geo.reading import ImageFile, Remote, dataset, fetch, folder_name, image_file, parse_time, read_header
 from cropland.geo.sensor import Sensor, load_sensor
 from cropland.language import Message
 
-__all__ = ["IMAGES", "Given", "Imagery", "given_imagery", "images_in", "is_stac", "scene_name", "stac_imagery"]
-
+__all__ = ["Given", "Imagery", "every_imagery", "given_imagery", "is_stac", "scene_name", "stac_imagery"]
 
 IMAGES = {".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg"}
+LEAST_BANDS = 3  # of an image that is a scene by itself
+NOT_DATA = {"thumbnail", "overview", "visual", "metadata"}  # roles of STAC assets
+
 Given = str | os.PathLike[str] | Remote
+Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Imagery:
-    """What a scene is made of.
+    """What a scene is made of, before any file is opened.
 
     of_one_size: bands whose pixels have another size than red are left out, as from a product's folder. bands: numbers
     by name, counted from 1 through all files. sensor: a name on the shelf. tags: metadata beside those of the files.
@@ -41,6 +45,40 @@ class Imagery:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+def every_imagery(file: ImageFile) -> list[Imagery]:
+    """The scenes that one path or address stands for: an image, a pattern, a folder, a STAC Item or ItemCollection."""
+    if is_stac(file):
+        return stac_imagery(file)
+    if isinstance(file, Path):
+        if file.is_dir():
+            return [given_imagery(path) for path in _scenes_in(file)]
+        if has_magic(str(file)) and not file.exists():
+            return [imagery for path in _matching(file) for imagery in every_imagery(path)]
+    return [given_imagery(file)]
+
+
+def _scenes_in(folder: Path) -> list[Path]:
+    images = _images_in(folder)
+    if not images:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and _images_in(path)) or [folder]
+    counts = {dataset(path).count for path in images}
+    return images if len(images) > 1 and len(counts) == 1 and min(counts) >= LEAST_BANDS else [folder]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The images of a folder, by name, without hidden ones (macOS writes ._scene.tif beside scene.tif)."""
+    return sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in IMAGES)
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """The files that match a pattern, without those that only accompany images."""
+    root = Path(pattern.anchor)
+    found = sorted(path for path in root.glob(os.fspath(pattern.relative_to(root))) if not path.name.startswith("."))
+    if not found:
+        raise SceneError("no file fits {pattern}; give the path of an image", pattern=pattern)
+    return [path for path in found if path.is_dir() or path.suffix.lower() in IMAGES or is_stac(path)] or found
+
+
 def given_imagery(paths: Given | Sequence[Given] | Imagery) -> Imagery:
     """The files of a scene from a file, several, or a folder with one file per band.
 
@@ -49,7 +87,9 @@ def given_imagery(paths: Given | Sequence[Given] | Imagery) -> Imagery:
     if isinstance(paths, Imagery):
         return paths
     given = [paths] if isinstance(paths, str | os.PathLike | Remote) else list(paths)
-    files = tuple(dict.fromkeys(file for path in given for file in _expanded(image_file(path))))
+    named = [image_file(path) for path in given]
+    lists = [_images_in(file) if isinstance(file, Path) and file.is_dir() else [file] for file in named]
+    files = tuple(dict.fromkeys(chain.from_iterable(lists)))
     if not files:
         raise SceneError(
             "no images in {value}; give a file or a file per band", value=", ".join(map(str, given)) or "an empty list"
@@ -58,34 +98,17 @@ def given_imagery(paths: Given | Sequence[Given] | Imagery) -> Imagery:
     return Imagery(files, scene_name(files), of_one_size=is_folder)
 
 
-def images_in(folder: Path) -> list[Path]:
-    """The images of a folder, by name, without hidden ones (macOS writes ._scene.tif beside scene.tif)."""
-    return sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in IMAGES)
-
-
-def _expanded(path: ImageFile) -> Sequence[ImageFile]:
-    return images_in(path) if isinstance(path, Path) and path.is_dir() else [path]
-
-
 def scene_name(files: Sequence[ImageFile]) -> str:
-    """What the names of the files share, without the part that names the band."""
+    """The common part of the names of the files, without what names the band."""
     if len(files) == 1:
         return files[0].stem
     shared = takewhile(lambda letters: len(set(letters)) == 1, zip(*(file.stem for file in files), strict=False))
     words = "".join(letters[0] for letters in shared)
-    return re.sub(r"[\W_]+[^\W_]*$", "", words) or _folder_name(files[0])
-
-
-def _folder_name(file: ImageFile) -> str:
-    return file.folder_name if isinstance(file, Remote) else file.absolute().parent.name
-
-
-Json = Mapping[str, Any]
-NOT_DATA = {"thumbnail", "overview", "visual", "metadata"}  # roles
+    return re.sub(r"[\W_]+[^\W_]*$", "", words) or folder_name(files[0])
 
 
 def is_stac(file: ImageFile) -> bool:
-    """Whether a name is that of an item or of items: .json, .geojson, or an address of a STAC API."""
+    """Whether a file is named as STAC is: .json, .geojson, or an address of a STAC API."""
     of_an_api = isinstance(file, Remote) and file.is_http and "/items" in urlsplit(file.address).path
     return file.suffix.lower() in (".json", ".geojson") or (of_an_api and file.suffix.lower() not in IMAGES)
 
@@ -101,7 +124,7 @@ def stac_imagery(file: ImageFile) -> list[Imagery]:
     if any(link.get("rel") == "next" for link in content.get("links") or ()):
         raise SceneError("{path} is one page of a longer list; save all of its items in one file", path=file)
     try:
-        return [_imagery(item, file) for item in items or ()]
+        return [_item_imagery(item, file) for item in items or ()]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _no_items(file, f"{type(error).__name__}: {error}") from error
 
@@ -126,7 +149,7 @@ def _no_items(file: ImageFile, cause: object) -> SceneError:
     )
 
 
-def _imagery(item: Json, home: ImageFile) -> Imagery:
+def _item_imagery(item: Json, home: ImageFile) -> Imagery:
     about = item.get("properties") or {}
     sensor = _sensor(item, about)
     assets = [asset for asset in item["assets"].values() if _is_raster(asset)]
@@ -162,7 +185,7 @@ def _first_of_each(assets: Sequence[Json], sensor: Sensor | None) -> dict[str, t
 
 
 def _as_large_as_red(named: Mapping[str, tuple[Json, int]], about: Json) -> list[Json]:
-    """The assets without those that are said to have pixels of another size: they need not be opened."""
+    """The assets without those that declare pixels of another size: they need not be opened."""
 
     def shape(asset: Json) -> object:
         return asset.get("proj:shape") or about.get("proj:shape")
@@ -172,7 +195,7 @@ def _as_large_as_red(named: Mapping[str, tuple[Json, int]], about: Json) -> list
 
 
 def _first_numbers(files: Sequence[ImageFile]) -> dict[ImageFile, int]:
-    """How many bands come before each file's, by what the files really hold."""
+    """How many bands come before each file's, by the headers of the files."""
     counts = [len(read_header(file).bands) for file in files]
     return dict(zip(files, accumulate(counts, initial=0), strict=False))
 
@@ -187,7 +210,7 @@ def _located(href: str, home: ImageFile) -> ImageFile:
 
 
 def _sensor(item: Json, about: Json) -> Sensor | None:
-    """Sentinel-2 and Landsat 8 and 9, whose numbers need it."""
+    """The sensor of Sentinel-2 and of Landsat 8 and 9, whose numbers need it."""
     platform = f"{about.get('constellation')} {about.get('platform')}".lower()
     if "sentinel-2" in platform:
         return load_sensor("sentinel2_l1c" if "l1c" in str(item.get("collection")).lower() else "sentinel2_l2a")
@@ -195,7 +218,7 @@ def _sensor(item: Json, about: Json) -> Sensor | None:
 
 
 def _tags(about: Json) -> dict[str, str]:
-    """What Sentinel-2's offset depends on, as a file of its would say it."""
+    """The tags that Sentinel-2's offset depends on, as its own files have them."""
     if about.get("earthsearch:boa_offset_applied"):
         return {"BOA_ADD_OFFSET": "0"}
     baseline = about.get("s2:processing_baseline")

@@ -1,11 +1,11 @@
 """Where a scene has no data: declared by a value, an alpha band or a mask, or an undeclared collar.
 
-The rule is made when a scene is opened and asked for every window.
+The rule is made when a scene is opened and applied to every window.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Int64, Num
@@ -25,13 +25,18 @@ from cropland.geo.reading import (
 from cropland.geo.window import Window
 from cropland.language import Message
 
-__all__ = [
-    "Collar",
-    "NoData",
-    "check_any_data",
-    "find_no_data",
-    "nodata_value",
-]
+__all__ = ["NoData", "check_any_data", "find_no_data", "nodata_value"]
+
+DECIDING = ("blue", "green", "red", "nir")  # few, so that validity is one thing whichever bands are read
+LOOK = 256  # pixels along an edge of the look at the middle of a scene
+
+# A collar is looked for in a coarse picture of the scene, where its border shows black or white at all.
+CELLS = 512  # rows and columns of the picture at most
+GLANCES = 16  # rows at which the left and the right border are looked at before the whole scene is
+JPEG_NOISE = 6  # of 255: what JPEG makes of a flat black beside a picture
+ALONG = 0.125  # least share of the border: a roof or a cloud that touches it fills less
+SMALLEST = 0.002  # least share of the scene
+SOFT = 0.1  # of the median: a neighbour so near the value is its shading, as around water or cloud
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +45,7 @@ class Collar:
 
     reached: cells of a coarse picture of the scene that the value fills, connected to the border, and their
     neighbours. A pixel is collar when it lies in such a cell and every deciding band is within `tolerance` of the
-    value: a rule of the pixel's own place, the same for every window.
+    value: this depends on the pixel alone, not on the window that is read.
     """
 
     value: float
@@ -55,8 +60,8 @@ class Collar:
         cols: Int64[np.ndarray, "width"],
     ) -> Bool[np.ndarray, "height width"]:
         """Which pixels at these rows and columns of the scene are collar."""
-        places = (rows, cols)
-        cells = (p * n // total for p, n, total in zip(places, self.reached.shape, self.scene_shape, strict=True))
+        axes = zip((rows, cols), self.reached.shape, self.scene_shape, strict=True)
+        cells = (pixels * count // length for pixels, count, length in axes)
         near = self.reached[np.ix_(*cells)]
         return near & _is_near(values, self.value, self.tolerance) if near.any() else near
 
@@ -71,7 +76,7 @@ class NoData:
     layers: tuple[Layer, ...]
     alphas: tuple[Layer, ...] = ()
     masks: tuple[ImageFile, ...] = ()
-    collar: Collar | None = field(default=None)
+    collar: Collar | None = None
 
     @property
     def is_possible(self) -> bool:
@@ -136,7 +141,7 @@ class NoData:
 def _may_be_measured(layer: Layer) -> bool:
     """Whether the no-data value may be a measurement as well: zero (deep water) and the largest integer (a white roof).
 
-    There every deciding band must hold it; any other no-data value voids a pixel in whatever band it stands.
+    Such a value must stand in every deciding band; any other no-data value voids a pixel by standing in one band.
     """
     largest = None if layer.is_float else np.iinfo(layer.dtype).max
     return layer.nodata in (0, largest)
@@ -157,11 +162,6 @@ def _impossible(layer: Layer, values: np.ndarray) -> np.ndarray:
     if layer.nodata is not None and not _may_be_measured(layer):
         void |= values == values.dtype.type(layer.nodata)
     return void
-
-
-DECIDING = ("blue", "green", "red", "nir")  # few, so that validity is one thing whichever bands are read
-JPEG_NOISE = 6  # of 255: what JPEG makes of a flat black beside a picture
-LOOK = 256  # pixels
 
 
 def nodata_value(source: BandHeader, named: NamedBands, given: float | None) -> float | None:
@@ -187,7 +187,7 @@ def nodata_value(source: BandHeader, named: NamedBands, given: float | None) -> 
 def find_no_data(
     layers: Sequence[Layer], named: NamedBands, headers: Sequence[ImageHeader]
 ) -> tuple[NoData, tuple[str, ...]]:
-    """The rule, and a note on what was found. A collar is looked for where nothing is declared."""
+    """The rule for no data, and a note on a collar, which is looked for where the files declare nothing."""
     found = [band for header in headers for band in header.bands]
     by_name = dict(zip(named.names, layers, strict=True))
     deciding = tuple(by_name[name] for name in DECIDING if name in by_name) or tuple(layers[:4])
@@ -226,11 +226,6 @@ def check_any_data(no_data: NoData, shape: tuple[int, int], *, name: str) -> Non
         raise SceneError("{name} is all no data; give another scene, or another value with --nodata", name=name)
 
 
-CELLS = 512  # rows and columns of the coarse picture at most
-SMALLEST = 0.002  # share of the scene
-GLANCES = 16  # rows at which the left and the right border are looked at before the whole scene is
-
-
 def _find_collar(no_data: NoData, shape: tuple[int, int], *, tolerance: float) -> Collar | None:
     """The collar of a scene of that shape, if it has one.
 
@@ -244,14 +239,21 @@ def _find_collar(no_data: NoData, shape: tuple[int, int], *, tolerance: float) -
     values, valid = no_data.read(no_data.layers, Window(0, 0, *shape), shape=coarse)
     known = np.ones(coarse, bool) if valid is None else valid
     for value in candidates:
-        region = _along_border(_is_near(values, value, tolerance) & known)
+        filled = _is_near(values, value, tolerance) & known
+        if _border(filled).mean() < ALONG:
+            continue
+        from scipy import ndimage  # few scenes come here, and it takes as long to import as numpy
+
+        labels, _ = ndimage.label(filled)
+        touching = np.unique(_border(labels))
+        region = np.isin(labels, touching[touching > 0])
         if region.mean() >= SMALLEST and _is_abrupt(values, region, known, value):
-            return Collar(value, tolerance, _grown(region), shape)
+            return Collar(value, tolerance, ndimage.binary_dilation(region, np.ones((3, 3))), shape)
     return None
 
 
 def _at_border(no_data: NoData, shape: tuple[int, int], tolerance: float) -> Sequence[float]:
-    """Black and white, as far as they stand at the border at all: a few blocks instead of the whole scene."""
+    """Black and white, where they occur along the border: by a few blocks instead of the whole scene."""
     dtype = np.dtype(no_data.layers[0].dtype)
     candidates = (0,) if dtype.kind == "f" else (0, int(np.iinfo(dtype).max))
     if max(shape) <= CELLS:
@@ -269,21 +271,6 @@ def _glances(height: int, width: int) -> Iterator[Window]:
         yield Window(int(row), width - 1, 1, 1)
 
 
-ALONG = 0.125  # share of the border: a roof or a cloud that touches it fills less
-SOFT = 0.1  # of the median: a neighbour so near the value is its shading, as around water or cloud
-
-
-def _along_border(filled: Bool[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"]:
-    """The part that is connected to the border, if it fills enough of that."""
-    if _border(filled).mean() < ALONG:
-        return np.zeros_like(filled)
-    from scipy import ndimage  # few scenes come here, and it takes as long to import as numpy
-
-    labels, _ = ndimage.label(filled)
-    touching = np.unique(_border(labels))
-    return np.isin(labels, touching[touching > 0])
-
-
 def _border(picture: Num[np.ndarray, "row col"]) -> Num[np.ndarray, " place"]:
     return np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
 
@@ -297,11 +284,3 @@ def _is_abrupt(values: Num[np.ndarray, "layer row col"], region: np.ndarray, kno
         return True
     distance = SOFT * float(np.median(values[:, known & ~region]))
     return float(_is_near(values, value, distance)[around].mean()) < 0.5
-
-
-def _grown(region: Bool[np.ndarray, "row col"]) -> Bool[np.ndarray, "row col"]:
-    """The region and all its neighbours."""
-    from scipy import ndimage
-
-    reached: np.ndarray = ndimage.binary_dilation(region, np.ones((3, 3)))
-    return reached

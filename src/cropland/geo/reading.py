@@ -1,4 +1,4 @@
-"""Image files, here or by address: what they say of themselves, and their numbers in windows.
+"""Image files, local or remote: their headers, and their numbers in windows.
 
 A thread keeps the files open that it read last, so that windows come from GDAL's block cache.
 """
@@ -45,6 +45,7 @@ __all__ = [
     "at_first_look",
     "dataset",
     "fetch",
+    "folder_name",
     "identity",
     "image_file",
     "observed_in",
@@ -57,12 +58,13 @@ __all__ = [
     "sampled",
 ]
 
-
 KEPT = 32  # open files per thread: all bands of a scene, a few scenes
 WAITS = (0.5, 2.0)  # seconds before a file that failed is opened anew: a copy goes on, a server comes back
 BUSY = (408, 429, 500, 502, 503, 504)  # HTTP statuses that pass
 SECONDS = 30  # without a byte, after which a server is taken as gone
-AT_ONCE = 4096  # columns
+COLUMNS_AT_ONCE = 4096  # of a decimated read without overviews
+# Tags that hold a time: that of the acquisition before that of the file, which may have been written much later.
+TIME_TAGS = ("ACQUISITIONDATETIME", "TIFFTAG_DATETIME")
 
 # Variables of the process, since rasterio's options reach only the thread that sets them, and threads of any library
 # read here, also what was opened elsewhere; whoever sets a variable knows better.
@@ -89,7 +91,7 @@ _filters = threading.Lock()  # warning filters belong to the process, not to the
 
 @dataclass(frozen=True)
 class Remote:
-    """An image by its address: `https://...`, `s3://...`, or a path such as `/vsizip/...`; named as a `Path` is."""
+    """An image by its address, with the names of a `Path`: `https://...`, `s3://...`, or a path as `/vsizip/...`."""
 
     address: str
 
@@ -109,11 +111,6 @@ class Remote:
         return self._path.suffix
 
     @property
-    def folder_name(self) -> str:
-        """The last part of the address before the name."""
-        return self._path.parent.name
-
-    @property
     def gdal(self) -> str:
         """The path by which GDAL opens it."""
         return f"/vsicurl/{self.address}" if self.is_http else self.address
@@ -123,7 +120,7 @@ class Remote:
         return self.address.startswith(("http://", "https://"))
 
     def beside(self, reference: str) -> str:
-        """A reference that stands in this file, as an address."""
+        """The address of a reference that is relative to this file."""
         return urljoin(self.address, reference)
 
     @property
@@ -133,19 +130,26 @@ class Remote:
 
 ImageFile = Path | Remote
 
+_given_up: set[ImageFile] = set()  # files that failed after all waits: their other windows fail without any
+
 
 def image_file(given: str | os.PathLike[str] | Remote) -> ImageFile:
-    """A file of this machine, or a remote one where the text is an address."""
+    """A local file, or a remote one where the text is an address."""
     if isinstance(given, Remote):
         return given
     text = os.fspath(given).removeprefix("/vsicurl/")
     return Remote(text) if "://" in text or text.startswith("/vsi") else Path(given)
 
 
-def identity(file: ImageFile) -> tuple[str | int, ...]:
-    """What changes when the file is replaced: its size and time; of a remote one what its server tells.
+def folder_name(file: ImageFile) -> str:
+    """The name of the folder that holds the file; of an address, the last part before the name."""
+    return file._path.parent.name if isinstance(file, Remote) else file.absolute().parent.name
 
-    That is its length, ETag and time of change; for other addresses than HTTP nothing is known.
+
+def identity(file: ImageFile) -> tuple[str | int, ...]:
+    """A value that changes when the file is replaced: its size and time; of a remote file what its server reports.
+
+    The server reports length, ETag and time of change; for addresses other than HTTP nothing is known.
     Raises `SceneError` where no server answers, `OSError` where there is no file.
     """
     if isinstance(file, Path):
@@ -154,19 +158,19 @@ def identity(file: ImageFile) -> tuple[str | int, ...]:
     if not file.is_http:
         return (file.address,)
     # Not HEAD: an address that is signed for GET refuses it.
-    told = _answer(file, {"Range": "bytes=0-0"}, lambda answer: answer.headers)
-    size = (told["Content-Range"] or "").rpartition("/")[2] or told["Content-Length"] or ""
-    return file.address, int(size) if size.isdigit() else "", told["ETag"] or "", told["Last-Modified"] or ""
+    headers = _answer(file, {"Range": "bytes=0-0"}, lambda answer: answer.headers)
+    size = (headers["Content-Range"] or "").rpartition("/")[2] or headers["Content-Length"] or ""
+    return file.address, int(size) if size.isdigit() else "", headers["ETag"] or "", headers["Last-Modified"] or ""
 
 
 def fetch(file: Remote) -> bytes:
-    """The whole of a small file. Raises `SceneError` where no server gives it."""
+    """The content of a small file. Raises `SceneError` where no server gives it."""
     content: bytes = _answer(file, {}, lambda answer: answer.read())
     return content
 
 
 def _answer(file: Remote, headers: dict[str, str], read: Callable[[Any], Found]) -> Found:
-    """What `read` gets from what a server answers; after what passes it is asked again."""
+    """What `read` gets from the answer of a server; after a temporary failure it is asked again."""
     waits = iter(WAITS)
     while True:
         try:
@@ -175,7 +179,11 @@ def _answer(file: Remote, headers: dict[str, str], read: Callable[[Any], Found])
         except (OSError, ValueError, HTTPException) as error:
             wait = next(waits, None) if _passes(error) else None
             if wait is None:
-                raise _lost(file, error) from error
+                raise SceneError(
+                    "{path} cannot be reached ({cause}); check the address and whether the server is running",
+                    path=file,
+                    cause=" ".join(str(error).split()) or type(error).__name__,
+                ) from error
             time.sleep(wait)
 
 
@@ -185,14 +193,6 @@ def _passes(error: Exception) -> bool:
         return error.code in BUSY
     cause = error.reason if isinstance(error, URLError) else error
     return isinstance(cause, ConnectionError | TimeoutError | IncompleteRead | BadStatusLine)
-
-
-def _lost(file: Remote, error: Exception) -> SceneError:
-    return SceneError(
-        "{path} cannot be reached ({cause}); check the address and whether the server is running",
-        path=file,
-        cause=" ".join(str(error).split()) or type(error).__name__,
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +216,7 @@ class BandHeader:
 
 @dataclass(frozen=True, eq=False)
 class ImageHeader:
-    """What an image file says of itself: its grid, its bands in its own order, and what tells where it has no data.
+    """An image file as it describes itself: its grid, its bands in its own order, and how it marks no data.
 
     crs: as WKT. edges: of a pixel, in units of the coordinates. has_mask: a mask band, which an alpha band is not.
     is_lossy: its compression changes values a little. rpc, gcps: what a raw delivery has in place of a grid.
@@ -235,7 +235,7 @@ class ImageHeader:
 
 
 def read_header(path: ImageFile) -> ImageHeader:
-    """Open a file and read all of its header.
+    """Read the whole header of a file.
 
     Raises `SceneError` for a file that is no image of real numbers.
     """
@@ -283,7 +283,7 @@ def _band_header(path: ImageFile, file: DatasetReader, index: int, tags: Mapping
 
 
 def representable(nodata: float | None, dtype: str) -> float | None:
-    """A no-data value, unless no pixel of that type can hold it (-9999 in a uint8 file) or NaN says it anyway."""
+    """A no-data value; None where no pixel of that type can hold it (-9999 in a uint8 file), and for NaN."""
     if nodata is None or np.isnan(nodata):
         return None
     if np.issubdtype(np.dtype(dtype), np.integer):
@@ -292,13 +292,9 @@ def representable(nodata: float | None, dtype: str) -> float | None:
     return nodata
 
 
-# Of an acquisition before that of a file, which a program may have written much later.
-TAGS = ("ACQUISITIONDATETIME", "TIFFTAG_DATETIME")
-
-
 def observed_in(tags: Mapping[str, str]) -> datetime | None:
     """The time in the tags of a file, UTC. Source: GDAL's IMAGERY domain; TIFF 6.0, DateTime."""
-    return next((time for tag in TAGS if (time := parse_time(tags.get(tag))) is not None), None)
+    return next((time for tag in TIME_TAGS if (time := parse_time(tags.get(tag))) is not None), None)
 
 
 def parse_time(text: str | None) -> datetime | None:
@@ -313,7 +309,7 @@ def parse_time(text: str | None) -> datetime | None:
 
 @dataclass(frozen=True)
 class Layer:
-    """One band of one file: its place (counted from 1), type, no-data value, and what is added to its numbers."""
+    """One band of one file: its index (counted from 1), type, no-data value, and what is added to its numbers."""
 
     path: ImageFile
     index: int
@@ -348,7 +344,7 @@ def read_layers(
 def read_mask(
     path: ImageFile, window: Window, *, shape: tuple[int, int] | None = None
 ) -> Bool[np.ndarray, "height width"]:
-    """Where the mask band of a file says that there are data."""
+    """Where a file has data, by its mask band."""
     place = window.in_file
     mask: np.ndarray = read_file(path, window, lambda file: file.read_masks(1, window=place, out_shape=shape))
     return mask > 0
@@ -367,14 +363,14 @@ def _read(path: ImageFile, indexes: list[int], window: Window, shape: tuple[int,
 
 
 def _at_distances(file: DatasetReader, indexes: list[int], window: Window, shape: tuple[int, int]) -> np.ndarray:
-    """The pixels that GDAL shows of a decimated window, a few blocks wide at a time.
+    """The pixels that GDAL's own decimated read gives of a window, read a few blocks wide at a time.
 
     GDAL goes row by row over the whole width: where its cache does not hold a row of blocks, every block is decoded as
     often as it has rows.
     """
     rows, cols = (sampled(*span) for span in zip(window[:2], window[2:], shape, strict=True))
     wide = file.block_shapes[indexes[0] - 1][1]
-    wide *= max(1, AT_ONCE // wide)
+    wide *= max(1, COLUMNS_AT_ONCE // wide)
     out = np.empty((len(indexes), *shape), np.result_type(*(file.dtypes[index - 1] for index in indexes)))
     for start in range(window.col // wide * wide, window.col + window.width, wide):
         taken = (cols >= start) & (cols < start + wide)
@@ -388,12 +384,12 @@ def _at_distances(file: DatasetReader, indexes: list[int], window: Window, shape
 
 
 def sampled(start: int, length: int, count: int) -> Int64[np.ndarray, " place"]:
-    """Rows (or columns) that a decimated read of `count` of them shows."""
+    """The rows (or columns) that a decimated read to `count` of them takes."""
     return start + (np.arange(count) * 2 + 1) * length // (2 * count)
 
 
 def dataset(path: ImageFile) -> DatasetReader:
-    """The file opened for reading by this thread; it stays open until others have pushed it out.
+    """The file opened for reading by this thread; it stays open until other files have taken its place.
 
     Raises `SceneError` when it is missing, is not an image, or cannot be opened.
     """
@@ -416,13 +412,10 @@ def reading(path: ImageFile) -> Iterator[DatasetReader]:
         raise _damaged(path, _cause(error)) from error
 
 
-_given_up: set[ImageFile] = set()  # files that failed after all waits: their other windows fail without any
-
-
 def read_file(path: ImageFile, window: Window, read: Callable[[DatasetReader], Found]) -> Found:
-    """What `read` gets from the file for a window; where it fails, the file is opened anew and asked again.
+    """What `read` gets from the file for a window; where it fails, the file is opened anew and read again.
 
-    Raises `ReadError` when all of that was in vain.
+    Raises `ReadError` when every attempt has failed.
     """
     waits = iter(() if path in _given_up else WAITS)
     while True:
@@ -442,7 +435,7 @@ def read_file(path: ImageFile, window: Window, read: Callable[[DatasetReader], F
 
 @contextmanager
 def at_first_look() -> Iterator[None]:
-    """Before any work is done, what cannot be read is no usable scene: `SceneError` in place of `ReadError`."""
+    """While a scene is opened: what cannot be read is no usable scene, a `SceneError` in place of `ReadError`."""
     try:
         yield
     except ReadError as error:
@@ -493,7 +486,7 @@ def _kept() -> OrderedDict[tuple[object, ...], DatasetReader]:
 
 
 def _key(path: ImageFile) -> tuple[object, ...]:
-    """A file that was replaced is another file."""
+    """The key of an open file: a file that was replaced has another one."""
     if isinstance(path, Remote):
         return (path.address,)  # its server is not asked again for every window
     try:
@@ -508,21 +501,17 @@ def _key(path: ImageFile) -> tuple[object, ...]:
 
 def _open(path: ImageFile) -> DatasetReader:
     if isinstance(path, Remote):
-        return _open_remote(path)
+        try:
+            with rasterio.Env(**AT_OPEN):
+                return _opened(path.gdal)
+        except RasterioError as error:
+            raise _damaged(path, _cause(error)) from error
     if path.is_dir():
         raise SceneError("{path} is a folder, not an image; give the files in it", path=path)
     try:
         return _opened(path)
     except RasterioError as error:
-        raise SceneError("{path} {what}", path=path, what=_what(path)) from error
-
-
-def _open_remote(path: Remote) -> DatasetReader:
-    try:
-        with rasterio.Env(**AT_OPEN):
-            return _opened(path.gdal)
-    except RasterioError as error:
-        raise _damaged(path, _cause(error)) from error
+        raise SceneError("{path} {what}", path=path, what=_seems(path)) from error
 
 
 def _opened(path: str | os.PathLike[str]) -> DatasetReader:
@@ -531,7 +520,7 @@ def _opened(path: str | os.PathLike[str]) -> DatasetReader:
         return rasterio.open(path)
 
 
-def _what(path: Path) -> Message:
+def _seems(path: Path) -> Message:
     """What a file that GDAL cannot open seems to be."""
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()

@@ -1,7 +1,7 @@
 """Pixels of another size by separable weights: area means to coarser pixels, bilinear to finer ones.
 
-The weights of an output pixel follow from its absolute place alone and are summed in one order, so that a window comes
-out bit for bit as the same part of a larger one.
+The weights of an output pixel depend on its row and column in the scene alone and are summed in one order, so that a
+window is the same to the bit as that part of a larger one.
 """
 
 from math import ceil
@@ -81,7 +81,7 @@ def resample(
     """Weighted means of the valid source pixels, and where at least half of the weight is valid.
 
     `values` and `valid` begin at the first pixels that the taps need (`Taps.span`); `valid` None means all of them.
-    Where too little is valid the means are without meaning.
+    Where less is valid the means have no meaning.
     """
     down, across = rows.matrix, cols.matrix
     whole = _whole_weight(down, across)
@@ -100,7 +100,7 @@ def _sums(plane: np.ndarray, down: "csr_matrix", across: "csr_matrix") -> np.nda
 
 
 def _whole_weight(down: "csr_matrix", across: "csr_matrix") -> np.ndarray:
-    """The sums over ones: rows have few different ones, so that each is taken across once."""
+    """The sums of all weights: rows have few different ones, and each is multiplied once."""
     by_row, row = np.unique(down @ np.ones(down.shape[1], np.float32), return_inverse=True)
     by_col: np.ndarray = across @ np.tile(by_row, (across.shape[1], 1))
     return by_col.T[row]

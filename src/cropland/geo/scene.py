@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from glob import has_magic
 from math import ceil, sqrt
-from pathlib import Path
 from typing import Annotated, Any
 from warnings import catch_warnings
 from weakref import ref
@@ -27,31 +24,27 @@ from cropland.errors import BandError, SceneError
 from cropland.fact_sheet import fact_sheet
 from cropland.geo.bands import NamedBands, added_to, band_numbers, name_bands, of_one_size, parse_bands
 from cropland.geo.grid import crs_name, place
-from cropland.geo.imagery import IMAGES, Given, Imagery, given_imagery, images_in, is_stac, stac_imagery
+from cropland.geo.imagery import Given, Imagery, every_imagery, given_imagery
 from cropland.geo.no_data import NoData, check_any_data, find_no_data, nodata_value
 from cropland.geo.reading import (
     ImageFile,
     ImageHeader,
     Layer,
-    Remote,
     at_first_look,
-    dataset,
     image_file,
     observed_in,
     read_header,
 )
 from cropland.geo.resample import resample, resampled_length, taps
-from cropland.geo.statistics import Statistics, percentiles
+from cropland.geo.statistics import HIGH, LOW, Statistics, percentiles
 from cropland.geo.window import Window
 from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0
 
-__all__ = ["Image", "Scene", "SceneOptions", "open_scene", "open_scenes", "parse_bands"]
-
+__all__ = ["Image", "Scene", "SceneOptions", "open_scene", "open_scenes"]
 
 Pixels = tuple[np.ndarray, np.ndarray | None]
 AT_ONCE = 1 << 24  # source pixels resampled in one go
-LEAST = 3  # bands of an image that is a scene by itself
 COLOURS = ("red", "green", "blue")
 THUMBNAIL = 240  # pixels of an edge
 
@@ -80,7 +73,7 @@ class Image:
         values = self.values[chosen]
         if low is None or high is None:
             seen = values[:, self.valid]
-            limits = np.percentile(seen, (2, 98), axis=1) if seen.size else np.zeros((2, 3))
+            limits = np.percentile(seen, (LOW, HIGH), axis=1) if seen.size else np.zeros((2, 3))
         else:
             limits = np.array([low, high])[:, chosen]
         darkest, brightest = limits[:, :, None, None]
@@ -176,7 +169,7 @@ class Scene:
         return image
 
     def rgba(self, *, max_pixels: int) -> Float32[np.ndarray, "height width 4"]:
-        """The whole scene for the eye: `Image.rgba` of a decimated read."""
+        """A picture of the whole scene: `Image.rgba` of a decimated read."""
         bands = COLOURS if set(COLOURS) <= set(self.bands) else self.bands[:1]
         return self.read_decimated(bands=bands, max_pixels=max_pixels).rgba()
 
@@ -221,7 +214,7 @@ class Scene:
         return resample(values, valid, rows=rows, cols=cols)
 
 
-# Statistics and picture ask for the same. A scene that nobody holds any more is not held here either.
+# Statistics and picture need the same pixels. A weak reference: the scene itself is not kept in memory by this.
 _latest: dict[tuple[ref[Scene], tuple[str, ...], int], Image] = {}
 
 
@@ -298,11 +291,11 @@ def open_scene(
     pixel_m: float | None = None,
     allow_datum_shift: bool = False,
 ) -> Scene:
-    """Look at the files of a scene, or at a folder with one file per band; they may have addresses instead of paths.
+    """Open a scene by its files, or by a folder with one file per band; addresses may stand in place of paths.
 
-    sensor: a name on the shelf. bands: numbers by name, counted from 1 through all files, also
-    as "red=3,green=2,blue=1"; or a name for each. nodata, crs: in place of what
-    the files say. pixel_m: for a scene without a CRS. allow_datum_shift: accept a CRS of another frame than the files'.
+    sensor: a name on the shelf. bands: numbers by name, counted from 1 through all files, also as
+    "red=3,green=2,blue=1"; or a name for each. nodata, crs: in place of what the files declare. pixel_m: for a scene
+    without a CRS. allow_datum_shift: accept a CRS of another frame than the files'.
     Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
     """
     imagery = given_imagery(paths)
@@ -333,7 +326,7 @@ def open_scene(
 
 
 def _header(path: ImageFile, tags: Mapping[str, str]) -> ImageHeader:
-    """The header of a file, with what is known besides in its tags."""
+    """The header of a file, with these tags beside its own."""
     header = read_header(path)
     if not tags:
         return header
@@ -376,12 +369,12 @@ def open_scenes(
     pixel_m: float | None = None,
     allow_datum_shift: bool = False,
 ) -> list[Scene]:
-    """Look at all scenes that are given, in their order, by name where one of them stands for several.
+    """Open all scenes that are given, in their order; by name where one of the given stands for several scenes.
 
-    Each is an image (a VRT, an address); a pattern such as tiles/*.tif; a STAC Item or ItemCollection; or a folder. A
-    folder whose images have three bands or more each, and as many, is so many scenes, one of folders of images is as
-    many as these; any other is one scene with a file per band.
-    The rest is as in `open_scene`. Raises the same errors.
+    Each is an image (also a VRT or an address), a pattern such as tiles/*.tif, a STAC Item or ItemCollection, or a
+    folder. If all images in a folder have the same number of bands, and at least three, each image is one scene; in a
+    folder of folders with images, each of these is one scene. Any other folder is one scene with a file per band.
+    The other arguments and the errors are those of `open_scene`.
     """
     return [
         open_scene(
@@ -394,37 +387,8 @@ def open_scenes(
             allow_datum_shift=allow_datum_shift,
         )
         for each in given
-        for imagery in _imagery(image_file(each))
+        for imagery in every_imagery(image_file(each))
     ]
-
-
-def _imagery(file: ImageFile) -> list[Imagery]:
-    if is_stac(file):
-        return stac_imagery(file)
-    if isinstance(file, Remote):
-        return [given_imagery(file)]
-    if file.is_dir():
-        return [given_imagery(path) for path in _in_folder(file)]
-    if has_magic(str(file)) and not file.exists():
-        return [imagery for path in _fitting(file) for imagery in _imagery(path)]
-    return [given_imagery(file)]
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    images = images_in(folder)
-    if not images:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and images_in(path)) or [folder]
-    counts = {dataset(path).count for path in images}
-    return images if len(images) > 1 and len(counts) == 1 and min(counts) >= LEAST else [folder]
-
-
-def _fitting(pattern: Path) -> list[Path]:
-    """What fits, without files that only go with images."""
-    root = Path(pattern.anchor)
-    found = sorted(path for path in root.glob(os.fspath(pattern.relative_to(root))) if not path.name.startswith("."))
-    if not found:
-        raise SceneError("no file fits {pattern}; give the path of an image", pattern=pattern)
-    return [path for path in found if path.is_dir() or path.suffix.lower() in IMAGES or is_stac(path)] or found
 
 
 @Parameter(name="*")
@@ -456,11 +420,11 @@ class SceneOptions:
     allow_datum_shift: Annotated[bool, Parameter(negative="")] = False
 
     def open(self, given: Sequence[Given]) -> list[Scene]:
-        """All scenes that are given, as `open_scenes` finds them. Raises the same errors."""
+        """`open_scenes` with these options. Raises the same errors."""
         return open_scenes(given, **self._arguments())
 
     def opener(self) -> Callable[[Given], Scene]:
-        """`open_scene` for one scene after the other. Raises `BandError` where the bands cannot be read."""
+        """`open_scene` with these options. Raises `BandError` where the bands cannot be read."""
         return partial(open_scene, **self._arguments())
 
     def _arguments(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is known of a sensor: its bands in order, their other names, and its numbers."""
+"""Sensors: their bands in order, the producers' names for these, and the constants of their numbers."""
 
 import tomllib
 from collections.abc import Mapping
@@ -26,8 +26,8 @@ class Band:
 class Sensor:
     """A sensor, or a product level of one.
 
-    layouts: band names in the order of the files that are usual; a scene without band names takes the one of its
-    number of bands. file_names: a pattern that only names of its files have. scale and offset: reflectance =
+    layouts: band names in the usual orders of its files; a scene without band names takes the one of its number of
+    bands. file_names: a pattern that only the names of its files match. scale and offset: reflectance =
     scale x number + offset, for products that fix it.
     """
 

@@ -1,4 +1,4 @@
-"""What stretches values to the range that a network sees: a low and a high percentile per band."""
+"""Normalisation of values to the range that a network sees, by a low and a high percentile per band."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Polygons from any vector file, ready to be laid over a scene."""
+"""Polygons from any vector file: valid, flat, and in the CRS of a scene."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from cropland.errors import GridError, LabelError
 from cropland.geo.grid import check_frames, user_crs
 from cropland.language import Message, joined
 
-__all__ = ["fields", "read_polygons", "said_fields", "to_grid_crs"]
+__all__ = ["describe_fields", "fields", "read_polygons", "to_grid_crs"]
 
 SHOWN = 20  # values of a field that a message lists
 
@@ -30,10 +30,10 @@ def read_polygons(
     encoding: str | None = None,
     crs: str | None = None,
 ) -> GeoDataFrame:
-    """The polygons of a layer, flat, valid, with all attributes and a CRS.
+    """The polygons of a layer, two-dimensional and valid, with all attributes and a CRS.
 
     layer: needed when several hold polygons. where: a condition in SQL on the attributes. encoding: of the attributes
-    (GBK), where the file does not say. crs: in place of the file's.
+    (GBK), where the file does not declare it. crs: in place of the file's.
     Raises `LabelError` when there is nothing to use: no file, layer, CRS, polygon, or none left after `where`.
     """
     path = Path(path)
@@ -69,15 +69,15 @@ def fields(path: str | PathLike[str], *, layer: str | None = None, encoding: str
     return _fields(path, _layer(path, layer), encoding)
 
 
-def said_fields(path: Path, known: Sequence[str]) -> Message:
-    """The part of a message that names them."""
+def describe_fields(path: Path, known: Sequence[str]) -> Message:
+    """The part of a message that names the fields of a layer."""
     if known:
         return Message("{name} has the fields {fields}", name=path.name, fields=", ".join(known))
     return Message("{name} has no fields", name=path.name)
 
 
 def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, allow_datum_shift: bool = False) -> GeoDataFrame:
-    """The polygons in the CRS of a grid. CGCS2000 is taken as the WGS 84 frame that it is.
+    """The polygons in the CRS of a grid; CGCS2000 and WGS 84 are taken as the same frame.
 
     Raises `GridError` for a grid without a CRS, and for frames that PROJ cannot join (Xi'an 1980, Beijing 1954), unless
     `allow_datum_shift` accepts its approximation.
@@ -122,7 +122,7 @@ def _read(path: Path, layer: str, *, where: str | None, encoding: str | None) ->
         return pyogrio.read_dataframe(path, layer=layer, where=where and _quoted(where, known), encoding=encoding)
     except (DataSourceError, DataLayerError, FieldError, ValueError) as error:
         if where and not isinstance(error, UnicodeError):
-            has = said_fields(path, known)
+            has = describe_fields(path, known)
             raise LabelError("--where {where!r} is no condition in SQL; {has}", where=where, has=has) from error
         raise LabelError(
             "{name} cannot be read ({line}); try --encoding GBK", name=path.name, line=_line(error)
@@ -185,12 +185,9 @@ def _polygons(frame: GeoDataFrame) -> GeoDataFrame:
     kinds = shapely.get_type_id(shapes)
     # Repair may leave stray lines beside the polygons.
     mixed = kinds == shapely.GeometryType.GEOMETRYCOLLECTION
-    shapes[mixed] = [_areas(shape) for shape in shapes[mixed]]
+    for place in np.flatnonzero(mixed):
+        parts = shapely.get_parts(shapes[place])
+        shapes[place] = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
     keep = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
     valid: GeoDataFrame = frame.set_geometry(GeoSeries(shapes, index=frame.index, crs=frame.crs))
     return valid[keep].reset_index(drop=True)
-
-
-def _areas(collection: shapely.Geometry) -> shapely.Geometry:
-    parts = shapely.get_parts(collection)
-    return shapely.union_all(parts[shapely.get_dimensions(parts) == 2])

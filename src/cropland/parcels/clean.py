@@ -1,7 +1,6 @@
-"""Cleaning: a mask without specks and holes that are too small to be a field or a gap in one."""
+"""Cleaning of a mask: specks and holes that are too small to be a field or a gap in one are removed."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO, NamedTuple
@@ -22,56 +21,13 @@ from cropland.probability import classes
 from cropland.progress import prefetch
 from cropland.writers.cog import write_cog
 
-__all__ = [
-    "CORNERS",
-    "EDGES",
-    "Classify",
-    "RasterStrips",
-    "Strip",
-    "by_threshold",
-    "by_value",
-    "clean_mask",
-    "connected",
-    "run_starts",
-]
-
+__all__ = ["EDGES", "by_threshold", "by_value", "clean_mask", "connected", "run_starts"]
 
 EDGES = ndimage.generate_binary_structure(2, 1)
-
-
 CORNERS = ndimage.generate_binary_structure(2, 2)
-
-
-class Strip(NamedTuple):
-    """Rows of classes 0, 1 and 255, of which the first `shared` are the last of the strip above."""
-
-    window: Window
-    classes: UInt8[np.ndarray, "height width"]
-    shared: int
-
+COLOURS = {0: (233, 228, 214, 255), 1: (84, 140, 47, 255), 255: (255, 255, 255, 0)}
 
 Classify = Callable[[np.ndarray], UInt8[np.ndarray, "height width"]]
-
-
-@dataclass(frozen=True)
-class RasterStrips:
-    """The strips of the first band of an open raster, `rows` new rows each and the last of the one above."""
-
-    source: DatasetReader
-    classify: Classify
-    rows: int
-
-    def __iter__(self) -> Iterator[Strip]:
-        height, width = self.source.shape
-        last = np.zeros((0, width), np.uint8)
-        for start in range(0, height, self.rows):
-            fresh = Window(start, 0, min(self.rows, height - start), width)
-            classes = np.concatenate([last, self.classify(self.source.read(1, window=fresh.in_file))])
-            yield Strip(Window(start - len(last), 0, len(classes), width), classes, len(last))
-            last = classes[-1:]
-
-
-COLOURS = {0: (233, 228, 214, 255), 1: (84, 140, 47, 255), 255: (255, 255, 255, 0)}
 
 
 def by_threshold(threshold: float) -> Classify:
@@ -83,7 +39,7 @@ def by_threshold(threshold: float) -> Classify:
 def by_value(value: float, *, nodata: float | None) -> Classify:
     """Classes of a raster of classes: `value` is cropland, 255 and `nodata` are no data, the rest is not cropland.
 
-    A `nodata` of 0 is taken for not cropland: many masks declare it only to be drawn transparent.
+    A `nodata` of 0 is read as not cropland: many masks declare it only to be drawn transparent.
     """
     absent = [255] if nodata in (0, None) else [255, nodata]
     return lambda values: np.where(values == value, 1, np.where(np.isin(values, absent), 255, 0)).astype(np.uint8)
@@ -100,9 +56,9 @@ def clean_mask(
 ) -> None:
     """Write the mask of a raster without regions smaller than `min_area_m2` (m2 on the ellipsoid), as a COG.
 
-    First specks vanish: cropland connected by edges and smaller than that. Then holes are filled: what is not cropland,
-    connected by edges or corners, smaller than that. No data stays no data; it counts into the area of a hole, since it
-    may be anything, so that slivers along no data are left. Slivers are thus given to whatever surrounds them.
+    First specks are removed: cropland that is connected by edges and smaller than that. Then holes are filled: what is
+    not cropland, is connected by edges or corners and is smaller than that. No data stays no data; it counts towards
+    the area of a hole, since it may be anything, so that slivers along no data are not filled.
 
     classify: `by_threshold` or `by_value`. unit_m: metres per unit of coordinates, without a CRS. block: rows in memory
     (width x block x 40 bytes, and some 60 bytes for each region); the bytes written do not depend on it. The raster is
@@ -110,7 +66,7 @@ def clean_mask(
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=".mask-") as folder, rasterio.open(raster) as source:
-        strips, flat = RasterStrips(source, classify, block), Path(folder) / "mask.tif"
+        strips, flat = _strips(source, classify, block), Path(folder) / "mask.tif"
         with (Path(folder) / "runs").open("w+b") as runs:
             fresh: Iterator[np.ndarray] = (strip.classes[strip.shared :] for strip in strips)
             if min_area_m2 > 0:
@@ -121,11 +77,30 @@ def clean_mask(
         write_cog(flat, out, overviews="mode")
 
 
+class _Strip(NamedTuple):
+    """Rows of classes 0, 1 and 255, of which the first `shared` are the last of the strip above."""
+
+    window: Window
+    classes: UInt8[np.ndarray, "height width"]
+    shared: int
+
+
+def _strips(source: DatasetReader, classify: Classify, rows: int) -> Iterator[_Strip]:
+    """The strips of the first band of a raster, each of `rows` new rows and the last row of the strip above."""
+    height, width = source.shape
+    last = np.zeros((0, width), np.uint8)
+    for start in range(0, height, rows):
+        fresh = Window(start, 0, min(rows, height - start), width)
+        classes = np.concatenate([last, classify(source.read(1, window=fresh.in_file))])
+        yield _Strip(Window(start - len(last), 0, len(classes), width), classes, len(last))
+        last = classes[-1:]
+
+
 class _Numbered(NamedTuple):
     """Regions of a strip, numbered through all strips.
 
-    Per number: is it cropland, and how much area do its fresh pixels have (mm2). Pairs of numbers: cropland and what is
-    beside it; a region of the strip above and the same in this one.
+    Per number: whether it is cropland, and the area of its fresh pixels (mm2). Pairs of numbers: regions beside each
+    other; a region of the strip above and the same region in this one.
     """
 
     is_cropland: Bool[np.ndarray, "number"]
@@ -134,7 +109,7 @@ class _Numbered(NamedTuple):
     seam: Int64[np.ndarray, "2 pair"]
 
 
-def _number(strips: Iterable[Strip], grid: GeoBox, unit_m: float | None, kept: BinaryIO) -> Iterator[_Numbered]:
+def _number(strips: Iterable[_Strip], grid: GeoBox, unit_m: float | None, kept: BinaryIO) -> Iterator[_Numbered]:
     """Number the regions of each strip; the runs of equal pixels are kept, with their numbers, for `_replay`."""
     before, above = 0, np.zeros(0, np.int64)
     for strip, starts, number, is_cropland in prefetch(_label, strips, threads=2):
@@ -151,9 +126,9 @@ def _number(strips: Iterable[Strip], grid: GeoBox, unit_m: float | None, kept: B
 
 
 def _label(
-    strip: Strip,
-) -> tuple[Strip, Int64[np.ndarray, "run"], Int64[np.ndarray, "run"], Bool[np.ndarray, "number"]]:
-    """A strip, its runs, the region of each, cropland before the rest, and which regions are cropland."""
+    strip: _Strip,
+) -> tuple[_Strip, Int64[np.ndarray, "run"], Int64[np.ndarray, "run"], Bool[np.ndarray, "number"]]:
+    """A strip, its runs, the region of each run (cropland is numbered first), and which regions are cropland."""
     starts = run_starts(strip.classes)
     cropland, count = ndimage.label(strip.classes == 1, EDGES, output=np.int32)
     # Corners connect what is not cropland, since they do not connect cropland: a diagonal track is one region.
@@ -162,8 +137,8 @@ def _label(
     return strip, starts, np.where(here > 0, here - 1, there + (count - 1)), np.arange(count + others) < count
 
 
-def _fresh_mm2(strip: Strip, grid: GeoBox, unit_m: float | None) -> Float64[np.ndarray, "row"]:
-    """Area of a pixel of each row in the middle of the raster, in whole mm2; nothing in a row that was counted above.
+def _fresh_mm2(strip: _Strip, grid: GeoBox, unit_m: float | None) -> Float64[np.ndarray, "row"]:
+    """Area of the middle pixel of each row, in whole mm2; 0 in a row that the strip above has counted.
 
     Sums of whole numbers are exact up to 9,000 km2, far beyond any least area.
     """
@@ -176,7 +151,8 @@ def _fresh_mm2(strip: Strip, grid: GeoBox, unit_m: float | None) -> Float64[np.n
 def _beside(number: Int64[np.ndarray, "run"], row: Int64[np.ndarray, "run"]) -> Int64[np.ndarray, "2 pair"]:
     """Pairs of regions that share an edge.
 
-    Along rows is enough but for rows of one run: two regions that meet along columns meet beside the shorter run.
+    Pairs within rows are enough, except for rows of one run: two regions that meet along columns meet beside the
+    shorter run.
     """
     first = np.flatnonzero(np.diff(row, prepend=-1))
     within = np.flatnonzero(np.diff(row) == 0)
@@ -187,7 +163,7 @@ def _beside(number: Int64[np.ndarray, "run"], row: Int64[np.ndarray, "run"]) -> 
 
 
 def _becomes(strips: Sequence[_Numbered], *, min_area_mm2: float) -> UInt8[np.ndarray, "number"]:
-    """The class that each number becomes: specks join what is beside them before holes are measured."""
+    """The new class of each number: specks join what is beside them before holes are measured."""
     is_cropland, area = (np.concatenate([part[field] for part in strips]) for field in (0, 1))
     beside, seams = (np.concatenate([part[field] for part in strips], axis=1) for field in (2, 3))
     region = connected(len(area), seams)
@@ -205,7 +181,7 @@ def _becomes(strips: Sequence[_Numbered], *, min_area_mm2: float) -> UInt8[np.nd
 
 
 def _replay(runs: BinaryIO, becomes: UInt8[np.ndarray, "number"], *, width: int) -> Iterator[np.ndarray]:
-    """The fresh rows of each strip with the classes that its regions became."""
+    """The fresh rows of each strip with the new classes of its regions."""
     end = runs.tell()
     runs.seek(0)
     while runs.tell() < end:

@@ -18,10 +18,10 @@ from cropland.geo.window import Window
 from cropland.parcels.clean import EDGES, connected, run_starts
 from cropland.probability import NO_DATA
 
-__all__ = ["CellLines", "Regions", "Traced", "join_cells", "trace_cell", "without_collinear"]
+__all__ = ["Regions", "Traced", "join_cells", "trace_cell"]
 
 
-class CellLines(NamedTuple):
+class _CellLines(NamedTuple):
     """The pieces (1 for the first, 0 for none) of the pixels along the lines of the lattice around a cell."""
 
     top: Int32[np.ndarray, "pixel"]
@@ -31,59 +31,41 @@ class CellLines(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """The pieces of regions in one cell: polygons in (column, row), and over the pixels of each that are the cell's own
-    how many have a probability and the sum of it (0..254).
+    """The pieces of regions in one cell: polygons in (column, row), and two sums over the cell's own pixels of each.
+
+    The sums are the number of pixels that have a probability, and the sum of these probabilities (0..254).
     """
 
     polygons: np.ndarray
     sums: Float64[np.ndarray, "2 piece"]
-    borders: CellLines
+    borders: _CellLines
 
 
 def trace_cell(mask: Path, probability: Path | None, own: Window, *, tolerance: float) -> Traced:
-    """Outline the cropland (1) of one cell of the lattice, knowing nothing of other cells.
+    """Outline the cropland (1) of one cell of the lattice, independently of other cells.
 
     The lines of the lattice run through the centres of pixels: the last row and column before the cell's `own` pixels,
     and the last of these. The pixels on a line are thus seen by the cells on both sides. Outlines run through the
-    middles of the pixel edges, where a staircase is a straight line and regions that touch at corners part (marching
-    squares; Lorensen and Cline 1987, doi:10.1145/37402.37422); a region loses half a pixel of area by that. Such an
-    outline crosses a line of the lattice only in the middle between two pixels, and never runs along it.
+    middles of the pixel edges, where a staircase is a straight line and regions that touch at corners are separate
+    (marching squares; Lorensen and Cline 1987, doi:10.1145/37402.37422); a region loses half a pixel of area by that.
+    Such an outline crosses a line of the lattice only in the middle between two pixels, and never runs along it.
 
-    There it is held, and so is the frame of the cell. All that lies between is simplified together, so that no outline
-    crosses itself or another: points go that span a triangle of less than `tolerance` squared, in pixels (Visvalingam
-    and Whyatt 1993, doi:10.1179/000870493786962263).
+    These crossings and the frame of the cell are kept. All outlines between them are simplified together, so that none
+    crosses itself or another: points are removed that span a triangle of less than `tolerance` squared, in pixels
+    (Visvalingam and Whyatt 1993, doi:10.1179/000870493786962263).
     """
     with rasterio.open(mask) as source:
         inside = _framed(source, own) == 1
     labels, count = ndimage.label(inside, EDGES, output=np.int32)
     own_labels = labels[1 : own.height + 1, 1 : own.width + 1]
     sums = np.zeros((2, count)) if probability is None else _sums(probability, own, own_labels, count)
-    borders = CellLines(labels[0], labels[:, 0], labels[-1], labels[:, -1])
+    borders = _CellLines(labels[0], labels[:, 0], labels[-1], labels[:, -1])
     # Copies: views would keep the whole cell.
-    return Traced(_pieces(inside, labels, own, tolerance), sums, CellLines(*(line.copy() for line in borders)))
-
-
-def without_collinear(
-    points: Float64[np.ndarray, "point 2"], rings: Int64[np.ndarray, "ring"], polygons: Int64[np.ndarray, "polygon"]
-) -> np.ndarray:
-    """Polygons of closed rings without points on a straight line; offsets as in `shapely.to_ragged_array`.
-
-    Exact for coordinates that are multiples of a half.
-    """
-    first, last = rings[:-1], rings[1:] - 1
-    following, preceding = np.arange(len(points)) + 1, np.arange(len(points)) - 1
-    following[last], preceding[first] = first + 1, last - 1
-    into, out_of = points - points[preceding], points[following] - points
-    kept = into[:, 0] * out_of[:, 1] != into[:, 1] * out_of[:, 0]
-    kept[last] = False  # the first again; shapely closes rings
-    ring = np.repeat(np.arange(len(first)), np.diff(rings))[kept]
-    lines = shapely.linearrings(points[kept], indices=ring)
-    outlines: np.ndarray = shapely.polygons(lines, indices=np.repeat(np.arange(len(polygons) - 1), np.diff(polygons)))
-    return outlines
+    return Traced(_pieces(inside, labels, own, tolerance), sums, _CellLines(*(line.copy() for line in borders)))
 
 
 def _framed(source: DatasetReader, own: Window) -> UInt8[np.ndarray, "height width"]:
-    """A cell with the row above and the column before it, and what lies beside the raster as 0."""
+    """A cell with the row above and the column before it; pixels outside the raster are 0."""
     row, col = max(0, own.row - 1), max(0, own.col - 1)
     bottom, right = own.row + own.height, own.col + own.width
     height, width = source.shape
@@ -110,7 +92,7 @@ def _pieces(
     """The polygons of labels 1, 2, ... in the coordinates of the raster."""
     if not inside.any():
         return np.empty(0, object)
-    # Where four pixels meet and two opposite ones are cropland, 0 is not above the level of 0: these two part.
+    # Where four pixels meet and two opposite ones are cropland, 0 is not above the level of 0: these two are separate.
     column, row = _centres(inside.shape)
     contours = contour_generator(x=column, y=row, z=inside - 0.5, fill_type="ChunkCombinedOffsetOffset")
     cropland, other = _polygons(contours.filled(0, 1)), _polygons(contours.filled(-1, 0))
@@ -126,16 +108,16 @@ def _pieces(
 
 
 def _polygons(filled: Any) -> np.ndarray:
-    """The one chunk of what contourpy fills."""
+    """The polygons of a filled contour of contourpy, which is one chunk."""
     (points,), (rings,), (polygons,) = filled
     if points is None:
         return np.empty(0, object)
-    return without_collinear(points, rings.astype(np.int64), polygons.astype(np.int64))
+    return _without_collinear(points, rings.astype(np.int64), polygons.astype(np.int64))
 
 
 @lru_cache(maxsize=4)
 def _centres(shape: tuple[int, int]) -> list[Float64[np.ndarray, "height width"]]:
-    """The column and the row of each pixel, as contours want them; most cells are of one size."""
+    """The column and the row of each pixel, for contours; cached, since most cells are of one size."""
     height, width = shape
     return list(np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)))
 
@@ -148,7 +130,7 @@ class Regions(NamedTuple):
 
 
 class _Open(NamedTuple):
-    """What goes on below the row of cells: pieces, the region of each (from 1 on), sums, regions along the line."""
+    """Regions that go on below the row of cells: pieces, the region of each (from 1), sums, regions along the line."""
 
     pieces: np.ndarray
     region: Int64[np.ndarray, "piece"]
@@ -211,5 +193,24 @@ def _united(pieces: np.ndarray, region: Int64[np.ndarray, "piece"]) -> np.ndarra
         joined = [shapely.coverage_union_all(groups[number]) for number in np.flatnonzero(several)]
         # Only a region that was cut can have got points on a straight line.
         _, points, (rings, polygons) = shapely.to_ragged_array(joined)
-        united[several] = without_collinear(points, rings, polygons)
+        united[several] = _without_collinear(points, rings, polygons)
     return united
+
+
+def _without_collinear(
+    points: Float64[np.ndarray, "point 2"], rings: Int64[np.ndarray, "ring"], polygons: Int64[np.ndarray, "polygon"]
+) -> np.ndarray:
+    """Polygons of closed rings without points on a straight line; offsets as in `shapely.to_ragged_array`.
+
+    Exact for coordinates that are multiples of a half.
+    """
+    first, last = rings[:-1], rings[1:] - 1
+    following, preceding = np.arange(len(points)) + 1, np.arange(len(points)) - 1
+    following[last], preceding[first] = first + 1, last - 1
+    into, out_of = points - points[preceding], points[following] - points
+    kept = into[:, 0] * out_of[:, 1] != into[:, 1] * out_of[:, 0]
+    kept[last] = False  # the first again; shapely closes rings
+    ring = np.repeat(np.arange(len(first)), np.diff(rings))[kept]
+    lines = shapely.linearrings(points[kept], indices=ring)
+    outlines: np.ndarray = shapely.polygons(lines, indices=np.repeat(np.arange(len(polygons) - 1), np.diff(polygons)))
+    return outlines

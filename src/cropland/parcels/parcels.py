@@ -1,4 +1,6 @@
-"""Parcels: polygons of cropland with their area, perimeter and mean probability."""
+"""Parcels of a clean mask: polygons of cropland with their area, perimeter and mean probability."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,9 +43,11 @@ from cropland.probability import ONE
 from cropland.progress import prefetch, timed_each
 from cropland.writers.vector import write_geojson, write_geopackage, write_geoparquet
 
-__all__ = ["CELL", "Parcels", "PolygonStore", "Spread", "command", "find_parcels", "parcels"]
+__all__ = ["CELL", "PolygonStore", "command", "find_parcels", "parcels"]
 
-
+CELL = 1024  # pixels between two lines of the lattice, on which outlines are held: a part of the result
+ROWS = 8192  # of a chunk of the table: a reader of an area reads or skips whole chunks
+Spread = Callable[[Callable[[Window], Traced], Iterable[Window]], Iterator[Traced]]
 WRITERS: dict[str, Callable[[Iterable[GeoDataFrame], Path], None]] = {
     ".parquet": write_geoparquet,
     ".gpkg": write_geopackage,
@@ -116,20 +120,6 @@ def command(
     console.print(out, soft_wrap=True, highlight=False, markup=False)
 
 
-def parcels(
-    mask: Path,
-    *,
-    probability: Path | None = None,
-    simplify_m: float | None = None,
-    unit_m: float | None = None,
-    observed: datetime | None = None,
-) -> GeoDataFrame:
-    """All parcels of a clean mask in one table, where memory holds it; see `find_parcels`."""
-    how: dict[str, Any] = {"simplify_m": simplify_m, "unit_m": unit_m, "observed": observed}
-    with find_parcels(mask, probability=probability, **how) as found:
-        return pd.concat(found.chunks(), ignore_index=True)
-
-
 @contextmanager
 def _opened(raster: Path) -> Iterator[DatasetReader]:
     try:
@@ -154,7 +144,7 @@ def _unit_m(source: DatasetReader, pixel_m: float | None) -> float | None:
 
 
 def _check_classes(source: DatasetReader, value: float) -> None:
-    """Refuse a raster that is evidently no mask of `value`, by a look at up to 1000 x 1000 of its pixels."""
+    """Refuse a raster that is evidently no mask of `value`, by up to 1000 x 1000 of its pixels."""
     name = Path(source.name).name
     if source.count != 1:
         raise SceneError(
@@ -182,88 +172,18 @@ def _min_area_m2(given_m2: float | None, given_mu: float | None, *, pixel_m: flo
     return default_min_area_m2(pixel_m) if given_m2 is None else given_m2
 
 
-CELL = 1024  # pixels between two lines of the lattice, on which outlines are held: a part of the result
-ROWS = 8192  # of a chunk of the table, which is what a reader of a place skips or reads
-Spread = Callable[[Callable[[Window], Traced], Iterable[Window]], Iterator[Traced]]
-
-
-class PolygonStore:
-    """Polygons that are added in any order and read in any other; some 12 bytes each stay in memory."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._lengths: list[np.ndarray] = []
-        self._columns: dict[str, list[np.ndarray]] = {}
-
-    def __len__(self) -> int:
-        return sum(map(len, self._lengths))
-
-    def add(self, polygons: np.ndarray, figures: Mapping[str, np.ndarray]) -> None:
-        """Append polygons and their figures, the same ones each time."""
-        records = shapely.to_wkb(polygons)
-        self._file.seek(0, 2)
-        self._file.writelines(records)
-        self._lengths.append(np.fromiter(map(len, records), np.int32, len(records)))
-        for name, values in figures.items():
-            self._columns.setdefault(name, []).append(values)
-
-    def figures(self, name: str) -> np.ndarray:
-        """One figure of all polygons, in the order in which they came."""
-        return np.concatenate(self._columns[name])
-
-    def polygons(self, numbers: Int64[np.ndarray, "polygon"]) -> np.ndarray:
-        """The polygons of these numbers (0 for the first that came)."""
-        lengths = np.concatenate(self._lengths)
-        starts = np.cumsum(lengths, dtype=np.int64) - lengths
-        records = np.empty(len(numbers), object)
-        for place in np.argsort(numbers):  # forward through the file
-            self._file.seek(starts[numbers[place]])
-            records[place] = self._file.read(lengths[numbers[place]])
-        found: np.ndarray = shapely.from_wkb(records)
-        return found
-
-
-@dataclass(frozen=True)
-class Parcels:
-    """Parcels in the order of a Hilbert curve, so that neighbours on the ground are neighbours in a file.
-
-    Columns are those of fiboa: id, area (ha on the ellipsoid), perimeter (m, with holes), determination_method,
-    determination_datetime (the time of the image, UTC) and mean_probability (0..1, over the pixels of the mask; missing
-    without a probability). Source: github.com/fiboa/specification, version 0.2.0.
-    """
-
-    store: PolygonStore
-    crs: Any
-    observed: datetime | None
-
-    def __len__(self) -> int:
-        return len(self.store)
-
-    @property
-    def area_ha(self) -> float:
-        """The area of all of them."""
-        return float(self.store.figures("area").sum(dtype=np.float64))
-
-    def chunks(self, rows: int = ROWS) -> Iterator[GeoDataFrame]:
-        """The table in pieces of so many rows; one without rows if there is no parcel."""
-        order = np.argsort(self.store.figures("place"), kind="stable")
-        figures = {name: self.store.figures(name)[order] for name in ("area", "perimeter", "mean_probability")}
-        for start in range(0, max(len(order), 1), rows):
-            numbers = order[start : start + rows]
-            here = {name: values[start : start + rows] for name, values in figures.items()}
-            yield self._frame(start, self.store.polygons(numbers), here)
-
-    def _frame(self, start: int, polygons: np.ndarray, figures: dict[str, np.ndarray]) -> GeoDataFrame:
-        count = len(polygons)
-        columns = {
-            "id": pd.Series([str(number) for number in range(start + 1, start + count + 1)], dtype="str"),
-            "area": figures["area"],
-            "perimeter": figures["perimeter"],
-            "determination_method": pd.Series(["auto-imagery"] * count, dtype="str"),
-            "determination_datetime": pd.Series([pd.Timestamp(self.observed)] * count, dtype="datetime64[ms, UTC]"),
-            "mean_probability": figures["mean_probability"],
-        }
-        return GeoDataFrame(columns, geometry=GeoSeries(polygons, crs=self.crs), crs=self.crs)
+def parcels(
+    mask: Path,
+    *,
+    probability: Path | None = None,
+    simplify_m: float | None = None,
+    unit_m: float | None = None,
+    observed: datetime | None = None,
+) -> GeoDataFrame:
+    """All parcels of a clean mask in one table, where memory holds it; see `find_parcels`."""
+    how: dict[str, Any] = {"simplify_m": simplify_m, "unit_m": unit_m, "observed": observed}
+    with find_parcels(mask, probability=probability, **how) as found:
+        return pd.concat(found.chunks(), ignore_index=True)
 
 
 @contextmanager
@@ -282,9 +202,8 @@ def find_parcels(
 
     Polygons are valid and do not overlap; they depend on the mask and on `cell` alone. simplify_m: one pixel if not
     given. unit_m: metres per unit of the coordinates, without a CRS. folder: for a temporary file as large as the
-    parcels. spread: a `map` over cells;
-    two threads if not given. Raises `GridError` where areas cannot be known or
-    the two rasters do not fit.
+    parcels. spread: a `map` over cells; two threads if not given. Raises `GridError` where areas cannot be computed or
+    the two rasters are not on one grid.
     """
     spread = spread or partial(prefetch, threads=2)
     with rasterio.open(mask) as source, TemporaryFile(dir=folder) as file:
@@ -311,7 +230,7 @@ def _check_grid(probability: Path, mask: DatasetReader) -> None:
 
 
 def _measure(regions: Regions, grid: GeoBox, crs: Any, store: PolygonStore, *, unit_m: float | None) -> None:
-    """Put regions with their figures into the spill."""
+    """Add regions with their figures to the store."""
     shapes = GeoSeries(_placed(regions.polygons, grid), crs=crs)
     known, levels = regions.sums
     middle = grid.affine @ (grid.shape[1] / 2, grid.shape[0] / 2)
@@ -335,3 +254,82 @@ def _placed(polygons: np.ndarray, grid: GeoBox) -> np.ndarray:
     matrix, origin = np.array([[a, d], [b, e]]), np.array([c, f])
     placed: np.ndarray = shapely.orient_polygons(shapely.transform(polygons, lambda points: points @ matrix + origin))
     return placed
+
+
+@dataclass(frozen=True)
+class Parcels:
+    """Parcels in the order of a Hilbert curve, so that neighbours on the ground are neighbours in a file.
+
+    Columns are those of fiboa: id, area (ha on the ellipsoid), perimeter (m, with holes), determination_method,
+    determination_datetime (the time of the image, UTC) and mean_probability (0..1, over the pixels of the mask; missing
+    without a probability). Source: github.com/fiboa/specification, version 0.2.0.
+    """
+
+    store: PolygonStore
+    crs: Any
+    observed: datetime | None
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    @property
+    def area_ha(self) -> float:
+        """The area of all parcels, in hectares."""
+        return float(self.store.figures("area").sum(dtype=np.float64))
+
+    def chunks(self, rows: int = ROWS) -> Iterator[GeoDataFrame]:
+        """The table in chunks of `rows` rows; one chunk without rows if there is no parcel."""
+        order = np.argsort(self.store.figures("place"), kind="stable")
+        figures = {name: self.store.figures(name)[order] for name in ("area", "perimeter", "mean_probability")}
+        for start in range(0, max(len(order), 1), rows):
+            numbers = order[start : start + rows]
+            here = {name: values[start : start + rows] for name, values in figures.items()}
+            yield self._frame(start, self.store.polygons(numbers), here)
+
+    def _frame(self, start: int, polygons: np.ndarray, figures: dict[str, np.ndarray]) -> GeoDataFrame:
+        count = len(polygons)
+        columns = {
+            "id": pd.Series([str(number) for number in range(start + 1, start + count + 1)], dtype="str"),
+            "area": figures["area"],
+            "perimeter": figures["perimeter"],
+            "determination_method": pd.Series(["auto-imagery"] * count, dtype="str"),
+            "determination_datetime": pd.Series([pd.Timestamp(self.observed)] * count, dtype="datetime64[ms, UTC]"),
+            "mean_probability": figures["mean_probability"],
+        }
+        return GeoDataFrame(columns, geometry=GeoSeries(polygons, crs=self.crs), crs=self.crs)
+
+
+class PolygonStore:
+    """Polygons in a file, read in any order; some 12 bytes of each stay in memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lengths: list[np.ndarray] = []
+        self._columns: dict[str, list[np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lengths))
+
+    def add(self, polygons: np.ndarray, figures: Mapping[str, np.ndarray]) -> None:
+        """Append polygons and their figures, which have the same names each time."""
+        records = shapely.to_wkb(polygons)
+        self._file.seek(0, 2)
+        self._file.writelines(records)
+        self._lengths.append(np.fromiter(map(len, records), np.int32, len(records)))
+        for name, values in figures.items():
+            self._columns.setdefault(name, []).append(values)
+
+    def figures(self, name: str) -> np.ndarray:
+        """One figure of all polygons, in the order in which they were added."""
+        return np.concatenate(self._columns[name])
+
+    def polygons(self, numbers: Int64[np.ndarray, polygon]) -> np.ndarray:
+        """The polygons of these numbers (0 for the first that was added)."""
+        lengths = np.concatenate(self._lengths)
+        starts = np.cumsum(lengths, dtype=np.int64) - lengths
+        records = np.empty(len(numbers), object)
+        for place in np.argsort(numbers):  # forward through the file
+            self._file.seek(starts[numbers[place]])
+            records[place] = self._file.read(lengths[numbers[place]])
+        found: np.ndarray = shapely.from_wkb(records)
+        return found

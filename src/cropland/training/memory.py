@@ -1,5 +1,7 @@
-"""Where a training computes and what fits there: the device, the order and precision of its numbers, and how the
-optimizer's batch is cut so that it fits, measured once, on one chip, before the first step."""
+"""The device of a training, the order and precision of its numbers, and the size of the micro-batch.
+
+The micro-batch is what fits in memory, measured once, on one chip, before the first step.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,7 @@ def autocast(device: torch.device, precision: Precision = "auto") -> AbstractCon
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
-    """CUDA from Ampere on, CPUs with AVX-512 BF16 or AMX."""
+    """True for CUDA from Ampere on, and for CPUs with AVX-512 BF16 or AMX."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
@@ -82,7 +84,7 @@ def kept_bytes(network: nn.Module, image: Tensor) -> int:
     before = {name: value.clone() for name, value in network.named_buffers()}
     with torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept):
         network(image)
-    # Running statistics must not remember this trial.
+    # The trial must not change the running statistics.
     for name, value in network.named_buffers():
         value.copy_(before[name])
     return sum(seen.values())
@@ -96,9 +98,9 @@ def free_bytes(device: torch.device) -> int:
 
 
 def keep_memory(device: torch.device) -> bool:
-    """Tell the C library to keep what is let go for what is asked for next; False where there is no such switch.
+    """Let the C library keep freed memory for the next allocation; False where it has no such option.
 
-    The process then holds the most that it ever needed at one time until it ends.
+    The process then holds its peak memory until it ends.
     """
     if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
         return False

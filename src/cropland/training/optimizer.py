@@ -1,4 +1,4 @@
-"""What moves the weights: the objective, AdamW with its schedule, a step, and the moving average that is kept."""
+"""Optimization: the objective, AdamW with its schedule, one step, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Objective = Callable[[Tensor, Batch], Float[Tensor, " batch"]]
 def make_objective(weights: Mapping[str, float], *, label_smoothing: float = 0.0) -> Objective:
     """A function of (logits, batch) that returns one loss per chip, from names and weights of the `losses` shelf.
 
-    Smoothing s makes of the labels 0 and 1 s / 2 and 1 - s / 2 (Szegedy et al. 2016, arXiv:1512.00567).
+    Label smoothing s turns the labels 0 and 1 into s / 2 and 1 - s / 2 (Szegedy et al. 2016, arXiv:1512.00567).
     """
     terms = [(find("losses", name), weight) for name, weight in weights.items()]
 
@@ -50,10 +50,9 @@ def make_optimizer(network: nn.Module, training: Training) -> torch.optim.AdamW:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, training: Training, progress: float) -> float:
-    """Set and return the learning rate at `progress` 0..1 of the whole training: a linear rise, then half a cosine to
-    zero, or constant.
+    """Set and return the learning rate at `progress` 0..1: linear warm-up, then half a cosine to zero, or constant.
 
-    Source: Loshchilov and Hutter 2017, arXiv:1608.03983; the rise Goyal et al. 2017, arXiv:1706.02677.
+    Source: Loshchilov and Hutter 2017, arXiv:1608.03983; the warm-up Goyal et al. 2017, arXiv:1706.02677.
     """
     if progress < training.warmup:
         factor = progress / training.warmup
@@ -77,11 +76,10 @@ def take_step(
     clip: float = 0.0,
     precision: Precision = "float32",
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, ""]]:
-    """Move the weights once, by the gradient of the mean loss over the batch; returns the losses and the gradient's
-    norm.
+    """Take one step by the gradient of the mean loss over the batch; returns the losses and the norm of the gradient.
 
-    micro: chips that are in memory at a time, all if not given; the result does not depend on it but for rounding and
-    the statistics of batch normalisation. clip: the largest norm of the gradient; 0 is none.
+    micro: chips that are in memory at a time, all if not given; the result depends on it only by rounding and the
+    statistics of batch normalisation. clip: the largest norm of the gradient; 0 for no limit.
     """
     losses = accumulate(network, batch, objective, micro=micro or len(batch.image), precision=precision)
     norm = nn.utils.clip_grad_norm_(network.parameters(), clip or math.inf)
@@ -117,7 +115,7 @@ def require_finite(losses: Float[Tensor, " batch"], chips: tuple[str, ...]) -> N
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, *, decay: float, step: int) -> None:
-    """Move the averaged weights and statistics towards the network's; early steps are averaged over fewer.
+    """Update the moving average of weights and statistics; early steps are averaged over fewer steps.
 
     Source: Polyak and Juditsky 1992, doi:10.1137/0330046.
     """

@@ -22,7 +22,7 @@ from cropland.probability import NO_DATA, ONE, classes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SHOWN = 6
+SHOWN = 6  # chips in validation.png
 
 
 @lettering()
@@ -46,15 +46,9 @@ def curves(rows: Sequence[dict[str, Any]], run: Path) -> None:
 
 @lettering()
 def examples(predict: Predict, chips: ChipFolder, model: ModelFile, run: Path) -> None:
-    """Validation chips spread evenly from worst to best, each with label, probability and its errors, into
-    validation.png."""
-    judged = sorted(
-        (
-            _judge(predict, only_bands(chips.read(number), chips.bands, model.bands), model)
-            for number in range(len(chips))
-        ),
-        key=lambda each: each[0],
-    )
+    """Validation chips from worst to best with label, probability and errors, into validation.png."""
+    own = (only_bands(chips.read(number), chips.bands, model.bands) for number in range(len(chips)))
+    judged = sorted((_judge(predict, chip, model) for chip in own), key=lambda each: each[0])
     places = np.unique(np.linspace(0, len(judged) - 1, min(SHOWN, len(judged))).round().astype(int))
     figure, axes = _figure(len(places), 4, width=12, height=3 * len(places))
     for row, (right, chip, probability, mask) in zip(np.atleast_2d(axes), (judged[i] for i in places), strict=True):

@@ -1,4 +1,4 @@
-"""The folder of a run: what lets it go on after a kill, what a person looks at, and the model at the end.
+"""The folder of a training run: its state for going on after a kill, its journal and pictures, and its model.
 
 RUN/plan.json           recipe, chips and memory of the first start, by which every later start goes on
 RUN/state.pt            weights, optimizer and checkpoint of the last minute
@@ -40,7 +40,7 @@ def frozen_plan(run: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
         write_json(path, plan)
         return dict(plan)
     first: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    # Keys that recipes have got since then have the values that they had before there was a key.
+    # Keys that were added to recipes since then get their defaults.
     first["recipe"] = parse_recipe(first["recipe"], source=str(path)).model_dump(mode="json")
     for key in ("recipe", "chips"):
         if first[key] != json.loads(json.dumps(plan[key])):
@@ -74,7 +74,7 @@ class Checkpoint:
 
 
 def save_state(run: Path, state: Mapping[str, Any]) -> None:
-    """Write where to go on from; a kill leaves the old state or the new one, never half."""
+    """Write the state to go on from; a kill leaves the old state or the new one, never a part."""
     with replacing(run / "state.pt") as hidden:
         torch.save(dict(state), hidden)
 
@@ -95,7 +95,7 @@ def append(run: Path, row: Mapping[str, Any]) -> None:
 
 
 def read(run: Path) -> list[dict[str, Any]]:
-    """The journal's rows, the last word of each epoch; a line cut off by a kill is passed over."""
+    """The rows of the journal, the last one of each epoch; a line that a kill cut off is skipped."""
     path = run / "journal.jsonl"
     if not path.exists():
         return []
@@ -130,8 +130,7 @@ def fixed_statistics(learn: ChipFolder, recipe: Recipe) -> Statistics | None:
 def finish(
     network: nn.Module, recipe: Recipe, check: ChipFolder, statistics: Statistics | None, run: Path
 ) -> ModelFile:
-    """Save the network in half precision, then score and picture what was saved: figures are of the file, not of the
-    training."""
+    """Save the network in half precision, then score and draw the saved model: the metrics are those of the file."""
     seen = field(network.cpu().eval(), len(recipe.bands))
     draft = ModelFile(recipe, (), seen.stride, seen.radius, statistics, source_hash=source_hash(recipe))
     saved = draft.save(run / ".draft.safetensors", network.state_dict())

@@ -1,4 +1,4 @@
-"""Training, from top to bottom."""
+"""Training: chips become a model; the loop from top to bottom."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from cropland.training.optimizer import (
     update_average,
 )
 from cropland.training.run_folder import Checkpoint, finish, fixed_statistics
-from cropland.training.validate import ValidationScore, says_one_thing, validate
+from cropland.training.validate import ValidationScore, is_one_class, validate
 
 SAVE_EVERY_S = 60.0
 
@@ -95,11 +95,10 @@ def train(
 ) -> ModelFile:
     """Train a network on the training chips of a folder into the run folder `out`, or go on where that stopped.
 
-    out: runs/NAME if not given. set: values laid over the recipe, as in `["training.epochs=3"]`. device: cpu or cuda;
-    cuda where there is one if not given.
-    Returns the saved model. Raises `RecipeError` for a recipe that cannot be read or another one than that which the
-    run folder was begun with, `ChipError` if a side of the split is empty or a band is missing, `ModelError` if the
-    network breaks its contract.
+    out: runs/NAME if not given. set: settings that replace those of the recipe, as in `["training.epochs=3"]`. device:
+    cpu or cuda; cuda where there is one if not given. Returns the saved model.
+    Raises `RecipeError` for a recipe that cannot be read or that the run folder was not begun with, `ChipError` if a
+    side of the split is empty or a band is missing, `ModelError` if the network breaks its contract.
     """
     recipe = change_recipe(recipe, set) if isinstance(recipe, Recipe) else read_recipe(Path(recipe), set)
     folder = chips if isinstance(chips, ChipFolder) else open_chips(chips)
@@ -187,7 +186,7 @@ def _fresh_network(recipe: Recipe) -> nn.Module:
 
 
 def _start(network: nn.Module, start: str) -> None:
-    """Take the weights of another model's file, or those that the encoder knows by name."""
+    """Load the weights of another model's file, or those that the encoder knows by name."""
     encoder = getattr(network, "encoder", None)
     if start.endswith(".safetensors"):
         try:
@@ -245,8 +244,8 @@ def _resume(
 
 
 def _sentence(rows: Sequence[Mapping[str, Any]], score: ValidationScore) -> str:
-    """What is said of the last epoch; a model that says one thing only is called out when it has done so twice."""
+    """A sentence on the last epoch, with the warning of a model that predicts one class only for two epochs."""
     last = {"epoch": rows[-1]["epoch"] + 1, "loss": rows[-1]["loss"], "iou": score.iou}
-    said = _("epoch {epoch}: loss {loss:.4f}, validation IoU {iou:.4f}", **last)
-    twice = len(rows) > 1 and all(says_one_thing(row["share"]) for row in rows[-2:])
-    return f"{said}\n{score.warning}" if twice else said
+    sentence = _("epoch {epoch}: loss {loss:.4f}, validation IoU {iou:.4f}", **last)
+    twice = len(rows) > 1 and all(is_one_class(row["share"]) for row in rows[-2:])
+    return f"{sentence}\n{score.warning}" if twice else sentence

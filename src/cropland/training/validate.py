@@ -1,4 +1,4 @@
-"""How good the averaged weights are, on the validation chips, at each working pixel."""
+"""Validation of the averaged weights, on the validation chips, at each working pixel."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from cropland.language import _
 from cropland.model import WorkingPixel
 from cropland.recipe import Recipe
 
-COARSER = 1.5  # a chip this many times coarser than a working pixel cannot be judged there,
-LEAST = 64  # nor one that has fewer working pixels than this along an edge, unless it is judged at its own pixel
+# A chip is not scored at a working pixel that is finer than its own by more than COARSER, nor at one of which fewer
+# than LEAST fit along its edge, unless that pixel is about its own.
+COARSER = 1.5
+LEAST = 64
 
 
 @dataclass(frozen=True)
 class ValidationScore:
     """Validation at each working pixel, and over all of them.
 
-    Threshold and IoU of a working pixel are of the chips that hold both classes: chips of one class, however many there
-    are, say nothing of where a field ends. `iou` is pooled over all chips, the mean over the working pixels: what
-    decides which epoch is best. `share` of the known pixels is called cropland at the first working pixel.
+    Threshold and IoU of a working pixel are those of the chips with both classes, since chips of one class hold no edge
+    of a field. `iou` is pooled over all chips and averaged over the working pixels; it decides which epoch is best.
+    `share` is the predicted share of cropland among the known pixels, at the first working pixel.
     """
 
     pixels: tuple[WorkingPixel, ...]
@@ -38,8 +40,8 @@ class ValidationScore:
 
     @property
     def warning(self) -> str | None:
-        """What is said of a model that calls everything or nothing cropland."""
-        if not says_one_thing(self.share):
+        """A warning where the model predicts one class only, else None."""
+        if not is_one_class(self.share):
             return None
         said = _("the model calls nothing cropland") if self.share < 0.5 else _("the model calls everything cropland")
         return _(
@@ -53,13 +55,13 @@ class ValidationScore:
         return {"iou": self.iou, "share": self.share, "pixels": [vars(pixel) for pixel in self.pixels]}
 
 
-def says_one_thing(share: float) -> bool:
-    """Whether a model that calls this share cropland says 'all' or 'nothing'."""
+def is_one_class(share: float) -> bool:
+    """Whether a prediction with this share of cropland is practically of one class."""
     return not 0.005 < share < 0.995
 
 
 def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: Statistics | None) -> ValidationScore:
-    """Predict every validation chip at every working pixel."""
+    """Score the network on every validation chip at every working pixel that fits it."""
     predict = predictor(network)
     chosen = recipe.validation.working_pixels or (float(f"{chips.index['pixel_m'].median():.3g}"),)
     levels = [_levels(predict, chips, recipe.bands, pixel_m, statistics) for pixel_m in chosen]

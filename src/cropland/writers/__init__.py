@@ -1,4 +1,4 @@
-"""The shelf of writers: how each of them puts a file in its place, or says why it cannot."""
+"""The shelf of writers, each of which replaces a file completely or raises `OutputError`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ from cropland.errors import OutputError
 
 @contextmanager
 def replacing(out: Path) -> Iterator[Path]:
-    """A path beside `out` to write to, renamed to `out` at the end; after an error it is gone and `out` is as before.
+    """A path beside `out` to write to, renamed to `out` at the end; after an error it is removed and `out` unchanged.
 
-    Missing parent folders are made. Raises `OutputError` where the place cannot be written.
+    Missing parent folders are made. Raises `OutputError` where `out` cannot be written.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""QGIS: a project that opens scene, probability, mask and parcels, styled, wherever the folder is moved."""
+"""QGIS: a project with scene, probability, mask and parcels, styled, which still opens after the folder was moved."""
 
 import os
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ VERSION = "3.22.0"  # the oldest that is known to open it
 RAMP = {0: "#f7f3e8", 64: "#e3d9a7", 127: "#b5c46b", 190: "#5f9a3a", ONE: "#1c5c2a"}
 CLASSES = {0: ("#e9e4d6", Message("not cropland")), 1: ("#548c2f", Message("cropland"))}
 OUTLINE = "255,196,0,255"
-WIDEST = 3  # pixels of the map
+WIDEST = 3  # pixels of the map that an outline covers at most
 
 
 def write_qgis(
@@ -54,7 +54,7 @@ def write_qgis(
         ]
         if scene is not None:
             layers.append(_scene(scene, grid.crs, bands, limits, home=home))
-        _tree(qgis, layers, shown=("parcels", "scene"))
+        _tree(qgis, layers, visible=("parcels", "scene"))
         _canvas(qgis, grid)
     SubElement(qgis, "projectlayers").extend(layers)
     properties = SubElement(qgis, "properties")
@@ -98,12 +98,12 @@ def _crs(parent: Element, crs: CRS | None) -> None:
         _text(system, "authid", f"EPSG:{code}" if code else "")
 
 
-def _tree(qgis: Element, layers: Sequence[Element], *, shown: Sequence[str]) -> None:
+def _tree(qgis: Element, layers: Sequence[Element], *, visible: Sequence[str]) -> None:
     """The list of layers, the topmost first."""
     group = SubElement(qgis, "layer-tree-group")
     for layer in layers:
         number, name, provider = (layer.findtext(tag, "") for tag in ("id", "layername", "provider"))
-        checked = "Qt::Checked" if name in shown else "Qt::Unchecked"
+        checked = "Qt::Checked" if name in visible else "Qt::Unchecked"
         SubElement(group, "layer-tree-layer", id=number, name=name, providerKey=provider, checked=checked, expanded="0")
 
 
@@ -160,7 +160,7 @@ def _ramp() -> Element:
 def _stretched(
     image: DatasetReader, bands: tuple[int, int, int] | int, limits: Sequence[tuple[float, float]]
 ) -> Element:
-    """Three bands as red, green and blue, or one in grey; the first in grey where each band has a file of its own."""
+    """Three bands as red, green and blue, or one in grey; the first band in grey where each has a file of its own."""
     numbers = (bands,) if isinstance(bands, int) else bands
     if len(numbers) == 1 or max(numbers) > image.count:
         renderer = _renderer("singlebandgray", grayBand=str(min(numbers[0], image.count)), gradient="BlackToWhite")
@@ -182,7 +182,7 @@ def _enhancement(renderer: Element, tag: str, limits: tuple[float, float]) -> No
 
 
 def _parcels(source: str, crs: CRS | None, *, pixel: float) -> Element:
-    """Outlines of 0.4 mm, thinner from where they would cover the ground: they are at most some pixels wide."""
+    """Outlines of 0.4 mm, at small scales thinner: they cover at most `WIDEST` pixels."""
     layer = _layer("parcels", source, crs, provider="ogr", type="vector", geometry="Polygon")
     renderer = SubElement(layer, "renderer-v2", type="singleSymbol")
     symbol = SubElement(SubElement(renderer, "symbols"), "symbol", type="fill", name="0", alpha="1")

@@ -1,4 +1,4 @@
-"""STAC: what a model is, as an Item of the Machine Learning Model extension that catalogues can search."""
+"""STAC: a model as an Item of the Machine Learning Model extension, which catalogues can search."""
 
 import json
 import os
@@ -25,7 +25,7 @@ CLASSES = [
 def write_model_item(header: Mapping[str, Any], model_file: Path, out: Path) -> None:
     """Write the header of a model file as a STAC Item beside it; the Item links to the file by a relative path.
 
-    The model is for the whole Earth and any time, since nothing else is known of it.
+    The Item covers the whole Earth and all time, since a model file does not limit where and when it can be used.
     Raises `OutputError` where `out` cannot be written.
     Source: STAC 1.1.0; github.com/stac-extensions/mlm, version 1.4.0.
     """

@@ -18,33 +18,32 @@ from cropland.writers import replacing
 
 __all__ = ["write_geojson", "write_geopackage", "write_geoparquet"]
 
-
 FIBOA = {"fiboa_version": "0.2.0", "fiboa_extensions": []}
 
 
 def write_geoparquet(chunks: Iterable[GeoDataFrame], out: Path) -> None:
     """Write parcels as GeoParquet 1.1 with bounding boxes per row and the file metadata of fiboa 0.2.
 
-    chunks: at least one, of the same columns. Each is a row group, whose statistics say where it lies: a reader of a
-    place passes over the others if neighbours are in one chunk. Raises `OutputError` where `out` cannot be written.
+    chunks: at least one, of the same columns. Each is a row group whose statistics hold its bounds: a reader of an area
+    skips the others if neighbours are in one chunk. Raises `OutputError` where `out` cannot be written.
     Source: geoparquet.org, version 1.1.0; github.com/fiboa/specification, version 0.2.0.
     """
     with replacing(out) as hidden, ExitStack() as stack:
         writer, geo = None, {}
-        for table, its_geo in map(_to_arrow, chunks):
+        for table, geo_here in map(_to_arrow, chunks):
             if writer is None:
-                # fiboa knows milliseconds only. A schema of Arrow's own would hide what is known at the end.
+                # fiboa has milliseconds only. A stored Arrow schema would hide the metadata that is added at the end.
                 how = {"compression": "zstd", "coerce_timestamps": "ms", "store_schema": False}
-                writer, geo = stack.enter_context(pq.ParquetWriter(hidden, table.schema, **how)), its_geo
+                writer, geo = stack.enter_context(pq.ParquetWriter(hidden, table.schema, **how)), geo_here
             writer.write_table(table, row_group_size=max(len(table), 1))
-            _widen(geo, its_geo)
+            _widen(geo, geo_here)
         assert writer is not None, "a table has at least one chunk"
         writer.add_key_value_metadata({"geo": json.dumps(geo), "fiboa": json.dumps(FIBOA)})
     pa.default_memory_pool().release_unused()  # Arrow keeps a hundred megabytes for a next table
 
 
 def _to_arrow(frame: GeoDataFrame) -> tuple[pa.Table, dict[str, Any]]:
-    """A frame as geopandas writes it, and what it says of the geometry."""
+    """A frame as geopandas writes it, and its metadata of the geometry."""
     buffer = BytesIO()
     frame.to_parquet(buffer, index=False, schema_version="1.1.0", write_covering_bbox=True, compression=None)
     table = pq.read_table(buffer)
@@ -52,11 +51,11 @@ def _to_arrow(frame: GeoDataFrame) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def _widen(geo: dict[str, Any], other: dict[str, Any]) -> None:
-    """Let what is said of the geometry hold for another chunk too."""
-    column, its = (each["columns"][each["primary_column"]] for each in (geo, other))
-    column["geometry_types"] = sorted({*column["geometry_types"], *its["geometry_types"]})
-    if "bbox" in column and "bbox" in its:
-        corners = zip(column["bbox"], its["bbox"], (min, min, max, max), strict=True)
+    """Extend the metadata of the geometry to another chunk."""
+    column, more = (each["columns"][each["primary_column"]] for each in (geo, other))
+    column["geometry_types"] = sorted({*column["geometry_types"], *more["geometry_types"]})
+    if "bbox" in column and "bbox" in more:
+        corners = zip(column["bbox"], more["bbox"], (min, min, max, max), strict=True)
         column["bbox"] = [outer(a, b) for a, b, outer in corners]
 
 
@@ -86,7 +85,7 @@ def write_geojson(chunks: Iterable[GeoDataFrame], out: Path) -> None:
 
 
 def _write_layer(chunks: Iterable[GeoDataFrame], out: Path, *, driver: str, layer: str, **options: str) -> None:
-    """Write a table, chunk by chunk, with a driver of GDAL; all have the columns of the first."""
+    """Write a table, chunk by chunk, with a driver of GDAL."""
     chunks = iter(chunks)
     first = next(chunks)
     tables = (pa.table(frame.to_arrow(index=False)) for frame in chain([first], chunks))
