@@ -101,11 +101,11 @@ def spoil_header(folder, **changes):
         (lambda folder: (folder / "index.parquet").unlink(), "is not a chip folder"),
         (lambda folder: (folder / "index.parquet").write_bytes(b"PAR1 nonsense"), "is damaged"),
         (lambda folder: (folder / "chips.json").write_text("{", encoding="utf-8"), "is damaged"),
-        (lambda folder: (folder / "chips.json").write_text("[]", encoding="utf-8"), "something else"),
-        (lambda folder: spoil_header(folder, format="other"), "something else"),
+        (lambda folder: (folder / "chips.json").write_text("[]", encoding="utf-8"), "is not a chip folder: cut one"),
+        (lambda folder: spoil_header(folder, format="other"), "is not a chip folder: cut one"),
         (lambda folder: spoil_header(folder, version=2), r"version 2, expected 1 or less: update"),
-        (lambda folder: spoil_header(folder, version="x"), "something else"),
-        (lambda folder: spoil_header(folder, bands=7), "something else"),
+        (lambda folder: spoil_header(folder, version="x"), "is not a chip folder: cut one"),
+        (lambda folder: spoil_header(folder, bands=7), "is not a chip folder: cut one"),
     ],
 )
 def test_a_folder_that_is_not_sound_is_said(write, spoil, words):

@@ -114,5 +114,5 @@ def test_xian_1980_needs_a_word(frame):
 
 
 def test_a_grid_without_a_crs_has_no_place_for_polygons(frame):
-    with pytest.raises(GridError, match="polygons have no place"):
+    with pytest.raises(GridError, match="polygons cannot be placed"):
         to_grid_crs(frame, None)
