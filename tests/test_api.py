@@ -28,7 +28,7 @@ def result(model):
 
 
 def test_every_example_runs():
-    assert doctest.testmod(api).failed == 0
+    assert doctest.testmod(api, optionflags=doctest.ELLIPSIS).failed == 0
 
 
 def test_every_public_name_is_there_and_listed():

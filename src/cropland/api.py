@@ -206,15 +206,33 @@ def cut_chips(
     return _cut_chips(scenes, given, out, size=size, validation=validation, opening=opening, **others)
 
 
-def train(recipe: Recipe | AnyPath, chips: AnyPath, out: AnyPath | None = None, *, device: str | None = None) -> Model:
-    """Train a model from a folder of chips, or go on where a run stopped; the file is OUT/model.safetensors.
+def train(
+    recipe: Recipe | AnyPath,
+    chips: AnyPath,
+    out: AnyPath | None = None,
+    *,
+    set: Sequence[str] = (),
+    device: str | None = None,
+) -> Model:
+    """Train a model from a folder of chips, or continue a run that stopped; the file is OUT/model.safetensors.
 
-    recipe: a TOML file or a `Recipe`. out: the run folder; runs/NAME if not given. device: cpu or cuda; cuda where
-    there is one. Raises `RecipeError`, `ChipError` or `ModelError` for what cannot be used.
+    recipe: a TOML file or a `Recipe`. out: the run folder; runs/NAME if not given. set: values that replace the
+    recipe's. device: cpu or cuda; cuda where there is one. Raises `RecipeError`, `ChipError` or `ModelError` for what
+    cannot be used.
+
+    >>> import cropland, tempfile
+    >>> from cropland.demo import FIELDS, FOLDER, TILE
+    >>> short = ["training.epochs=1", "training.chips_per_epoch=8", "sampling.crop=64"]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = cropland.cut_chips(TILE, FIELDS, folder + "/chips", background="known", size=128)
+    ...     model = cropland.train(FOLDER / "small.toml", folder + "/chips", folder + "/run", set=short)
+    ...     model.name
+    epoch 1: loss ..., validation IoU ...
+    'demo'
     """
     from cropland.training.train import train as train_network  # imports torch, which mapping does without
 
-    return Model(train_network(recipe, chips, out, device=device))
+    return Model(train_network(recipe, chips, out, set=set, device=device))
 
 
 def evaluate(

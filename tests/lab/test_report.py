@@ -85,6 +85,16 @@ def test_nothing_is_wider_than_the_screen(page: Page):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_numbers_are_shown_by_their_words(page: Page):
+    page.locator("details", has_text="all numbers").last.locator("summary").click()
+    shown = page.locator("article table").inner_text()
+    assert "largest difference of the two results\t1.0e−16" in shown
+    assert "share of the matrix that is not zero\t5.00 %" in shown
+    assert page.get_by_text("Deciding number: largest difference of the two results.").count() == 1
+    page.get_by_role("button", name="中文").click()
+    assert "矩阵中非零元素的比例\t5.00 %" in page.locator("article table").inner_text()
+
+
 def test_words_in_pictures_do_not_leave_them(page: Page):
     outside = page.evaluate("""() => [...document.querySelectorAll("svg text")].filter(text => {
         const box = text.getBoundingClientRect(), svg = text.closest("svg").getBoundingClientRect();

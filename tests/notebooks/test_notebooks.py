@@ -116,7 +116,9 @@ def test_everything_of_a_neighbour(tmp_path: Path):
 def test_a_circle_is_told_with_its_cells(tmp_path: Path):
     write_notebook(tmp_path / "a.ipynb", "from b import g\nf = g")
     write_notebook(tmp_path / "b.ipynb", "from a import f\ng = f")
-    with pytest.raises(RecipeError, match=r"a\.ipynb cell 1.* needs b\.ipynb cell 1.* needs a\.ipynb cell 1.*circular import"):
+    with pytest.raises(
+        RecipeError, match=r"a\.ipynb cell 1.* needs b\.ipynb cell 1.* needs a\.ipynb cell 1.*circular import"
+    ):
         load(tmp_path / "a.ipynb", "f")
 
 

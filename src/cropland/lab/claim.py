@@ -6,8 +6,11 @@ The words of `chapters/CHAPTER/FILE.py` stand in `chapters/CHAPTER/FILE.toml`:
 claim, how, answer, advice  {en = "...", zh = "..."}; `answer` speaks of the numbers: "{speedup} times as fast"
 guess                       optional, {en, zh}: a question that the reader answers before the reveal
 code                        lines of plain PyTorch that reproduce it
+numbers                     {KEY = {en, zh}}: what each number of the finding is, for the table and the rule
 decides, holds, in_part     the number that decides; it holds at or beyond `holds`, in part at or beyond `in_part`
-[labels]                    Chinese for the labels of pictures and notes; # stands for any number
+[numbers]                   the same for numbers that all claims of the file share
+[labels]                    Chinese for the labels of pictures and notes; # stands for any number; {en, zh} where the
+                            label is a name of the code
 
 Where an experiment stands in the report, and the labels that several files share, are in `labels.toml`.
 """
@@ -22,6 +25,7 @@ from enum import StrEnum
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import torch
@@ -108,7 +112,17 @@ class Claim:
     decides: str
     holds: float
     in_part: float
+    numbers: Mapping[str, Words]
     guess: Words | None = None
+
+    def named(self, number: str) -> Words:
+        """What a number is; its key where a file of another version has one that no words know."""
+        return self.numbers.get(number, Words(number, number))
+
+    def written(self, number: str) -> str:
+        """The format in which the answer writes a number: "%", "d" or none."""
+        formats = {name: spec for _, name, spec, _ in Formatter().parse(self.answer.en)}
+        return (formats.get(number) or "").replace("value", "")
 
     def verdict(self, finding: Finding) -> Verdict:
         """What the deciding number says; not measured if it is not there."""
@@ -142,7 +156,7 @@ def split(finding: str) -> tuple[str, str]:
 def experiments() -> dict[str, Path]:
     """The file of words of every experiment, by its name; the code of the same name lies beside it."""
     paths = sorted((LAB / "chapters").rglob("*.toml"))
-    return {name: path for path in paths for name in _read(path) if name != "labels"}
+    return {name: path for path in paths for name in _read(path) if name not in ("labels", "numbers")}
 
 
 def experiment_named(name: str) -> Experiment:
@@ -155,7 +169,12 @@ def experiment_named(name: str) -> Experiment:
 @cache
 def claims(experiment: str) -> dict[str, Claim]:
     """The claims of an experiment, by key, in order."""
-    return {key: Claim(**_worded(its)) for key, its in _read(experiments()[experiment])[experiment].items()}
+    own = _read(experiments()[experiment])
+    shared = own.get("numbers", {})
+    return {
+        key: Claim(**_worded({**its, "numbers": shared | its.get("numbers", {})}))
+        for key, its in own[experiment].items()
+    }
 
 
 @dataclass(frozen=True)
@@ -186,6 +205,8 @@ def label(english: str, experiment: str = "") -> Words:
     own = _read(experiments()[experiment]) if experiment else {}
     known = {**_read(LABELS)["labels"], **own.get("labels", {})}
     chinese = known.get(english, known.get(pattern, english))
+    if isinstance(chinese, dict):
+        return Words(**chinese)
     return Words(english, re.sub("#", lambda _: figures.pop(0) if figures else "#", chinese))
 
 
@@ -195,4 +216,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _worded(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: Words(**value) if isinstance(value, dict) else value for name, value in values.items()}
+    """With `Words` in the place of every {en, zh}, also of those within a table."""
+    return {name: _words(value) if isinstance(value, dict) else value for name, value in values.items()}
+
+
+def _words(table: Mapping[str, Any]) -> Words | dict[str, Any]:
+    return Words(**table) if table.keys() == {"en", "zh"} else _worded(table)

@@ -126,7 +126,7 @@ def _stack(chart: Stack, say: Say) -> str:
         for part, value in bar.items():
             rows.append(
                 f'<rect x="{x(at):.1f}" y="{top + 20}" width="{max(0.0, x(at + value) - x(at)):.1f}" height="14" '
-                f'fill="{colour[part]}"><title>{escape(part)}: {value:.3g}</title></rect>'
+                f'fill="{colour[part]}"><title>{escape(_both(say(part)))}: {value:.3g}</title></rect>'
             )
             at += value
         rows.append(f'<text x="{x(at) + 6:.1f}" y="{top + 32}" class="value">{at:.3g}</text>')
@@ -161,6 +161,11 @@ def _legend(names: Iterable[str], say: Say, *, first: int = 0) -> str:
 
 def _svg(height: float, body: str) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img">{body}</svg>'
+
+
+def _both(words: Words) -> str:
+    """What a pointer shows, which knows no style: both languages, one after the other."""
+    return " / ".join(dict.fromkeys((words.en, words.zh)))
 
 
 def _text(words: Words, x: float, y: float, anchor: str = "start") -> str:

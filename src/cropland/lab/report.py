@@ -158,7 +158,7 @@ def _measured(claim: Claim, its: Results, name: str, *, alone: bool) -> str:
     notes = "".join(f'<p class="soft">{spans(say(note))}</p>' for note in finding.notes)
     charts = "".join(draw(chart, say) for chart in finding.charts)
     said = f'<p class="answer">{_chip(claim.verdict(finding))} {where} {answer}</p>'
-    return f'{said}{notes}<div class="charts">{charts}</div>{_table(finding)}'
+    return f'{said}{notes}<div class="charts">{charts}</div>{_table(claim, finding)}'
 
 
 def _answer(claim: Claim, finding: Finding) -> Words | None:
@@ -171,19 +171,28 @@ def _answer(claim: Claim, finding: Finding) -> Words | None:
 
 def _rule(claim: Claim) -> Words:
     """The limits in a sentence."""
-    sign, beyond_en, beyond_zh = (">=", "below", "低于") if claim.holds >= claim.in_part else ("<=", "above", "高于")
-    name, holds, half = claim.decides, f"{claim.holds:g}", f"{claim.in_part:g}"
+    more = claim.holds >= claim.in_part
+    within, beyond, within_zh, beyond_zh = (
+        ("at least", "below", "不低于", "低于此值") if more else ("at most", "above", "不高于", "高于此值")
+    )
+    percent = claim.written(claim.decides) == "%"
+    holds, half = (f"{100 * limit:g} %" if percent else f"{limit:g}" for limit in (claim.holds, claim.in_part))
     some = claim.holds != claim.in_part
+    name = claim.named(claim.decides)
     return Words(
-        f"Verdict by `{name}`: {sign} {holds} holds; {f'{sign} {half} in part; ' * some}{beyond_en}, does not hold; "
-        "undecided if the interval crosses a limit.",
-        f"按 `{name}` 判定：{sign} {holds} 成立；{f'{sign} {half} 部分成立；' * some}"
-        f"{beyond_zh}此值不成立；区间跨越界限则无法判定。",
+        f"Deciding number: {name.en}. {within.capitalize()} {holds}: holds; "
+        f"{f'{within} {half}: holds in part; ' * some}{beyond}: does not hold. "
+        "Not decided if the interval crosses a limit.",
+        f"判定依据：{name.zh}。{within_zh} {holds}：成立；{f'{within_zh} {half}：部分成立；' * some}"
+        f"{beyond_zh}：不成立。区间跨越界限则无法判定。",
     )
 
 
-def _table(finding: Finding) -> str:
+def _table(claim: Claim, finding: Finding) -> str:
     if not finding.numbers:
         return ""
-    rows = "".join(f"<tr><td><code>{n}</code></td><td>{escape(f'{v}')}</td></tr>" for n, v in finding.numbers.items())
+    rows = "".join(
+        f"<tr><td>{spans(claim.named(name))}</td><td>{escape(f'{number:{claim.written(name)}}')}</td></tr>"
+        for name, number in finding.numbers.items()
+    )
     return f"<details><summary>{spans(label('all numbers'))}</summary><table>{rows}</table></details>"

@@ -13,6 +13,8 @@ import torch
 from cropland.lab.charts import Bars, Chart, Lines, Panels, Stack
 from cropland.lab.claim import LAB, Finding, chapters, claims, experiment_named, experiments, label, split
 from cropland.lab.measure import Budget
+from cropland.lab.results import Results
+from source_tree import ROOT
 
 TINY = Budget("tiny", rounds=2, size=32, channels=8, seeds=2, steps=2, every=8)
 EXPERIMENTS = sorted(experiments())
@@ -21,6 +23,7 @@ CLAIMS = [(name, key) for name in EXPERIMENTS for key in claims(name)]
 # Findings are kept per process: what asks for the same ones runs in the same worker.
 EACH = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in EXPERIMENTS]
 CPU = torch.device("cpu")
+KEPT = (ROOT / "docs" / "lab" / "results.json", ROOT / "docs" / "lab" / "tricks" / "results.json")
 
 
 @cache
@@ -42,6 +45,7 @@ def test_numbers_are_what_the_words_speak_of(name: str):
         else:
             assert claim.decides in finding.numbers
             claim.answer.filled(finding.numbers)
+            assert finding.numbers.keys() <= claim.numbers.keys()
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -64,6 +68,23 @@ def test_both_languages_speak_of_the_same_numbers(name: str, key: str):
     assert fields(claim.answer.en) == fields(claim.answer.zh)
     for words in (claim.claim, claim.how, claim.answer, claim.advice):
         assert is_english(words.en) and is_chinese(words.zh)
+
+
+@pytest.mark.parametrize(("name", "key"), CLAIMS)
+def test_every_number_has_words(name: str, key: str):
+    """A page shows what a number is, never its key; two numbers of a claim are not called the same."""
+    claim = claims(name)[key]
+    assert {claim.decides, *fields(claim.answer.en)} <= claim.numbers.keys()
+    assert all(is_english(words.en) and is_chinese(words.zh) for words in claim.numbers.values())
+    for language in ("en", "zh"):
+        assert len({getattr(words, language) for words in claim.numbers.values()}) == len(claim.numbers)
+    assert not [number for number in claim.numbers if f"`{number}`" in claim.how.en + claim.how.zh]
+
+
+def test_every_number_that_is_kept_has_words():
+    for finding in (finding for path in KEPT for finding in Results.load(path).findings):
+        experiment, key = split(finding.claim)
+        assert finding.numbers.keys() <= claims(experiment)[key].numbers.keys(), finding.claim
 
 
 @pytest.mark.parametrize(("name", "key"), CLAIMS)
