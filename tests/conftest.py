@@ -1,7 +1,9 @@
 """What every test finds: the data folder, quiet surroundings, and a line on the state of the source."""
 
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -10,6 +12,8 @@ import source_tree
 
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["CROPLAND_LANG"] = "en"  # what the tests read, also on a Chinese desktop
+# As `cropland.engines` does: a test that imports OpenVINO before would report each conversion, a process at a time.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is how a module is made missing
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the workers share the cores
 
@@ -21,6 +25,26 @@ settings.load_profile("cropland")
 
 def pytest_report_header() -> str:
     return source_tree.summary()
+
+
+# Long tests that share nothing but their parameter: they fill the last minute of both workers.
+BY_PARAMETER = ("test_tutorials.py", "test_understand.py", "test_chapters.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The tests of a file run in one worker, which makes their fixtures once."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        # pytest 9.2 took away what xdist's own `loadgroup` writes its groups into: there every test is a group.
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            return f"{file}[{test.partition('[')[2]}" if file.endswith(BY_PARAMETER) else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,5 @@
+"""The small scene and its polygons, as files."""
+
 from pathlib import Path
 
 import pytest

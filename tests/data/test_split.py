@@ -1,3 +1,5 @@
+"""No training chip touches one that validates; the share is met, and both sides resemble each other."""
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-import rasterio
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -13,6 +12,7 @@ from cropland.data.chips import write_chip, write_index
 from cropland.geo.scene import Image
 from cropland.model import ModelFile, WorkingPixel
 from cropland.recipe import Recipe
+from rasters import write_raster
 
 LEFT, TOP, CRS = 400_000.0, 4_000_000.0, "EPSG:32650"
 SIZE = 32
@@ -78,17 +78,7 @@ def _chip(folder: Path, name: str, target: np.ndarray, number: int) -> dict[str,
 
 
 def write_mask(path: Path, values: np.ndarray, **profile: object) -> Path:
-    grid = {
-        "transform": Affine(10, 0, LEFT, 0, -10, TOP),
-        "crs": CRS,
-        "height": values.shape[0],
-        "width": values.shape[1],
-    }
-    with rasterio.open(
-        path, "w", **({"driver": "GTiff", "count": 1, "dtype": values.dtype.name, **grid} | profile)
-    ) as file:
-        file.write(values[None])
-    return path
+    return write_raster(path, values, **{"transform": Affine(10, 0, LEFT, 0, -10, TOP), **profile})
 
 
 def field(col: float, row: float, width: float, height: float) -> shapely.Polygon:

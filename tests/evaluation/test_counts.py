@@ -1,3 +1,5 @@
+"""Figures of the four counts against worked examples, their laws, and the best threshold."""
+
 import math
 
 import numpy as np

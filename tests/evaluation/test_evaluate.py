@@ -1,3 +1,5 @@
+"""`cropland evaluate`: a report that stands alone, wrong input in one line, and the same figures in a notebook."""
+
 import json
 import re
 import sys

@@ -1,3 +1,5 @@
+"""Chips by a model and masks by blocks: who is counted where, and what is refused."""
+
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Which pictures a report shows, in which colours, and that they are in the page itself."""
+
 import base64
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Parts add up to groups and to the whole, as plain JSON; the interval is that of blocks."""
+
 import json
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Verdicts from numbers and limits, in both directions, and the order of a chapter."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""`cropland lab`: names, wrong input, runs that are stopped, and machines side by side."""
+
 import json
 from dataclasses import replace
 from pathlib import Path

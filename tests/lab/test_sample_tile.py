@@ -1,3 +1,5 @@
+"""The tile in grey and in colour, in metres."""
+
 import torch
 
 from cropland.demo import TILE

@@ -1,3 +1,5 @@
+"""Stacks as their cases say, counted and timed in turn."""
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode

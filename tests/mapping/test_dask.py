@@ -17,10 +17,7 @@ from cropland.cli import main
 from large_scene import write_large_scene
 from small_model import save_model
 
-pytestmark = [
-    pytest.mark.xdist_group("dask"),
-    pytest.mark.skipif(os.name != "posix", reason="processes are killed by signals of POSIX"),
-]
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are killed by signals of POSIX")
 Process = subprocess.Popen[bytes]
 
 

@@ -6,23 +6,13 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from rasterio.transform import from_origin
 from scipy import ndimage
 
 from cropland.geo.scene import open_scene
 from cropland.mapping.picture import _round_below, _visible_lines, overview
 from cropland.parcels.clean import by_threshold, clean_mask
 from cropland.parcels.parcels import parcels
-
-
-def write(path: Path, values: np.ndarray, **more: object) -> Path:
-    bands, height, width = values.shape
-    place = {"crs": "EPSG:32650", "transform": from_origin(500_000, 4_000_000, 10, 10), **more}
-    with rasterio.open(path, "w", "GTiff", width, height, bands, dtype=values.dtype, **place) as target:
-        target.write(values)
-        if bands >= 3:
-            target.descriptions = ("red", "green", "blue", "nir")[:bands]
-    return path
+from rasters import write_raster
 
 
 def picture(folder: Path, shape: tuple[int, int], *, bands: int = 3, share: float = 0.5) -> np.ndarray:
@@ -30,8 +20,9 @@ def picture(folder: Path, shape: tuple[int, int], *, bands: int = 3, share: floa
     levels = np.clip(127 + 3000 * noise + 254 * (share - 0.5), 0, 254).astype(np.uint8)
     levels[:5] = 255
     scene = np.stack([levels * (number + 1) for number in range(bands)]).astype(np.uint16)
-    opened = open_scene(write(folder / "田.tif", scene), bands=None if bands >= 3 else {"gray": 1})
-    probability = write(folder / "probability.tif", levels[None], nodata=255)
+    names = ("red", "green", "blue", "nir")[:bands] if bands >= 3 else ()
+    opened = open_scene(write_raster(folder / "田.tif", scene, names=names), bands=None if names else {"gray": 1})
+    probability = write_raster(folder / "probability.tif", levels, nodata=255)
     clean_mask(probability, folder / "mask.tif", classify=by_threshold(0.5), min_area_m2=1000)
     found = parcels(folder / "mask.tif")
     overview(opened, probability, folder / "mask.tif", [found], folder / "o.png", area_ha=12.3, share=0.5)

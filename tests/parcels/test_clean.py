@@ -14,6 +14,7 @@ from scipy import ndimage
 from cropland.errors import GridError
 from cropland.geo.area import default_min_area_m2
 from cropland.parcels.clean import by_threshold, by_value, clean_mask
+from rasters import write_raster
 
 PIXEL_M2 = 100.0
 MASKS = st.tuples(st.integers(1, 24), st.integers(1, 17)).flatmap(
@@ -21,16 +22,8 @@ MASKS = st.tuples(st.integers(1, 24), st.integers(1, 17)).flatmap(
 )
 
 
-def write(path: Path, values: np.ndarray, *, crs: str | None = "EPSG:32650", pixel: float = 10) -> Path:
-    height, width = values.shape
-    place = {"crs": crs, "transform": from_origin(500_000, 4_000_000, pixel, pixel), "nodata": 255}
-    with rasterio.open(path, "w", "GTiff", width, height, 1, dtype=values.dtype, **place) as target:
-        target.write(values, 1)
-    return path
-
-
 def clean(folder: Path, values: np.ndarray, *, pixels: float, block: int = 256) -> np.ndarray:
-    source, out = write(folder / "values.tif", values), folder / "mask.tif"
+    source, out = write_raster(folder / "values.tif", values, nodata=255), folder / "mask.tif"
     least = (pixels - 0.5) * PIXEL_M2
     clean_mask(source, out, classify=by_value(1, nodata=255), min_area_m2=least, block=block)
     with rasterio.open(out) as mask:
@@ -101,7 +94,12 @@ def test_slivers_beside_no_data_are_left(folder: Path) -> None:
 
 def test_a_threshold_is_the_least_probability_of_cropland(tmp_path: Path) -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    clean_mask(write(tmp_path / "p.tif", levels), tmp_path / "m.tif", classify=by_threshold(127 / 254), min_area_m2=0)
+    clean_mask(
+        write_raster(tmp_path / "p.tif", levels, nodata=255),
+        tmp_path / "m.tif",
+        classify=by_threshold(127 / 254),
+        min_area_m2=0,
+    )
     with rasterio.open(tmp_path / "m.tif") as mask:
         assert mask.read(1).ravel().tolist() == [0] * 127 + [1] * 128 + [255]
 
@@ -122,25 +120,14 @@ def test_areas_are_on_the_ellipsoid(tmp_path: Path) -> None:
     values = np.zeros((20, 20), np.uint8)
     values[5:10, 5:10] = 1
     for north, is_kept in ((0.0, True), (60.0, False)):
-        with rasterio.open(
-            tmp_path / "m.tif",
-            "w",
-            "GTiff",
-            20,
-            20,
-            1,
-            dtype="uint8",
-            crs="EPSG:4326",
-            transform=from_origin(8, north, 1e-3, 1e-3),
-        ) as target:
-            target.write(values, 1)
+        write_raster(tmp_path / "m.tif", values, crs="EPSG:4326", transform=from_origin(8, north, 1e-3, 1e-3))
         clean_mask(tmp_path / "m.tif", tmp_path / "o.tif", classify=by_value(1, nodata=None), min_area_m2=25 * 9_000)
         with rasterio.open(tmp_path / "o.tif") as mask:
             assert bool(mask.read(1).any()) is is_kept
 
 
 def test_without_crs_the_unit_is_needed(tmp_path: Path) -> None:
-    source = write(tmp_path / "m.tif", np.ones((4, 4), np.uint8), crs=None)
+    source = write_raster(tmp_path / "m.tif", np.ones((4, 4), np.uint8), crs=None, nodata=255)
     with pytest.raises(GridError, match="pixel_m="):
         clean_mask(source, tmp_path / "o.tif", classify=by_value(1, nodata=255), min_area_m2=1)
     assert [path.name for path in tmp_path.iterdir()] == ["m.tif"]

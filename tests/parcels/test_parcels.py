@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -27,16 +28,9 @@ from scipy import ndimage
 from cropland.errors import GridError, InputError, OutputError, SceneError
 from cropland.parcels.parcels import CELL, PolygonStore, command, find_parcels, parcels
 from cropland.writers.vector import write_geoparquet
+from rasters import write_raster
 
-
-def write(
-    path: Path, values: np.ndarray, *, crs: str | None = "EPSG:32650", transform: rasterio.Affine | None = None
-) -> Path:
-    height, width = values.shape
-    place = {"crs": crs, "transform": transform or from_origin(500_000, 4_000_000, 10, 10), "nodata": 255}
-    with rasterio.open(path, "w", "GTiff", width, height, 1, dtype=values.dtype, **place) as target:
-        target.write(values, 1)
-    return path
+write_mask = partial(write_raster, nodata=255)
 
 
 def fields(shape: tuple[int, int] = (400, 500), *, seed: int = 0) -> np.ndarray:
@@ -45,8 +39,49 @@ def fields(shape: tuple[int, int] = (400, 500), *, seed: int = 0) -> np.ndarray:
     return (noise > np.quantile(noise, 0.6)).astype(np.uint8)
 
 
+@pytest.mark.parametrize("ending", ["parquet", "gpkg", "geojson"])
+def test_command_writes_each_format(tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]) -> None:
+    values = fields((200, 200))
+    values[0, 0] = 1
+    out = tmp_path / "田块" / f"parcels.{ending}"
+    command(write_mask(tmp_path / "m.tif", values), out=out, min_area_mu=1)
+    read = geopandas.read_parquet(out) if ending == "parquet" else geopandas.read_file(out)
+    assert len(read) > 5 and (read["area"] > 1 / 15).all()
+    assert f"{len(read)} parcels" in capsys.readouterr().out
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_command_takes_a_class_of_a_land_cover_map(tmp_path: Path) -> None:
+    mask = write_mask(tmp_path / "cover.tif", np.where(fields((100, 100)) == 1, 40, 10).astype(np.uint8))
+    with pytest.raises(SceneError, match="values 10, 40 and no 1; say which is cropland with value="):
+        command(mask)
+    command(mask, value=40)
+    assert len(geopandas.read_parquet(tmp_path / "cover_parcels.parquet")) > 0
+
+
+def test_command_without_crs_wants_the_pixel(tmp_path: Path) -> None:
+    mask = write_mask(tmp_path / "m.tif", fields((100, 100)), crs=None, transform=rasterio.Affine.identity())
+    with pytest.raises(GridError, match="pixel_m="):
+        command(mask)
+    command(mask, pixel_m=2, min_area_m2=0)
+    read = geopandas.read_parquet(tmp_path / "m_parcels.parquet")
+    assert read.crs is None
+    assert read["area"].sum() == pytest.approx(4e-4 * fields((100, 100)).sum(), rel=0.02)
+
+
+def test_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    mask = write_mask(tmp_path / "m.tif", fields((50, 50)))
+    with pytest.raises(OutputError, match=r"\.shp.*\.parquet, \.gpkg"):
+        command(mask, out=tmp_path / "parcels.shp")
+    with pytest.raises(InputError, match="mean the same"):
+        command(mask, min_area_m2=1, min_area_mu=1)
+    (tmp_path / "broken.tif").write_text("no image", encoding="utf-8")
+    with pytest.raises(SceneError, match=r"broken\.tif cannot be read"):
+        command(tmp_path / "broken.tif")
+
+
 def test_a_staircase_becomes_a_line(tmp_path: Path) -> None:
-    (polygon,) = parcels(write(tmp_path / "m.tif", np.tri(60, dtype=np.uint8)), simplify_m=0).geometry
+    (polygon,) = parcels(write_mask(tmp_path / "m.tif", np.tri(60, dtype=np.uint8)), simplify_m=0).geometry
     x, y = shapely.get_coordinates(polygon).T / 10
     assert len(x) < 12
     assert np.ptp((x + y)[(x + y) > (x + y).min() + 10]) <= 1.0
@@ -54,7 +89,7 @@ def test_a_staircase_becomes_a_line(tmp_path: Path) -> None:
 
 def test_area_is_that_of_the_pixels(tmp_path: Path) -> None:
     values = fields()
-    areas = np.sort(parcels(write(tmp_path / "m.tif", values)).geometry.area) / 100
+    areas = np.sort(parcels(write_mask(tmp_path / "m.tif", values)).geometry.area) / 100
     labels, count = ndimage.label(values)
     pixels = np.sort(ndimage.sum_labels(values, labels, range(1, count + 1)))
     assert areas.sum() == pytest.approx(pixels.sum(), rel=0.005)
@@ -63,7 +98,7 @@ def test_area_is_that_of_the_pixels(tmp_path: Path) -> None:
 
 
 def test_simplification_removes_most_points(tmp_path: Path) -> None:
-    mask = write(tmp_path / "m.tif", fields())
+    mask = write_mask(tmp_path / "m.tif", fields())
     tables = [parcels(mask, simplify_m=10.1 * tolerance) for tolerance in (0, 1, 3)]
     counts = [shapely.get_num_coordinates(table.geometry.to_numpy()).sum() for table in tables]
     assert counts[0] > 1.5 * counts[1] > 1.5 * counts[2]
@@ -76,7 +111,9 @@ def test_the_columns_are_those_of_fiboa(tmp_path: Path) -> None:
     levels[5, 10:40] = 255
     levels[6:25, 30:40] = 254
     seen = datetime(2024, 6, 1, 10, 30, tzinfo=UTC)
-    found = parcels(write(tmp_path / "m.tif", values), probability=write(tmp_path / "p.tif", levels), observed=seen)
+    found = parcels(
+        write_mask(tmp_path / "m.tif", values), probability=write_mask(tmp_path / "p.tif", levels), observed=seen
+    )
     (row,) = found.to_dict("records")
     assert found.crs.to_epsg() == 32650 and row["id"] == "1" and row["determination_method"] == "auto-imagery"
     assert row["determination_datetime"] == seen
@@ -90,45 +127,16 @@ def test_the_columns_are_those_of_fiboa(tmp_path: Path) -> None:
     assert row["geometry"].exterior.is_ccw
 
 
-@pytest.mark.parametrize("ending", ["parquet", "gpkg", "geojson"])
-def test_command_writes_each_format(tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]) -> None:
-    values = fields((200, 200))
-    values[0, 0] = 1
-    out = tmp_path / "田块" / f"parcels.{ending}"
-    command(write(tmp_path / "m.tif", values), out=out, min_area_mu=1)
-    read = geopandas.read_parquet(out) if ending == "parquet" else geopandas.read_file(out)
-    assert len(read) > 5 and (read["area"] > 1 / 15).all()
-    assert f"{len(read)} parcels" in capsys.readouterr().out
-    assert [path.name for path in out.parent.iterdir()] == [out.name]
-
-
-def test_command_takes_a_class_of_a_land_cover_map(tmp_path: Path) -> None:
-    mask = write(tmp_path / "cover.tif", np.where(fields((100, 100)) == 1, 40, 10).astype(np.uint8))
-    with pytest.raises(SceneError, match="values 10, 40 and no 1; say which is cropland with value="):
-        command(mask)
-    command(mask, value=40)
-    assert len(geopandas.read_parquet(tmp_path / "cover_parcels.parquet")) > 0
-
-
-def test_command_without_crs_wants_the_pixel(tmp_path: Path) -> None:
-    mask = write(tmp_path / "m.tif", fields((100, 100)), crs=None, transform=rasterio.Affine.identity())
-    with pytest.raises(GridError, match="pixel_m="):
-        command(mask)
-    command(mask, pixel_m=2, min_area_m2=0)
-    read = geopandas.read_parquet(tmp_path / "m_parcels.parquet")
-    assert read.crs is None
-    assert read["area"].sum() == pytest.approx(4e-4 * fields((100, 100)).sum(), rel=0.02)
-
-
-def test_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
-    mask = write(tmp_path / "m.tif", fields((50, 50)))
-    with pytest.raises(OutputError, match=r"\.shp.*\.parquet, \.gpkg"):
-        command(mask, out=tmp_path / "parcels.shp")
-    with pytest.raises(InputError, match="mean the same"):
-        command(mask, min_area_m2=1, min_area_mu=1)
-    (tmp_path / "broken.tif").write_text("no image", encoding="utf-8")
-    with pytest.raises(SceneError, match=r"broken\.tif cannot be read"):
-        command(tmp_path / "broken.tif")
+def test_polygons_come_back_in_any_order() -> None:
+    polygons = shapely.buffer(shapely.points(np.arange(9), 0), np.arange(1, 10), quad_segs=3)
+    store = PolygonStore(BytesIO())
+    for low, high in ((0, 0), (0, 4), (4, 4), (4, 9)):
+        store.add(polygons[low:high], {"area": shapely.area(polygons[low:high])})
+    assert len(store) == 9
+    np.testing.assert_array_equal(store.figures("area"), shapely.area(polygons))
+    order = np.array([7, 0, 8, 3, 3])
+    assert shapely.equals_exact(store.polygons(order), polygons[order]).all()
+    assert len(store.polygons(np.zeros(0, np.int64))) == 0
 
 
 MASKS = st.tuples(st.integers(1, 16), st.integers(1, 16)).flatmap(
@@ -138,13 +146,7 @@ CELLS = st.sampled_from([1, 2, 3, 5, 8, CELL])
 TOLERANCES = st.sampled_from([0.0, 0.75, 1.0, 2.0, 5.0])
 
 
-def write_of_find_parcels(path: Path, values: np.ndarray, **layout: object) -> Path:
-    """A raster whose coordinates are (column, -row)."""
-    height, width = values.shape
-    place = {"crs": "EPSG:32650", "transform": from_origin(0, 0, 1, 1), "nodata": 255, **layout}
-    with rasterio.open(path, "w", "GTiff", width, height, 1, dtype=values.dtype, **place) as target:
-        target.write(values, 1)
-    return path
+write_in_pixels = partial(write_mask, transform=from_origin(0, 0, 1, 1))  # coordinates are (column, -row)
 
 
 def find(mask: Path, *, rows: int = 7, **how: object) -> geopandas.GeoDataFrame:
@@ -152,12 +154,6 @@ def find(mask: Path, *, rows: int = 7, **how: object) -> geopandas.GeoDataFrame:
         table = pd.concat(found.chunks(rows), ignore_index=True)
         assert len(found) == len(table)
     return table
-
-
-def fields_of_find_parcels(shape: tuple[int, int] = (300, 400), *, seed: int = 0) -> np.ndarray:
-    """Irregular fields of some hundred pixels each."""
-    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 7)
-    return (noise > np.quantile(noise, 0.6)).astype(np.uint8)
 
 
 def marching_squares(values: np.ndarray) -> list[shapely.Polygon]:
@@ -195,7 +191,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(max_examples=25, deadline=None)
 @given(values=MASKS, cell=CELLS)
 def test_outlines_run_through_the_middles_of_edges(folder: Path, values: np.ndarray, cell: int) -> None:
-    found = find(write_of_find_parcels(folder / "m.tif", values), simplify_m=0, cell=cell).geometry.to_numpy()
+    found = find(write_in_pixels(folder / "m.tif", values), simplify_m=0, cell=cell).geometry.to_numpy()
     assert known(found) == known(np.array(marching_squares(values), object))
 
 
@@ -209,9 +205,7 @@ def known(polygons: np.ndarray) -> list[bytes]:
 def test_parcels_are_valid_and_apart_one_per_region(
     folder: Path, values: np.ndarray, cell: int, tolerance: float
 ) -> None:
-    polygons = find(
-        write_of_find_parcels(folder / "m.tif", values), simplify_m=tolerance, cell=cell
-    ).geometry.to_numpy()
+    polygons = find(write_in_pixels(folder / "m.tif", values), simplify_m=tolerance, cell=cell).geometry.to_numpy()
     _, count = ndimage.label(values == 1)
     assert len(polygons) == count
     assert shapely.is_valid(polygons).all() and not shapely.is_empty(polygons).any()
@@ -238,14 +232,14 @@ def test_the_same_table_in_any_order_of_cells_and_of_any_layout(
 
     how = {"simplify_m": tolerance, "cell": cell}
     one = find(
-        write_of_find_parcels(folder / "m.tif", values),
-        probability=write_of_find_parcels(folder / "p.tif", levels),
+        write_in_pixels(folder / "m.tif", values),
+        probability=write_in_pixels(folder / "p.tif", levels),
         **how,
     )
     tiled = {"tiled": True, "blockxsize": 16, "blockysize": 16}
     mask, probability = (
-        write_of_find_parcels(folder / "n.tif", values, **tiled),
-        write_of_find_parcels(folder / "q.tif", levels, **tiled),
+        write_in_pixels(folder / "n.tif", values, **tiled),
+        write_in_pixels(folder / "q.tif", levels, **tiled),
     )
     other = find(mask, probability=probability, spread=shuffled, rows=1 + seed, **how)
     pd.testing.assert_frame_equal(pd.DataFrame(one), pd.DataFrame(other), check_exact=True)
@@ -258,8 +252,8 @@ def test_the_same_table_in_any_order_of_cells_and_of_any_layout(
 def test_probability_is_of_the_pixels_of_each_region(folder: Path, values: np.ndarray, cell: int, seed: int) -> None:
     levels = np.random.default_rng(seed).choice(np.uint8([0, 3, 90, 254, 255]), values.shape)
     found = find(
-        write_of_find_parcels(folder / "m.tif", values),
-        probability=write_of_find_parcels(folder / "p.tif", levels),
+        write_in_pixels(folder / "m.tif", values),
+        probability=write_in_pixels(folder / "p.tif", levels),
         cell=cell,
     )
     labels, count = ndimage.label(values == 1)
@@ -278,7 +272,7 @@ def _label_near(labels: np.ndarray, column: float, row: float) -> int:
 
 
 def test_what_no_line_crosses_is_as_without_lines(tmp_path: Path) -> None:
-    mask = write_of_find_parcels(tmp_path / "m.tif", fields_of_find_parcels())
+    mask = write_in_pixels(tmp_path / "m.tif", fields((300, 400)))
     whole, cut = find(mask, cell=CELL), find(mask, cell=64)
     left, bottom, right, top = shapely.bounds(whole.geometry.to_numpy()).T
     lines = np.arange(64, 400, 64) - 0.5
@@ -294,15 +288,13 @@ def test_what_no_line_crosses_is_as_without_lines(tmp_path: Path) -> None:
 
 def test_a_straight_edge_has_no_point_on_a_line(tmp_path: Path) -> None:
     for values in (np.tri(60, dtype=np.uint8), np.ones((60, 60), np.uint8), np.tri(60, dtype=np.uint8)[::-1]):
-        (polygon,) = find(write_of_find_parcels(tmp_path / "m.tif", values), cell=8, simplify_m=0).geometry
+        (polygon,) = find(write_in_pixels(tmp_path / "m.tif", values), cell=8, simplify_m=0).geometry
         assert shapely.get_num_coordinates(polygon) <= 9
 
 
 def test_neighbours_in_the_table_are_neighbours_on_the_ground(tmp_path: Path) -> None:
     rows, columns = np.mgrid[:256, :256]
-    found = find(
-        write_of_find_parcels(tmp_path / "m.tif", ((rows % 4 < 2) & (columns % 4 < 2)).astype(np.uint8)), cell=100
-    )
+    found = find(write_in_pixels(tmp_path / "m.tif", ((rows % 4 < 2) & (columns % 4 < 2)).astype(np.uint8)), cell=100)
     centres = shapely.get_coordinates(shapely.centroid(found.geometry.to_numpy()))
     assert len(centres) == 64**2
     assert np.median(np.hypot(*np.diff(centres, axis=0).T)) == 4
@@ -310,7 +302,7 @@ def test_neighbours_in_the_table_are_neighbours_on_the_ground(tmp_path: Path) ->
 
 def test_readers_of_a_place_skip_row_groups(tmp_path: Path) -> None:
     rows, columns = np.mgrid[:256, :256]
-    mask = write_of_find_parcels(tmp_path / "m.tif", ((rows % 4 < 2) & (columns % 4 < 2)).astype(np.uint8))
+    mask = write_in_pixels(tmp_path / "m.tif", ((rows % 4 < 2) & (columns % 4 < 2)).astype(np.uint8))
     with find_parcels(mask, cell=100) as found:
         write_geoparquet(found.chunks(64), tmp_path / "p.parquet")
     near = geopandas.read_parquet(tmp_path / "p.parquet", bbox=(0, -15, 15, 0))
@@ -359,6 +351,7 @@ import sys
 from pathlib import Path
 from cropland.parcels.parcels import find_parcels
 from cropland.writers.vector import write_geoparquet
+from rasters import write_raster
 with find_parcels(Path(sys.argv[1])) as found:
     write_geoparquet(found.chunks(), Path(sys.argv[2]))
 status = Path("/proc/self/status").read_text(encoding="utf-8")
@@ -402,26 +395,14 @@ def test_a_million_parcels(tmp_path: Path) -> None:
 
 
 def test_a_mask_without_cropland_has_one_table_without_rows(tmp_path: Path) -> None:
-    found = find(write_of_find_parcels(tmp_path / "m.tif", np.zeros((9, 9), np.uint8)), cell=4)
+    found = find(write_in_pixels(tmp_path / "m.tif", np.zeros((9, 9), np.uint8)), cell=4)
     assert len(found) == 0 and "area" in found and found.crs.to_epsg() == 32650
 
 
 def test_probability_of_another_grid_is_refused(tmp_path: Path) -> None:
     mask, other = (
-        write_of_find_parcels(tmp_path / "m.tif", fields_of_find_parcels((50, 50))),
-        write_of_find_parcels(tmp_path / "p.tif", fields_of_find_parcels((50, 51))),
+        write_in_pixels(tmp_path / "m.tif", fields((50, 50))),
+        write_in_pixels(tmp_path / "p.tif", fields((50, 51))),
     )
     with pytest.raises(GridError, match="not on the grid"):
         find(mask, probability=other)
-
-
-def test_polygons_come_back_in_any_order() -> None:
-    polygons = shapely.buffer(shapely.points(np.arange(9), 0), np.arange(1, 10), quad_segs=3)
-    store = PolygonStore(BytesIO())
-    for low, high in ((0, 0), (0, 4), (4, 4), (4, 9)):
-        store.add(polygons[low:high], {"area": shapely.area(polygons[low:high])})
-    assert len(store) == 9
-    np.testing.assert_array_equal(store.figures("area"), shapely.area(polygons))
-    order = np.array([7, 0, 8, 3, 3])
-    assert shapely.equals_exact(store.polygons(order), polygons[order]).all()
-    assert len(store.polygons(np.zeros(0, np.int64))) == 0

@@ -1,3 +1,5 @@
+"""By which recipe a run goes on, and which one is refused."""
+
 import json
 from pathlib import Path
 

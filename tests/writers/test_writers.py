@@ -12,7 +12,6 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
-from rasterio.transform import from_origin
 
 from cropland.errors import GridError, OutputError
 from cropland.writers import replacing
@@ -20,6 +19,7 @@ from cropland.writers.cog import write_cog
 from cropland.writers.qgis import write_qgis
 from cropland.writers.stac import write_model_item
 from cropland.writers.vector import write_geojson, write_geopackage, write_geoparquet
+from rasters import write_raster
 
 TABLES = [(write_geoparquet, "p.parquet"), (write_geopackage, "p.gpkg"), (write_geojson, "p.geojson")]
 HEADER = {
@@ -52,10 +52,7 @@ def frame(crs: int | None = 32650) -> geopandas.GeoDataFrame:
 def raster(path: Path, *, bands: int = 1, size: int = 700, dtype: str = "uint8") -> Path:
     values = np.random.default_rng(0).integers(0, 2, (bands, size, size)).astype(dtype)
     values[:, :10] = 255
-    place = {"crs": "EPSG:32650", "transform": from_origin(500_000, 4_000_000, 10, 10), "nodata": 255}
-    with rasterio.open(path, "w", "GTiff", size, size, bands, dtype=dtype, **place) as target:
-        target.write(values)
-    return path
+    return write_raster(path, values, nodata=255)
 
 
 @pytest.mark.parametrize(("write", "name"), TABLES)

@@ -20,23 +20,21 @@ TINY = Budget("tiny", rounds=2, size=32, channels=8, seeds=2, steps=2, every=8)
 EXPERIMENTS = sorted(experiments())
 FILES = sorted(path for path in (LAB / "chapters").rglob("*.py") if path.name != "__init__.py")
 CLAIMS = [(name, key) for name in EXPERIMENTS for key in claims(name)]
-# Findings are kept per process: what asks for the same ones runs in the same worker.
-EACH = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in EXPERIMENTS]
 CPU = torch.device("cpu")
 KEPT = (ROOT / "docs" / "lab" / "results.json", ROOT / "docs" / "lab" / "tricks" / "results.json")
 
 
-@cache
+@cache  # in one process: what asks for the same ones runs in the same worker
 def findings(name: str) -> tuple[Finding, ...]:
     return tuple(experiment_named(name)(CPU, TINY))
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_one_finding_per_claim_in_order(name: str):
     assert [split(finding.claim) for finding in findings(name)] == [(name, key) for key in claims(name)]
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_numbers_are_what_the_words_speak_of(name: str):
     for finding in findings(name):
         claim = claims(name)[split(finding.claim)[1]]
@@ -48,14 +46,14 @@ def test_numbers_are_what_the_words_speak_of(name: str):
             assert finding.numbers.keys() <= claim.numbers.keys()
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_pictures_speak_both_languages(name: str):
     for finding in findings(name):
         for text in [*finding.notes, *(text for chart in finding.charts for text in labels(chart))]:
             assert not is_english(text) or is_chinese(label(text, name).zh), f"'{text}' is not among the labels"
 
 
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_findings_travel_as_json(name: str):
     for finding in findings(name):
         text = json.dumps(finding.plain())

@@ -1,3 +1,5 @@
+"""The matrix of a convolution, what its transpose recovers, and the power of waves and checkerboards."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""The compiled kernel against two convolutions in double precision, for any shape and number of threads."""
+
 import pytest
 import torch
 from hypothesis import given, settings

@@ -1,3 +1,5 @@
+"""Memory is used again when nobody holds it, and never before."""
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""The field and the taps of atrous convolutions, by hand and by gradients."""
+
 import pytest
 import torch
 

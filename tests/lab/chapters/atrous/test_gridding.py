@@ -1,3 +1,5 @@
+"""Paths through stacked layers by counting, and the rule that leaves no gap."""
+
 from itertools import combinations_with_replacement, product
 
 import pytest

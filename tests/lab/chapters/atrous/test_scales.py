@@ -1,3 +1,5 @@
+"""Answers to stripes and fields of known size, and the fields of the sample tile."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Taps that lie beyond the map."""
+
 import pytest
 
 from cropland.lab.chapters.atrous.trained import inside

@@ -1,3 +1,5 @@
+"""Accumulation equals the large batch, and the noise scale of made-up gradients."""
+
 import pytest
 import torch
 from torch import nn

@@ -1,3 +1,5 @@
+"""Batches of any size take the same chips in the same order."""
+
 from itertools import product
 
 import pytest

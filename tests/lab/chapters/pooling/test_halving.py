@@ -1,3 +1,5 @@
+"""What halving leaves the same, what it saves, and what it does to flat maps, boundaries and tracks."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Windows that begin further right, and which maps move along with them."""
+
 import pytest
 import torch
 from torch import nn

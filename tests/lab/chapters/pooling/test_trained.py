@@ -1,3 +1,5 @@
+"""How the residual network halves, and how boundaries are counted."""
+
 import pytest
 import torch
 from jaxtyping import Float

@@ -1,3 +1,5 @@
+"""Gains from made-up times, sizes that do not fit, and what runs the layers."""
+
 import math
 import shutil
 from collections.abc import Mapping, Sequence

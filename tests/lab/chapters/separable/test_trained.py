@@ -1,3 +1,5 @@
+"""What is separable in each network, its multiply-adds, and pairs by seed."""
+
 import pytest
 import torch
 
