@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from rasterio.windows import Window as FileWindow
 
-__all__ = ["Tile", "Window", "tiles"]
+__all__ = ["Tile", "Window", "round_up", "tiles"]
 
 
 class Window(NamedTuple):
@@ -55,14 +55,15 @@ def tiles(shape: tuple[int, int], *, size: int, halo: int, stride: int) -> list[
     `size` and `halo` (pixels) are rounded up to multiples of `stride`.
     """
     assert size > 0 and stride > 0 and halo >= 0, (size, stride, halo)
-    rows, cols = (_spans(length, _up(size, stride), halo=_up(halo, stride)) for length in shape)
+    rows, cols = (_spans(length, round_up(size, stride), halo=round_up(halo, stride)) for length in shape)
     return [
         Tile(*(Window(r[0], c[0], r[1], c[1]) for r, c in zip(row, col, strict=True)))
         for row, col in product(rows, cols)
     ]
 
 
-def _up(value: int, multiple: int) -> int:
+def round_up(value: int, multiple: int) -> int:
+    """The next multiple, or the value where it is one."""
     return -(-value // multiple) * multiple
 
 

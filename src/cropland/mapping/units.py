@@ -16,7 +16,7 @@ import numpy as np
 from cropland.errors import ModelError
 from cropland.geo.reading import ImageFile
 from cropland.geo.scene import Image, Scene
-from cropland.geo.window import Tile, Window, tiles
+from cropland.geo.window import Tile, Window, round_up, tiles
 from cropland.model import ModelFile
 
 __all__ = ["FLIPS", "LEAST_CORE", "Cut", "Flip", "Flipped", "Readable", "Way", "cut_swaths", "cut_tiles", "least_width"]
@@ -101,7 +101,10 @@ def _strips(shape: tuple[int, int], model: ModelFile, widest: int) -> list[Tile]
     widest = max(widest, least_width(width, model))
     if width <= widest or halo is None:
         return tiles((1, width), size=width, halo=0, stride=1)
-    many = ceil(width / (widest - 2 * halo))
+    # `tiles` rounds halo and core up to the stride: a strip stays within the widest with both.
+    stride = model.stride
+    core = max(stride, (widest - 2 * round_up(halo, stride)) // stride * stride)
+    many = ceil(width / core)
     return tiles((1, width), size=ceil(width / many), halo=halo, stride=model.stride)
 
 
