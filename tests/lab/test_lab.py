@@ -14,6 +14,7 @@ from cropland.lab.claim import Finding
 from cropland.lab.lab import choose, run
 from cropland.lab.measure import QUICK
 from cropland.lab.results import Results
+from source_tree import ROOT
 
 CPU = torch.device("cpu")
 SMALL = replace(QUICK, rounds=2, size=32, channels=16)
@@ -68,7 +69,7 @@ def test_what_is_finished_stays_when_it_is_stopped(tmp_path: Path):
         run(["transposed"], CPU, SMALL, tmp_path, step=stop_at_the_second)
     kept = Results.load(tmp_path / "results.json").findings
     assert [finding.claim for finding in kept] == [finding.claim for finding in seen]
-    assert "restored" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "share of the sizes that it restores" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_machines_side_by_side(tmp_path: Path):
@@ -105,3 +106,9 @@ def test_results_are_plain_json(tmp_path: Path):
     plain = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert plain["format"] == 1 and plain["budget"] == "quick"
     assert plain["findings"][0]["numbers"]["error"]["value"] < 1e-12
+
+
+def test_the_report_that_is_kept_is_that_of_the_results_that_are_kept(tmp_path: Path):
+    kept = ROOT / "docs" / "lab"
+    assert main(["lab", "--join", *map(str, kept.rglob("results.json")), "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "report.html").read_bytes() == (kept / "report.html").read_bytes()

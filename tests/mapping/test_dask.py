@@ -114,7 +114,7 @@ def test_a_scheduler_that_is_lost_ends_as_a_kill_does(words: list[str], alone: P
         running = begun(words, tmp_path / "out", made.address)
         made.scheduler.send_signal(signal.SIGKILL)
         _, told = running.communicate(timeout=120)
-    assert running.returncode == 3 and "the same command goes on" in told, told
+    assert running.returncode == 3 and "the same command resumes" in told, told
     assert main([*words, "--out", str(tmp_path / "out")]) == 0  # here, where the cluster is gone
     check_same(tmp_path / "out", alone)
 

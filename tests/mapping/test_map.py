@@ -135,7 +135,7 @@ def test_a_network_that_cannot_slide_is_mapped_in_tiles_and_it_is_said(
     engine = open_openvino(model, precision="f32")
     monkeypatch.setitem(vars(engine), "no_slide", Message("pad mirrors the edge"))
     result = map_scene(open_scene(scene_path), model, tmp_path / "out", executor=Serial(engine))
-    assert result.notes == ("Mapped in overlapping tiles, since the network cannot slide: pad mirrors the edge.",)
+    assert result.notes == ("Mapped in overlapping tiles because the network cannot slide: pad mirrors the edge.",)
     assert (
         map_scene(
             open_scene(scene_path), model, tmp_path / "asked", executor=Serial(engine), options=MapOptions(tiles=True)
@@ -307,7 +307,7 @@ def test_a_disk_that_fills_on_the_way_keeps_what_was_done(
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"x" * (4 * 2**20 - 80_000))
     stopped = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, encoding="utf-8")
-    assert stopped.returncode == 3 and "the same command goes on" in stopped.stderr, stopped.stderr
+    assert stopped.returncode == 3 and "the same command resumes" in stopped.stderr, stopped.stderr
     assert not (small_disk / "out").exists()
     ballast.unlink()
     assert main(words) == 2  # there is room now, but not by the estimate, which comes before the start
@@ -432,8 +432,8 @@ SAMPLE = str(FOLDER / "sentinel2_delmarva.tif")
         (["--threshold", "7"], "--threshold"),
         (["--threshold", "nan"], "--threshold"),
         (["--min-area-m2=-5"], "--min-area-m2"),
-        (["--memory", "1KB"], "the network takes some"),
-        (["--memory", "1KB", "--tiles"], "the network takes some"),
+        (["--memory", "1KB"], "the network needs at least"),
+        (["--memory", "1KB", "--tiles"], "the network needs at least"),
         (["--memory", "much"], "as in 2GB"),
         (["--profile", "not_there/p.json"], "--profile not_there"),
         (["--executor", "dask:foo"], "dask:tcp://HOST:8786"),

@@ -174,7 +174,8 @@ def _check_alike(worker: str, about: Mapping[str, Any], expected: Mapping[str, A
     apart = [f"{key}: {about.get(key)}, {expected[key]}" for key in expected if about.get(key) != expected[key]]
     if apart:
         raise InputError(
-            "the results of worker {worker} differ from the others' ({apart}), and so would the map; leave it out",
+            "the results of the worker {worker} differ from the others' ({apart}), so the map would differ; "
+            "leave it out",
             worker=worker,
             apart="; ".join(apart),
         )
