@@ -21,7 +21,6 @@ WHOLE_PROJECT = {
     "test_structure.py",
     "test_wheel.py",
     "test_fuzz.py",
-    "test_pins.py",
     "test_pages.py",
     "test_readme.py",
     "test_benchmarks.py",
