@@ -22,5 +22,5 @@ html_show_copyright = False  # the licence is in the README
 html_extra_path = ["lab"]  # report.html as it is
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # nothing is fetched when a page is read
 suppress_warnings = ["mystnb.unknown_mime_type"]
-autodoc_typehints = "description"
+autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"

@@ -86,19 +86,19 @@ class MapResult:
 
     @property
     def mask(self) -> Image:
-        """One band, `cropland`: 1 cropland, 0 not cropland; not valid where there is no data."""
+        """One band, `cropland`, of 1 (cropland) and 0 (not cropland); not valid where there is no data."""
         levels, grid = self._read("mask.tif")
         return Image((levels == 1).astype(np.float32)[None], levels != NO_DATA, grid, ("cropland",))
 
     @property
     def probability(self) -> Image:
-        """One band, `cropland`: the probability, 0..1; not valid where there is no data."""
+        """One band, `cropland`, of the probability, 0..1; not valid where there is no data."""
         levels, grid = self._read("probability.tif")
         return Image(np.nan_to_num(from_levels(levels))[None], levels != NO_DATA, grid, ("cropland",))
 
     @property
     def parcels(self) -> GeoDataFrame:
-        """Polygons in the scene's CRS with the columns of fiboa: area (ha), perimeter (m), mean_probability, ..."""
+        """Polygons in the scene's CRS, with their area, perimeter and mean probability in columns as fiboa names them."""
         from geopandas import read_parquet  # takes half a second, which the network does not wait for
 
         return read_parquet(self.folder / "parcels.parquet")
