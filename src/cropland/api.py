@@ -134,7 +134,7 @@ class Model:
 
     @cached_property
     def executor(self) -> Serial:
-        """What computes a map. It is opened once, since compiling the network takes as long as mapping a small scene."""
+        """What computes a map; opened once, since compiling takes as long as mapping a small scene."""
         return Serial.open(self.file, engine=self.engine, threads=self.threads, precision=self.precision)
 
     def _repr_html_(self) -> str:

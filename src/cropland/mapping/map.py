@@ -98,7 +98,7 @@ class MapResult:
 
     @property
     def parcels(self) -> GeoDataFrame:
-        """Polygons in the scene's CRS, with their area, perimeter and mean probability in columns as fiboa names them."""
+        """Polygons in the scene's CRS with area, perimeter and mean probability, in columns as fiboa names them."""
         from geopandas import read_parquet  # takes half a second, which the network does not wait for
 
         return read_parquet(self.folder / "parcels.parquet")
