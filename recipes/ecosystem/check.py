@@ -35,7 +35,7 @@ RECIPES = {
     "segmentation_models_pytorch:Unet": {"encoder_name": "resnet18", "encoder_weights": "None", "classes": 2},
     f"{HERE / 'timm_decoder.py'}:Net": {},
 }
-RESULTS = {True: "as it should", False: "WRONG", None: "not tried"}
+RESULTS = {True: "passed", False: "FAILED", None: "not tried"}
 Row = dict[str, Any]
 
 
