@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from affine import Affine
+from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod
 from rasterio.control import GroundControlPoint
 from rasterio.rpc import RPC
 
 from cropland.errors import GridError
-from cropland.geo.grid import check_frames, geometric_mean, pixel_edges_m, usable_crs, user_crs
+from cropland.geo.area import pixel_edge_m, pixel_edges_m
+from cropland.geo.grid import check_frames, usable_crs, user_crs
 from cropland.geo.scene import open_scene
 
 XIAN_ESRI = (
@@ -41,7 +43,7 @@ def test_the_old_chinese_frames_are_refused_unless_the_error_is_accepted(frame, 
 
 def test_pixels_of_a_geographic_grid_are_metres_on_the_ellipsoid():
     step = 1e-4
-    along, down = pixel_edges_m(Affine(step, 0, 116, 0, -step, 40), CRS(4326), row=0, col=0)
+    along, down = pixel_edges_m(GeoBox((1, 1), Affine(step, 0, 116, 0, -step, 40), 4326))
     assert along == pytest.approx(8.5394, abs=1e-3)  # a degree of longitude at 40 N is 85 394 m on WGS 84
     assert down == pytest.approx(11.1035, abs=1e-3)
 
@@ -49,24 +51,32 @@ def test_pixels_of_a_geographic_grid_are_metres_on_the_ellipsoid():
 @pytest.mark.parametrize("turn", [0, 30, 135])
 def test_rotation_does_not_change_the_size(turn):
     affine = Affine.translation(500_000, 4_000_000) @ Affine.rotation(turn) @ Affine.scale(2, -3)
-    edges = pixel_edges_m(affine, CRS(32650), row=10, col=10)
-    assert edges == pytest.approx((2 / 0.9996, 3 / 0.9996), rel=1e-5)
-    assert geometric_mean(edges) == pytest.approx(6**0.5 / 0.9996, rel=1e-5)
+    grid = GeoBox((20, 20), affine, 32650)
+    assert pixel_edges_m(grid) == pytest.approx((2 / 0.9996, 3 / 0.9996), rel=1e-5)
+    assert pixel_edge_m(grid) == pytest.approx(6**0.5 / 0.9996, rel=1e-5)
+
+
+@pytest.mark.parametrize("crs", [32650, None])
+def test_sheared_pixels_are_as_large_as_their_area(crs):
+    affine = Affine.translation(500_000, 4_000_000) @ Affine.shear(60, 0) @ Affine.scale(2, 3)
+    grid, unit_m = GeoBox((20, 20), affine, crs), None if crs else 1 / 0.9996
+    assert pixel_edges_m(grid, unit_m=unit_m) == pytest.approx((2 / 0.9996, 6 / 0.9996), rel=1e-5)
+    assert pixel_edge_m(grid, unit_m=unit_m) == pytest.approx(6**0.5 / 0.9996, rel=1e-5)
 
 
 def test_feet_are_made_metres():
-    edges = pixel_edges_m(Affine(1, 0, 1_000_000, 0, -1, 200_000), CRS(2263), row=0, col=0)
+    edges = pixel_edges_m(GeoBox((1, 1), Affine(1, 0, 1_000_000, 0, -1, 200_000), 2263))
     assert edges == pytest.approx((0.3048, 0.3048), rel=2e-4)
 
 
 def test_web_mercator_is_corrected_for_latitude():
-    along, _ = pixel_edges_m(Affine(10, 0, 0, 0, -10, 8_399_737.9), CRS(3857), row=0, col=0)
+    along, _ = pixel_edges_m(GeoBox((1, 1), Affine(10, 0, 0, 0, -10, 8_399_737.9), 3857))
     assert along == pytest.approx(10 * Geod(ellps="WGS84").line_length([0, 1], [60, 60]) / 111_319.49, rel=1e-3)
 
 
 def test_a_grid_outside_of_its_system():
     with pytest.raises(GridError, match="lies outside of"):
-        pixel_edges_m(Affine(10, 0, 1e12, 0, -10, 1e12), CRS(32650), row=0, col=0)
+        pixel_edges_m(GeoBox((1, 1), Affine(10, 0, 1e12, 0, -10, 1e12), 32650))
 
 
 def test_local_systems_are_none_and_heights_are_left():

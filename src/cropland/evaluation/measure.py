@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from pyproj import CRS
 from scipy.special import expit
 
 from cropland.data.chips import Chip, ChipFolder
@@ -17,7 +16,7 @@ from cropland.data.labels import Draw, LabelOptions, Labels, PolygonLabels
 from cropland.errors import ChipError, LabelError, SceneError
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, Score, score
-from cropland.geo.grid import pixel_edges_m
+from cropland.geo.area import pixel_edges_m
 from cropland.geo.resample import resample, resampled_length, taps
 from cropland.geo.scene import Image, Scene
 from cropland.geo.statistics import Statistics
@@ -203,10 +202,7 @@ def _read(mask: Scene, window: Window) -> UInt8[np.ndarray, "height width"]:
 
 def pixel_sides_m(scene: Scene) -> tuple[float, float]:
     """Height and width of a scene's pixel in metres at its centre."""
-    if scene.grid.crs is None:
-        return scene.pixel_m, scene.pixel_m
-    row, col = (length / 2 for length in scene.shape)
-    along, down = pixel_edges_m(scene.grid.affine, CRS.from_user_input(str(scene.grid.crs)), row=row, col=col)
+    along, down = pixel_edges_m(scene.grid, unit_m=scene.unit_m)
     return down, along
 
 

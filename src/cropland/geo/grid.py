@@ -1,31 +1,27 @@
-"""The grid of a scene: its coordinate reference system, the frames that may be mixed, and the size of its pixels."""
+"""The grid of a scene: its coordinate reference system, and the frames that may be mixed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import sqrt
 
-import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from pyproj import CRS, Geod, Transformer
+from pyproj import CRS
 from pyproj.exceptions import CRSError
 from pyproj.transformer import TransformerGroup
 from rasterio.io import DatasetReader
 from rasterio.rpc import RPC
 
 from cropland.errors import GridError, Option
+from cropland.geo.area import pixel_edge_m
 from cropland.geo.reading import ImageHeader, Remote
 from cropland.language import Message, _
 
 __all__ = [
     "check_frames",
     "crs_name",
-    "geometric_mean",
     "grid_of",
-    "pixel_edges_m",
     "place",
-    "to_geodetic",
     "usable_crs",
     "user_crs",
 ]
@@ -86,8 +82,8 @@ def _on_earth(
                 name=own.name,
             )
         )
-    row, col = file.shape[0] / 2, file.shape[1] / 2
-    size = geometric_mean(pixel_edges_m(file.transform, used, row=row, col=col))
+    grid = GeoBox(file.shape, file.transform, used.to_wkt())
+    size = pixel_edge_m(grid)
     if pixel_m is not None:
         notes.append(
             Message(
@@ -96,7 +92,7 @@ def _on_earth(
                 pixel_m=pixel_m,
             )
         )
-    return Placement(GeoBox(file.shape, file.transform, used.to_wkt()), size, tuple(notes))
+    return Placement(grid, size, tuple(notes))
 
 
 def _check_same(headers: Sequence[ImageHeader], first: ImageHeader) -> None:
@@ -210,33 +206,6 @@ def check_frames(source: CRS, target: CRS, *, allow_datum_shift: bool) -> None:
         ours=ours,
         theirs=theirs,
     )
-
-
-def pixel_edges_m(affine: Affine, crs: CRS, *, row: float, col: float) -> tuple[float, float]:
-    """Lengths of the two edges of the pixel at a row and column, in metres on the ellipsoid, for any rotation."""
-    corners = [affine @ corner for corner in ((col, row), (col + 1, row), (col, row + 1))]
-    x, y = np.array(corners).T
-    project, geod = to_geodetic(crs)
-    start, ends = project.transform(x[[0, 0]], y[[0, 0]]), project.transform(x[1:], y[1:])
-    _, _, (along, down) = geod.inv(*start, *ends)
-    if not (np.isfinite(along) and np.isfinite(down) and along > 0 and down > 0):
-        raise GridError("the grid lies outside of {name}; give the right one with --crs", name=crs.name)
-    return float(along), float(down)
-
-
-@lru_cache(maxsize=64)
-def to_geodetic(crs: CRS) -> tuple[Transformer, Geod]:
-    """The transformation to longitude and latitude of the CRS's own frame, and its ellipsoid."""
-    geodetic = crs.geodetic_crs
-    geod = crs.get_geod()
-    if geodetic is None or geod is None:
-        raise GridError("{name} has no ellipsoid; give another with --crs", name=crs.name)
-    return Transformer.from_crs(crs, geodetic, always_xy=True), geod
-
-
-def geometric_mean(edges: tuple[float, float]) -> float:
-    """The edge of the square of the same area."""
-    return sqrt(edges[0] * edges[1])
 
 
 def _frame(crs: CRS) -> str:

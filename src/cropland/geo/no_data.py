@@ -1,4 +1,4 @@
-"""Where a scene has no data: declared by a value, an alpha band or a mask, or an undeclared collar.
+"""Where a scene has no data: declared by a value, an alpha band or a mask, an undeclared collar, or not on the Earth.
 
 The rule is made when a scene is opened and applied to every window.
 """
@@ -8,10 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
+from affine import Affine
 from jaxtyping import Bool, Int64, Num
+from odc.geo.geobox import GeoBox
 
 from cropland.errors import SceneError
+from cropland.geo.area import is_on_earth, pixel_area_m2
 from cropland.geo.bands import NamedBands
+from cropland.geo.grid import crs_name
 from cropland.geo.reading import (
     BandHeader,
     ImageFile,
@@ -25,7 +29,7 @@ from cropland.geo.reading import (
 from cropland.geo.window import Window
 from cropland.language import Message
 
-__all__ = ["NoData", "check_any_data", "find_no_data", "nodata_value"]
+__all__ = ["NoData", "beyond_the_earth", "check_any_data", "find_no_data", "nodata_value"]
 
 DECIDING = ("blue", "green", "red", "nir")  # few, so that validity is one thing whichever bands are read
 LOOK = 256  # pixels along an edge of the look at the middle of a scene
@@ -70,18 +74,20 @@ class Collar:
 class NoData:
     """The scene's rule for no data.
 
-    layers: the bands that decide. alphas: bands of opacity. masks: files with a mask band.
+    layers: the bands that decide. alphas: bands of opacity. masks: files with a mask band. beyond: the scene's grid,
+    where it reaches beyond the Earth.
     """
 
     layers: tuple[Layer, ...]
     alphas: tuple[Layer, ...] = ()
     masks: tuple[ImageFile, ...] = ()
     collar: Collar | None = None
+    beyond: GeoBox | None = None
 
     @property
     def is_possible(self) -> bool:
         """False when every pixel is certainly valid."""
-        return self._by_value or bool(self.alphas or self.masks)
+        return self._by_value or bool(self.alphas or self.masks or self.beyond)
 
     @property
     def _by_value(self) -> bool:
@@ -124,6 +130,13 @@ class NoData:
             void |= ~read_mask(path, window, shape=shape)
         for alpha in self.alphas:
             void |= read_layers([alpha], window, shape=shape)[0] == 0
+        if self.beyond is not None:
+            grid, place = self.beyond, window
+            if shape is not None and shape != window.shape:
+                scale = Affine.scale(window.width / shape[1], window.height / shape[0])
+                affine = grid.affine @ Affine.translation(window.col, window.row) @ scale
+                grid, place = GeoBox(shape, affine, grid.crs), Window(0, 0, *shape)
+            void |= pixel_area_m2(grid, place) == 0
         return void
 
     def _filled(self, values: Sequence[np.ndarray], window: Window) -> np.ndarray:
@@ -209,6 +222,15 @@ def find_no_data(
         value=collar.value,
     )
     return replace(no_data, collar=collar), (note,)
+
+
+def beyond_the_earth(no_data: NoData, grid: GeoBox) -> tuple[NoData, tuple[Message, ...]]:
+    """The rule for a scene of that grid, and a note where the grid reaches beyond the Earth."""
+    if is_on_earth(grid):
+        return no_data, ()
+    assert grid.crs is not None
+    note = Message("Pixels that are not on the Earth in {crs} are taken as no data.", crs=crs_name(grid.crs.proj))
+    return replace(no_data, beyond=grid), (note,)
 
 
 def check_any_data(no_data: NoData, shape: tuple[int, int], *, name: str) -> None:

@@ -25,7 +25,7 @@ from cropland.fact_sheet import fact_sheet
 from cropland.geo.bands import NamedBands, added_to, band_numbers, name_bands, of_one_size, parse_bands
 from cropland.geo.grid import crs_name, place
 from cropland.geo.imagery import Given, Imagery, every_imagery, given_imagery
-from cropland.geo.no_data import NoData, check_any_data, find_no_data, nodata_value
+from cropland.geo.no_data import NoData, beyond_the_earth, check_any_data, find_no_data, nodata_value
 from cropland.geo.reading import (
     ImageFile,
     ImageHeader,
@@ -311,6 +311,7 @@ def open_scene(
     layers = _layers_of(named, nodata)
     with at_first_look():
         no_data, seen = find_no_data(layers, named, headers)
+        no_data, beyond = beyond_the_earth(no_data, placement.grid)
         check_any_data(no_data, headers[0].shape, name=imagery.name)
     return Scene(
         name=imagery.name,
@@ -318,7 +319,7 @@ def open_scene(
         bands=named.names,
         grid=placement.grid,
         pixel_m=placement.pixel_m,
-        notes=(*named.notes, *placement.notes, *_offset_notes(layers), *seen),
+        notes=(*named.notes, *placement.notes, *_offset_notes(layers), *seen, *beyond),
         layers=layers,
         no_data=no_data,
         observed=imagery.observed or observed_in(headers[0].bands[0].tags),

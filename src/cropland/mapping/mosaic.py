@@ -22,7 +22,7 @@ from affine import Affine
 from geopandas import GeoDataFrame
 from jaxtyping import Bool, Float32, UInt8
 from odc.geo.geobox import GeoBox
-from pyproj import CRS
+from pyproj import CRS, Transformer
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
@@ -33,8 +33,8 @@ from rich.table import Table
 from cropland import __version__
 from cropland.errors import GridError, InputError, SceneError
 from cropland.files import write_json
-from cropland.geo.area import MU_PER_HA, default_min_area_m2, pixel_edge_m
-from cropland.geo.grid import check_frames, geometric_mean, grid_of, pixel_edges_m, user_crs
+from cropland.geo.area import MU_PER_HA, default_min_area_m2, pixel_edge_m, pixel_edges_m
+from cropland.geo.grid import check_frames, grid_of, user_crs
 from cropland.geo.scene import Scene
 from cropland.geo.window import Window
 from cropland.language import Message, _, shown
@@ -173,7 +173,7 @@ def _draw(scenes: Sequence[Scene], folder: Path, totals: Totals, parcels: Iterab
     probability, mask = folder / "probability.tif", folder / "mask.tif"
     grid = _grid(mask)
     figures: dict[str, Any] = {"area_ha": totals.area_ha, "share": totals.share}
-    shape = _("mosaic of {count} scenes", count=len(scenes)), pixel_edge_m(grid) * grid.shape[1]
+    shape = _("mosaic of {count} scenes", count=len(scenes)), pixel_edges_m(grid)[0] * grid.shape[1]
     draw_overview(_picture(scenes, grid), probability, mask, parcels, folder / "overview.png", *shape, **figures)
 
 
@@ -564,15 +564,15 @@ def mosaic_grid(grids: Sequence[GeoBox], crs: CRS) -> GeoBox:
     Where maps have the CRS already, it continues the finest of these, so that its pixels, and those of every map on
     the same lines, are taken over as they are. Raises `GridError` for maps that lie too far apart for one raster.
     """
-    finest = min(grids, key=_pixel_m)
+    finest = min(grids, key=pixel_edge_m)
     upright = [grid for grid in grids if _crs(grid) == crs and _is_upright(grid.affine)]
     bounds = [_bounds(grid, crs) for grid in grids]
     if upright:
-        anchor = min(upright, key=_pixel_m)
-        ratio = _pixel_m(finest) / _pixel_m(anchor)
+        anchor = min(upright, key=pixel_edge_m)
+        ratio = pixel_edge_m(finest) / pixel_edge_m(anchor)
         affine = anchor.affine @ Affine.scale(1.0 if abs(ratio - 1) < SAME_PIXEL else ratio)
     else:
-        size = _pixel_in(crs, finest, (bounds[0][0], bounds[0][3]))
+        size = _pixel_in(crs, finest)
         affine = Affine.scale(size, -size)
     spans = [_span(affine, each) for each in bounds]
     top, left = min(span[0] for span in spans), min(span[1] for span in spans)
@@ -603,11 +603,6 @@ def _crs(grid: GeoBox) -> CRS:
     return CRS.from_user_input(str(grid.crs))
 
 
-def _pixel_m(grid: GeoBox) -> float:
-    height, width = grid.shape
-    return geometric_mean(pixel_edges_m(grid.affine, _crs(grid), row=height / 2, col=width / 2))
-
-
 def _is_upright(affine: Affine) -> bool:
     return affine.b == affine.d == 0 and affine.a > 0 > affine.e
 
@@ -621,14 +616,15 @@ def _bounds(grid: GeoBox, crs: CRS) -> tuple[float, float, float, float]:
     return west, south, east, north
 
 
-def _pixel_in(crs: CRS, finest: GeoBox, corner: tuple[float, float]) -> float:
-    """The pixel's edge in units of the CRS: the same number between metres and metres, else the same length."""
-    own = _crs(finest)
-    if own.is_projected and crs.is_projected and own.axis_info[0].unit_name == crs.axis_info[0].unit_name:
-        return sqrt(abs(finest.affine.determinant))
-    tiny = 1e-5
-    unit_m = geometric_mean(pixel_edges_m(Affine.translation(*corner) @ Affine.scale(tiny), crs, row=0, col=0)) / tiny
-    return _pixel_m(finest) / unit_m
+def _pixel_in(crs: CRS, finest: GeoBox) -> float:
+    """The pixel's edge in units of the CRS: the same number where that is the same length, else the same length."""
+    height, width = finest.shape
+    way = Transformer.from_crs(_crs(finest), crs, always_xy=True)
+    x, y = way.transform(*(finest.affine @ (width / 2, height / 2)))
+    metre = 1e-5 if crs.is_geographic else 1.0  # or so
+    there = GeoBox((1, 1), Affine.translation(x, y) @ Affine.scale(metre), crs.to_wkt())
+    number, length = sqrt(abs(finest.affine.determinant)), metre * pixel_edge_m(finest) / pixel_edge_m(there)
+    return number if abs(number / length - 1) < SAME_PIXEL else length
 
 
 def _span(affine: Affine, bounds: tuple[float, float, float, float]) -> tuple[int, int, int, int]:

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Float64, UInt8
 from rasterio.enums import Resampling
 
 from cropland.fonts import drawable, lettering
-from cropland.geo.area import area_words
+from cropland.geo.area import area_words, pixel_edges_m
 from cropland.geo.scene import Scene
 from cropland.language import _
 from cropland.probability import ONE
@@ -48,7 +48,8 @@ def overview(
     Parcels may come in any number of tables. Rings that would be smaller than two points of the picture are not drawn.
     All products lie on one grid over the scene's ground. Raises `OutputError` where `out` cannot be written.
     """
-    shown, ground_m = scene.rgba(max_pixels=PANEL**2), scene.pixel_m * scene.shape[1]
+    shown = scene.rgba(max_pixels=PANEL**2)
+    ground_m = pixel_edges_m(scene.grid, unit_m=scene.unit_m)[0] * scene.shape[1]
     draw_overview(shown, probability, mask, parcels, out, scene.name, ground_m, area_ha=area_ha, share=share)
 
 

@@ -8,7 +8,6 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import rasterio
 from jaxtyping import Bool, Float64, Int64, UInt8
-from odc.geo.geobox import GeoBox
 from rasterio.io import DatasetReader
 from scipy import ndimage
 from scipy.sparse import coo_array
@@ -58,19 +57,20 @@ def clean_mask(
 
     First specks are removed: cropland that is connected by edges and smaller than that. Then holes are filled: what is
     not cropland, is connected by edges or corners and is smaller than that. No data stays no data; it counts towards
-    the area of a hole, since it may be anything, so that slivers along no data are not filled.
+    the area of a hole, since it may be anything, so that slivers along no data are not filled. Pixels that are not on
+    the Earth are no data.
 
     classify: `by_threshold` or `by_value`. unit_m: metres per unit of coordinates, without a CRS. block: rows in memory
-    (width x block x 40 bytes, and some 60 bytes for each region); the bytes written do not depend on it. The raster is
+    (width x block x 50 bytes, and some 60 bytes for each region); the bytes written do not depend on it. The raster is
     read once. Raises `GridError` without CRS and `unit_m`.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=".mask-") as folder, rasterio.open(raster) as source:
-        strips, flat = _strips(source, classify, block), Path(folder) / "mask.tif"
+        strips, flat = _strips(source, classify, block, unit_m), Path(folder) / "mask.tif"
         with (Path(folder) / "runs").open("w+b") as runs:
             fresh: Iterator[np.ndarray] = (strip.classes[strip.shared :] for strip in strips)
             if min_area_m2 > 0:
-                numbered = list(_number(strips, grid_of(source), unit_m, runs))
+                numbered = list(_number(strips, runs))
                 becomes = _becomes(numbered, min_area_mm2=min_area_m2 * 1e6)
                 fresh = _replay(runs, becomes, width=source.width)
             _write(fresh, source, flat)
@@ -82,17 +82,21 @@ class _Strip(NamedTuple):
 
     window: Window
     classes: UInt8[np.ndarray, "height width"]
+    area_m2: Float64[np.ndarray, "height width"]
     shared: int
 
 
-def _strips(source: DatasetReader, classify: Classify, rows: int) -> Iterator[_Strip]:
+def _strips(source: DatasetReader, classify: Classify, rows: int, unit_m: float | None) -> Iterator[_Strip]:
     """The strips of the first band of a raster, each of `rows` new rows and the last row of the strip above."""
-    height, width = source.shape
+    (height, width), grid = source.shape, grid_of(source)
     last = np.zeros((0, width), np.uint8)
     for start in range(0, height, rows):
         fresh = Window(start, 0, min(rows, height - start), width)
         classes = np.concatenate([last, classify(source.read(1, window=fresh.in_file))])
-        yield _Strip(Window(start - len(last), 0, len(classes), width), classes, len(last))
+        window = Window(start - len(last), 0, len(classes), width)
+        area_m2 = pixel_area_m2(grid, window, unit_m=unit_m)
+        classes[area_m2 == 0] = 255
+        yield _Strip(window, classes, area_m2, len(last))
         last = classes[-1:]
 
 
@@ -109,7 +113,7 @@ class _Numbered(NamedTuple):
     seam: Int64[np.ndarray, "2 pair"]
 
 
-def _number(strips: Iterable[_Strip], grid: GeoBox, unit_m: float | None, kept: BinaryIO) -> Iterator[_Numbered]:
+def _number(strips: Iterable[_Strip], kept: BinaryIO) -> Iterator[_Numbered]:
     """Number the regions of each strip; the runs of equal pixels are kept, with their numbers, for `_replay`."""
     before, above = 0, np.zeros(0, np.int64)
     for strip, starts, number, is_cropland in prefetch(_label, strips, threads=2):
@@ -117,7 +121,7 @@ def _number(strips: Iterable[_Strip], grid: GeoBox, unit_m: float | None, kept: 
         number += before
         lengths = np.diff(starts, append=strip.classes.size)
         row = starts // strip.window.width
-        area = np.bincount(number - before, lengths * _fresh_mm2(strip, grid, unit_m)[row], minlength=len(is_cropland))
+        area = np.bincount(number - before, _fresh_mm2(strip, starts, lengths), minlength=len(is_cropland))
         first = np.searchsorted(row, [strip.shared, strip.window.height - 1])
         yield _Numbered(is_cropland, area, _beside(number, row), np.stack([above, number[: len(above)]]))
         for array in (lengths, classes, number):
@@ -137,14 +141,15 @@ def _label(
     return strip, starts, np.where(here > 0, here - 1, there + (count - 1)), np.arange(count + others) < count
 
 
-def _fresh_mm2(strip: _Strip, grid: GeoBox, unit_m: float | None) -> Float64[np.ndarray, "row"]:
-    """Area of the middle pixel of each row, in whole mm2; 0 in a row that the strip above has counted.
+def _fresh_mm2(
+    strip: _Strip, starts: Int64[np.ndarray, "run"], lengths: Int64[np.ndarray, "run"]
+) -> Float64[np.ndarray, "run"]:
+    """Area of each run by its middle pixel, in whole mm2; 0 in a row that the strip above has counted.
 
     Sums of whole numbers are exact up to 9,000 km2, far beyond any least area.
     """
-    middle = strip.window._replace(col=strip.window.width // 2, width=1)
-    area = np.rint(pixel_area_m2(grid, middle, unit_m=unit_m)[:, 0] * 1e6)
-    area[: strip.shared] = 0
+    area: np.ndarray = np.rint(strip.area_m2.ravel()[starts + lengths // 2] * 1e6) * lengths
+    area[starts < strip.shared * strip.window.width] = 0
     return area
 
 

@@ -233,10 +233,9 @@ def _measure(regions: Regions, grid: GeoBox, crs: Any, store: PolygonStore, *, u
     """Add regions with their figures to the store."""
     shapes = GeoSeries(_placed(regions.polygons, grid), crs=crs)
     known, levels = regions.sums
-    middle = grid.affine @ (grid.shape[1] / 2, grid.shape[0] / 2)
     means = np.divide(levels, known * ONE, out=np.full(len(known), np.nan), where=known > 0)
     some = len(shapes) > 0
-    area = ellipsoidal_area_m2(shapes, unit_m=unit_m, middle=middle) / 1e4 if some else np.zeros(0)
+    area = ellipsoidal_area_m2(shapes, unit_m=unit_m) / 1e4 if some else np.zeros(0)
     perimeter = ellipsoidal_length_m(shapes, unit_m=unit_m) if some else np.zeros(0)
     bounds = grid.boundingbox.bbox
     figures: dict[str, Any] = {
