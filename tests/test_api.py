@@ -52,7 +52,7 @@ def test_a_result_is_what_its_folder_holds(result):
     np.testing.assert_array_equal(result.mask.valid, levels != 255)
     assert result.probability.values.min() >= 0 and result.probability.values.max() <= 1
     assert isinstance(result.parcels, gpd.GeoDataFrame) and len(result.parcels) == result.totals.parcels
-    assert result.area_ha == pytest.approx(result.parcels["area"].sum(), rel=0.05)
+    assert result.area_ha == pytest.approx(result.parcels["area_ha"].sum(), rel=0.05)
 
 
 def test_it_is_the_map_of_the_command_line(result, model, tmp_path):

@@ -65,7 +65,8 @@ with rasterio.open("my_map/mask.tif") as file:
     print(file.crs, file.shape, "values:", sorted(set(mask.flat)))
 
 # %% [markdown]
-# The parcels have their area on the ellipsoid, in hectares:
+# The parcels have their area on the ellipsoid: `area_ha` in hectares, `area_mu` in mu, `metrics:area` in square metres.
+# [This page](../how_to/open_the_map_in_qgis.md) explains all columns.
 
 # %%
 parcels = result.parcels
@@ -105,12 +106,12 @@ cropland.evaluate(result, labels=FIELDS, background="known", out="my_report")
 # %%
 fewer = model.map(scene, min_area_m2=10_000 / 15).parcels
 print(len(parcels), "parcels became", len(fewer))
-assert len(fewer) <= len(parcels) and fewer["area"].min() > 0.06
+assert len(fewer) <= len(parcels) and fewer["area_ha"].min() > 0.06
 
 # %%
 sure = model.map(scene, threshold=0.9).parcels
-print(f"{parcels['area'].sum():.1f} ha became {sure['area'].sum():.1f} ha")
-assert sure["area"].sum() < parcels["area"].sum()
+print(f"{parcels['area_ha'].sum():.1f} ha became {sure['area_ha'].sum():.1f} ha")
+assert sure["area_ha"].sum() < parcels["area_ha"].sum()
 
 # %% [markdown]
 # ## What to do next

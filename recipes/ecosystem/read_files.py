@@ -44,8 +44,12 @@ def geopandas_reads(folder: Path) -> Told:
     import geopandas
 
     one, other = geopandas.read_parquet(folder / "parcels.parquet"), geopandas.read_file(folder / "parcels.gpkg")
-    right = len(one) == len(other) and abs(one["area"].sum() - other["area"].sum()) < 1e-6
-    return f"geopandas {version('geopandas')}", f"{len(one)} parcels, {one['area'].sum():.2f} ha, {one.crs.name}", right
+    right = len(one) == len(other) and abs(one["area_ha"].sum() - other["area_ha"].sum()) < 1e-6
+    return (
+        f"geopandas {version('geopandas')}",
+        f"{len(one)} parcels, {one['area_ha'].sum():.2f} ha, {one.crs.name}",
+        right,
+    )
 
 
 def duckdb_reads(folder: Path) -> Told:
@@ -53,7 +57,7 @@ def duckdb_reads(folder: Path) -> Told:
     import duckdb
 
     connection = duckdb.connect()
-    count, area = connection.execute(f"select count(*), sum(area) from '{folder / 'parcels.parquet'}'").fetchall()[0]
+    count, area = connection.execute(f"select count(*), sum(area_ha) from '{folder / 'parcels.parquet'}'").fetchall()[0]
     return f"duckdb {version('duckdb')}", f"{count} parcels, {area:.2f} ha", count > 0
 
 

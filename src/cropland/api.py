@@ -161,8 +161,8 @@ def map(
     >>> from cropland.demo import TILE
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     result = cropland.map(TILE, folder + "/my_map")
-    ...     sorted(result.parcels.columns[:3])
-    ['area', 'id', 'perimeter']
+    ...     [*result.parcels.columns[:4]]
+    ['id', 'area_ha', 'area_mu', 'mean_probability']
     """
     ready = model if isinstance(model, Model) else Model.open(model)
     decided = _map_options(**options)

@@ -198,6 +198,41 @@ def test_scenes_are_added_with_the_bands_of_the_folder(chips, tmp_path):
     assert status == 2 and "b is given twice" in said
 
 
+@pytest.mark.parametrize("first, second", [("train", "validation"), ("validation", "train")])
+def test_scenes_on_the_ground_of_the_other_side_are_named_and_nothing_is_written(chips, tmp_path, first, second):
+    old, west, east = (write_raster(tmp_path / f"{name}.tif") for name in ("old", "west", "east"))
+    beside = write_raster(tmp_path / "beside.tif", offset=(WIDTH, 0))
+    away = write_raster(tmp_path / "away.tif", offset=(3 * WIDTH, 0))
+    common = ("--whole", "other", "--size", 128)
+    assert chips(old, away, *common, "--split", first)[0] == 0
+    before = {path: (chips.out / path).read_bytes() for path in files(chips.out)}
+    for scenes, names in (((west, east), "east, west"), ((beside,), "beside")):
+        status, said = chips(*scenes, *common, "--split", second, "--append")
+        assert status == 2 and said.count("\n") == 1
+        assert f"no chip of {names} can be added, since all touch chips of old on the other side" in said
+    assert {path: (chips.out / path).read_bytes() for path in files(chips.out)} == before
+    assert chips(west, *common, "--split", first, "--append")[0] == 0
+
+
+def test_the_chip_of_a_scene_never_takes_the_place_of_one_that_is_there(chips, scene, tmp_path):
+    alike = write_raster(tmp_path / "scene_0_64.tif", offset=(3 * WIDTH, 0))
+    assert chips(scene, "--whole", "other", "--size", 64, "--split", "train")[0] == 0
+    before = {path: (chips.out / path).read_bytes() for path in files(chips.out)}
+    status, said = chips(alike, "--whole", "cropland", "--size", 500, "--split", "train", "--append")
+    assert status == 2 and "scene_0_64 is given twice" in said
+    assert {path: (chips.out / path).read_bytes() for path in files(chips.out)} == before
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [({"size": 0}, "size=0"), ({"validation": 1.5}, "1.5, expected 0 to 1"), ({"validation": np.nan}, "nan, expected")],
+)
+def test_limits_of_numbers_hold_in_python_too(scene, tmp_path, given, said):
+    with pytest.raises(ChipError, match=said):
+        cut_chips(scene, LabelOptions(whole="other"), tmp_path / "chips", **given)
+    assert not (tmp_path / "chips").exists()
+
+
 def test_scenes_of_one_name_are_told_apart_by_their_folders(chips, tmp_path):
     paths = [write_raster(tmp_path / day / "scene.tif") for day in ("may", "july")]
     assert chips(*paths, "--whole", "other", "--split", "train")[0] == 0

@@ -188,7 +188,8 @@ def test_a_crop_with_the_statistics_of_its_scene_maps_as_the_scene(
 
 def test_everything_is_there_and_agrees(scene_path: Path, mapped: Path) -> None:
     names = {path.name for path in mapped.iterdir()}
-    products = {"probability.tif", "mask.tif", "parcels.parquet", "parcels.gpkg", "overview.png", "map.json", "map.qgs"}
+    products = {"probability.tif", "mask.tif", "overview.png", "map.json", "map.qgs"}
+    products |= {"parcels.parquet", "parcels.gpkg", "parcels.qml"}
     assert names == products
     said = json.loads((mapped / "map.json").read_text(encoding="utf-8"))
     with rasterio.open(mapped / "mask.tif") as file:
@@ -196,7 +197,7 @@ def test_everything_is_there_and_agrees(scene_path: Path, mapped: Path) -> None:
         cropland = (file.read(1) == 1).sum() * PIXEL**2 / 1e4
     assert said["found"]["area_ha"] == pytest.approx(cropland, rel=2e-3)  # the map projection's scale
     parcels = gpd.read_parquet(mapped / "parcels.parquet")
-    assert len(parcels) == said["found"]["parcels"] and parcels["area"].sum() == pytest.approx(cropland, rel=0.02)
+    assert len(parcels) == said["found"]["parcels"] and parcels["area_ha"].sum() == pytest.approx(cropland, rel=0.02)
     assert said["scene"]["files"][0]["name"] == scene_path.name
     project = ElementTree.parse(mapped / "map.qgs")
     sources = [str(layer.text).partition("|")[0] for layer in project.iter("datasource")]

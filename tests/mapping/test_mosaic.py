@@ -39,7 +39,8 @@ from small_maps import UTM50, pattern, save_map
 from small_model import save_model
 
 WEST, EAST = Affine(10, 0, 770_000, 0, -10, 4_000_000), Affine(10, 0, 231_500, 0, -10, 4_000_500)
-PRODUCTS = {"probability.tif", "mask.tif", "parcels.parquet", "parcels.gpkg", "overview.png", "map.json", "map.qgs"}
+TABLES = {"parcels.parquet", "parcels.gpkg", "parcels.qml"}
+PRODUCTS = {"probability.tif", "mask.tif", *TABLES, "overview.png", "map.json", "map.qgs"}
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_one_scene_that_is_gone_since_is_a_mosaic_too(model: ModelFile, tmp_path
     assert found.borders == () and 0 < found.totals.share < 1 and "mosaic: " in found.sentence
     with rasterio.open(tmp_path / "out" / "probability.tif") as file:
         np.testing.assert_array_equal(file.read(1), levels)
-    times = gpd.read_parquet(tmp_path / "out" / "parcels.parquet")["determination_datetime"]
+    times = gpd.read_parquet(tmp_path / "out" / "parcels.parquet")["determination:datetime"]
     assert len(times) and set(times.dt.year) == {2020}
 
 

@@ -46,9 +46,16 @@ def test_command_writes_each_format(tmp_path: Path, ending: str, capsys: pytest.
     out = tmp_path / "田块" / f"parcels.{ending}"
     command(write_mask(tmp_path / "m.tif", values), out=out, min_area_mu=1)
     read = geopandas.read_parquet(out) if ending == "parquet" else geopandas.read_file(out)
-    assert len(read) > 5 and (read["area"] > 1 / 15).all()
+    assert len(read) > 5 and (read["area_ha"] > 1 / 15).all()
     assert f"{len(read)} parcels" in capsys.readouterr().out
-    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    style = [out.with_suffix(".qml")] if ending == "gpkg" else []
+    assert sorted(out.parent.iterdir()) == [out, *style]
+
+
+def test_a_style_that_somebody_made_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "m_parcels.qml").write_text("mine", encoding="utf-8")
+    command(write_mask(tmp_path / "m.tif", fields((100, 100))), out=tmp_path / "m_parcels.gpkg")
+    assert (tmp_path / "m_parcels.qml").read_text(encoding="utf-8") == "mine"
 
 
 def test_command_takes_a_class_of_a_land_cover_map(tmp_path: Path) -> None:
@@ -66,7 +73,7 @@ def test_command_without_crs_wants_the_pixel(tmp_path: Path) -> None:
     command(mask, pixel_m=2, min_area_m2=0)
     read = geopandas.read_parquet(tmp_path / "m_parcels.parquet")
     assert read.crs is None
-    assert read["area"].sum() == pytest.approx(4e-4 * fields((100, 100)).sum(), rel=0.02)
+    assert read["area_ha"].sum() == pytest.approx(4e-4 * fields((100, 100)).sum(), rel=0.02)
 
 
 def test_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
@@ -115,15 +122,18 @@ def test_the_columns_are_those_of_fiboa(tmp_path: Path) -> None:
         write_mask(tmp_path / "m.tif", values), probability=write_mask(tmp_path / "p.tif", levels), observed=seen
     )
     (row,) = found.to_dict("records")
-    assert found.crs.to_epsg() == 32650 and row["id"] == "1" and row["determination_method"] == "auto-imagery"
-    assert row["determination_datetime"] == seen
+    assert found.crs.to_epsg() == 32650 and row["id"] == "1" and row["determination:method"] == "auto-imagery"
+    assert row["determination:datetime"] == seen
     # UTM is 0.9996 on its central meridian, so the ellipsoid has 0.08 % more; rounded corners are the rest.
-    assert row["area"] == pytest.approx(5.5 / 0.9996**2, rel=5e-3)
+    assert row["area_ha"] == pytest.approx(5.5 / 0.9996**2, rel=5e-3)
     assert row["mean_probability"] == pytest.approx((190 + 330 * 0.5) / 520, abs=1e-3)
     ring = geopandas.GeoSeries([row["geometry"]], crs=32650).to_crs(4326)[0]
     earth = Geod(ellps="WGS84")
-    assert row["area"] == pytest.approx(earth.geometry_area_perimeter(ring)[0] / 1e4, rel=1e-4)
-    assert row["perimeter"] == pytest.approx(sum(map(earth.geometry_length, shapely.get_rings(ring))), rel=1e-4)
+    assert row["metrics:area"] == pytest.approx(earth.geometry_area_perimeter(ring)[0], rel=1e-4)
+    assert row["area_mu"] == pytest.approx(15 * row["area_ha"]) and row["area_ha"] * 1e4 == pytest.approx(
+        row["metrics:area"]
+    )
+    assert row["metrics:perimeter"] == pytest.approx(sum(map(earth.geometry_length, shapely.get_rings(ring))), rel=1e-4)
     assert row["geometry"].exterior.is_ccw
 
 
@@ -396,7 +406,7 @@ def test_a_million_parcels(tmp_path: Path) -> None:
 
 def test_a_mask_without_cropland_has_one_table_without_rows(tmp_path: Path) -> None:
     found = find(write_in_pixels(tmp_path / "m.tif", np.zeros((9, 9), np.uint8)), cell=4)
-    assert len(found) == 0 and "area" in found and found.crs.to_epsg() == 32650
+    assert len(found) == 0 and "metrics:area" in found and found.crs.to_epsg() == 32650
 
 
 def test_probability_of_another_grid_is_refused(tmp_path: Path) -> None:

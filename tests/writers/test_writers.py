@@ -1,6 +1,8 @@
 """Every writer: the file is what others expect, and appears whole or not at all."""
 
 import json
+import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,14 +16,17 @@ import rasterio
 import shapely
 
 from cropland.errors import GridError, OutputError
+from cropland.model import ModelFile, default_model
 from cropland.writers import replacing
 from cropland.writers.cog import write_cog
-from cropland.writers.qgis import write_qgis
+from cropland.writers.qgis import write_qgis, write_style
 from cropland.writers.stac import write_model_item
 from cropland.writers.vector import write_geojson, write_geopackage, write_geoparquet
 from rasters import write_raster
 
+SCHEMAS = ["https://vecorel.org/specification/v0.1.0/schema.yaml", "https://fiboa.org/specification/v0.3.0/schema.yaml"]
 TABLES = [(write_geoparquet, "p.parquet"), (write_geopackage, "p.gpkg"), (write_geojson, "p.geojson")]
+ITEM = default_model().with_suffix(".json")
 HEADER = {
     "version": "0.1.0",
     "recipe": {
@@ -41,8 +46,8 @@ HEADER = {
 def frame(crs: int | None = 32650) -> geopandas.GeoDataFrame:
     columns = {
         "id": ["1", "2"],
-        "area": np.float32([1.0, 2.0]),
-        "determination_datetime": geopandas.pd.Series([None, None], dtype="datetime64[ms, UTC]"),
+        "metrics:area": np.float32([1.0, 2.0]),
+        "determination:datetime": geopandas.pd.Series([None, None], dtype="datetime64[ms, UTC]"),
         "name": ["北地", "south"],
     }
     boxes = [shapely.box(500_000, 4_000_000, 500_100, 4_000_100), shapely.box(500_100, 4_000_000, 500_300, 4_000_100)]
@@ -61,7 +66,7 @@ def test_tables_come_back(tmp_path: Path, write: Callable[..., None], name: str)
     write([frame()], out)
     write([frame()], out)
     read = geopandas.read_parquet(out) if name.endswith("parquet") else geopandas.read_file(out)
-    assert read["name"].tolist() == ["北地", "south"] and read["area"].tolist() == [1.0, 2.0]
+    assert read["name"].tolist() == ["北地", "south"] and read["metrics:area"].tolist() == [1.0, 2.0]
     assert [path.name for path in out.parent.iterdir()] == [name]
     apart = shapely.symmetric_difference(read.to_crs(32650).geometry.values, frame().geometry.values)
     assert (shapely.area(apart) < 10).all()
@@ -74,14 +79,39 @@ def test_an_empty_table_is_written(tmp_path: Path, write: Callable[..., None], n
 
 
 def test_geoparquet_is_fiboa(tmp_path: Path) -> None:
+    """As fiboa.org/specification/v0.3.0 and vecorel.org/specification/v0.1.0 require it (read in November 2026)."""
     write_geoparquet([frame()], tmp_path / "p.parquet")
     schema = pq.read_schema(tmp_path / "p.parquet")
-    assert json.loads(schema.metadata[b"fiboa"]) == {"fiboa_version": "0.2.0", "fiboa_extensions": []}
+    collection = json.loads(schema.metadata[b"collection"])
+    assert collection["schemas"] == {collection["collection"]: SCHEMAS} and b"fiboa" not in schema.metadata
     geo = json.loads(schema.metadata[b"geo"])
     assert geo["version"] == "1.1.0" and geo["columns"]["geometry"]["encoding"] == "WKB"
     assert "covering" in geo["columns"]["geometry"]
-    assert str(schema.field("area").type) == "float"
-    assert str(schema.field("determination_datetime").type) == "timestamp[ms, tz=UTC]"
+    # A property that is required is declared so, and no other.
+    assert {field.name for field in schema if not field.nullable} == {"id", "geometry"}
+    types = {field.name: str(field.type) for field in schema}
+    assert (types["id"], types["metrics:area"]) == ("string", "float")
+    assert types["determination:datetime"] == "timestamp[ms, tz=UTC]"
+
+
+def test_geojson_is_fiboa(tmp_path: Path) -> None:
+    """Properties that are missing have no null, the id is a text, and each feature names its collection."""
+    seen = geopandas.pd.Series([geopandas.pd.Timestamp("2024-06-01T10:30Z"), None], dtype="datetime64[ms, UTC]")
+    expected = {"collection": "cropland", "metrics:area": 1.0, "name": "北地"}
+    for table, more in (
+        (frame(), {}),
+        (frame().assign(**{"determination:datetime": seen}), {"determination:datetime": "2024-06-01T10:30:00Z"}),
+    ):
+        write_geojson([table], tmp_path / "p.geojson")
+        text = json.loads((tmp_path / "p.geojson").read_text(encoding="utf-8"))
+        assert text["schemas"] == {"cropland": SCHEMAS}
+        assert text["features"][0]["id"] == "1" and text["features"][0]["properties"] == expected | more
+
+
+def test_a_geopackage_is_read_without_naming_its_layer(tmp_path: Path) -> None:
+    write_geopackage([frame()], tmp_path / "p.gpkg")
+    with warnings.catch_warnings(action="error"):
+        assert len(geopandas.read_file(tmp_path / "p.gpkg")) == 2
 
 
 def test_geojson_is_rfc_7946(tmp_path: Path) -> None:
@@ -135,8 +165,6 @@ def test_model_item(tmp_path: Path) -> None:
     write_model_item(HEADER, model, tmp_path / "rgb.json")
     item = json.loads((tmp_path / "rgb.json").read_text(encoding="utf-8"))
     properties = item["properties"]
-    # The fields that the extension requires.
-    assert properties.keys() >= {"mlm:name", "mlm:architecture", "mlm:tasks", "mlm:input", "mlm:output"}
     assert properties["datetime"] is None and properties["start_datetime"] < properties["end_datetime"]
     assert properties["mlm:input"][0]["input"]["shape"] == [-1, 3, -1, -1]
     assert properties["mlm:input"][0]["value_scaling"] is None
@@ -148,6 +176,40 @@ def test_model_item(tmp_path: Path) -> None:
     scaling = item["properties"]["mlm:input"][0]["value_scaling"]
     assert scaling[1] == {"type": "min-max", "minimum": 2, "maximum": 8}
     assert item["assets"]["model"]["href"] == "rgb.safetensors"
+
+
+@pytest.mark.parametrize("name", ["rgb", "s2", "模型", "2 m", "gf2_v1.", "a b"])
+@pytest.mark.parametrize("bands", [["red", "green", "blue"], ["nir", "vh"], ["vh"]])
+def test_model_item_keeps_the_rules_of_mlm(tmp_path: Path, name: str, bands: list[str]) -> None:
+    """What the schema of the extension, 1.5, asks of an item (stac-extensions/mlm, json-schema/schema.json)."""
+    recipe = HEADER["recipe"] | {"name": name, "bands": bands}
+    (tmp_path / "m.safetensors").write_bytes(b"0")
+    write_model_item(
+        HEADER | {"recipe": recipe, "metrics": {"iou": np.nan}}, tmp_path / "m.safetensors", tmp_path / "m"
+    )
+    item = json.loads((tmp_path / "m").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert item["stac_extensions"][0] == "https://stac-extensions.github.io/mlm/v1.5.2/schema.json"
+    properties = item["properties"]
+    assert properties.keys() >= {"mlm:name", "mlm:architecture", "mlm:tasks", "mlm:input", "mlm:output"}
+    assert item["id"] == name and re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]", properties["mlm:name"])
+    (taken,), (given,) = properties["mlm:input"], properties["mlm:output"]
+    # Bands that an input names are a dimension of it, and are described by the item; only there is one of that name.
+    assert [band["name"] for band in taken["bands"]] == bands == [band["name"] for band in properties["bands"]]
+    assert "bands" in taken["input"]["dim_order"] and "bands" not in given["result"]["dim_order"]
+    common = [band["eo:common_name"] for band in properties["bands"] if "eo:common_name" in band]
+    assert common == [band for band in bands if band != "vh"]
+    assert any("/eo/v2.0.0/" in each for each in item["stac_extensions"]) == bool(common)
+    (asset,) = item["assets"].values()
+    assert "mlm:model" in asset["roles"] and asset["mlm:artifact_type"] == "safetensors.torch.save_file"
+    assert properties["mlm:hyperparameters"]["metrics"] == {"iou": None}
+
+
+def test_the_item_of_the_model_that_ships_is_what_is_written_today(tmp_path: Path) -> None:
+    model = default_model()
+    write_model_item(ModelFile.load(model).header(), model, tmp_path / "item.json")
+    item, shipped = (json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "item.json", ITEM))
+    assert shipped["assets"]["model"].pop("href") == model.name and item["assets"]["model"].pop("href")
+    assert item == shipped
 
 
 def project(
@@ -203,3 +265,17 @@ def test_qgis_project_of_bands_in_files_of_their_own_is_grey(tmp_path: Path) -> 
 def test_qgis_project_that_will_be_moved(tmp_path: Path) -> None:
     root = project(tmp_path, bands=3, shown=(1, 2, 3), home=tmp_path / "a" / "b" / "c")
     assert root.findtext("projectlayers/maplayer[4]/datasource") == "../../../scene & co.tif"
+
+
+def test_the_style_of_parcels_is_that_of_the_project(tmp_path: Path) -> None:
+    root = project(tmp_path, bands=3, shown=(1, 2, 3))
+    write_style(tmp_path / "parcels.qml", pixel=10.0)  # of the mask's grid
+    style = ElementTree.parse(tmp_path / "parcels.qml").getroot()
+    assert style.tag == "qgis" and [each.tag for each in style] == ["renderer-v2"]
+    told = [
+        {prop.get("k"): prop.get("v") for prop in found.iter("prop")}
+        for found in (style, root.find("projectlayers/maplayer[1]/renderer-v2"))
+    ]
+    assert told[0] == told[1] and (told[0]["style"], told[0]["outline_width"]) == ("no", "30.0")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_style(tmp_path / "parcels.qml" / "parcels.qml", pixel=10)

@@ -100,6 +100,8 @@ def cut_chips(
     `ChipError` if a scene is in it already or the chips cannot be split, `LabelError` if the labels cannot be used or
     label no pixel of any chip.
     """
+    if size < 1:
+        raise ChipError("--size {size}: expected 1 pixel or more", size=size)
     out, options = Path(out), LabelOptions.of(labels, background=background)
     opener, truth = opening.opener(), read_labels(options, allow_datum_shift=opening.allow_datum_shift)
     if out.exists() and not append:
@@ -114,7 +116,7 @@ def cut_chips(
     with _beside(out) as folder, progress_bar(total=len(given), rate=_rate, counted=True) as advance:
         cutter = _Cutter(opener, truth, size, folder, bands, advance)
         headers, rows = zip(*prefetch(cutter, given, threads=THREADS), strict=True)
-        known = _table([row for scene in rows for row in scene], scenes=len(given))
+        known = _table([row for scene in rows for row in scene], scenes=len(given), earlier=earlier)
         chips = split(known, validation=validation, earlier=None if earlier is None else earlier.index)
         in_gap = known[~known["id"].isin(chips["id"])]
         for path in [*in_gap["image"], *in_gap["label"]]:
@@ -288,12 +290,13 @@ def _chip_grid(scene: Scene, window: Window) -> GeoBox:
     return GeoBox(window.shape, affine, None)
 
 
-def _table(rows: Sequence[Mapping[str, Any]], *, scenes: int) -> gpd.GeoDataFrame:
+def _table(rows: Sequence[Mapping[str, Any]], *, scenes: int, earlier: ChipFolder | None) -> gpd.GeoDataFrame:
     if not rows:
         raise LabelError(
             "nothing is known of any pixel of {scenes} scenes: check --background, --inside, --classes", scenes=scenes
         )
-    _check_distinct([row["id"] for row in rows])
+    # The only chip of a scene `a_0_64` has the name of a chip of the scene `a`, and would take the place of its files.
+    _check_distinct([row["id"] for row in rows], taken=[] if earlier is None else [*earlier.index["id"]])
     return gpd.GeoDataFrame(rows, geometry="geometry", crs=4326)
 
 

@@ -52,13 +52,17 @@ def split(chips: gpd.GeoDataFrame, *, validation: float, earlier: gpd.GeoDataFra
 
     Chips on different sides are at least half a chip apart, whatever scenes they come from, also from `earlier` ones,
     which keep their side. chips: rows of an index; `geometry` may be missing where a scene has no CRS. validation: the
-    share that validates, 0..1. Raises `ChipError` if so few chips come that one side would be empty.
+    share that validates, 0..1. Raises `ChipError` if so few chips come that one side would be empty, or if every one is
+    too near to the other side of the earlier ones.
     """
+    if not 0 <= validation <= 1:
+        raise ChipError("the share that validates is {validation}, expected 0 to 1", validation=validation)
     chips = chips.sort_values("id", ignore_index=True)
     places = _places(chips if earlier is None else pd.concat([chips, earlier], ignore_index=True))
     pairs = _near(places)
     among_new = pairs[:, (pairs < len(chips)).all(axis=0)]
-    blocks = _blocks(chips["source"], places[: len(chips)], among_new, wanted=max(2, round(0.5 / (validation or 1))))
+    wanted = max(2, round(min(len(chips), 0.5 / (validation or 1))))
+    blocks = _blocks(chips["source"], places[: len(chips)], among_new, wanted=wanted)
     fixed = np.zeros(0, bool) if earlier is None else (earlier["split"] == "validation").to_numpy()
     draws = [_draw(blocks, validation, seed, fixed, pairs) for seed in range(DRAWS)]
     best = min(draws, key=lambda draw: draw.cost(chips["share_cropland"].to_numpy(), validation))
@@ -68,7 +72,22 @@ def split(chips: gpd.GeoDataFrame, *, validation: float, earlier: gpd.GeoDataFra
             "give more scenes or a smaller --size, or put all on one side with --split train",
             count=len(chips),
         )
+    if earlier is not None and not best.kept.any():
+        added, there = pairs[:, (pairs[0] < len(chips)) & (pairs[1] >= len(chips))]
+        across = there[best.validates[added] != fixed[there - len(chips)]] - len(chips)
+        raise ChipError(
+            "no chip of {scenes} can be added, since all touch chips of {earlier} on the other side of the split: "
+            "give scenes of other ground, or another --split",
+            scenes=_listed(chips["source"]),
+            earlier=_listed(earlier["source"].iloc[across]),
+        )
     return chips.assign(split=np.where(best.validates, "validation", "train"), block=blocks)[best.kept]
+
+
+def _listed(names: pd.Series) -> str:
+    """Names in alphabetical order, the first five of many."""
+    distinct = sorted({*names})
+    return ", ".join(distinct[:5]) + (", ..." if len(distinct) > 5 else "")
 
 
 def _places(chips: gpd.GeoDataFrame) -> Footprints:
@@ -122,7 +141,7 @@ class _Draw(NamedTuple):
         """In chips: those in the gap, the surplus or lack on the validation side, and the difference in cropland."""
         chips = len(self.kept)
         if self.is_one_sided:
-            return 3.0 * chips
+            return float(3 * chips + (~self.kept).sum())
         validates, trains = (cropland[self.kept & side].mean() for side in (self.validates, ~self.validates))
         return float(
             (~self.kept).sum() + abs(self.validates.sum() - validation * chips) + abs(validates - trains) * chips

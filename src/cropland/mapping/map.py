@@ -98,7 +98,7 @@ class MapResult:
 
     @property
     def parcels(self) -> GeoDataFrame:
-        """Polygons in the scene's CRS with area, perimeter and mean probability, in columns as fiboa names them."""
+        """Polygons in the scene's CRS, a row each: area_ha, area_mu, mean_probability, and the columns of fiboa 0.3."""
         from geopandas import read_parquet  # takes half a second, which the network does not wait for
 
         return read_parquet(self.folder / "parcels.parquet")

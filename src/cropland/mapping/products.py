@@ -31,7 +31,7 @@ from cropland.parcels.parcels import find_parcels
 from cropland.probability import DESCRIPTION, NO_DATA
 from cropland.progress import timed
 from cropland.writers.cog import write_cog
-from cropland.writers.qgis import write_qgis
+from cropland.writers.qgis import write_qgis, write_style
 from cropland.writers.vector import write_geopackage, write_geoparquet
 
 __all__ = ["finish", "on_grid", "write_index", "write_products", "write_project"]
@@ -152,6 +152,7 @@ def write_products(
                 write_geoparquet(parcels.chunks(), folder / "parcels.parquet")
             with timed("parcels.gpkg"):
                 write_geopackage(parcels.chunks(FEW), folder / "parcels.gpkg")
+            write_style(folder / "parcels.qml", pixel=parcels.pixel)
             with timed("waiting for probability.tif"):
                 compressed.result()
             totals = Totals(*areas.result(), len(parcels))

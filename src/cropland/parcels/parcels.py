@@ -27,6 +27,7 @@ from rich.console import Console
 from cropland.errors import GridError, InputError, OutputError, SceneError
 from cropland.geo.area import (
     MU_M2,
+    MU_PER_HA,
     area_words,
     default_min_area_m2,
     ellipsoidal_area_m2,
@@ -41,6 +42,7 @@ from cropland.parcels.clean import by_value, clean_mask
 from cropland.parcels.outlines import Regions, Traced, join_cells, trace_cell
 from cropland.probability import ONE
 from cropland.progress import prefetch, timed_each
+from cropland.writers.qgis import write_style
 from cropland.writers.vector import write_geojson, write_geopackage, write_geoparquet
 
 __all__ = ["CELL", "PolygonStore", "command", "find_parcels", "parcels"]
@@ -48,11 +50,6 @@ __all__ = ["CELL", "PolygonStore", "command", "find_parcels", "parcels"]
 CELL = 1024  # pixels between two lines of the lattice, on which outlines are held: a part of the result
 ROWS = 8192  # of a chunk of the table: a reader of an area reads or skips whole chunks
 Spread = Callable[[Callable[[Window], Traced], Iterable[Window]], Iterator[Traced]]
-WRITERS: dict[str, Callable[[Iterable[GeoDataFrame], Path], None]] = {
-    ".parquet": write_geoparquet,
-    ".gpkg": write_geopackage,
-    ".geojson": write_geojson,
-}
 
 
 def command(
@@ -105,7 +102,7 @@ def command(
         clean_mask(mask, cleaned, classify=classify, min_area_m2=least_m2, unit_m=unit_m)
         how: dict[str, Any] = {"probability": probability, "simplify_m": simplify_m, "unit_m": unit_m}
         with find_parcels(cleaned, **how, folder=Path(folder)) as found:
-            write(found.chunks(), out)
+            write(found, out)
             count, area_ha = len(found), found.area_ha
     console = Console()
     console.print(
@@ -118,6 +115,21 @@ def command(
         highlight=False,
     )
     console.print(out, soft_wrap=True, highlight=False, markup=False)
+
+
+def _write_geopackage(parcels: Parcels, out: Path) -> None:
+    """With the style beside it in which QGIS opens it, unless somebody has put one there."""
+    write_geopackage(parcels.chunks(), out)
+    style = out.with_suffix(".qml")
+    if not style.exists():
+        write_style(style, pixel=parcels.pixel)
+
+
+WRITERS: dict[str, Callable[[Parcels, Path], None]] = {
+    ".parquet": lambda parcels, out: write_geoparquet(parcels.chunks(), out),
+    ".gpkg": _write_geopackage,
+    ".geojson": lambda parcels, out: write_geojson(parcels.chunks(), out),
+}
 
 
 @contextmanager
@@ -218,7 +230,7 @@ def find_parcels(
         store = PolygonStore(file)
         for regions in timed_each("seams", join_cells(timed_each("outlines", rows))):
             _measure(regions, grid, source.crs, store, unit_m=unit_m)
-        yield Parcels(store, source.crs, observed)
+        yield Parcels(store, source.crs, source.res[0], observed)
 
 
 def _check_grid(probability: Path, mask: DatasetReader) -> None:
@@ -259,13 +271,15 @@ def _placed(polygons: np.ndarray, grid: GeoBox) -> np.ndarray:
 class Parcels:
     """Parcels in the order of a Hilbert curve, so that neighbours on the ground are neighbours in a file.
 
-    Columns are those of fiboa: id, area (ha on the ellipsoid), perimeter (m, with holes), determination_method,
-    determination_datetime (the time of the image, UTC) and mean_probability (0..1, over the pixels of the mask; missing
-    without a probability). Source: github.com/fiboa/specification, version 0.2.0.
+    Columns are those of fiboa: id, metrics:area (m2 on the ellipsoid), metrics:perimeter (m, with holes),
+    determination:method and determination:datetime (the time of the image, UTC); and area_ha, area_mu and
+    mean_probability (0..1, over the pixels of the mask; missing without a probability).
+    Source: fiboa.org/specification, version 0.3.0.
     """
 
     store: PolygonStore
     crs: Any
+    pixel: float  # edge of a pixel of the mask in units of the CRS
     observed: datetime | None
 
     def __len__(self) -> int:
@@ -286,14 +300,16 @@ class Parcels:
             yield self._frame(start, self.store.polygons(numbers), here)
 
     def _frame(self, start: int, polygons: np.ndarray, figures: dict[str, np.ndarray]) -> GeoDataFrame:
-        count = len(polygons)
+        count, area_ha = len(polygons), np.float64(figures["area"])
         columns = {
             "id": pd.Series([str(number) for number in range(start + 1, start + count + 1)], dtype="str"),
-            "area": figures["area"],
-            "perimeter": figures["perimeter"],
-            "determination_method": pd.Series(["auto-imagery"] * count, dtype="str"),
-            "determination_datetime": pd.Series([pd.Timestamp(self.observed)] * count, dtype="datetime64[ms, UTC]"),
+            "area_ha": np.float32(area_ha),
+            "area_mu": np.float32(area_ha * MU_PER_HA),
             "mean_probability": figures["mean_probability"],
+            "metrics:area": np.float32(area_ha * 1e4),
+            "metrics:perimeter": figures["perimeter"],
+            "determination:method": pd.Series(["auto-imagery"] * count, dtype="str"),
+            "determination:datetime": pd.Series([pd.Timestamp(self.observed)] * count, dtype="datetime64[ms, UTC]"),
         }
         return GeoDataFrame(columns, geometry=GeoSeries(polygons, crs=self.crs), crs=self.crs)
 

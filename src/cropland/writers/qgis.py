@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent, tostring
 
 import rasterio
 from rasterio.crs import CRS
@@ -14,7 +14,7 @@ from cropland.language import Message, shown
 from cropland.probability import ONE
 from cropland.writers import replacing
 
-__all__ = ["write_qgis"]
+__all__ = ["write_qgis", "write_style"]
 
 VERSION = "3.22.0"  # the oldest that is known to open it
 RAMP = {0: "#f7f3e8", 64: "#e3d9a7", 127: "#b5c46b", 190: "#5f9a3a", ONE: "#1c5c2a"}
@@ -63,6 +63,21 @@ def write_qgis(
     indent(qgis)
     with replacing(out) as hidden:
         ElementTree(qgis).write(hidden, encoding="utf-8", xml_declaration=True)
+
+
+def write_style(out: Path, *, pixel: float) -> None:
+    """Write the look of parcels in the project as a style (.qml), in which QGIS opens a file of that name beside it.
+
+    Not as a table in the GeoPackage: that would be a second layer, of which geopandas warns and which GDAL cannot
+    convert with the first. pixel: edge of a pixel of the mask in units of the CRS.
+    Raises `OutputError` where `out` cannot be written.
+    """
+    style = Element("qgis", version=VERSION, styleCategories="Symbology")
+    style.append(_outline(pixel))
+    indent(style)
+    text = tostring(style, encoding="unicode")
+    with replacing(out) as hidden:
+        hidden.write_text(f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{text}\n", encoding="utf-8")
 
 
 def _scene(
@@ -182,9 +197,14 @@ def _enhancement(renderer: Element, tag: str, limits: tuple[float, float]) -> No
 
 
 def _parcels(source: str, crs: CRS | None, *, pixel: float) -> Element:
-    """Outlines of 0.4 mm, at small scales thinner: they cover at most `WIDEST` pixels."""
     layer = _layer("parcels", source, crs, provider="ogr", type="vector", geometry="Polygon")
-    renderer = SubElement(layer, "renderer-v2", type="singleSymbol")
+    layer.append(_outline(pixel))
+    return layer
+
+
+def _outline(pixel: float) -> Element:
+    """Outlines of 0.4 mm, at small scales thinner: they cover at most `WIDEST` pixels."""
+    renderer = Element("renderer-v2", type="singleSymbol")
     symbol = SubElement(SubElement(renderer, "symbols"), "symbol", type="fill", name="0", alpha="1")
     fill = SubElement(symbol, "layer", {"class": "SimpleFill"}, enabled="1", locked="0")
     width = {"outline_width": str(WIDEST * pixel), "outline_width_unit": "MapUnit"}
@@ -192,4 +212,4 @@ def _parcels(source: str, crs: CRS | None, *, pixel: float) -> Element:
     style = {"style": "no", "outline_color": OUTLINE, "outline_style": "solid", "joinstyle": "round"}
     for key, value in {**style, **width}.items():
         SubElement(fill, "prop", k=key, v=value)
-    return layer
+    return renderer

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ from cropland.writers import replacing
 __all__ = ["write_model_item"]
 
 EXTENSIONS = [
-    "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
+    "https://stac-extensions.github.io/mlm/v1.5.2/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
 ]
+EO = "https://stac-extensions.github.io/eo/v2.0.0/schema.json"
+COMMON_NAMES = {
+    *("pan", "coastal", "blue", "green", "green05", "yellow", "red", "rededge", "rededge071", "rededge075"),
+    *("rededge078", "nir", "nir08", "nir09", "cirrus", "swir16", "swir22", "lwir", "lwir11", "lwir12"),
+}
 EARTH = [-180.0, -90.0, 180.0, 90.0]
-DIMENSIONS = ["batch", "channel", "height", "width"]
 CLASSES = [
     {"value": 0, "name": "other", "description": "not cropland", "color_hint": "E9E4D6"},
     {"value": 1, "name": "cropland", "description": "cropland", "color_hint": "548C2F"},
@@ -27,9 +32,10 @@ def write_model_item(header: Mapping[str, Any], model_file: Path, out: Path) -> 
 
     The Item covers the whole Earth and all time, since a model file does not limit where and when it can be used.
     Raises `OutputError` where `out` cannot be written.
-    Source: STAC 1.1.0; github.com/stac-extensions/mlm, version 1.4.0.
+    Source: STAC 1.1.0; github.com/stac-extensions/mlm, version 1.5.2, and eo, version 2.0.0.
     """
-    item = _item(header, model_file, out)
+    # JSON has no nan, which is the score of a model that was never validated.
+    item = json.loads(json.dumps(_item(header, model_file, out)), parse_constant=lambda _: None)
     with replacing(out) as hidden:
         hidden.write_text(json.dumps(item, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -41,7 +47,7 @@ def _item(header: Mapping[str, Any], model_file: Path, out: Path) -> dict[str, A
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": EXTENSIONS,
+        "stac_extensions": [*EXTENSIONS, EO] if COMMON_NAMES & {*recipe["bands"]} else EXTENSIONS,
         "id": recipe["name"],
         "geometry": {"type": "Polygon", "coordinates": [corners]},
         "bbox": EARTH,
@@ -58,7 +64,8 @@ def _properties(header: Mapping[str, Any]) -> dict[str, Any]:
         "datetime": None,
         "start_datetime": "1900-01-01T00:00:00Z",
         "end_datetime": "9999-12-31T23:59:59Z",
-        "mlm:name": recipe["name"],
+        "bands": [_band(name) for name in recipe["bands"]],
+        "mlm:name": _name(recipe["name"]),
         "mlm:architecture": recipe["network"]["name"],
         "mlm:tasks": ["semantic-segmentation"],
         "mlm:framework": "PyTorch",
@@ -69,16 +76,32 @@ def _properties(header: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _band(name: str) -> dict[str, str]:
+    return {"name": name, "eo:common_name": name} if name in COMMON_NAMES else {"name": name}
+
+
+def _name(name: str) -> str:
+    """The name of a recipe; without what the extension does not allow: other letters than a to z, less than three."""
+    if re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]", name):
+        return name
+    return "-".join(["cropland", *re.findall("[a-zA-Z0-9]+", name)])
+
+
 def _input(header: Mapping[str, Any]) -> dict[str, Any]:
     bands = header["recipe"]["bands"]
     return {
         "name": "image",
         "description": "Normalised between low and high percentiles: 0 to 1, clipped to -0.5 and 1.5; no data is 0.5.",
         "bands": [{"name": band} for band in bands],
-        "input": {"shape": [-1, len(bands), -1, -1], "dim_order": DIMENSIONS, "data_type": "float32"},
+        "input": _structure("bands", len(bands)),
         "value_scaling": _scaling(header["statistics"]),
         "resize_type": "interpolation-area",
     }
+
+
+def _structure(dimension: str, length: int) -> dict[str, Any]:
+    order = ["batch", dimension, "height", "width"]
+    return {"shape": [-1, length, -1, -1], "dim_order": order, "data_type": "float32"}
 
 
 def _scaling(statistics: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
@@ -95,7 +118,7 @@ def _output(header: Mapping[str, Any]) -> dict[str, Any]:
         "name": "logits",
         "description": f"Channels: {', '.join(outputs)}; cropland is where sigmoid(channel 0) >= threshold.",
         "tasks": ["semantic-segmentation"],
-        "result": {"shape": [-1, len(outputs), -1, -1], "dim_order": DIMENSIONS, "data_type": "float32"},
+        "result": _structure("channel", len(outputs)),
         "classification:classes": CLASSES,
     }
 
@@ -106,7 +129,6 @@ def _asset(header: Mapping[str, Any], model_file: Path, out: Path) -> dict[str, 
         "title": f"{header['recipe']['name']}, cropland {header['version']}",
         "type": "application/octet-stream; application=safetensors",
         "roles": ["mlm:model", "mlm:weights", "data"],
-        "mlm:artifact_type": "safetensors",
+        "mlm:artifact_type": "safetensors.torch.save_file",
         "file:size": model_file.stat().st_size,
-        "bands": [{"name": band, "eo:common_name": band} for band in header["recipe"]["bands"]],
     }

@@ -18,15 +18,27 @@ from cropland.writers import replacing
 
 __all__ = ["write_geojson", "write_geopackage", "write_geoparquet"]
 
-FIBOA = {"fiboa_version": "0.2.0", "fiboa_extensions": []}
+COLLECTION = "cropland"
+SCHEMAS = {
+    COLLECTION: [
+        "https://vecorel.org/specification/v0.1.0/schema.yaml",
+        "https://fiboa.org/specification/v0.3.0/schema.yaml",
+    ]
+}
+OURS = {
+    "area_ha": "Area in hectares",
+    "area_mu": "Area in mu, 15 to the hectare",
+    "mean_probability": "Mean probability of cropland, 0 to 1",
+}
+REQUIRED = {"id", "geometry"}  # of every feature; what is not required may be missing, and is declared so
 
 
 def write_geoparquet(chunks: Iterable[GeoDataFrame], out: Path) -> None:
-    """Write parcels as GeoParquet 1.1 with bounding boxes per row and the file metadata of fiboa 0.2.
+    """Write parcels as GeoParquet 1.1 with bounding boxes per row and the file metadata of fiboa 0.3.
 
     chunks: at least one, of the same columns. Each is a row group whose statistics hold its bounds: a reader of an area
     skips the others if neighbours are in one chunk. Raises `OutputError` where `out` cannot be written.
-    Source: geoparquet.org, version 1.1.0; github.com/fiboa/specification, version 0.2.0.
+    Source: geoparquet.org, version 1.1.0; fiboa.org/specification, version 0.3.0, with Vecorel 0.1.0.
     """
     with replacing(out) as hidden, ExitStack() as stack:
         writer, geo = None, {}
@@ -38,8 +50,15 @@ def write_geoparquet(chunks: Iterable[GeoDataFrame], out: Path) -> None:
             writer.write_table(table, row_group_size=max(len(table), 1))
             _widen(geo, geo_here)
         assert writer is not None, "a table has at least one chunk"
-        writer.add_key_value_metadata({"geo": json.dumps(geo), "fiboa": json.dumps(FIBOA)})
+        writer.add_key_value_metadata({"geo": json.dumps(geo), "collection": json.dumps(_collection())})
     pa.default_memory_pool().release_unused()  # Arrow keeps a hundred megabytes for a next table
+
+
+def _collection() -> dict[str, Any]:
+    """What holds for all parcels, and the columns that fiboa does not know."""
+    custom = {name: {"type": "float", "description": text} for name, text in OURS.items()}
+    schema = {"$schema": "https://vecorel.org/sdl/v0.2.0/schema.json", "properties": custom}
+    return {"schemas": SCHEMAS, "schemas:custom": schema, "collection": COLLECTION}
 
 
 def _to_arrow(frame: GeoDataFrame) -> tuple[pa.Table, dict[str, Any]]:
@@ -47,7 +66,8 @@ def _to_arrow(frame: GeoDataFrame) -> tuple[pa.Table, dict[str, Any]]:
     buffer = BytesIO()
     frame.to_parquet(buffer, index=False, schema_version="1.1.0", write_covering_bbox=True, compression=None)
     table = pq.read_table(buffer)
-    return table.replace_schema_metadata(None), json.loads(table.schema.metadata[b"geo"])
+    fields = [field.with_nullable(field.name not in REQUIRED) for field in table.schema]
+    return pa.Table.from_arrays(table.columns, schema=pa.schema(fields)), json.loads(table.schema.metadata[b"geo"])
 
 
 def _widen(geo: dict[str, Any], other: dict[str, Any]) -> None:
@@ -72,16 +92,22 @@ def write_geopackage(chunks: Iterable[GeoDataFrame], out: Path, *, layer: str = 
 def write_geojson(chunks: Iterable[GeoDataFrame], out: Path) -> None:
     """Write parcels as GeoJSON in EPSG:4326, seven decimals, shells counterclockwise, cut at the 180th meridian.
 
-    chunks: at least one, of the same columns. Raises `GridError` without a CRS, `OutputError` where `out` cannot be
-    written. Source: Butler et al., The GeoJSON Format, RFC 7946, 2016.
+    What is missing of all parcels of the first chunk has no property. chunks: at least one, of the same columns.
+    Raises `GridError` without a CRS, `OutputError` where `out` cannot be written.
+    Source: Butler et al., The GeoJSON Format, RFC 7946, 2016; fiboa.org/specification, version 0.3.0.
     """
     chunks = iter(chunks)
     first = next(chunks)
     if first.crs is None:
         raise GridError("GeoJSON is in longitude and latitude, and these parcels have no CRS; write .gpkg or .parquet")
-    options = {"RFC7946": "YES", "COORDINATE_PRECISION": "7"}
+    options = {"RFC7946": "YES", "COORDINATE_PRECISION": "7", "ID_FIELD": "id", "ID_TYPE": "String"}
+    # Members of the collection itself, which GDAL takes over as if they had been read from another file.
+    options |= {"NATIVE_MEDIA_TYPE": "application/vnd.geo+json"}
+    options |= {"NATIVE_DATA": json.dumps({"type": "FeatureCollection", "schemas": SCHEMAS})}
+    missing = [name for name in first.columns if len(first) and first[name].isna().all()]
+    tables = (frame.drop(columns=missing).assign(collection=COLLECTION) for frame in chain([first], chunks))
     with replacing(out) as hidden:
-        _write_layer(chain([first], chunks), hidden, driver="GeoJSON", layer=out.stem, **options)
+        _write_layer(tables, hidden, driver="GeoJSON", layer=out.stem, **options)
 
 
 def _write_layer(chunks: Iterable[GeoDataFrame], out: Path, *, driver: str, layer: str, **options: str) -> None:
