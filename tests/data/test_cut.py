@@ -10,6 +10,7 @@ import rasterio
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyproj import Geod, Transformer
 from small_scene import CRS, FOREST, HEIGHT, RICE, WHEAT, WIDTH, write_raster
 
 from cropland.cli import main
@@ -68,6 +69,21 @@ def test_footprints_lie_where_the_chips_lie(chips, scene):
     area = index.to_crs(CRS).geometry
     assert area.area.sum() == pytest.approx(HEIGHT * WIDTH * 100, rel=1e-6)
     assert area.union_all().area == pytest.approx(area.area.sum(), rel=1e-6)
+
+
+def test_a_footprint_across_the_180th_meridian_is_cut_there(chips, tmp_path):
+    """A scene of Fiji (17 S): chips of 0.003 degrees, none around the Earth; those on it touch both neighbours."""
+    x, y = Transformer.from_crs(4326, 32760, always_xy=True).transform(180, -17)
+    scene = write_raster(tmp_path / "a.tif", crs="EPSG:32760", transform=Affine(10, 0, x - 1055, 0, -10, y))
+    assert chips(scene, "--whole", "other", "--size", 32, "--split", "train")[0] == 0
+    parts = open_chips(chips.out).index.geometry.explode()
+    width = parts.bounds["maxx"] - parts.bounds["minx"]
+    assert len(parts) == 24 + 4 and width.max() < 0.0031 and parts.is_valid.all()
+    geod = Geod(ellps="WGS84")
+    area = sum(abs(geod.geometry_area_perimeter(part)[0]) for part in parts)
+    assert area == pytest.approx(HEIGHT * WIDTH * 100, rel=2e-3)  # the projection's scale
+    status, said = chips(scene.rename(tmp_path / "b.tif"), "--whole", "other", "--size", 32, "--append")
+    assert status == 0 and "left out" in said
 
 
 def test_the_folder_is_complete_in_itself(chips, scene, fields_path, tmp_path):

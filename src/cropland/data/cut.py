@@ -20,6 +20,7 @@ import shapely
 from affine import Affine
 from cyclopts import Parameter
 from odc.geo.geobox import GeoBox
+from shapely.affinity import translate
 
 from cropland.data.chips import ChipFolder, crs_text, open_chips, write_chip, write_index
 from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw, LabelOptions, Labels, read_labels
@@ -270,15 +271,24 @@ def windows(shape: tuple[int, int], *, size: int) -> list[Window]:
     return [Window(top, left, low - top, right - left) for top, low in pairwise(rows) for left, right in pairwise(cols)]
 
 
-def _footprints(scene: Scene, parts: Sequence[Window]) -> list[shapely.Polygon | None]:
+def _footprints(scene: Scene, parts: Sequence[Window]) -> list[shapely.Geometry | None]:
     """Outlines in longitude and latitude; None for a scene without a CRS."""
     if scene.grid.crs is None:
         return [None] * len(parts)
     row, col, height, width = (each[:, None] for each in np.array(parts).T)
     corners = scene.grid.affine @ (col + width * [0, 1, 1, 0], row + height * [0, 0, 1, 1])
     outlines = shapely.polygons(np.stack(corners, axis=-1))
-    on_earth: list[shapely.Polygon | None] = gpd.GeoSeries(outlines, crs=str(scene.grid.crs)).to_crs(4326).to_list()
-    return on_earth
+    on_earth: list[shapely.Polygon] = gpd.GeoSeries(outlines, crs=str(scene.grid.crs)).to_crs(4326).to_list()
+    if scene.grid.crs.geographic:
+        return [*on_earth]
+    return [_cut_at_180(each) if each.bounds[2] - each.bounds[0] > 180 else each for each in on_earth]
+
+
+def _cut_at_180(outline: shapely.Polygon) -> shapely.MultiPolygon:
+    """The two parts of a polygon whose corners lie on both sides of the 180th meridian (RFC 7946, section 3.1.9)."""
+    eastward = shapely.transform(outline, lambda points: np.stack([points[:, 0] % 360, points[:, 1]], axis=1))
+    east, west = (shapely.intersection(eastward, shapely.box(left, -90, left + 180, 90)) for left in (0, 180))
+    return shapely.MultiPolygon([east, translate(west, xoff=-360)])
 
 
 def _chip_grid(scene: Scene, window: Window) -> GeoBox:
