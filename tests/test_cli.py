@@ -70,6 +70,36 @@ def test_a_slip_of_the_fingers_gets_one_line_and_2(words, advice, capsys):
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["map", "no.tif", "--out", "out", "--memory", "-5GB"], "--memory -5GB is not an amount of memory"),
+        (["map", "no.tif", "--out", "out", "--memory", "0"], "--memory 0 is not an amount of memory"),
+        (["map", "no.tif", "--out", "out", "--memory", "0GB"], "--memory 0GB is not an amount of memory"),
+        (["map", "no.tif", "--out", "out", "--nodata", "-9999"], "no.tif is not there"),
+        (["map", "no.tif", "--out", "out", "--nodata", "-x"], 'unable to convert "-x" into float'),
+        (["map", "no.tif", "--out", "-out", "--pixel-m", "-1"], "Must be > 0"),
+        (["map", "no.tif", "--out", "out", "--bands", "-red=x"], "bands '-red=x' cannot be read"),
+        (["chips", "no.tif", "--out", "out", "--labels", "no.gpkg", "--where", "-area > 3"], "no.gpkg is not there"),
+        (["map", "no.tif", "--out", "out", "--overwrite", "-o"], "Unknown option: -o"),
+        (["map", "no.tif", "--out", "out", "--memroy", "-5GB"], "Did you mean --memory?"),
+        (["map", "no.tif", "--out", "out", "--memory", "--overwrite"], "--memory requires an argument"),
+        (["map", "--out", "out", "--", "--memory", "-5GB"], "--memory is not there"),
+    ],
+)
+def test_a_value_may_begin_with_a_minus(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    error = capsys.readouterr().err
+    assert one_line(error) and said in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_after_an_option_is_help(capsys):
+    assert cli.main(["map", "--memory", "-h"]) == 0
+    assert "Example" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("error", "status"),
     [
         (InputError("too\nmany lines"), 2),

@@ -278,7 +278,7 @@ def _map_options(
     **others: Any,
 ) -> MapOptions:
     read = read_statistics(Path(statistics)) if isinstance(statistics, str | Path) else statistics
-    limit = bytes_of(memory) if isinstance(memory, str) else memory
+    limit = None if memory is None else bytes_of(memory)
     return MapOptions(statistics=read, memory=limit, out_pixel_m=out_pixel, **others)
 
 

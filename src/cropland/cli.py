@@ -3,6 +3,7 @@
 import difflib
 import locale
 import os
+import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -93,7 +94,10 @@ def _run(tokens: Sequence[str]) -> int:
         verb = _verb(tokens)
         _check_names(tokens)
         with _docstrings(verb):
-            app(verb)(tokens, exit_on_error=False, print_error=False, result_action="return_none")
+            commands = app(verb)
+            if verb in VERBS:
+                tokens = _with_values(tokens, commands[verb])
+            commands(tokens, exit_on_error=False, print_error=False, result_action="return_none")
         sys.stdout.flush()
     except CroplandError as error:
         return _fail(error, error.exit_status)
@@ -138,6 +142,24 @@ def _without_language(tokens: Sequence[str]) -> tuple[str | None, Sequence[str]]
         if token == "--":
             break
     return None, tokens
+
+
+def _with_values(tokens: Sequence[str], command: App) -> Sequence[str]:
+    """The line with `--memory -5GB` as `--memory=-5GB`: cyclopts takes a value that begins with a minus for an option.
+
+    A single dash begins no option but -h.
+    """
+    options = command.assemble_argument_collection()
+    taking = {name for option in options if option.hint is not bool for name in option.names}
+    joined: list[str] = []
+    for at, token in enumerate(tokens):
+        if token == "--":
+            return [*joined, *tokens[at:]]
+        if joined and joined[-1] in taking and re.match("-[^-]", token) and token != "-h":
+            joined[-1] += f"={token}"
+        else:
+            joined.append(token)
+    return joined
 
 
 def _verb(tokens: Sequence[str]) -> str | None:

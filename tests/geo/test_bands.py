@@ -66,7 +66,7 @@ def test_the_names_of_files_tell_sensors_apart():
 def test_a_sensor_decides_what_a_code_or_an_order_means():
     assert names("B1", "B2", "B3", "B4", sensor="gaofen2") == ("blue", "green", "red", "nir")
     assert names("", "", "", "", sensor="naip") == ("red", "green", "blue", "nir")
-    assert names("", "", "", "", sensor="naip", colors=("red", "green", "blue", "alpha"))[3] == "nir"
+    assert names("", "", "", "", sensor="naip", colors=("red", "green", "blue", "alpha")) == ("red", "green", "blue")
     with pytest.raises(BandError, match="5 bands without names, naip has 4"):
         names("", "", "", "", "", sensor="naip")
 

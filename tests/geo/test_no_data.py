@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from rasterio.enums import ColorInterp
 from scipy import ndimage
 
 from cropland.errors import SceneError
@@ -57,6 +58,56 @@ def test_alpha(write, picture, gap):
     scene = open_scene(write("scene.tif", values, photometric="RGB", alpha="YES"))
     assert scene.bands == RGB
     np.testing.assert_array_equal(valid(scene), ~gap)
+
+
+@pytest.mark.parametrize("nodata", [0, 255, 17])
+def test_alpha_and_a_value_both_count_and_it_is_said(write, picture, gap, nodata):
+    filled = np.zeros_like(gap)
+    filled[30:35] = True
+    values = np.concatenate([np.where(filled, nodata, picture), np.where(gap, 0, 255)[None]]).astype(np.uint8)
+    scene = open_scene(write("scene.tif", values, photometric="RGB", alpha="YES", nodata=nodata))
+    assert scene.notes == (f"No data is where the alpha band is 0 and where the value is {nodata}.",)
+    np.testing.assert_array_equal(valid(scene)[:20], ~gap[:20])
+    assert not valid(scene)[filled].any()
+
+
+@pytest.mark.parametrize(
+    "how", [{"sensor": "naip"}, {"bands": "red=1,green=2,blue=3,nir=4"}, {"bands": (*RGB, "alpha")}]
+)
+def test_alpha_counts_whatever_it_is_called(write, picture, gap, how):
+    values = np.concatenate([picture, np.where(gap, 0, 255).astype(np.uint8)[None]])
+    np.testing.assert_array_equal(
+        valid(open_scene(write("scene.tif", values, photometric="RGB", alpha="YES"), **how)), ~gap
+    )
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(np.uint8, 255), (np.uint8, 1), (np.uint16, 65535), (np.float32, 1)])
+def test_alpha_of_any_type_and_with_a_soft_edge(write, dtype, most):
+    """In a file of several windows: most of it is opaque, an edge of 50 pixels fades out."""
+    column = np.clip((np.arange(1200) - 300) / 50, 0, 1)
+    alpha = np.broadcast_to((most * column).astype(dtype), (900, 1200))
+    red = np.random.default_rng(0).integers(1, 200, (900, 1200)).astype(dtype)
+    colors = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+    scene = open_scene(write("scene.tif", np.stack([red, red, red, alpha]), colors=colors))
+    assert scene.bands == RGB and not scene.notes
+    np.testing.assert_array_equal(scene.read_valid(Window(0, 0, 900, 1200)), alpha > 0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("how", "name"), [({}, "band_4"), ({"sensor": "naip"}, "nir"), ({"bands": "red=1,green=2,blue=3,nir=4"}, "nir")]
+)
+def test_near_infrared_that_is_called_alpha_is_a_band(write, dtype, how, name):
+    values = np.random.default_rng(0).integers(1, 200, (4, 700, 500)).astype(dtype)
+    values[3, 100:400, 200:] = 0  # water
+    colors = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+    path = write("scene.tif", values, colors=colors)
+    scene = open_scene(path, **how)
+    assert scene.bands == (*RGB, name)
+    assert "Band 4 of scene.tif is marked as alpha but holds measurements, so it is read as a band." in scene.notes
+    image = scene.read(bands=[name])
+    assert image.valid.all()
+    np.testing.assert_array_equal(image.values, values[3:])
 
 
 def test_a_mask_band(write, picture, gap):
@@ -159,6 +210,62 @@ def test_water_and_clouds_that_saturate_softly_are_none(write, value, sign):
 def test_a_white_roof_at_the_border_is_none(write, picture):
     picture[:, :12, 20:34] = 255
     assert not open_scene(write("scene.tif", picture, names=RGB_of_collar)).has_no_data
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_zero_amid_smaller_and_larger_numbers_is_a_measurement(write, dtype):
+    """Z-scores in hundredths, or reflectances with their noise: water of exactly 0 in a straight harbour."""
+    values = (100 * np.random.default_rng(0).standard_normal((3, 300, 400))).astype(dtype)
+    values[:, :90] = 0
+    scene = open_scene(write("scene.tif", values, names=RGB_of_collar))
+    assert scene.read_valid(Window(0, 0, 300, 400)).all() and not scene.notes
+
+
+@pytest.mark.parametrize("size", [300, 1500])
+@pytest.mark.parametrize("seed", range(4))
+def test_dark_water_with_a_shore_is_data(write, size, seed):
+    """A lake of exactly 0 that fills a part of the border, abruptly bright land, and dark pixels of 0 all over."""
+    rng = np.random.default_rng(seed)
+    ground = sum(ndimage.gaussian_filter(rng.standard_normal((300, 300)), 40 / k) / k**2 for k in (1, 2, 4, 8))
+    ground = ndimage.zoom(ground, size / 300, order=1)
+    water = ground < np.quantile(ground, 0.3)
+    water |= rng.random((size, size)) < 0.03
+    values = np.where(water, 0, rng.integers(40, 200, (3, size, size))).astype(np.uint8)
+    assert np.percentile(values, 2) == 0
+    assert not open_scene(write("scene.tif", values, names=RGB_of_collar)).has_no_data
+
+
+def test_a_collar_beside_a_dark_picture_is_found(write):
+    values, inside = slanted((900, 900), 0)
+    values[:, np.random.default_rng(0).random(inside.shape) < 0.05] = 0
+    valid = open_scene(write("scene.tif", values, names=RGB_of_collar)).read_valid(Window(0, 0, 900, 900))
+    assert not valid[~inside].any() and valid[ndimage.binary_erosion(inside, iterations=6)].all()
+
+
+def test_a_collar_and_a_lake_are_told_apart(write):
+    values, inside = slanted((600, 800), 0)
+    row, col = np.indices(inside.shape)
+    lake = np.hypot(row - 330, col - 800) < 110 + 20 * np.sin(row / 9)
+    values[:, lake] = 0
+    valid = open_scene(write("scene.tif", values, names=RGB_of_collar)).read_valid(Window(0, 0, 600, 800))
+    np.testing.assert_array_equal(valid, inside)
+
+
+@pytest.mark.parametrize("angle", range(3, 90, 12))
+def test_a_turned_picture(write, angle):
+    turn = np.exp(1j * np.deg2rad(angle))
+    row, col = np.indices((640, 640)) - 319.5
+    at = (col + 1j * row) * turn
+    inside = np.maximum(abs(at.real), abs(at.imag)) < 310 / (abs(turn.real) + abs(turn.imag))
+    values = np.where(inside, np.random.default_rng(0).integers(1, 4000, (3, 640, 640)), 0).astype(np.uint16)
+    valid = open_scene(write("scene.tif", values, names=RGB_of_collar)).read_valid(Window(0, 0, 640, 640))
+    np.testing.assert_array_equal(valid, inside)
+
+
+def test_the_least_number_of_a_type_is_a_collar(write):
+    values, inside = slanted((300, 400), -32768, np.int16)
+    scene = open_scene(write("scene.tif", np.where(inside, values - 100, values), names=RGB_of_collar))
+    np.testing.assert_array_equal(scene.read_valid(Window(0, 0, 300, 400)), inside)
 
 
 def test_what_is_declared_is_not_sought(write):

@@ -1,6 +1,9 @@
 """Files that are no scenes: one line that says what came and what to do."""
 
 import pickle
+import socket
+import struct
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +14,7 @@ from rasterio.shutil import copy
 
 from cropland.errors import ReadError, SceneError
 from cropland.geo import reading
-from cropland.geo.reading import Remote, fetch, folder_name, identity, image_file, observed_in, parse_time
+from cropland.geo.reading import Remote, fetch, folder_name, identity, image_file, observed_in, parse_time, read_header
 from cropland.geo.scene import Scene, open_scene
 from cropland.geo.window import Window
 from range_server import RangeServer, serving
@@ -49,6 +52,70 @@ def test_an_empty_folder(tmp_path):
 
 def test_complex_numbers(write):
     assert "holds complex numbers" in message(write("radar.tif", np.ones((1, 4, 4), np.complex64)))
+
+
+def compressed(path: Path, tag: int) -> Path:
+    """The file with another number in its tag for the compression."""
+    content = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, start)
+    entries = [start + 2 + 12 * i for i in range(count)]
+    (compression,) = [at for at in entries if struct.unpack_from("<H", content, at) == (259,)]
+    struct.pack_into("<H", content, compression + 8, tag)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tag", "name"), [(4, "CCITTFAX4"), (32771, "CCITTRLEW"), (34676, "SGILOG"), (34677, "SGILOG24")]
+)
+def test_a_header_is_read_whatever_the_compression(write, tag, name):
+    """Some have no name in rasterio's enumeration; the pixels are another matter."""
+    path = compressed(write("scene.tif", np.ones((1, 8, 8), np.uint8)), tag)
+    with reading.reading(path) as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["COMPRESSION"] == name
+    assert not read_header(path).is_lossy
+
+
+def test_a_compression_that_gdal_lacks_is_no_damage(write, picture):
+    assert "has a compression that GDAL cannot read here" in message(compressed(write("scene.tif", picture), 12345))
+
+
+def test_a_fax_is_read(write):
+    values = np.random.default_rng(0).integers(0, 2, (1, 40, 50)).astype(np.uint8)
+    scene = open_scene(write("fax.tif", values, nbits=1, compress="ccittfax4"), bands="class=1")
+    np.testing.assert_array_equal(scene.read().values, values)
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "expected"),
+    [
+        ("GTiff", {"compress": "jpeg"}, True),
+        ("GTiff", {"compress": "jpeg", "photometric": "ycbcr"}, True),
+        ("GTiff", {"compress": "webp"}, True),
+        ("GTiff", {"compress": "webp", "webp_lossless": "yes"}, False),
+        ("GTiff", {"compress": "lerc"}, False),
+        ("JPEG", {}, True),
+        ("WEBP", {}, True),
+        ("PNG", {}, False),
+        ("JP2OpenJPEG", {}, True),
+        ("JP2OpenJPEG", {"reversible": "yes", "quality": "100"}, False),
+    ],
+)
+def test_what_changes_values_a_little(write, tmp_path, picture, driver, options, expected):
+    copy(write("a.tif", picture), tmp_path / "scene", driver=driver, **options)
+    assert read_header(tmp_path / "scene").is_lossy is expected
+
+
+@pytest.mark.parametrize(("color", "expected"), [("NIR", "nir"), ("SAR_Reserved_1", "undefined")])
+def test_a_colour_without_a_name(write, picture, color, expected):
+    path = write("a.tif", picture[:1]).with_name("scene.vrt")
+    path.write_text(
+        '<VRTDataset rasterXSize="60" rasterYSize="40"><VRTRasterBand dataType="Byte" band="1">'
+        f"<ColorInterp>{color}</ColorInterp><SimpleSource><SourceFilename relativeToVRT='1'>a.tif</SourceFilename>"
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    assert [band.color for band in read_header(path).bands] == [expected]
 
 
 def test_few_files_stay_open(write, picture):
@@ -252,6 +319,33 @@ def test_a_question_that_may_be_answered_later_is_asked_again(server, how):
 def test_a_body_that_breaks_off_is_asked_for_again(server):
     failing(server, "half", 1)
     assert fetch(Remote(f"{server.address}/north.tif")) == (server.folder / "north.tif").read_bytes()
+
+
+def test_a_file_whose_connection_breaks_is_opened_again(server, values, monkeypatch):
+    waited = []
+    monkeypatch.setattr(reading.time, "sleep", waited.append)
+    failing(server, "closed", 5)  # one attempt of GDAL asks twice or three times
+    np.testing.assert_array_equal(read(open_scene(f"{server.address}/north.tif")), values[:, *CORNER.slices])
+    assert waited and waited == list(reading.WAITS)[: len(waited)]
+
+
+def test_a_handshake_that_breaks_off_is_begun_again(monkeypatch):
+    monkeypatch.setattr(reading, "WAITS", (0.01, 0.02))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        came = []
+
+        def close() -> None:
+            for _ in range(3):
+                connection, _ = listening.accept()
+                came.append(connection.recv(1 << 16))
+                connection.close()
+
+        thread = threading.Thread(target=close, daemon=True)
+        thread.start()
+        with pytest.raises(SceneError, match="cannot be reached"):
+            fetch(Remote(f"https://127.0.0.1:{listening.getsockname()[1]}/item.json"))
+        thread.join(5)
+    assert len(came) == 3
 
 
 @pytest.mark.parametrize("address", ["south.tif", "nor th.tif"])

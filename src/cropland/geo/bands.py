@@ -81,9 +81,6 @@ def name_bands(found: Sequence[BandHeader], *, sensor: str | None, bands: Mappin
     if bands:
         return NamedBands(tuple(bands), _numbered(found, bands), (known,) if known else ())
     colours = [s for s in found if s.color != "alpha"]
-    # Near infrared is written as alpha by some programs: a sensor with that many bands says that it is none.
-    if known and len(colours) < len(found) and known.layout(len(found)):
-        colours = list(found)
     named = _by_label(colours, known) or _by_layout(colours, known) or _by_colour(colours)
     if named is None:
         raise BandError(_advice(colours, known))

@@ -6,6 +6,7 @@ The rule is made when a scene is opened and applied to every window.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -29,10 +30,15 @@ from cropland.geo.reading import (
 from cropland.geo.window import Window
 from cropland.language import Message
 
-__all__ = ["NoData", "beyond_the_earth", "check_any_data", "find_no_data", "nodata_value"]
+__all__ = ["NoData", "beyond_the_earth", "check_any_data", "find_no_data", "nodata_value", "true_alphas"]
 
 DECIDING = ("blue", "green", "red", "nir")  # few, so that validity is one thing whichever bands are read
 LOOK = 256  # pixels along an edge of the look at the middle of a scene
+
+# An alpha band is looked at in few places: opaque and transparent are all it holds, but for a ramp between them.
+PLACES = 4  # rows and columns of windows
+PLACE = 64  # pixels along an edge of a window
+OPAQUE = 0.5  # least share of what is not transparent
 
 # A collar is looked for in a coarse picture of the scene, where its border shows black or white at all.
 CELLS = 512  # rows and columns of the picture at most
@@ -41,6 +47,10 @@ JPEG_NOISE = 6  # of 255: what JPEG makes of a flat black beside a picture
 ALONG = 0.125  # least share of the border: a roof or a cloud that touches it fills less
 SMALLEST = 0.002  # least share of the scene
 SOFT = 0.1  # of the median: a neighbour so near the value is its shading, as around water or cloud
+BLUR = 1.5  # cells that a straight edge, drawn in cells, lies off its line at most
+JPEG_BLOCK = 8  # pixels by which JPEG blurs an edge
+STRETCH = 32, 0.125, 0.22  # cells, share of the picture's side, share of the edge: a straight stretch of an edge
+STRAIGHT = 0.6  # least share of an edge in such stretches: turned pictures have 0.95 and more, most shores below 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,25 +207,65 @@ def nodata_value(source: BandHeader, named: NamedBands, given: float | None) -> 
     return source.nodata if source.nodata is not None or not is_number else usual.pop()
 
 
+def true_alphas(headers: Sequence[ImageHeader]) -> tuple[list[ImageHeader], tuple[str, ...]]:
+    """Headers in which only an opacity is called alpha, and notes on bands that were something else.
+
+    GDAL takes the fourth band of many pictures for alpha, and some programs write near infrared as such.
+    """
+    notes: list[str] = []
+
+    def judged(band: BandHeader) -> BandHeader:
+        if band.color != "alpha" or _is_opacity(band):
+            return band
+        notes.append(
+            Message(
+                "Band {index} of {name} is marked as alpha but holds measurements, so it is read as a band.",
+                index=band.index,
+                name=band.path.name,
+            )
+        )
+        return replace(band, color="undefined")
+
+    return [replace(header, bands=tuple(map(judged, header.bands))) for header in headers], tuple(notes)
+
+
+def _is_opacity(band: BandHeader) -> bool:
+    """Whether most pixels that are not 0 hold one value, the largest."""
+    layer, (height, width) = Layer(band.path, band.index, band.dtype), band.shape
+    rows, cols = (sampled(0, length, PLACES) - min(PLACE, length) // 2 for length in (height, width))
+    size = min(PLACE, height), min(PLACE, width)
+    starts = [(row, col) for row in rows.clip(0, height - size[0]) for col in cols.clip(0, width - size[1])]
+    windows = dict.fromkeys(Window(int(row), int(col), *size) for row, col in starts)
+    seen = np.concatenate([read_layers([layer], window).ravel() for window in windows])
+    opaque = seen[seen != 0]
+    return opaque.size == 0 or bool((opaque == opaque.max()).mean() >= OPAQUE)
+
+
 def find_no_data(
     layers: Sequence[Layer], named: NamedBands, headers: Sequence[ImageHeader]
 ) -> tuple[NoData, tuple[str, ...]]:
-    """The rule for no data, and a note on a collar, which is looked for where the files declare nothing."""
+    """The rule for no data, with a note where two marks count, and on a collar.
+
+    A collar is looked for where the files declare nothing.
+    """
     found = [band for header in headers for band in header.bands]
     by_name = dict(zip(named.names, layers, strict=True))
     deciding = tuple(by_name[name] for name in DECIDING if name in by_name) or tuple(layers[:4])
-    alphas = tuple(Layer(s.path, s.index, s.dtype) for s in found if s.color == "alpha" and s not in named.sources)
+    alphas = tuple(Layer(s.path, s.index, s.dtype) for s in found if s.color == "alpha")
     masks = tuple(header.path for header in headers if header.has_mask)
     no_data = NoData(deciding, alphas, masks)
-    declared = alphas or masks or any(layer.nodata is not None for layer in layers)
-    if declared or len(layers) < 2:  # a single band of 0 and 1 is a mask, and 0 is no collar there
+    values = sorted({layer.nodata for layer in layers if layer.nodata is not None})
+    if alphas and values:
+        text = ", ".join(f"{value:g}" for value in values)
+        return no_data, (Message("No data is where the alpha band is 0 and where the value is {values}.", values=text),)
+    if alphas or masks or values or len(layers) < 2:  # a band of 0 and 1 is a mask, and 0 is no collar there
         return no_data, ()
     used = {source.path for source in named.sources}
     noise = JPEG_NOISE if any(header.is_lossy for header in headers if header.path in used) else 0
     collar = _find_collar(no_data, headers[0].shape, tolerance=noise)
     if collar is None:
         return no_data, ()
-    colour = Message("black") if collar.value == 0 else Message("white")
+    colour = Message("black") if collar.value <= 0 else Message("white")
     note = Message(
         "A {colour} collar ({value:g} in every band, connected to the border) is taken as no data.",
         colour=colour,
@@ -251,8 +301,9 @@ def check_any_data(no_data: NoData, shape: tuple[int, int], *, name: str) -> Non
 def _find_collar(no_data: NoData, shape: tuple[int, int], *, tolerance: float) -> Collar | None:
     """The collar of a scene of that shape, if it has one.
 
-    A collar runs along the border and is abrupt: where most neighbours are nearly as dark or as bright, it is water,
-    shadow or cloud. tolerance: what a lossy compression may have added to the value.
+    Its value is the least or the largest of all. A collar runs along the border, its edge is straight, and it is
+    abrupt: where most neighbours are nearly as dark or as bright, it is water, shadow or cloud. tolerance: what a lossy
+    compression may have added to the value.
     """
     candidates = _at_border(no_data, shape, tolerance)
     if not candidates:
@@ -262,22 +313,62 @@ def _find_collar(no_data: NoData, shape: tuple[int, int], *, tolerance: float) -
     known = np.ones(coarse, bool) if valid is None else valid
     for value in candidates:
         filled = _is_near(values, value, tolerance) & known
-        if _border(filled).mean() < ALONG:
+        if _border(filled).mean() < ALONG or not _is_extreme(values[:, known], value, tolerance):
             continue
         from scipy import ndimage  # few scenes come here, and it takes as long to import as numpy
 
-        labels, _ = ndimage.label(filled)
-        touching = np.unique(_border(labels))
-        region = np.isin(labels, touching[touching > 0])
-        if region.mean() >= SMALLEST and _is_abrupt(values, region, known, value):
+        blur = max(BLUR, JPEG_BLOCK * coarse[0] / shape[0]) if tolerance else BLUR
+        region = _with_straight_edges(filled, blur)
+        along = _border(region).mean() >= ALONG and region.mean() >= SMALLEST
+        if along and _is_abrupt(values, region, known & ~filled, value):
             return Collar(value, tolerance, ndimage.binary_dilation(region, np.ones((3, 3))), shape)
     return None
+
+
+def _is_extreme(values: Num[np.ndarray, "layer pixel"], value: float, tolerance: float) -> bool:
+    """Whether all numbers lie on one side of the value: zero amid negative and positive ones is a measurement."""
+    return bool(values.min() >= value - tolerance or values.max() <= value + tolerance)
+
+
+def _with_straight_edges(filled: Bool[np.ndarray, "row col"], blur: float) -> Bool[np.ndarray, "row col"]:
+    """The regions that touch the border and end in straight lines, as a turned picture does in its frame.
+
+    What is narrower than three cells is left out of them: dark pixels of the picture beside the collar.
+    """
+    from rasterio import features
+    from scipy import ndimage
+
+    beyond = np.pad(filled, 2, constant_values=True)  # a collar goes on there, so that a narrow one is left in
+    opened = ndimage.binary_opening(beyond, np.ones((3, 3)))[2:-2, 2:-2] & filled
+    labels, _ = ndimage.label(opened)
+    touching = np.isin(labels, np.setdiff1d(_border(labels), 0))
+    outlines = features.shapes(labels.astype(np.int32), mask=touching)
+    return np.isin(labels, [label for outline, label in outlines if _is_straight(outline, filled.shape, blur)])
+
+
+def _is_straight(outline: Mapping[str, Any], shape: tuple[int, int], blur: float) -> bool:
+    """Whether most of a region's edge, the picture's border aside, consists of long straight stretches."""
+    import shapely
+
+    frame = shapely.box(0, 0, shape[1], shape[0]).boundary
+    edges = shapely.line_merge(shapely.geometry.shape(outline).boundary.difference(frame))
+    total = straight = 0.0
+    for edge in shapely.get_parts(edges):
+        # Between the middles of the sides of cells, which lie nearer to a slanted line than their corners.
+        ends = shapely.get_coordinates(shapely.segmentize(edge, 1))
+        middles = np.concatenate([ends[:1], (ends[1:] + ends[:-1]) / 2, ends[-1:]])
+        corners = shapely.get_coordinates(shapely.LineString(middles).simplify(blur))
+        lengths = np.hypot(*np.diff(corners, axis=0).T)
+        cells, of_side, of_edge = STRETCH
+        long = min(max(cells, of_side * min(shape)), of_edge * edge.length)
+        total, straight = total + lengths.sum(), straight + lengths[lengths >= long].sum()
+    return bool(straight >= STRAIGHT * total)
 
 
 def _at_border(no_data: NoData, shape: tuple[int, int], tolerance: float) -> Sequence[float]:
     """Black and white, where they occur along the border: by a few blocks instead of the whole scene."""
     dtype = np.dtype(no_data.layers[0].dtype)
-    candidates = (0,) if dtype.kind == "f" else (0, int(np.iinfo(dtype).max))
+    candidates = (0,) if dtype.kind == "f" else tuple(sorted({int(np.iinfo(dtype).min), 0, int(np.iinfo(dtype).max)}))
     if max(shape) <= CELLS:
         return candidates
     with ThreadPoolExecutor(2) as pool:  # blocks are decoded
@@ -297,12 +388,12 @@ def _border(picture: Num[np.ndarray, "row col"]) -> Num[np.ndarray, " place"]:
     return np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
 
 
-def _is_abrupt(values: Num[np.ndarray, "layer row col"], region: np.ndarray, known: np.ndarray, value: float) -> bool:
-    """Whether few neighbours of the region are nearly as dark or as bright as it is."""
+def _is_abrupt(values: Num[np.ndarray, "layer row col"], region: np.ndarray, others: np.ndarray, value: float) -> bool:
+    """Whether few of the other pixels beside the region are nearly as dark or as bright as it is."""
     from scipy import ndimage
 
-    around = ndimage.binary_dilation(region) & ~region & known
+    around = ndimage.binary_dilation(region) & others
     if not around.any():
         return True
-    distance = SOFT * float(np.median(values[:, known & ~region]))
+    distance = SOFT * abs(float(np.median(values[:, others])))
     return float(_is_near(values, value, distance)[around].mean()) < 0.5

@@ -5,7 +5,10 @@ A thread keeps the files open that it read last, so that windows come from GDAL'
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
+import ssl
 import threading
 import time
 import warnings
@@ -14,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from http.client import BadStatusLine, HTTPException, IncompleteRead
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -27,7 +31,7 @@ from affine import Affine
 from jaxtyping import Bool, Int64, Num
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as FileWindow
@@ -61,6 +65,8 @@ __all__ = [
 KEPT = 32  # open files per thread: all bands of a scene, a few scenes
 WAITS = (0.5, 2.0)  # seconds before a file that failed is opened anew: a copy goes on, a server comes back
 BUSY = (408, 429, 500, 502, 503, 504)  # HTTP statuses that pass
+BROKEN = (ConnectionError, TimeoutError, IncompleteRead, BadStatusLine, ssl.SSLEOFError)  # off, on the way
+AWAY = (socket.EAI_AGAIN, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)  # the network, for a while
 SECONDS = 30  # without a byte, after which a server is taken as gone
 COLUMNS_AT_ONCE = 4096  # of a decimated read without overviews
 # Tags that hold a time: that of the acquisition before that of the file, which may have been written much later.
@@ -171,19 +177,31 @@ def fetch(file: Remote) -> bytes:
 
 def _answer(file: Remote, headers: dict[str, str], read: Callable[[Any], Found]) -> Found:
     """What `read` gets from the answer of a server; after a temporary failure it is asked again."""
+
+    def ask() -> Found:
+        with urlopen(Request(file.address, headers=headers), timeout=SECONDS) as answer:
+            return read(answer)
+
+    try:
+        return _patiently(ask)
+    except (OSError, ValueError, HTTPException) as error:
+        raise SceneError(
+            "{path} cannot be reached ({cause}); check the address and whether the server is running",
+            path=file,
+            cause=" ".join(str(error).split()) or type(error).__name__,
+        ) from error
+
+
+def _patiently(ask: Callable[[], Found]) -> Found:
+    """What `ask` returns; it is called again, after a wait, as long as its failure may pass."""
     waits = iter(WAITS)
     while True:
         try:
-            with urlopen(Request(file.address, headers=headers), timeout=SECONDS) as answer:
-                return read(answer)
-        except (OSError, ValueError, HTTPException) as error:
+            return ask()
+        except Exception as error:
             wait = next(waits, None) if _passes(error) else None
             if wait is None:
-                raise SceneError(
-                    "{path} cannot be reached ({cause}); check the address and whether the server is running",
-                    path=file,
-                    cause=" ".join(str(error).split()) or type(error).__name__,
-                ) from error
+                raise
             time.sleep(wait)
 
 
@@ -191,8 +209,10 @@ def _passes(error: Exception) -> bool:
     """Whether the same question may be answered later: the server is busy, or the connection broke."""
     if isinstance(error, HTTPError):
         return error.code in BUSY
+    if isinstance(error, SceneError):  # an address that GDAL could not open, and which has asked a busy server again
+        return isinstance(error.__cause__, RasterioError) and "CURL error" in _cause(error.__cause__)
     cause = error.reason if isinstance(error, URLError) else error
-    return isinstance(cause, ConnectionError | TimeoutError | IncompleteRead | BadStatusLine)
+    return isinstance(cause, BROKEN) or (isinstance(cause, OSError) and cause.errno in AWAY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,22 +271,36 @@ def read_header(path: ImageFile) -> ImageHeader:
                 "{path} holds complex numbers (radar?); give optical imagery of integers or floats", path=path
             )
         tags = {**file.tags(), **file.tags(ns="IMAGERY")}
-        mask, compression = file.mask_flag_enums[0], file.compression
+        mask, colors = file.mask_flag_enums[0], _colors(file)
         return ImageHeader(
             path=path,
             shape=file.shape,
             transform=file.transform,
             edges=file.res,
             crs=file.crs.to_wkt() if file.crs else None,
-            bands=tuple(_band_header(path, file, index, tags) for index in file.indexes),
+            bands=tuple(_band_header(path, file, index, colors[index - 1], tags) for index in file.indexes),
             has_mask=MaskFlags.per_dataset in mask and MaskFlags.alpha not in mask,
-            is_lossy=file.driver in ("JPEG", "WEBP") or (compression and compression.name) in ("jpeg", "webp"),
+            is_lossy=_is_lossy(file.tags(ns="IMAGE_STRUCTURE")),
             rpc=file.tags(ns="RPC"),
             gcps=file.gcps,
         )
 
 
-def _band_header(path: ImageFile, file: DatasetReader, index: int, tags: Mapping[str, str]) -> BandHeader:
+def _is_lossy(structure: Mapping[str, str]) -> bool:
+    """By GDAL's own words: rasterio's enumeration lacks many compressions. "YCbCr JPEG" is one too."""
+    reversible = structure.get("COMPRESSION_REVERSIBILITY")
+    return reversible == "LOSSY" or structure.get("COMPRESSION", "").endswith("JPEG")
+
+
+def _colors(file: DatasetReader) -> list[str]:
+    """The colour interpretation of each band; undefined where one is reserved, which rasterio's enumeration lacks."""
+    try:
+        return [color.name for color in file.colorinterp]
+    except ValueError:
+        return ["undefined"] * file.count
+
+
+def _band_header(path: ImageFile, file: DatasetReader, index: int, color: str, tags: Mapping[str, str]) -> BandHeader:
     place = index - 1
     scale, offset = file.scales[place], file.offsets[place]
     return BandHeader(
@@ -276,7 +310,7 @@ def _band_header(path: ImageFile, file: DatasetReader, index: int, tags: Mapping
         shape=file.shape,
         nodata=representable(file.nodatavals[place], file.dtypes[place]),
         label=file.descriptions[place] or (path.stem if file.count == 1 else ""),
-        color=ColorInterp(file.colorinterp[place]).name,
+        color=color,
         step=offset / scale if scale else 0.0,
         tags={**tags, **file.tags(index)},
     )
@@ -405,9 +439,12 @@ def dataset(path: ImageFile) -> DatasetReader:
 
 @contextmanager
 def reading(path: ImageFile) -> Iterator[DatasetReader]:
-    """The file of `dataset`, while errors of GDAL become a `SceneError` with its own words on one line."""
+    """The file of `dataset`, while errors of GDAL become a `SceneError` with its own words on one line.
+
+    An address whose connection breaks is opened again, after a wait.
+    """
     try:
-        yield dataset(path)
+        yield _patiently(partial(dataset, path))
     except (RasterioError, UnicodeDecodeError) as error:
         raise _damaged(path, _cause(error)) from error
 
@@ -511,7 +548,7 @@ def _open(path: ImageFile) -> DatasetReader:
     try:
         return _opened(path)
     except RasterioError as error:
-        raise SceneError("{path} {what}", path=path, what=_seems(path)) from error
+        raise SceneError("{path} {what}", path=path, what=_seems(path, str(error))) from error
 
 
 def _opened(path: str | os.PathLike[str]) -> DatasetReader:
@@ -520,8 +557,10 @@ def _opened(path: str | os.PathLike[str]) -> DatasetReader:
         return rasterio.open(path)
 
 
-def _seems(path: Path) -> Message:
-    """What a file that GDAL cannot open seems to be."""
+def _seems(path: Path, said: str) -> Message:
+    """What a file that GDAL cannot open seems to be, by its first bytes and by what GDAL said."""
+    if "missing codec" in said:
+        return Message("has a compression that GDAL cannot read here; write it again with DEFLATE")
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if not start:

@@ -25,7 +25,7 @@ from cropland.fact_sheet import fact_sheet
 from cropland.geo.bands import NamedBands, added_to, band_numbers, name_bands, of_one_size, parse_bands
 from cropland.geo.grid import crs_name, place
 from cropland.geo.imagery import Given, Imagery, every_imagery, given_imagery
-from cropland.geo.no_data import NoData, beyond_the_earth, check_any_data, find_no_data, nodata_value
+from cropland.geo.no_data import NoData, beyond_the_earth, check_any_data, find_no_data, nodata_value, true_alphas
 from cropland.geo.reading import (
     ImageFile,
     ImageHeader,
@@ -299,7 +299,8 @@ def open_scene(
     Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
     """
     imagery = given_imagery(paths)
-    headers = [_header(path, imagery.tags) for path in imagery.files]
+    with at_first_look():
+        headers, mistaken = true_alphas([_header(path, imagery.tags) for path in imagery.files])
     found = [band for header in headers for band in header.bands]
     numbers = band_numbers(bands, len(found))
     named = name_bands(found, sensor=sensor or imagery.sensor, bands=numbers or imagery.bands)
@@ -319,7 +320,7 @@ def open_scene(
         bands=named.names,
         grid=placement.grid,
         pixel_m=placement.pixel_m,
-        notes=(*named.notes, *placement.notes, *_offset_notes(layers), *seen, *beyond),
+        notes=(*named.notes, *mistaken, *placement.notes, *_offset_notes(layers), *seen, *beyond),
         layers=layers,
         no_data=no_data,
         observed=imagery.observed or observed_in(headers[0].bands[0].tags),

@@ -17,7 +17,7 @@ import rasterio
 from cyclopts import Parameter
 from jaxtyping import UInt8
 from odc.geo.geobox import GeoBox
-from pydantic import ByteSize, TypeAdapter, ValidationError
+from pydantic import ByteSize, Field, TypeAdapter, ValidationError
 from rich.console import Console
 
 from cropland.engines import Precision
@@ -401,10 +401,10 @@ def open_executor(
     return connected(address or None, EngineSpec.of(model, engine=engine, threads=threads or 1, precision=precision))
 
 
-def bytes_of(text: str) -> int:
-    """2GB, 500 MiB."""
+def bytes_of(text: str | int) -> int:
+    """2GB, 500 MiB; more than 0. Raises `InputError` for anything else."""
     try:
-        return int(TypeAdapter(ByteSize).validate_python(text))
+        return int(TypeAdapter(Annotated[ByteSize, Field(gt=0)]).validate_python(text))
     except ValidationError as error:
         raise InputError("--memory {text} is not an amount of memory; write it as in 2GB", text=text) from error
 
