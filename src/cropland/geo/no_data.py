@@ -16,7 +16,6 @@ from odc.geo.geobox import GeoBox
 from cropland.errors import SceneError
 from cropland.geo.area import is_on_earth, pixel_area_m2
 from cropland.geo.bands import NamedBands
-from cropland.geo.grid import crs_name
 from cropland.geo.reading import (
     BandHeader,
     ImageFile,
@@ -278,9 +277,7 @@ def beyond_the_earth(no_data: NoData, grid: GeoBox) -> tuple[NoData, tuple[Messa
     """The rule for a scene of that grid, and a note where the grid reaches beyond the Earth."""
     if is_on_earth(grid):
         return no_data, ()
-    assert grid.crs is not None
-    note = Message("Pixels that are not on the Earth in {crs} are taken as no data.", crs=crs_name(grid.crs.proj))
-    return replace(no_data, beyond=grid), (note,)
+    return replace(no_data, beyond=grid), (Message("Pixels that are not on the Earth are taken as no data."),)
 
 
 def check_any_data(no_data: NoData, shape: tuple[int, int], *, name: str) -> None:

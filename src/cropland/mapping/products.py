@@ -199,7 +199,10 @@ def write_project(scene: Scene, statistics: Statistics, folder: Path, *, home: P
 
 
 def write_index(maps: Sequence[tuple[Scene, Path, Totals]], out: Path) -> None:
-    """A GeoPackage of where the scenes of a run lie, each with its folder and totals."""
+    """A GeoPackage of where the scenes of a run lie, each with its folder and totals.
+
+    Scenes without a CRS, and those with a corner that is not on the Earth, have no outline.
+    """
     columns = {
         "name": [scene.name for scene, _, _ in maps],
         "area_ha": [totals.area_ha for _, _, totals in maps],
@@ -208,4 +211,5 @@ def write_index(maps: Sequence[tuple[Scene, Path, Totals]], out: Path) -> None:
         "folder": [folder.name for _, folder, _ in maps],
     }
     outlines = [None if scene.grid.crs is None else scene.grid.extent.to_crs("EPSG:4326").geom for scene, _, _ in maps]
-    write_geopackage([GeoDataFrame(columns, geometry=GeoSeries(outlines, crs=4326))], out, layer="scenes")
+    known = [each if each is not None and np.isfinite(each.bounds).all() else None for each in outlines]
+    write_geopackage([GeoDataFrame(columns, geometry=GeoSeries(known, crs=4326))], out, layer="scenes")
