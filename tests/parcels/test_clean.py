@@ -127,7 +127,7 @@ def test_areas_are_on_the_ellipsoid(tmp_path: Path) -> None:
 
 
 def test_each_run_has_the_area_of_its_own_place(tmp_path: Path) -> None:
-    """Pixels of an equal-area projection are of one size, and those of a stereographic one shrink away from the pole."""
+    """Pixels of an equal-area projection are of one size, those of a stereographic one shrink away from the pole."""
     values = np.zeros((8, 4000), np.uint8)
     values[2:4, 10:12] = values[2:4, 3980:3982] = 1
     kept = {}
