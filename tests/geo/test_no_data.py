@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from rasterio.enums import ColorInterp
+from rasterio.transform import from_origin
 from scipy import ndimage
 
 from cropland.errors import SceneError
 from cropland.geo.scene import open_scene
 from cropland.geo.window import Window, tiles
+from rasters import write_raster
 
 RGB = ("red", "green", "blue")
 
@@ -288,3 +290,19 @@ def test_jpeg_noise_on_the_collar(write):
     inner = ndimage.binary_erosion(inside, iterations=8, border_value=1)
     outer = ndimage.binary_erosion(~inside, iterations=9, border_value=1)
     assert valid[inner].all() and (~valid[outer]).mean() > 0.99
+
+
+def test_pixels_that_are_not_on_the_earth_are_no_data(tmp_path):
+    """A geostationary image of the disc of the Earth, with space around it."""
+    disc, transform = (
+        "+proj=geos +h=35785831 +lon_0=0 +datum=WGS84",
+        from_origin(-5_500_000, 5_500_000, 110_000, 110_000),
+    )
+    values = np.full((100, 100), 7, np.uint8)
+    scene = open_scene(write_raster(tmp_path / "disc.tif", values, crs=disc, transform=transform), bands={"red": 1})
+    assert any("not on the Earth" in note for note in scene.notes)
+    known = valid(scene, scene.bands)
+    assert not known[0].any() and not known[:, 99].any() and known[50, 5:95].all()
+    part = Window(3, 40, 20, 30)
+    np.testing.assert_array_equal(scene.read_valid(part), known[part.slices])
+    assert scene.read_decimated(bands=scene.bands, max_pixels=400).valid.mean() == pytest.approx(known.mean(), abs=0.1)

@@ -459,3 +459,23 @@ def test_a_mosaic_that_is_there_is_told_before_any_scene_is_mapped(
     assert main(["map", SAMPLE, "--out", str(tmp_path / "out"), "--mosaic"]) == 2
     assert "mosaic holds a map; delete it" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mosaic"]
+
+
+def test_two_discs_of_the_earth(tmp_path: Path) -> None:
+    """Space around the Earth is no data; no figure and no outline is infinite or not a number."""
+    place = {"crs": "+proj=geos +h=35785831 +lon_0=0 +datum=WGS84", "nodata": None}
+    place["transform"] = from_origin(-5_500_000, 5_500_000, 110_000, 110_000)
+    for name in "ab":
+        write_scene(tmp_path / f"{name}.tif", shape=(100, 100), **place)
+    model = save_model(tmp_path / "m.safetensors", pixel_m=110_000.0)
+    options = ["--out", str(tmp_path / "out"), "--model", str(model.path), "--min-area-m2", "0"]
+    assert main(["map", str(tmp_path / "a.tif"), str(tmp_path / "b.tif"), *options]) == 0
+    index = gpd.read_file(tmp_path / "out" / "index.gpkg")
+    assert index.geometry.isna().all() and (index["area_ha"] > 0).all()
+    for name in "ab":
+        with rasterio.open(tmp_path / "out" / name / "mask.tif") as mask:
+            assert mask.read(1)[0, 0] == 255
+        found = json.loads((tmp_path / "out" / name / "map.json").read_text())["found"]
+        parcels = gpd.read_parquet(tmp_path / "out" / name / "parcels.parquet")
+        assert 0 < found["area_ha"] <= found["known_ha"] < 51_006_562_172 * 0.43  # what is seen from that height
+        assert np.isfinite(parcels[["area", "perimeter"]]).all(axis=None)

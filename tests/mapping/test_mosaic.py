@@ -371,6 +371,17 @@ def test_a_crs_that_no_map_has():
     assert not place.is_copied and place.window == Window(0, 0, *mosaic.shape)
 
 
+def test_pixels_are_as_long_in_another_projection():
+    """10 m at 60 degrees north are nearly 20 m in Mercator, whose number would make four pixels of each."""
+    mosaic = mosaic_grid([grid((40, 60), y=6_651_000.0)], CRS(3857))
+    assert mosaic.affine.a == pytest.approx(19.95, rel=0.01)
+
+
+def test_a_map_around_the_pole_has_its_pixel():
+    mosaic = mosaic_grid([grid((40, 60), x=-300, y=200, crs="EPSG:3413")], CRS(3571))
+    assert mosaic.affine.a == pytest.approx(10 / 0.97, rel=0.01)
+
+
 def test_a_rotated_map_is_within():
     turned = grid((40, 60), affine=Affine.translation(5e5, 4e6) @ Affine.rotation(30) @ Affine.scale(10, -10))
     mosaic = mosaic_grid([turned], CRS(UTM))

@@ -126,6 +126,32 @@ def test_areas_are_on_the_ellipsoid(tmp_path: Path) -> None:
             assert bool(mask.read(1).any()) is is_kept
 
 
+def test_each_run_has_the_area_of_its_own_place(tmp_path: Path) -> None:
+    """Pixels of an equal-area projection are of one size, those of a stereographic one shrink away from the pole."""
+    values = np.zeros((8, 4000), np.uint8)
+    values[2:4, 10:12] = values[2:4, 3980:3982] = 1
+    kept = {}
+    for crs, north in (("EPSG:3571", -1.5e6), ("EPSG:3413", -1.5e6)):
+        write_raster(tmp_path / "m.tif", values, crs=crs, transform=from_origin(-500_000, north, 1000, 1000))
+        options = {"classify": by_value(1, nodata=None), "min_area_m2": 4 * 0.99e6}
+        clean_mask(tmp_path / "m.tif", tmp_path / "o.tif", **options)
+        with rasterio.open(tmp_path / "o.tif") as mask:
+            kept[crs] = mask.read(1).sum(axis=0)[[10, 3980]].tolist()
+    assert kept == {"EPSG:3571": [2, 2], "EPSG:3413": [2, 0]}
+
+
+def test_what_is_not_on_the_earth_is_no_data(tmp_path: Path) -> None:
+    disc = "+proj=geos +h=35785831 +lon_0=0 +datum=WGS84"
+    transform = from_origin(-5_500_000, 5_500_000, 110_000, 110_000)
+    for least in (0, 1):
+        source = write_raster(tmp_path / "m.tif", np.ones((100, 100), np.uint8), crs=disc, transform=transform)
+        clean_mask(source, tmp_path / "o.tif", classify=by_value(1, nodata=None), min_area_m2=least)
+        with rasterio.open(tmp_path / "o.tif") as mask:
+            values = mask.read(1)
+        assert values[0, 0] == values[99, 50] == 255 and values[50, 50] == values[50, 95] == 1
+        assert (values == 1).mean() == pytest.approx(np.pi / 4 * (5.43 / 5.5) ** 2, rel=0.04)
+
+
 def test_without_crs_the_unit_is_needed(tmp_path: Path) -> None:
     source = write_raster(tmp_path / "m.tif", np.ones((4, 4), np.uint8), crs=None, nodata=255)
     with pytest.raises(GridError, match="pixel_m="):

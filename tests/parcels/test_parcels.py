@@ -87,6 +87,17 @@ def test_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
         command(tmp_path / "broken.tif")
 
 
+def test_a_parcel_around_the_pole(tmp_path: Path) -> None:
+    """The scale of the projection is 0.97 at the pole."""
+    values = np.zeros((300, 300), np.uint8)
+    values[30:270, 60:270] = 1
+    mask = write_raster(tmp_path / "m.tif", values, crs="EPSG:3413", transform=from_origin(-1500, 1500, 10, 10))
+    (row,) = parcels(mask, simplify_m=0).to_dict("records")
+    assert row["area"] == pytest.approx(row["geometry"].area / 0.9697**2 / 1e4, rel=1e-3)
+    assert row["area"] == pytest.approx(504 / 0.9697**2, rel=2e-3)
+    assert row["perimeter"] == pytest.approx(row["geometry"].length / 0.9697, rel=1e-3)
+
+
 def test_a_staircase_becomes_a_line(tmp_path: Path) -> None:
     (polygon,) = parcels(write_mask(tmp_path / "m.tif", np.tri(60, dtype=np.uint8)), simplify_m=0).geometry
     x, y = shapely.get_coordinates(polygon).T / 10
