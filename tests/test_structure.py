@@ -21,6 +21,7 @@ WHOLE_PROJECT = {
     "test_structure.py",
     "test_wheel.py",
     "test_fuzz.py",
+    "test_fuzz_labels.py",
     "test_pages.py",
     "test_readme.py",
     "test_benchmarks.py",

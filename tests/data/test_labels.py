@@ -2,11 +2,15 @@
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyogrio
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 from small_scene import CRS, FOREST, HEIGHT, LEFT, PERHAPS, PIXEL, RICE, TOP, WHEAT, WIDTH, box, fields, write_raster
 
+from cropland.cli import main
 from cropland.data.labels import LabelOptions, read_labels
 from cropland.errors import InputError, LabelError
 from cropland.geo.scene import open_scene
@@ -227,3 +231,41 @@ def test_frames_that_proj_cannot_join_are_refused_unless_accepted(scene, tmp_pat
     fields().to_crs(4490).to_file(china)
     label = drawn(scene, labels=china, where="crop = 'rice'", background="known")
     np.testing.assert_array_equal(label, expected(crop=[RICE], background=0))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("role", ["labels", "inside"])
+def test_points_on_a_lattice_are_neither_pixels_nor_fields(scene, fields_path, tmp_path, suffix, role):
+    path, table = (
+        tmp_path / f"points{suffix}",
+        pd.DataFrame({"x": [1, 2, 1, 2], "y": [2, 2, 3, 3], "crop": [1, 0, 1, 0]}),
+    )
+    table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
+    with pytest.raises(LabelError, match=r"table without geometry.* x, y, crop: .* a point has no area"):
+        drawn(scene, **{"labels": fields_path, "background": "known", role: path})
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".parquet", ".feather", ".geojson"])
+def test_labels_are_the_same_from_every_format(scene, tmp_path, suffix):
+    """Also among so many others that they stay in the file."""
+    path = tmp_path / f"fields{suffix}"
+    far = [box(col, row, 1, 1) for col in range(1000, 1040) for row in range(40)]
+    others = gpd.GeoDataFrame({"crop": "rice", "DLBM": "0101"}, geometry=far, crs=CRS, index=range(len(far)))
+    frame = pd.concat([fields(), others]).to_crs(4326)
+    {".parquet": frame.to_parquet, ".feather": frame.to_feather}.get(suffix, frame.to_file)(path)
+    label = drawn(scene, labels=path, preset="dlbm", background="unknown")
+    np.testing.assert_array_equal(label, expected(crop=[RICE, WHEAT], other=[FOREST], background=255))
+    frame.iloc[4:].pipe(
+        lambda rest: {".parquet": rest.to_parquet, ".feather": rest.to_feather}.get(suffix, rest.to_file)
+    )(path)
+    with pytest.raises(LabelError, match=r"no polygon of fields.* meets scene, at 115\.88.*they lie at 116\.00"):
+        drawn(scene, labels=path, background="known")
+
+
+def test_what_cannot_be_used_is_a_note_of_the_report(scene, tmp_path, capsys):
+    path, shapes = tmp_path / "fields.gpkg", fields().geometry.to_wkb().to_numpy(copy=True)
+    shapes[1] = shapely.to_wkb(shapely.Polygon([(LEFT, TOP), (np.inf, TOP), (LEFT, TOP + 10)]))
+    pyogrio.raw.write(path, shapes, [], [], geometry_type="Polygon", crs=CRS)
+    out = ["--background", "known", "--split", "train", "--out", str(tmp_path / "chips")]
+    assert main(["chips", str(scene), "--labels", str(path), *out]) == 0
+    assert "1 of 4 polygons read from fields.gpkg cannot be used: 1 with a coordinate" in capsys.readouterr().out

@@ -103,7 +103,7 @@ METRES = (10.0, 30.0)
 def judged(mask: Path, options: LabelOptions, *, by: str | None = None) -> list[Part]:
     scene = open_scene(mask, bands={"mask": 1}, nodata=255)
     regions = read_regions(options, by) if by else None
-    return list(on_mask(scene, read_labels(options), tolerances_m=METRES, regions=regions))
+    return list(on_mask(scene, read_labels(options).on(scene), tolerances_m=METRES, regions=regions))
 
 
 @pytest.fixture

@@ -41,6 +41,22 @@ def test_the_old_chinese_frames_are_refused_unless_the_error_is_accepted(frame, 
         check_frames(*map(CRS, pair), allow_datum_shift=True)
 
 
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ('ENGCRS["site",EDATUM["d"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]', "site"),
+        ("EPSG:4978", r"WGS 84 \(EPSG:4978\)"),  # geocentric
+        ("EPSG:5773", "EGM96 height"),
+        ("IAU_2015:30100", r"Moon \(2015\)"),
+    ],
+)
+def test_systems_that_nothing_joins_are_both_named(other, name):
+    for allowed in (False, True):
+        with pytest.raises(GridError, match=f"{name}.* and WGS 84 / UTM zone 50N .EPSG:32650. cannot be transformed"):
+            check_frames(CRS(other), CRS(32650), allow_datum_shift=allowed)
+    check_frames(CRS("EPSG:32650+5773"), CRS(4326), allow_datum_shift=False)
+
+
 def test_pixels_of_a_geographic_grid_are_metres_on_the_ellipsoid():
     step = 1e-4
     along, down = pixel_edges_m(GeoBox((1, 1), Affine(step, 0, 116, 0, -step, 40), 4326))

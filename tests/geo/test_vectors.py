@@ -1,12 +1,17 @@
 """Polygons of any file: layers, conditions, encodings, repairs, and the lack of each."""
 
+import struct
+
 import geopandas
+import numpy as np
+import pandas as pd
+import pyogrio
 import pytest
 import shapely
 from pyproj import CRS
 
 from cropland.errors import GridError, LabelError
-from cropland.geo.vectors import read_polygons, to_grid_crs
+from cropland.geo.vectors import open_polygons, read_polygons, to_grid_crs
 
 FIELD, POND = shapely.box(116, 40, 116.01, 40.01), shapely.box(116.02, 40, 116.03, 40.01)
 
@@ -93,7 +98,9 @@ def test_bow_ties_heights_and_empty_rows(tmp_path):
     assert frame.area.tolist() == pytest.approx([0.5, 1, 1e-4])
 
 
-@pytest.mark.parametrize(("name", "expected"), [("no.gpkg", "is not there"), ("text.gpkg", "is not a vector file")])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("no.gpkg", "is not there"), ("text.gpkg", "is not a vector file that can be read")]
+)
 def test_no_vector_file(tmp_path, name, expected):
     (tmp_path / "text.gpkg").write_text("hello", encoding="utf-8")
     with pytest.raises(LabelError, match=expected):
@@ -116,3 +123,125 @@ def test_xian_1980_needs_a_word(frame):
 def test_a_grid_without_a_crs_has_no_place_for_polygons(frame):
     with pytest.raises(GridError, match="polygons cannot be placed"):
         to_grid_crs(frame, None)
+
+
+SQUARE = [(0.0, 0.0), (4.0, 0.0), (4.0, 4.0), (0.0, 4.0), (0.0, 0.0)]
+ROOF = [[(0, 0, 1), (4, 0, 2), (4, 4, 3), (0, 0, 1)], [(0, 0, 1), (4, 4, 2), (0, 4, 3), (0, 0, 1)]]
+FLOOR = [[(*point, 0.0) for point in SQUARE]]
+WALL = [[(0, 0, 0), (4, 0, 0), (4, 0, 9), (0, 0, 0)]]
+
+
+def wkb(kind: int, *parts: list | bytes) -> bytes:
+    """A geometry of rings, or of other geometries (OGC 06-103r4, 8.2)."""
+    body = b"".join(
+        part
+        if isinstance(part, bytes)
+        else struct.pack("<I", len(part)) + b"".join(struct.pack(f"<{len(point)}d", *point) for point in part)
+        for part in parts
+    )
+    return struct.pack("<BII", 1, kind, len(parts)) + body
+
+
+def surface(kind: int, face: int, faces: list) -> bytes:
+    return wkb(kind, *(wkb(face, ring) for ring in faces))
+
+
+SQUARE_WKB = wkb(3, SQUARE)
+TIN = surface(1016, 1017, ROOF)
+ARC = wkb(10, struct.pack("<BII6d", 1, 8, 3, 0, 0, 4, 0, 0, 0))  # a circle of radius 2
+
+
+def write_wkb(path, shapes) -> None:
+    names = np.array([f"{number}" for number in range(len(shapes))], object)
+    pyogrio.raw.write(
+        path, np.array(shapes, object), [names], ["name"], geometry_type="Unknown", crs="EPSG:32650", layer="a"
+    )
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb"])
+@pytest.mark.parametrize(
+    ("shape", "area"),
+    [
+        (TIN, 16),
+        (surface(1015, 1003, ROOF), 16),
+        (wkb(1007, TIN), 16),
+        (surface(1015, 1003, [*ROOF, *FLOOR, *WALL]), 16),  # a roof above a floor is one piece of ground
+        (ARC, 4 * np.pi),
+        (wkb(12, ARC, wkb(3, [(x + 9, y) for x, y in SQUARE])), 16 + 4 * np.pi),
+    ],
+)
+def test_surfaces_are_seen_from_above_and_arcs_are_lines(tmp_path, suffix, shape, area):
+    write_wkb(tmp_path / f"a{suffix}", [shape])
+    assert read_polygons(tmp_path / f"a{suffix}").union_all().area == pytest.approx(area, rel=1e-3)
+
+
+def test_a_multipatch_of_a_shapefile(tmp_path):
+    """A strip of two triangles, by the bytes of ESRI's technical description of 1998, with a .dbf of GDAL."""
+    path, points = tmp_path / "roof.shp", [(0, 0, 1), (4, 0, 2), (0, 4, 1), (4, 4, 3)]
+    geopandas.GeoDataFrame({"id": [1]}, geometry=[shapely.box(0, 0, 4, 4)], crs=32650).to_file(path)
+    content = struct.pack("<i4d4i", 31, 0, 0, 4, 4, 1, 4, 0, 0)
+    content += b"".join(struct.pack("<2d", x, y) for x, y, _ in points)
+    content += struct.pack("<6d", 1, 3, *(z for _, _, z in points)) + struct.pack("<6d", *[0.0] * 6)
+    box = struct.pack("<8d", 0, 0, 4, 4, 1, 3, 0, 0)
+    words = (100 + 8 + len(content)) // 2
+    head = struct.pack(">7i", 9994, *[0] * 5, words) + struct.pack("<2i", 1000, 31) + box
+    path.write_bytes(head + struct.pack(">2i", 1, len(content) // 2) + content)
+    index = struct.pack(">7i", 9994, *[0] * 5, 54) + struct.pack("<2i", 1000, 31) + box
+    path.with_suffix(".shx").write_bytes(index + struct.pack(">2i", 50, len(content) // 2))
+    assert read_polygons(path).area.tolist() == pytest.approx([16])
+
+
+BROKEN = {
+    "not closed": wkb(3, SQUARE[:-1]),
+    "with a ring of one or two points": wkb(3, SQUARE[:2]),
+    "with a coordinate that is infinite or no number": wkb(3, [(0, 0), (np.inf, 0), (4, 4), (0, 0)]),
+}
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb"])
+@pytest.mark.parametrize("why", BROKEN)
+def test_broken_polygons_are_left_out_and_told(tmp_path, suffix, why):
+    path = tmp_path / f"a{suffix}"
+    write_wkb(path, [SQUARE_WKB, BROKEN[why], SQUARE_WKB, *([None] if suffix == ".gpkg" else [])])
+    near, notes = open_polygons(path).near((0, 0, 4, 4))
+    assert near.area.tolist() == [16, 16]
+    assert notes == (f"1 of 3 polygons read from {path.name} cannot be used: 1 {why}",)
+    path.unlink()
+    write_wkb(path, [BROKEN[why]] * 2)
+    with pytest.raises(
+        LabelError, match=f"2 of 2 polygons read from a{suffix} cannot be used: 2 {why}; repair the file"
+    ):
+        open_polygons(path)
+
+
+def test_a_broken_one_among_many_is_told_where_it_lies(tmp_path):
+    """More than are kept in memory: GDAL cannot compare the ring with a box, so all are read."""
+    write_wkb(tmp_path / "a.gpkg", [SQUARE_WKB] * 1200 + [BROKEN["not closed"]])
+    near, notes = open_polygons(tmp_path / "a.gpkg").near((1, 1, 9, 2))
+    assert len(near) == 1200 and "1 not closed" in notes[0]
+
+
+def test_rings_of_geojson_that_are_not_closed(tmp_path):
+    ring = "[[116,40],[117,40],[117,41],[116,41]{}]"
+    feature = '{{"type":"Feature","properties":{{}},"geometry":{{"type":"Polygon","coordinates":[{}]}}}}'
+    features = ",".join(feature.format(ring.format(end)) for end in ("", ",[116,40]"))
+    (tmp_path / "a.geojson").write_text(f'{{"type":"FeatureCollection","features":[{features}]}}', encoding="utf-8")
+    near, notes = open_polygons(tmp_path / "a.geojson").near((116, 40, 117, 41))
+    assert len(near) == 1 and notes == ("1 of 2 polygons read from a.geojson cannot be used: 1 not closed",)
+
+
+def test_tables_without_geometry_say_what_they_hold(tmp_path, package):
+    rows = pd.DataFrame({"lon": [116.0], "lat": [40.0], "crop": ["rice"]})
+    rows.to_csv(tmp_path / "points.csv", index=False)
+    with pytest.raises(LabelError, match=r"table without geometry, 'points' with the columns lon, lat, crop.*no area"):
+        read_polygons(tmp_path / "points.csv")
+    for name in ("a.gpkg", "a.dbf", "b.csv"):
+        pyogrio.write_dataframe(rows[["crop"]], tmp_path / name, driver="ESRI Shapefile" if "dbf" in name else None)
+        with pytest.raises(LabelError, match=r"without geometry.* with the columns crop: give a file of polygons"):
+            read_polygons(tmp_path / name)
+    pyogrio.write_dataframe(rows, tmp_path / "a.xlsx")
+    with pytest.raises(LabelError, match=r"without geometry.* with the columns lon, lat, crop.*no area"):
+        read_polygons(tmp_path / "a.xlsx")
+    pyogrio.write_dataframe(rows, package, layer="notes", append=True)
+    with pytest.raises(LabelError, match=r"'notes' with the columns lon, lat, crop: choose .* with layer=: DLTB"):
+        read_polygons(package, layer="notes")

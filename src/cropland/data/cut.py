@@ -239,8 +239,8 @@ class _Cutter:
                 rows.append(row | common | {"geometry": footprint})
             self.advance(1 / len(parts))
         files, crs = [path.name for path in scene.files], crs_text(scene.grid)
-        about = {"name": given.name, "files": files, "crs": crs, "pixel_m": scene.pixel_m, "notes": scene.notes}
-        return about, rows
+        about = {"name": given.name, "files": files, "crs": crs, "pixel_m": scene.pixel_m}
+        return about | {"notes": (*scene.notes, *draw.notes)}, rows
 
     def _check_bands(self, scene: Scene) -> None:
         if not {*self.bands} <= {*scene.bands}:

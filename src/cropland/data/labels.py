@@ -18,14 +18,16 @@ import shapely
 from cyclopts import Parameter
 from jaxtyping import Float64, UInt8
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 from rasterio.features import rasterize
 from rasterio.io import DatasetReader
 from rasterio.warp import Resampling, reproject
 
 from cropland.errors import LabelError, Option, SceneError
+from cropland.geo.grid import check_frames
 from cropland.geo.reading import Layer, dataset, read_layers
 from cropland.geo.scene import Scene
-from cropland.geo.vectors import describe_fields, fields, read_polygons, to_grid_crs
+from cropland.geo.vectors import Notes, Polygons, describe_fields, fields, open_polygons
 from cropland.geo.window import Window
 from cropland.language import Message
 
@@ -33,6 +35,7 @@ __all__ = ["CROPLAND", "OTHER", "UNKNOWN", "Draw", "LabelOptions", "Labels", "Po
 
 CROPLAND, OTHER, UNKNOWN = 1, 0, 255
 MEANINGS = ("layer", "where", "preset", "encoding", "background", "inside", "unknown_where", "classes")
+EVERYWHERE = (-1e30, -1e30, 1e30, 1e30)  # finite, as indices want it
 VALUES = {"cropland": CROPLAND, "other": OTHER, "known": OTHER, "unknown": UNKNOWN}
 
 # Of rasters of labels. No JPEG: its values are not those that somebody drew.
@@ -41,7 +44,18 @@ ENTRY = re.compile(r"(\*|[-+]?\d+(?:\.\d+)?)=(0|1|255)")
 
 Geometries = np.ndarray  # of shapely geometries
 Values = Float64[np.ndarray, "height width"]
-Draw = Callable[[Window], UInt8[np.ndarray, "height width"]]
+Label = UInt8[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Draws the label of a window of a scene's own grid. notes: what was left out, in sentences."""
+
+    paint: Callable[[Window], Label]
+    notes: tuple[str, ...] = ()
+
+    def __call__(self, window: Window) -> Label:
+        return self.paint(window)
 
 
 class Labels(Protocol):
@@ -146,7 +160,7 @@ def read_labels(options: LabelOptions, *, allow_datum_shift: bool = False) -> La
         labels = _polygons(path, options, allow_datum_shift=allow_datum_shift)
     if options.inside is None:
         return labels
-    area = ((CROPLAND, read_polygons(options.inside)),)
+    area = ((CROPLAND, open_polygons(options.inside)),)
     return Inside(labels, PolygonLabels(area, OTHER, options.inside.name, allow_datum_shift))
 
 
@@ -155,6 +169,8 @@ def _is_raster(path: Path) -> bool:
         raise LabelError("{path} is not there; --labels takes polygons, a raster, or a folder of rasters", path=path)
     if path.is_dir():
         return path.suffix.lower() != ".gdb"
+    if path.suffix.lower() == ".csv":
+        return False  # GDAL takes points on a lattice for pixels
     try:
         dataset(path)
     except SceneError:
@@ -172,7 +188,7 @@ def _polygons(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> 
             name=path.name,
         )
     layers = tuple(
-        (value, read_polygons(path, layer=options.layer, where=sql, encoding=options.encoding))
+        (value, open_polygons(path, layer=options.layer, where=sql, encoding=options.encoding))
         for value, sql in _selections(path, options)
     )
     return PolygonLabels(layers, VALUES[options.background], path.name, allow_datum_shift)
@@ -218,14 +234,14 @@ class WholeLabels:
 
     def on(self, scene: Scene) -> Draw:
         """The function that fills a window with the one value."""
-        return lambda window: np.full(window.shape, self.value, np.uint8)
+        return Draw(lambda window: np.full(window.shape, self.value, np.uint8))
 
 
 @dataclass(frozen=True, eq=False)
 class PolygonLabels:
     """Polygons in layers, each of one value, later ones over earlier ones; `background` elsewhere."""
 
-    layers: tuple[tuple[int, gpd.GeoDataFrame], ...]
+    layers: tuple[tuple[int, Polygons], ...]
     background: int
     source: str
     allow_datum_shift: bool = False
@@ -237,20 +253,27 @@ class PolygonLabels:
                 "{name} has no CRS, so polygons cannot be placed on it: give --crs, or a raster of its size as labels",
                 name=scene.name,
             )
-        parts = [_meeting(frame, scene, allow_datum_shift=self.allow_datum_shift) for _, frame in self.layers]
+        found = [_meeting(each, scene, allow_datum_shift=self.allow_datum_shift) for _, each in self.layers]
+        parts, notes = [part for part, _ in found], tuple(dict.fromkeys(note for _, said in found for note in said))
         if not any(map(len, parts)):
-            frame = self.layers[-1][1]
-            here = _place(scene.grid.extent.geom, scene.grid.crs)
-            there = _place(shapely.box(*frame.total_bounds), frame.crs)
-            raise LabelError(
-                "no polygon of {source} meets {name}, at {here}; they lie at {there}: check the CRS of both",
-                source=self.source,
-                name=scene.name,
-                here=here,
-                there=there,
-            )
+            raise self._nothing(scene, notes)
         values = np.repeat([value for value, _ in self.layers], [len(part) for part in parts])
-        return _burning(scene.grid, np.concatenate(parts), values, fill=self.background)
+        return _burning(scene.grid, np.concatenate(parts), values, fill=self.background, notes=notes)
+
+    def _nothing(self, scene: Scene, notes: Notes) -> LabelError:
+        """Why no polygon meets a scene."""
+        polygons = self.layers[-1][1]
+        bounds = polygons.bounds()
+        if notes or not np.isfinite(bounds).all():
+            why = notes[0] if notes else Message("{source} has no polygon with finite coordinates", source=self.source)
+            return LabelError("{why}; repair the file", why=why)
+        return LabelError(
+            "no polygon of {source} meets {name}, at {here}; they lie at {there}: check the CRS of both",
+            source=self.source,
+            name=scene.name,
+            here=_place(scene.grid.extent.geom, scene.grid.crs),
+            there=_place(shapely.box(*bounds), polygons.crs),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,35 +286,46 @@ class Inside:
     def on(self, scene: Scene) -> Draw:
         """As in `Labels`. Raises `LabelError` if the labels or the area do not meet the scene."""
         draw, looked_at = self.labels.on(scene), self.area.on(scene)
-        return lambda window: np.where(looked_at(window) == CROPLAND, draw(window), np.uint8(UNKNOWN))
+
+        def paint(window: Window) -> Label:
+            return np.where(looked_at(window) == CROPLAND, draw(window), np.uint8(UNKNOWN))
+
+        return Draw(paint, (*draw.notes, *looked_at.notes))
 
 
-def _meeting(frame: gpd.GeoDataFrame, scene: Scene, *, allow_datum_shift: bool) -> Geometries:
-    """The geometries that meet the scene, in its CRS."""
-    extent = scene.grid.extent
-    box = shapely.box(*extent.to_crs(frame.crs).boundingbox.bbox)
+def _meeting(polygons: Polygons, scene: Scene, *, allow_datum_shift: bool) -> tuple[Geometries, Notes]:
+    """The geometries that meet the scene, in its CRS, and notes on those left out."""
+    extent, target = scene.grid.extent, CRS.from_user_input(str(scene.grid.crs))
+    check_frames(polygons.crs, target, allow_datum_shift=allow_datum_shift)
+    box = shapely.box(*extent.to_crs(polygons.crs).boundingbox.bbox)
     # Widened, because an edge that is straight in one CRS is curved in the other.
-    near = frame.sindex.intersection(box.buffer(0.02 * box.length).bounds)
-    moved: Geometries = to_grid_crs(
-        frame.iloc[np.sort(near)], scene.grid.crs, allow_datum_shift=allow_datum_shift
-    ).geometry.to_numpy()
+    bounds = box.buffer(0.02 * box.length).bounds if np.isfinite(box.bounds).all() else EVERYWHERE
+    near, notes = polygons.near(bounds)
+    shapes = near.geometry
+    moved: Geometries = shapes.to_crs(target).to_numpy()
+    if (lost := ~np.isfinite(shapely.bounds(moved)).all(axis=1)).any():
+        # They reach to where the scene's CRS does not.
+        moved[lost] = shapes[lost].intersection(shapely.box(*bounds)).to_crs(target)
+        moved = moved[np.isfinite(shapely.bounds(moved)).all(axis=1)]
     meeting: Geometries = moved[shapely.intersects(moved, extent.geom)]
-    return meeting
+    return meeting, notes
 
 
-def _burning(grid: GeoBox, shapes: Geometries, values: UInt8[np.ndarray, " shape"], *, fill: int) -> Draw:
+def _burning(
+    grid: GeoBox, shapes: Geometries, values: UInt8[np.ndarray, " shape"], *, fill: int, notes: tuple[str, ...]
+) -> Draw:
     tree = shapely.STRtree(shapes)
 
-    def draw(window: Window) -> UInt8[np.ndarray, "height width"]:
+    def paint(window: Window) -> Label:
         here = grid[window.slices]
         met = np.sort(tree.query(here.extent.geom))
         if not len(met):
             return np.full(window.shape, fill, np.uint8)
         pairs = zip(shapes[met], values[met].tolist(), strict=True)  # burnt in this order
-        label: np.ndarray = rasterize(pairs, window.shape, fill=fill, transform=here.affine, dtype="uint8")
+        label: Label = rasterize(pairs, window.shape, fill=fill, transform=here.affine, dtype="uint8")
         return label
 
-    return draw
+    return Draw(paint, notes)
 
 
 def _place(geometry: shapely.Geometry, crs: object) -> str:
@@ -354,7 +388,7 @@ class RasterLabels:
         read = _read_window if _aligned(dataset(path), scene) else _read_warped
         nodata = self._nodata(dataset(path))
         table = self.table or PLAIN
-        return lambda window: table(read(path, scene, window, nodata), path.name)
+        return Draw(lambda window: table(read(path, scene, window, nodata), path.name))
 
     def _nodata(self, labels: DatasetReader) -> float | None:
         """The value of no data; a value that the table names is a class, whatever the file declares."""

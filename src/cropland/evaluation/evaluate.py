@@ -97,6 +97,8 @@ def command(
         pixel_m=pixel_m,
         allow_datum_shift=allow_datum_shift,
     )
+    for note in found.figures.get("notes", ()):
+        print(shown(note))
     console = Console()
     console.print(found.table())
     console.print(out / "report.html", soft_wrap=True, highlight=False, markup=False)
@@ -294,7 +296,8 @@ def _on_labels(
     )
     truth = read_labels(labels, allow_datum_shift=allow_datum_shift)
     regions = read_regions(labels, by, allow_datum_shift=allow_datum_shift) if by else None
-    parts = _watched(on_mask(mask, truth, tolerances_m=tolerances_m, regions=regions), total=blocks(mask))
+    draw = truth.on(mask)
+    parts = _watched(on_mask(mask, draw, tolerances_m=tolerances_m, regions=regions), total=blocks(mask))
     if not parts:
         raise InputError(
             "{name} and its labels have no known pixel in common; check no data and --inside", name=path.name
@@ -310,6 +313,7 @@ def _on_labels(
         ),
         "subject": {"file": path.name},
         "against": used | {"by": by},
+        "notes": draw.notes,
     }
     return about, parts
 

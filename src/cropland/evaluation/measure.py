@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 from scipy.special import expit
 
 from cropland.data.chips import Chip, ChipFolder
-from cropland.data.labels import Draw, LabelOptions, Labels, PolygonLabels
+from cropland.data.labels import Draw, LabelOptions, PolygonLabels
 from cropland.errors import ChipError, LabelError, SceneError
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, Score, score
@@ -20,7 +20,7 @@ from cropland.geo.area import pixel_edges_m
 from cropland.geo.resample import resample, resampled_length, taps
 from cropland.geo.scene import Image, Scene
 from cropland.geo.statistics import Statistics
-from cropland.geo.vectors import read_polygons
+from cropland.geo.vectors import Polygons, read_polygons
 from cropland.geo.window import Tile, Window, tiles
 from cropland.language import Message
 from cropland.probability import classes, to_levels
@@ -156,13 +156,13 @@ def blocks(mask: Scene) -> int:
 
 
 def on_mask(
-    mask: Scene, labels: Labels, *, tolerances_m: Sequence[float], regions: Regions | None = None
+    mask: Scene, draw: Draw, *, tolerances_m: Sequence[float], regions: Regions | None = None
 ) -> Iterator[Part]:
-    """The score of every block that has known pixels.
+    """The score of every block that has known pixels; `draw` is that of the labels on the mask.
 
-    Raises `SceneError` if the mask holds other values than 0, 1 and no data, `LabelError` if labels do not meet it.
+    Raises `SceneError` if the mask holds other values than 0, 1 and no data, `LabelError` if no region meets it.
     """
-    draw, halo = labels.on(mask), math.ceil(max(tolerances_m) / min(pixel_sides_m(mask))) + 1
+    halo = math.ceil(max(tolerances_m) / min(pixel_sides_m(mask))) + 1
     values, numbers = (regions[0], regions[1].on(mask)) if regions else ((), None)
     for tile in tiles(mask.shape, size=BLOCK, halo=halo, stride=1):
         part = _tile_part(mask, draw, tile, tolerances_m=tolerances_m, values=values, numbers=numbers)
@@ -237,5 +237,5 @@ def read_regions(labels: LabelOptions, column: str, *, allow_datum_shift: bool =
             count=len(values),
             unknown=UNKNOWN,
         )
-    layers = tuple((number, frame[names == value]) for number, value in enumerate(values))
+    layers = tuple((number, Polygons.of(frame[names == value])) for number, value in enumerate(values))
     return values, PolygonLabels(layers, UNKNOWN, path.name, allow_datum_shift)

@@ -190,8 +190,16 @@ def crs_name(crs: CRS) -> str:
 def check_frames(source: CRS, target: CRS, *, allow_datum_shift: bool) -> None:
     """Refuse to mix frames between which no transformation is known.
 
-    Raises `GridError` unless `allow_datum_shift` accepts PROJ's approximation, which may be off by a hundred metres.
+    Raises `GridError` unless `allow_datum_shift` accepts PROJ's approximation, which may be off by a hundred metres;
+    always between systems that no approximation joins: a local one, heights, another celestial body.
     """
+    if not _are_joined(source, target):
+        raise GridError(
+            "{name} and {name2} cannot be transformed into each other; give both in a coordinate reference system "
+            "of the Earth, such as EPSG:4326",
+            name=crs_name(source),
+            name2=crs_name(target),
+        )
     ours, theirs = _frame(source), _frame(target)
     if allow_datum_shift or ours == theirs:
         return
@@ -216,6 +224,15 @@ def _frame(crs: CRS) -> str:
 
 def _needs_shift(frame: str) -> bool:
     return frame.removeprefix("D_").startswith(NEEDS_SHIFT)
+
+
+@lru_cache(maxsize=64)
+def _are_joined(source: CRS, target: CRS) -> bool:
+    """Whether both are places on one body, and PROJ knows a transformation, however rough."""
+    if source == target:
+        return True
+    one, other = (usable_crs(crs.to_wkt()) for crs in (source, target))
+    return bool(one and other and TransformerGroup(one, other, always_xy=True).transformers)
 
 
 @lru_cache(maxsize=64)

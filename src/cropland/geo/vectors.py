@@ -1,25 +1,73 @@
 """Polygons from any vector file: valid, flat, and in the CRS of a scene."""
 
-import re
-from collections.abc import Sequence
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
-import pyogrio
 import shapely
 from geopandas import GeoDataFrame, GeoSeries
 from pandas import Series
-from pyogrio.errors import DataLayerError, DataSourceError, FieldError
 from pyproj import CRS
 
 from cropland.errors import GridError, LabelError
+from cropland.geo.features import Bounds, Features, VectorLayer, describe_fields, named_in, open_layer
 from cropland.geo.grid import check_frames, user_crs
 from cropland.language import Message, joined
 
-__all__ = ["describe_fields", "fields", "read_polygons", "to_grid_crs"]
+__all__ = ["Notes", "Polygons", "describe_fields", "fields", "open_polygons", "read_polygons", "to_grid_crs"]
 
 SHOWN = 20  # values of a field that a message lists
+FEW = 1000  # features that are kept in memory whatever the file
+LARGEST = 1e100  # for a coordinate: its square must be a number
+Notes = tuple[Message, ...]
+
+OPEN = Message("{count} not closed", count=0)
+SHORT = Message("{count} with a ring of one or two points", count=0)
+ENDLESS = Message("{count} with a coordinate that is infinite or no number", count=0)
+DAMAGED = Message("{count} damaged", count=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Polygons:
+    """Polygons of one CRS. They stay in a file that finds those near a box, else they are in memory.
+
+    near: those that meet a box in this CRS, perhaps with others, and notes on those that cannot be used. bounds: of
+    all, not finite if there is none.
+    """
+
+    crs: CRS
+    near: Callable[[Bounds], tuple[GeoDataFrame, Notes]]
+    bounds: Callable[[], Bounds]
+
+    @staticmethod
+    def of(frame: GeoDataFrame, notes: Notes = ()) -> Polygons:
+        """The polygons of a frame, in memory."""
+
+        def near(box: Bounds) -> tuple[GeoDataFrame, Notes]:
+            return frame.iloc[np.sort(frame.sindex.intersection(box))], notes
+
+        return Polygons(frame.crs, near, lambda: tuple(frame.total_bounds))
+
+
+def open_polygons(
+    path: str | PathLike[str], *, layer: str | None = None, where: str | None = None, encoding: str | None = None
+) -> Polygons:
+    """The polygons of a layer without their attributes; options and errors are those of `read_polygons`."""
+    opened = open_layer(Path(path), layer=layer, encoding=encoding)
+    some = opened.read(where=where, columns=[], limit=FEW + 1 if opened.is_indexed else None)
+    if not opened.is_indexed or len(some.wkb) <= FEW:
+        return Polygons.of(*_all_polygons(opened, some, where=where, encoding=encoding))
+
+    def near(box: Bounds) -> tuple[GeoDataFrame, Notes]:
+        return _polygons(opened, opened.read(where=where, columns=[], near=box))
+
+    return Polygons(_crs(opened), near, lambda: opened.bounds(where))
 
 
 def read_polygons(
@@ -36,44 +84,14 @@ def read_polygons(
     (GBK), where the file does not declare it. crs: in place of the file's.
     Raises `LabelError` when there is nothing to use: no file, layer, CRS, polygon, or none left after `where`.
     """
-    path = Path(path)
-    layer = _layer(path, layer)
-    frame = _read(path, layer, where=where, encoding=encoding)
-    if where and frame.empty:
-        raise LabelError(_nothing_left(path, layer, where=where, encoding=encoding))
-    polygons = _polygons(frame)
-    if polygons.empty:
-        kinds = ", ".join(sorted(set(frame.geom_type.dropna()))) or "no geometry"
-        raise LabelError(
-            "{name} has no polygon among {count} features ({kinds}); give a layer of polygons",
-            name=path.name,
-            count=len(frame),
-            kinds=kinds,
-        )
-    if crs:
-        return polygons.set_crs(user_crs(crs), allow_override=True)
-    if polygons.crs is None:
-        raise LabelError(
-            "{name} has no coordinate reference system; write it into the file: ogr2ogr -a_srs "
-            "EPSG:CODE {stem}_crs.gpkg {path}",
-            name=path.name,
-            stem=path.stem,
-            path=path,
-        )
-    return polygons
+    opened = open_layer(Path(path), layer=layer, encoding=encoding)
+    features = opened.read(where=where)
+    return _all_polygons(opened, features, where=where, encoding=encoding, crs=user_crs(crs) if crs else None)[0]
 
 
 def fields(path: str | PathLike[str], *, layer: str | None = None, encoding: str | None = None) -> list[str]:
     """The names of the attributes of a layer. Raises `LabelError` if there is no such file or layer."""
-    path = Path(path)
-    return _fields(path, _layer(path, layer), encoding)
-
-
-def describe_fields(path: Path, known: Sequence[str]) -> Message:
-    """The part of a message that names the fields of a layer."""
-    if known:
-        return Message("{name} has the fields {fields}", name=path.name, fields=", ".join(known))
-    return Message("{name} has no fields", name=path.name)
+    return open_layer(Path(path), layer=layer, encoding=encoding).fields
 
 
 def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, allow_datum_shift: bool = False) -> GeoDataFrame:
@@ -89,77 +107,47 @@ def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, allow_datum_shift: boo
     return frame.to_crs(target)
 
 
-def _layer(path: Path, layer: str | None) -> str:
-    """The layer of that name, or the only one with polygons."""
-    if not path.exists():
-        raise LabelError("{path} is not there; give a file of polygons", path=path)
-    try:
-        kinds = {str(name): kind for name, kind in pyogrio.list_layers(path)}
-    except DataSourceError as error:
+def _crs(layer: VectorLayer) -> CRS:
+    if layer.crs is None:
         raise LabelError(
-            "{path} is not a vector file that GDAL can read; give a GeoPackage or shapefile", path=path
-        ) from error
-    if layer is not None:
-        if layer not in kinds:
-            raise LabelError(
-                "{name} has no layer {layer!r}; it has {kinds}", name=path.name, layer=layer, kinds=", ".join(kinds)
-            )
-        return layer
-    fitting = [name for name, kind in kinds.items() if kind and "Point" not in kind and "Line" not in kind]
-    if len(fitting) == 1 or len(kinds) == 1:
-        return (fitting or list(kinds))[0]
-    raise LabelError(
-        "{name} has {count} layers; choose one with --layer: {value}",
-        name=path.name,
-        count=len(kinds),
-        value=", ".join(fitting or kinds),
-    )
+            "{name} has no coordinate reference system; write it into the file: ogr2ogr -a_srs "
+            "EPSG:CODE {stem}_crs.gpkg {path}",
+            name=layer.path.name,
+            stem=layer.path.stem,
+            path=layer.path,
+        )
+    return layer.crs
 
 
-def _read(path: Path, layer: str, *, where: str | None, encoding: str | None) -> GeoDataFrame:
-    known = _fields(path, layer, encoding)
-    try:
-        return pyogrio.read_dataframe(path, layer=layer, where=where and _quoted(where, known), encoding=encoding)
-    except (DataSourceError, DataLayerError, FieldError, ValueError) as error:
-        if where and not isinstance(error, UnicodeError):
-            has = describe_fields(path, known)
-            raise LabelError("--where {where!r} is no condition in SQL; {has}", where=where, has=has) from error
+def _all_polygons(
+    layer: VectorLayer, features: Features, *, where: str | None, encoding: str | None, crs: CRS | None = None
+) -> tuple[GeoDataFrame, Notes]:
+    """The polygons among all features that meet a condition."""
+    if where and not len(features.wkb):
+        raise LabelError(_nothing_left(layer, where=where, encoding=encoding))
+    crs = crs or _crs(layer)
+    polygons, notes = _polygons(layer, features)
+    if polygons.empty and notes:
+        raise LabelError("{why}; repair the file", why=notes[0])
+    if polygons.empty:
+        shapes = shapely.from_wkb(features.wkb, on_invalid="ignore")
         raise LabelError(
-            "{name} cannot be read ({line}); try --encoding GBK", name=path.name, line=_line(error)
-        ) from error
+            "{name} has no polygon among {count} features ({kinds}); give a layer of polygons",
+            name=layer.path.name,
+            count=len(features.wkb),
+            kinds=", ".join(sorted(set(GeoSeries(shapes).geom_type.dropna()))) or "no geometry",
+        )
+    return polygons.set_crs(crs, allow_override=True), notes
 
 
-def _quoted(where: str, fields: Sequence[str]) -> str:
-    """The condition with quotes around Chinese names of fields, which SQL wants."""
-    foreign = [re.escape(field) for field in sorted(fields, key=len, reverse=True) if not field.isascii()]
-    if not foreign:
-        return where
-    parts = re.split(r"""('[^']*'|"[^"]*")""", where)
-    parts[::2] = [re.sub("|".join(foreign), r'"\g<0>"', part) for part in parts[::2]]
-    return "".join(parts)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def _fields(path: Path, layer: str, encoding: str | None) -> list[str]:
-    try:
-        return [str(name) for name in pyogrio.read_info(path, layer=layer, encoding=encoding)["fields"]]
-    except (DataSourceError, DataLayerError, UnicodeError, LookupError) as error:
-        raise LabelError(
-            "{name} cannot be read ({line}); try --encoding GBK", name=path.name, line=_line(error)
-        ) from error
-
-
-def _nothing_left(path: Path, layer: str, *, where: str, encoding: str | None) -> Message:
+def _nothing_left(layer: VectorLayer, *, where: str, encoding: str | None) -> Message:
     """The values that the fields named in the condition really have."""
-    fields = _fields(path, layer, encoding)
-    named = [f for f in fields if re.search(rf"(?<!\w){re.escape(f)}(?!\w)", where, re.IGNORECASE)]
-    table = pyogrio.read_dataframe(path, layer=layer, columns=named or fields, read_geometry=False, encoding=encoding)
+    named = named_in(where, layer.fields)
+    table = layer.table(named or layer.fields)
     values = joined(
         "; ", (Message("{name} has {values}", name=name, values=_values(table[name])) for name in named)
-    ) or Message("its fields: {fields}", fields=", ".join(fields))
+    ) or Message("its fields: {fields}", fields=", ".join(layer.fields))
+    path = layer.path
     garbled = path.suffix == ".shp" and not encoding and not path.with_suffix(".cpg").exists()
     hint = Message("; if this is garbled, give --encoding GBK") if garbled else ""
     return Message(
@@ -179,9 +167,10 @@ def _values(column: Series) -> str:
     return joined("", (first, *more))
 
 
-def _polygons(frame: GeoDataFrame) -> GeoDataFrame:
-    """Rows with an area, in two dimensions and valid."""
-    shapes = shapely.make_valid(shapely.force_2d(frame.geometry.to_numpy()))
+def _polygons(layer: VectorLayer, features: Features) -> tuple[GeoDataFrame, Notes]:
+    """Features with an area, in two dimensions and valid, and a note on those that are broken."""
+    shapes, broken = _shapes(features.wkb)
+    shapes = shapely.make_valid(shapes)
     kinds = shapely.get_type_id(shapes)
     # Repair may leave stray lines beside the polygons.
     mixed = kinds == shapely.GeometryType.GEOMETRYCOLLECTION
@@ -189,5 +178,89 @@ def _polygons(frame: GeoDataFrame) -> GeoDataFrame:
         parts = shapely.get_parts(shapes[place])
         shapes[place] = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
     keep = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
-    valid: GeoDataFrame = frame.set_geometry(GeoSeries(shapes, index=frame.index, crs=frame.crs))
-    return valid[keep].reset_index(drop=True)
+    frame = GeoDataFrame(features.attributes, geometry=shapes, crs=layer.crs)[keep].reset_index(drop=True)
+    count = sum(broken.values())
+    note = Message(
+        "{count} of {total} polygons read from {name} cannot be used: {reasons}",
+        count=count,
+        total=count + len(frame),
+        name=layer.path.name,
+        reasons=joined(", ", (reason.filled(count=number) for reason, number in broken.items())),
+    )
+    return frame, (note,) if count else ()
+
+
+def _shapes(wkb: np.ndarray) -> tuple[np.ndarray, Counter[Message]]:
+    """Geometries in two dimensions, None for broken ones, which are counted by their reasons."""
+    shapes, broken = shapely.force_2d(shapely.from_wkb(wkb, on_invalid="ignore")), Counter[Message]()
+    for place in np.flatnonzero(shapely.is_missing(shapes)):
+        if wkb[place] is not None:  # a surface, which GEOS does not know, or a broken one
+            found = _flattened(wkb[place])
+            if isinstance(found, Message):
+                broken[found] += 1
+            else:
+                shapes[place] = found
+    coordinates, owner = shapely.get_coordinates(shapes, return_index=True)
+    endless = np.unique(owner[~(np.abs(coordinates) < LARGEST).all(axis=1)])
+    broken[ENDLESS] += int((shapely.get_dimensions(shapes[endless]) == 2).sum())
+    shapes[endless] = None
+    return shapes, +broken
+
+
+def _flattened(wkb: bytes) -> shapely.Geometry | Message | None:
+    """The union of the faces of a surface, seen from above; why it is broken, or None where it has no face."""
+    try:
+        faces = list(_faces(wkb))
+    except (struct.error, ValueError, IndexError, RecursionError):
+        return DAMAGED
+    rings = [ring for face in faces for ring in face]
+    if not all((np.abs(ring) < LARGEST).all() for ring in rings):
+        return ENDLESS
+    if any(len(ring) < 3 for ring in rings):
+        return SHORT
+    if any((ring[0] != ring[-1]).any() for ring in rings):
+        return OPEN
+    shapes = [shapely.Polygon(shell, holes) for shell, *holes in faces]
+    return shapely.union_all(shapely.make_valid(shapes)) if shapes else None
+
+
+def _faces(wkb: bytes) -> Iterator[list[np.ndarray]]:
+    """The rings, as x and y, of every polygon and triangle in a geometry (OGC 06-103r4, 8.2; Z and M also as flags)."""
+    at = 0
+
+    def number(kind: str) -> int:
+        nonlocal at
+        (value,) = struct.unpack_from(kind, wkb, at)
+        at += struct.calcsize(kind)
+        return int(value)
+
+    def walk() -> Iterator[list[np.ndarray]]:
+        nonlocal at
+        order = "<" if number("B") else ">"
+        code = number(f"{order}I")
+        at += 4 if code & 0x20000000 else 0
+        dimensions = (code & 0xFFFF) // 1000
+        size = 2 + (bool(code & 0x80000000) or dimensions in (1, 3)) + (bool(code & 0x40000000) or dimensions in (2, 3))
+
+        def points(count: int) -> np.ndarray:
+            nonlocal at
+            values = np.frombuffer(wkb, f"{order}f8", count * size, at).reshape(count, size)
+            at += values.nbytes
+            return values[:, :2]
+
+        kind = (code & 0xFFFF) % 1000
+        if kind == 1:
+            points(1)
+        elif kind == 2:
+            points(number(f"{order}I"))
+        elif kind in (3, 17):  # a polygon, a triangle
+            rings = (points(number(f"{order}I")) for _ in range(number(f"{order}I")))
+            if face := [ring for ring in rings if len(ring)]:
+                yield face
+        elif kind in (4, 5, 6, 7, 15, 16):  # collections, polyhedral surface, TIN
+            for _ in range(number(f"{order}I")):
+                yield from walk()
+        else:
+            raise ValueError(kind)
+
+    yield from walk()

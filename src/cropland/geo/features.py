@@ -1,0 +1,399 @@
+"""The features of a layer: attributes, and geometries as WKB, read near a box or whole.
+
+GDAL reads every format but GeoParquet and Arrow IPC (Feather), which Arrow reads.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as arrow_dataset
+import pyogrio
+import shapely
+from geopandas import GeoDataFrame
+from pandas import DataFrame
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
+from cropland.errors import LabelError, first_line
+from cropland.language import Message
+
+__all__ = ["Bounds", "Features", "VectorLayer", "describe_fields", "open_layer"]
+
+Bounds = tuple[float, float, float, float]
+FORMATS = {b"PAR1": "parquet", b"ARROW1": "feather"}
+ROWS = 1 << 14  # read at a time from a file of Arrow
+PLACES = {"x", "lon", "longitude", "long", "easting", "经度"}  # columns of a table of points
+
+
+class Features(NamedTuple):
+    """Rows of a layer: their attributes, and their geometries as WKB, None where there is none."""
+
+    attributes: DataFrame
+    wkb: np.ndarray
+
+
+class VectorLayer(Protocol):
+    """A layer with geometry. crs: None where the file names none. is_indexed: what lies near a box is found fast."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def fields(self) -> list[str]: ...
+    @property
+    def crs(self) -> CRS | None: ...
+    @property
+    def is_indexed(self) -> bool: ...
+
+    def read(
+        self,
+        *,
+        where: str | None = None,
+        columns: Sequence[str] | None = None,
+        near: Bounds | None = None,
+        limit: int | None = None,
+    ) -> Features:
+        """The features that meet a condition in SQL, with these attributes (all if None).
+
+        near: features that do not meet this box may be missing. limit: the first so many. Raises `LabelError` for a
+        condition that is none, and for a damaged file.
+        """
+
+    def table(self, columns: Sequence[str]) -> DataFrame:
+        """These attributes of all features."""
+
+    def bounds(self, where: str | None) -> Bounds:
+        """Those of the features that meet a condition, as far as they are finite."""
+
+
+def open_layer(path: Path, *, layer: str | None = None, encoding: str | None = None) -> VectorLayer:
+    """The layer of that name, or the only one with polygons.
+
+    Raises `LabelError` where there is no such file or layer, or the layer holds no geometry.
+    """
+    if not path.exists():
+        raise LabelError("{path} is not there; give a file of polygons", path=path)
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(6)
+        if kind := next((kind for magic, kind in FORMATS.items() if start.startswith(magic)), None):
+            return _open_arrow(path, kind, layer)
+    return _open_gdal(path, layer, encoding)
+
+
+def describe_fields(path: Path, known: Sequence[str]) -> Message:
+    """The part of a message that names the fields of a layer."""
+    if known:
+        return Message("{name} has the fields {fields}", name=path.name, fields=", ".join(known))
+    return Message("{name} has no fields", name=path.name)
+
+
+def _without_geometry(path: Path, layer: str, fields: Sequence[str], others: Sequence[str]) -> LabelError:
+    if others:
+        advice = Message("choose a layer of polygons with --layer: {layers}", layers=", ".join(others))
+    elif PLACES & {field.strip().lower() for field in fields}:
+        advice = Message(
+            "its columns are the coordinates of points, and a point has no area; give outlines as polygons"
+        )
+    else:
+        advice = Message("give a file of polygons, such as a GeoPackage or a shapefile")
+    return LabelError(
+        "{name} holds a table without geometry, {layer!r} with the columns {fields}: {advice}",
+        name=path.name,
+        layer=layer,
+        fields=", ".join(fields),
+        advice=advice,
+    )
+
+
+def _open_gdal(path: Path, layer: str | None, encoding: str | None) -> VectorLayer:
+    try:
+        kinds = {str(name): kind for name, kind in pyogrio.list_layers(path)}
+    except DataSourceError as error:
+        raise LabelError(
+            "{path} is not a vector file that can be read; give a GeoPackage, shapefile or GeoParquet", path=path
+        ) from error
+    fitting = [name for name, kind in kinds.items() if kind and "Point" not in kind and "Line" not in kind]
+    if layer is None:
+        if len(fitting) != 1 and len(kinds) != 1:
+            raise LabelError(
+                "{name} has {count} layers; choose one with --layer: {value}",
+                name=path.name,
+                count=len(kinds),
+                value=", ".join(fitting or kinds),
+            )
+        layer = (fitting or list(kinds))[0]
+    if layer not in kinds:
+        raise LabelError(
+            "{name} has no layer {layer!r}; it has {kinds}", name=path.name, layer=layer, kinds=", ".join(kinds)
+        )
+    try:
+        about = pyogrio.read_info(path, layer=layer, encoding=encoding)
+        crs = CRS.from_user_input(about["crs"]) if about["crs"] else None
+    except (DataSourceError, DataLayerError, UnicodeError, LookupError, CRSError) as error:
+        raise _unreadable(path, error) from error
+    fields = [str(name) for name in about["fields"]]
+    if kinds[layer] is None:
+        raise _without_geometry(path, layer, fields, fitting)
+    # A shapefile without an index is read in one go, but only what is near becomes a geometry.
+    indexed = about["capabilities"]["fast_spatial_filter"] or about["driver"] == "ESRI Shapefile"
+    return GdalLayer(path, fields, crs, indexed, layer, encoding)
+
+
+def _unreadable(path: Path, error: Exception) -> LabelError:
+    line = " ".join(str(error).split())[:200]
+    return LabelError("{name} cannot be read ({line}); try --encoding GBK", name=path.name, line=line)
+
+
+def _no_condition(path: Path, where: str, fields: Sequence[str]) -> LabelError:
+    has = describe_fields(path, fields)
+    return LabelError("--where {where!r} is no condition in SQL; {has}", where=where, has=has)
+
+
+def named_in(where: str, fields: Sequence[str]) -> list[str]:
+    """The fields that a condition names."""
+    return [field for field in fields if re.search(rf"(?<!\w){re.escape(field)}(?!\w)", where, re.IGNORECASE)]
+
+
+@dataclass(frozen=True)
+class GdalLayer:
+    """A layer of a file that GDAL reads; curves come as lines."""
+
+    path: Path
+    fields: list[str]
+    crs: CRS | None
+    is_indexed: bool
+    layer: str
+    encoding: str | None
+
+    def read(
+        self,
+        *,
+        where: str | None = None,
+        columns: Sequence[str] | None = None,
+        near: Bounds | None = None,
+        limit: int | None = None,
+    ) -> Features:
+        """As in `VectorLayer`."""
+        if columns is not None and where:
+            columns = [*columns, *named_in(where, self.fields)]  # some drivers find nothing by a field that they skip
+        how = {"layer": self.layer, "encoding": self.encoding, "columns": columns, "max_features": limit}
+        try:
+            sql = where and _quoted(where, self.fields)
+            try:
+                about, _, wkb, values = pyogrio.raw.read(self.path, where=sql, bbox=near, **how)
+            except FeatureError:
+                # GDAL cannot compare a ring that is not closed with the box.
+                about, _, wkb, values = pyogrio.raw.read(self.path, where=sql, **how)
+        except (DataSourceError, DataLayerError, FieldError, ValueError) as error:
+            if where and not isinstance(error, UnicodeError):
+                raise _no_condition(self.path, where, self.fields) from error
+            raise _unreadable(self.path, error) from error
+        return Features(DataFrame(dict(zip(about["fields"], values, strict=True)), index=range(len(wkb))), wkb)
+
+    def table(self, columns: Sequence[str]) -> DataFrame:
+        """As in `VectorLayer`."""
+        how = {"layer": self.layer, "encoding": self.encoding, "columns": columns, "read_geometry": False}
+        table: DataFrame = pyogrio.read_dataframe(self.path, **how)
+        return table
+
+    def bounds(self, where: str | None) -> Bounds:
+        """As in `VectorLayer`."""
+        sql = where and _quoted(where, self.fields)
+        return _union(pyogrio.read_bounds(self.path, layer=self.layer, where=sql)[1].T)
+
+
+def _quoted(where: str, fields: Sequence[str]) -> str:
+    """The condition with quotes around Chinese names of fields, which SQL wants."""
+    foreign = [re.escape(field) for field in sorted(fields, key=len, reverse=True) if not field.isascii()]
+    if not foreign:
+        return where
+    parts = re.split(r"""('[^']*'|"[^"]*")""", where)
+    parts[::2] = [re.sub("|".join(foreign), r'"\g<0>"', part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _open_arrow(path: Path, kind: str, layer: str | None) -> VectorLayer:
+    try:
+        schema = arrow_dataset.dataset(path, format=kind).schema
+        column, about = _geometry_column(schema)
+        # By the specification a column that names no CRS is in longitude and latitude.
+        text = about.get("crs", "OGC:CRS84") if column else None
+        crs = CRS.from_user_input(text) if text else None
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError, CRSError) as error:
+        raise LabelError(
+            "{path} is not a GeoParquet or Feather file that can be read ({error}); copy it again",
+            path=path,
+            error=first_line(error),
+        ) from error
+    if layer is not None:
+        raise LabelError("{name} has no layer {layer!r}; leave --layer out", name=path.name, layer=layer)
+    if column is None:
+        raise _without_geometry(path, path.stem, schema.names, [])
+    fields = [field.name for field in schema if field.name != column and _is_plain(field.type)]
+    return ArrowLayer(path, fields, crs, True, kind, column, about)
+
+
+def _geometry_column(schema: pa.Schema) -> tuple[str | None, dict[str, Any]]:
+    """The name of the primary column and what its metadata say of it: those of GeoParquet, else those of GeoArrow."""
+    if b"geo" in (schema.metadata or {}):
+        about = json.loads(schema.metadata[b"geo"])
+        column = about["primary_column"]
+        schema.field(column)
+        return column, about["columns"][column]
+    for field in schema:
+        said = field.metadata or {}
+        name = said.get(b"ARROW:extension:name", b"").decode()
+        if name.startswith(("geoarrow.", "ogc.")):
+            more = json.loads(said.get(b"ARROW:extension:metadata") or b"{}")
+            return field.name, {"encoding": name.partition(".")[2], "crs": more.get("crs")}
+    return None, {}
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether SQL can compare values of this kind."""
+    of = pa.types
+    if of.is_dictionary(kind):
+        return _is_plain(kind.value_type)
+    text = (of.is_string, of.is_large_string, of.is_string_view)
+    return any(test(kind) for test in (of.is_integer, of.is_floating, of.is_boolean, of.is_temporal, *text))
+
+
+@dataclass(frozen=True)
+class ArrowLayer:
+    """A file of GeoParquet or Arrow IPC; row groups whose bounds lie elsewhere stay unread.
+
+    column, about: the geometry, and what the metadata say of it (GeoParquet 1.1, geoparquet.org).
+    """
+
+    path: Path
+    fields: list[str]
+    crs: CRS | None
+    is_indexed: bool
+    kind: str
+    column: str
+    about: dict[str, Any]
+
+    def read(
+        self,
+        *,
+        where: str | None = None,
+        columns: Sequence[str] | None = None,
+        near: Bounds | None = None,
+        limit: int | None = None,
+    ) -> Features:
+        """As in `VectorLayer`."""
+        columns = self.fields if columns is None else columns
+        tables, arrays, count = [DataFrame(columns=[*columns])], [np.empty(0, object)], 0
+        for attributes, wkb in self._batches(columns, where=where, near=near):
+            tables.append(attributes)
+            arrays.append(wkb)
+            count += len(wkb)
+            if limit is not None and count >= limit:
+                break
+        whole = pd.concat(tables[1:] or tables, ignore_index=True)[[*columns]]
+        return Features(whole[:limit], np.concatenate(arrays)[:limit])
+
+    def _batches(self, columns: Sequence[str], *, where: str | None, near: Bounds | None) -> Iterator[Features]:
+        names = dict.fromkeys([*columns, *(named_in(where, self.fields) if where else [])])
+        how = {"columns": [*names, self.column], "batch_size": ROWS, "batch_readahead": 2}
+        try:
+            for batch in self._dataset.to_batches(filter=self._box(near), **how):
+                table = self._attributes(batch.select([*names]))
+                kept = np.ones(len(table), bool) if where is None else self._meets(table, where)
+                wkb = self._wkb(batch.column(self.column))
+                if near is not None:
+                    kept &= _is_near(wkb, near)
+                if kept.any():
+                    yield Features(table[kept], wkb[kept])
+        except (pa.ArrowException, OSError, ValueError, shapely.GEOSException) as error:
+            raise LabelError(
+                "{path} is damaged ({error}); copy it again", path=self.path, error=first_line(error)
+            ) from error
+
+    @cached_property
+    def _dataset(self) -> arrow_dataset.Dataset:
+        return arrow_dataset.dataset(self.path, format=self.kind)
+
+    def _box(self, near: Bounds | None) -> pc.Expression | None:
+        """What the bounds of a row must meet, where the file holds them."""
+        bounds = self.about.get("covering", {}).get("bbox")
+        if near is None or bounds is None:
+            return None
+        west, south, east, north = (pc.field(*bounds[name]) for name in ("xmin", "ymin", "xmax", "ymax"))
+        return (west <= near[2]) & (south <= near[3]) & (east >= near[0]) & (north >= near[1])
+
+    def _attributes(self, batch: pa.RecordBatch) -> DataFrame:
+        columns = (
+            pc.cast(column, pa.string()) if pa.types.is_temporal(column.type) else column for column in batch.columns
+        )
+        table: DataFrame = pa.table(dict(zip(batch.schema.names, columns, strict=True))).to_pandas()
+        return table if len(table.columns) else DataFrame(index=range(batch.num_rows))
+
+    def _wkb(self, column: pa.Array) -> np.ndarray:
+        encoding = self.about.get("encoding", "WKB").lower()
+        if encoding == "wkb":
+            storage = column.storage if isinstance(column, pa.ExtensionArray) else column
+            wkb: np.ndarray = storage.to_numpy(zero_copy_only=False)
+            return wkb.astype(object)
+        field = pa.field(self.column, column.type, metadata={"ARROW:extension:name": f"geoarrow.{encoding}"})
+        table = pa.Table.from_arrays([column], schema=pa.schema([field]))
+        encoded: np.ndarray = GeoDataFrame.from_arrow(table).geometry.to_wkb().to_numpy()
+        return encoded
+
+    def _meets(self, table: DataFrame, where: str) -> np.ndarray:
+        """Which rows meet a condition in SQL."""
+        named = named_in(where, self.fields)
+        meets = np.zeros(len(table), bool)
+        try:
+            with closing(sqlite3.connect(":memory:")) as base:
+                table[named].to_sql("features", base, index_label="number of the row", index=True)
+                found = base.execute(f'SELECT "number of the row" FROM features WHERE {_quoted(where, named)}')
+                meets[[row for (row,) in found]] = True
+        except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
+            raise _no_condition(self.path, where, self.fields) from error
+        return meets
+
+    def table(self, columns: Sequence[str]) -> DataFrame:
+        """As in `VectorLayer`."""
+        table: DataFrame = self._dataset.to_table(columns=[*columns]).to_pandas()
+        return table
+
+    def bounds(self, where: str | None) -> Bounds:
+        """As in `VectorLayer`."""
+        return _union(np.array([_union(_bounds(wkb)) for _, wkb in self._batches([], where=where, near=None)]))
+
+
+def _bounds(wkb: np.ndarray) -> np.ndarray:
+    """West, south, east and north of each; NaN where it cannot be read."""
+    bounds: np.ndarray = shapely.bounds(shapely.from_wkb(wkb, on_invalid="ignore"))
+    return bounds
+
+
+def _is_near(wkb: np.ndarray, near: Bounds) -> np.ndarray:
+    """Whether the bounds meet the box; what cannot be read may be anywhere."""
+    west, south, east, north = _bounds(wkb).T
+    away = (west > near[2]) | (south > near[3]) | (east < near[0]) | (north < near[1])
+    is_near: np.ndarray = ~away
+    return is_near
+
+
+def _union(bounds: np.ndarray) -> Bounds:
+    """The bounds of all that are finite; infinite the other way round if none are."""
+    finite = bounds[np.isfinite(bounds).all(axis=1)]
+    low, high = finite[:, :2].min(axis=0, initial=np.inf), finite[:, 2:].max(axis=0, initial=-np.inf)
+    west, south, east, north = map(float, (*low, *high))
+    return west, south, east, north
