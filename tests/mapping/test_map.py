@@ -478,4 +478,4 @@ def test_two_discs_of_the_earth(tmp_path: Path) -> None:
         found = json.loads((tmp_path / "out" / name / "map.json").read_text())["found"]
         parcels = gpd.read_parquet(tmp_path / "out" / name / "parcels.parquet")
         assert 0 < found["area_ha"] <= found["known_ha"] < 51_006_562_172 * 0.43  # what is seen from that height
-        assert np.isfinite(parcels[["area", "perimeter"]]).all(axis=None)
+        assert np.isfinite(parcels[["area_ha", "metrics:perimeter"]]).all(axis=None)

@@ -93,9 +93,9 @@ def test_a_parcel_around_the_pole(tmp_path: Path) -> None:
     values[30:270, 60:270] = 1
     mask = write_raster(tmp_path / "m.tif", values, crs="EPSG:3413", transform=from_origin(-1500, 1500, 10, 10))
     (row,) = parcels(mask, simplify_m=0).to_dict("records")
-    assert row["area"] == pytest.approx(row["geometry"].area / 0.9697**2 / 1e4, rel=1e-3)
-    assert row["area"] == pytest.approx(504 / 0.9697**2, rel=2e-3)
-    assert row["perimeter"] == pytest.approx(row["geometry"].length / 0.9697, rel=1e-3)
+    assert row["area_ha"] == pytest.approx(row["geometry"].area / 0.9697**2 / 1e4, rel=1e-3)
+    assert row["area_ha"] == pytest.approx(504 / 0.9697**2, rel=2e-3)
+    assert row["metrics:perimeter"] == pytest.approx(row["geometry"].length / 0.9697, rel=1e-3)
 
 
 def test_a_staircase_becomes_a_line(tmp_path: Path) -> None:

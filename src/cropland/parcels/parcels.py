@@ -107,8 +107,8 @@ def command(
     console = Console()
     console.print(
         _(
-            "{count:,} parcels, {area} (least area {least_m2:g} m2)",
-            count=count,
+            "{parcels}, {area} (minimum area {least_m2:g} m2)",
+            parcels=_("1 parcel") if count == 1 else _("{count:,} parcels", count=count),
             area=area_words(area_ha, digits=2),
             least_m2=least_m2,
         ),

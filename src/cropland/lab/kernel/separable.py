@@ -37,7 +37,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class _Frame:
+class _Arguments:
     """The arguments of the kernel, and the strip that is being computed."""
 
     loops: Loops
@@ -69,7 +69,7 @@ def module(shape: Shape) -> ir.Module:
     def row(y: ir.Value, _: Sequence[ir.Value]) -> None:
         around = [_row(loops, image, zeros, y, move, height, width, shape) for move in (-shape.rate, 0, shape.rate)]
         there = loops.at(out, build.mul(build.mul(y, width), index(shape.channels_out)))
-        frame = _Frame(loops, shape, around, filters, matrix, shift, there, scratch, width)
+        frame = _Arguments(loops, shape, around, filters, matrix, shift, there, scratch, width)
         loops.loop(index(0), width, shape.strip, lambda x, _: _strip(frame, x))
 
     loops.loop(first, last, 1, row)
@@ -94,7 +94,7 @@ def _row(
     return build.select(inside, loops.at(image, offset), zeros)
 
 
-def _strip(frame: _Frame, x: ir.Value) -> None:
+def _strip(frame: _Arguments, x: ir.Value) -> None:
     """From `x` on, or from further left where less than a tile of the row would be left."""
     x = frame.loops.least(x, frame.loops.build.sub(frame.width, index(frame.shape.pixels)))
     count = frame.loops.least(index(frame.shape.strip), frame.loops.build.sub(frame.width, x))
@@ -104,7 +104,7 @@ def _strip(frame: _Frame, x: ir.Value) -> None:
         _pointwise(frame, x, count, panel)
 
 
-def _depthwise(frame: _Frame, x: ir.Value, count: ir.Value) -> None:
+def _depthwise(frame: _Arguments, x: ir.Value, count: ir.Value) -> None:
     """Filter `count` pixels from `x` on into the scratch, some channels at a time; the taps stay in registers."""
     loops, build, shape = frame.loops, frame.loops.build, frame.shape
     left = loops.largest(index(0), loops.least(count, build.sub(index(shape.rate), x)))
@@ -118,7 +118,9 @@ def _depthwise(frame: _Frame, x: ir.Value, count: ir.Value) -> None:
     loops.loop(index(0), index(shape.channels_in), shape.lanes, channels)
 
 
-def _filter(frame: _Frame, x: ir.Value, i: ir.Value, c: ir.Value, taps: Sequence[ir.Value], *, inside: bool) -> None:
+def _filter(
+    frame: _Arguments, x: ir.Value, i: ir.Value, c: ir.Value, taps: Sequence[ir.Value], *, inside: bool
+) -> None:
     """One pixel of some channels; near the side edges (not `inside`) columns beyond the image count as zero."""
     loops, build, shape = frame.loops, frame.loops.build, frame.shape
     totals = [loops.zero() for _ in range(3)]  # one per row, so that no sum waits for another
@@ -133,7 +135,7 @@ def _filter(frame: _Frame, x: ir.Value, i: ir.Value, c: ir.Value, taps: Sequence
     loops.store(total, frame.scratch, build.mul(i, index(shape.channels_in)), c)
 
 
-def _pointwise(frame: _Frame, x: ir.Value, count: ir.Value, panel: int) -> None:
+def _pointwise(frame: _Arguments, x: ir.Value, count: ir.Value, panel: int) -> None:
     """Multiply the scratch by one panel of the matrix; the last tile overlaps the one before it."""
     loops, build, shape = frame.loops, frame.loops.build, frame.shape
     vectors = min(shape.vectors, (shape.channels_out - panel) // shape.lanes)
@@ -159,7 +161,7 @@ def _pointwise(frame: _Frame, x: ir.Value, count: ir.Value, panel: int) -> None:
     loops.loop(index(0), count, shape.pixels, tile)
 
 
-def _pixel(frame: _Frame, i: ir.Value, p: int, k: ir.Value) -> ir.Value:
+def _pixel(frame: _Arguments, i: ir.Value, p: int, k: ir.Value) -> ir.Value:
     build = frame.loops.build
     place = build.mul(build.add(i, index(p)), index(frame.shape.channels_in))
     return frame.loops.spread(frame.scratch, place, k)
