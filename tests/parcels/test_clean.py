@@ -12,7 +12,8 @@ from rasterio.transform import from_origin
 from scipy import ndimage
 
 from cropland.errors import GridError
-from cropland.geo.area import default_min_area_m2
+from cropland.geo.area import default_min_area_m2, pixel_edge_m
+from cropland.geo.grid import grid_of
 from cropland.parcels.clean import by_threshold, by_value, clean_mask
 from rasters import write_raster
 
@@ -138,6 +139,22 @@ def test_each_run_has_the_area_of_its_own_place(tmp_path: Path) -> None:
         with rasterio.open(tmp_path / "o.tif") as mask:
             kept[crs] = mask.read(1).sum(axis=0)[[10, 3980]].tolist()
     assert kept == {"EPSG:3571": [2, 2], "EPSG:3413": [2, 0]}
+
+
+def test_ten_pixels_are_enough_wherever_they_lie(tmp_path: Path) -> None:
+    """Across 80 km of a UTM zone pixels differ by 2e-4 in area."""
+    values = np.zeros((8, 8000), np.uint8)
+    for col in range(0, 8000, 500):
+        values[2:4, col + 2 : col + 7] = 1
+    source, out = (
+        write_raster(tmp_path / "values.tif", values, transform=from_origin(500_000, 5e6, 10, 10)),
+        tmp_path / "m.tif",
+    )
+    with rasterio.open(source) as file:
+        least = default_min_area_m2(pixel_edge_m(grid_of(file)))
+    clean_mask(source, out, classify=by_value(1, nodata=255), min_area_m2=least)
+    with rasterio.open(out) as mask:
+        np.testing.assert_array_equal(mask.read(1), values)
 
 
 def test_what_is_not_on_the_earth_is_no_data(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from cropland.writers.cog import write_cog
 
 __all__ = ["EDGES", "by_threshold", "by_value", "clean_mask", "connected", "run_starts"]
 
+SLACK = 1e-3  # of the minimum: pixels of a projection differ by so much, and ten of them are enough wherever they lie
 EDGES = ndimage.generate_binary_structure(2, 1)
 CORNERS = ndimage.generate_binary_structure(2, 2)
 COLOURS = {0: (233, 228, 214, 255), 1: (84, 140, 47, 255), 255: (255, 255, 255, 0)}
@@ -71,7 +72,7 @@ def clean_mask(
             fresh: Iterator[np.ndarray] = (strip.classes[strip.shared :] for strip in strips)
             if min_area_m2 > 0:
                 numbered = list(_number(strips, runs))
-                becomes = _becomes(numbered, min_area_mm2=min_area_m2 * 1e6)
+                becomes = _becomes(numbered, min_area_mm2=min_area_m2 * (1 - SLACK) * 1e6)
                 fresh = _replay(runs, becomes, width=source.width)
             _write(fresh, source, flat)
         write_cog(flat, out, overviews="mode")
