@@ -136,3 +136,12 @@ def test_a_million_polygons_stay_on_the_disk(tmp_path, name):
     )
     count, megabytes = map(float, done.stdout.split())
     assert 400 <= count <= 25 * 25 and megabytes < 150 and time.monotonic() - began < 20
+
+
+def test_a_condition_that_leaves_nothing_of_a_file_without_fields(tmp_path) -> None:
+    path = tmp_path / "bare.geojson"
+    gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)], crs=4326).to_file(path)
+    with pytest.raises(
+        LabelError, match=r"leaves none of the 1 features of bare\.geojson; bare\.geojson has no fields"
+    ):
+        read_polygons(path, where="-fid > 3")

@@ -206,6 +206,9 @@ class GdalLayer:
 
     def table(self, columns: Sequence[str]) -> DataFrame:
         """As in `VectorLayer`."""
+        if not columns:
+            about = pyogrio.read_info(self.path, layer=self.layer, force_feature_count=True)
+            return DataFrame(index=range(about["features"]))
         how = {"layer": self.layer, "encoding": self.encoding, "columns": columns, "read_geometry": False}
         table: DataFrame = pyogrio.read_dataframe(self.path, **how)
         return table

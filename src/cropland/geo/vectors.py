@@ -146,7 +146,7 @@ def _nothing_left(layer: VectorLayer, *, where: str, encoding: str | None) -> Me
     table = layer.table(named or layer.fields)
     values = joined(
         "; ", (Message("{name} has {values}", name=name, values=_values(table[name])) for name in named)
-    ) or Message("its fields: {fields}", fields=", ".join(layer.fields))
+    ) or describe_fields(layer.path, layer.fields)
     path = layer.path
     garbled = path.suffix == ".shp" and not encoding and not path.with_suffix(".cpg").exists()
     hint = Message("; if this is garbled, give --encoding GBK") if garbled else ""
