@@ -14,6 +14,7 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
+from jsonschema import Draft202012Validator
 
 from cropland.errors import GridError, OutputError
 from cropland.model import ModelFile, default_model
@@ -41,6 +42,8 @@ HEADER = {
     "statistics": None,
     "metrics": {"iou": 0.9},
 }
+
+MLM = Path(__file__).with_name("mlm_1_5_2.schema.json")
 
 
 def frame(crs: int | None = 32650) -> geopandas.GeoDataFrame:
@@ -202,6 +205,10 @@ def test_model_item_keeps_the_rules_of_mlm(tmp_path: Path, name: str, bands: lis
     (asset,) = item["assets"].values()
     assert "mlm:model" in asset["roles"] and asset["mlm:artifact_type"] == "safetensors.torch.save_file"
     assert properties["mlm:hyperparameters"]["metrics"] == {"iou": None}
+    schema = Draft202012Validator(json.loads(MLM.read_text(encoding="utf-8")))
+    schema.validate(properties)
+    for broken in ({"mlm:tasks": ["farming"]}, {"mlm:input": [{"name": "image"}]}, {"mlm:total_parameters": "many"}):
+        assert not schema.is_valid(properties | broken)
 
 
 def test_the_item_of_the_model_that_ships_is_what_is_written_today(tmp_path: Path) -> None:
