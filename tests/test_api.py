@@ -13,6 +13,7 @@ import rasterio
 
 import cropland
 from cropland import api
+from cropland.data.labels import LabelOptions
 from cropland.demo import FIELDS, TILE
 from cropland.errors import InputError, OutputError
 
@@ -119,3 +120,9 @@ def test_chips_training_and_evaluation(tmp_path: Path):
 def test_errors_name_arguments(tmp_path):
     with pytest.raises(InputError, match="chips="):
         cropland.evaluate(TILE)
+
+
+def test_an_option_is_laid_over_what_the_labels_say(tmp_path):
+    labels = LabelOptions(labels=FIELDS, background="unknown")
+    report = cropland.cut_chips(TILE, labels, tmp_path / "chips", background="known", size=256)
+    assert (report.chips["share_unknown"] == 0).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -283,8 +283,11 @@ def _map_options(
 
 
 def _labels(labels: AnyPath | LabelOptions | None, options: Mapping[str, Any]) -> tuple[LabelOptions, dict[str, Any]]:
-    about, others = _split(LabelOptions, {"labels": labels, **options})
-    return labels if isinstance(labels, LabelOptions) else about, others
+    """The labels, with what the options say of them in place of their own, and the other options."""
+    about, others = _split(LabelOptions, options)
+    given = {name: value for name, value in vars(about).items() if value is not None}
+    own = labels if isinstance(labels, LabelOptions) else LabelOptions(None if labels is None else Path(labels))
+    return replace(own, **given), others
 
 
 def _split(kind: type[T], options: Mapping[str, Any]) -> tuple[T, dict[str, Any]]:

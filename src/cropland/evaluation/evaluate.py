@@ -124,12 +124,11 @@ def evaluate(
     """Measure a model, or its file, on `chips`; or the file of a mask against `labels`.
 
     A mask is 1 cropland, 0 not cropland, 255 no data. labels: polygons or rasters by their path, or `LabelOptions`.
-    background: what lies outside the polygons, known (not cropland) or unknown. out: a
-    folder for metrics.json and report.html; without it nothing is written. overwrite: replace what is there. split:
-    which chips, validation, train or all. by: a column to report figures by. tolerance_m: how far off a boundary may
-    be, in metres. working_pixel_m: run the model at its working pixel nearest to this, instead of the one nearest to
-    each chip's. trust: run code that the model's file names. crs, pixel_m, allow_datum_shift: of a mask,
-    as in `open_scene`.
+    background: what lies outside the polygons, known (not cropland) or unknown. out: a folder for metrics.json and
+    report.html; without it nothing is written. overwrite: replace what is there. split: which chips, validation, train
+    or all. by: a column to report figures by. tolerance_m: how far off a boundary may be, in metres. working_pixel_m:
+    run the model at its working pixel nearest to this, instead of the one nearest to each chip's. trust: run code that
+    the model's file names. crs, pixel_m, allow_datum_shift: of a mask, as in `open_scene`.
 
     Raises `InputError` or one of its kinds for what cannot be measured, `OutputError` where `out` cannot be used.
     """

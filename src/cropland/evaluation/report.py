@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def best_and_worst(parts: Sequence[Part]) -> dict[str, Sequence[Part]]:
 def page(found: Mapping[str, Any], examples: Mapping[str, Sequence[Part]]) -> str:
     """The report as HTML, from the content of metrics.json."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.globals |= {"_": _marked, "percent": percent, "finest": _finest}
+    environment.globals |= {"_": _marked, "percent": percent, "finest": _finest, "median": median}
     template = environment.from_string((files("cropland.evaluation") / "report.html").read_text(encoding="utf-8"))
     return template.render(
         found=found,
