@@ -163,6 +163,8 @@ def _argument(option: re.Match[str]) -> str:
     name, value = option["name"].replace("-", "_"), option["value"]
     if value is None:
         return f"{name}=True" if name in FLAGS else f"{name}="
+    if name == "split":  # a number there: the share that validates
+        return "validation=0" if value == "train" else value
     if re.fullmatch(r"\{\w+\}", value):
         return f"{name}={value[:-1]}!r}}"
     return f"{name}={value}" if _AS_IT_IS.fullmatch(value) else f"{name}='{value}'"
