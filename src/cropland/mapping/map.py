@@ -26,6 +26,7 @@ from cropland.fact_sheet import fact_sheet
 from cropland.files import write_json
 from cropland.geo.area import MU_M2, MU_PER_HA, area_words
 from cropland.geo.grid import grid_of
+from cropland.geo.map_folder import imagery_of
 from cropland.geo.scene import Image, Scene, SceneOptions
 from cropland.geo.statistics import Statistics
 from cropland.language import _, shown
@@ -114,6 +115,7 @@ class MapResult:
         with work_folder(out, overwrite=overwrite) as folder:
             shutil.copytree(self.folder, folder / "map")
             about = json.loads((self.folder / "map.json").read_text(encoding="utf-8"))
+            write_json(folder / "map" / "map.json", about | {"imagery": imagery_of(self.scene, out)})
             write_project(self.scene, Statistics.from_json(about["statistics"]), folder / "map", home=out.absolute())
             publish(folder / "map", out.absolute())
         return replace(self, folder=out, _temporary=None)
@@ -204,7 +206,8 @@ def map_scene(
             scene, out, totals, time.monotonic() - began, seconds_by_stage(), notes, "resumed" if resumed else "new"
         )
         took: dict[str, Any] = {"seconds": result.seconds, "stages": result.stages, "resumed": resumed}
-        about = record(journal.job, totals=totals, notes=notes, why=executor.why, **took)
+        imagery = imagery_of(scene, out)
+        about = record(journal.job, imagery=imagery, totals=totals, notes=notes, why=executor.why, **took)
         write_json(whole / "map.json", about)
         publish(whole, out.absolute())
     return result

@@ -351,6 +351,7 @@ def job(scene: Scene, model: ModelFile, plan: Plan, engine: Described) -> dict[s
 def record(
     job: Mapping[str, Any],
     *,
+    imagery: Mapping[str, Any] | None,
     totals: Totals,
     seconds: float,
     stages: Mapping[str, float],
@@ -360,7 +361,8 @@ def record(
 ) -> dict[str, Any]:
     """What map.json says: the job (whose statistics `--statistics` takes again), what was found, notes.
 
-    why: it was computed by that engine. resumed: `seconds` are of the last run alone.
+    imagery: where the scene lies, as `imagery_of` says. why: it was computed by that engine. resumed: `seconds` are of
+    the last run alone.
     """
     made = datetime.now(UTC).isoformat(timespec="seconds")
     took = {"seconds": round(seconds, 3), "seconds_by_stage": dict(stages), "resumed": resumed}
@@ -369,6 +371,7 @@ def record(
         "made": made,
         **job,
         "engine_reason": why,
+        "imagery": imagery,
         "found": {**asdict(totals), **took},
         "notes": list(notes),
     }
