@@ -6,7 +6,7 @@ Labels are matched to a scene once and then drawn window by window: memory holds
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -26,12 +26,25 @@ from rasterio.warp import Resampling, reproject
 from cropland.errors import LabelError, Option, SceneError
 from cropland.geo.grid import check_frames
 from cropland.geo.reading import Layer, dataset, read_layers
-from cropland.geo.scene import Scene
 from cropland.geo.vectors import Notes, Polygons, describe_fields, fields, open_polygons
 from cropland.geo.window import Window
 from cropland.language import Message
 
-__all__ = ["CROPLAND", "OTHER", "UNKNOWN", "Draw", "LabelOptions", "Labels", "PolygonLabels", "read_labels"]
+__all__ = [
+    "CROPLAND",
+    "OTHER",
+    "UNKNOWN",
+    "Draw",
+    "LabelOptions",
+    "Labels",
+    "Placed",
+    "PolygonLabels",
+    "RasterLabels",
+    "cropland_polygons",
+    "is_raster",
+    "raster_on",
+    "read_labels",
+]
 
 CROPLAND, OTHER, UNKNOWN = 1, 0, 255
 MEANINGS = ("layer", "where", "preset", "encoding", "background", "inside", "unknown_where", "classes")
@@ -58,10 +71,26 @@ class Draw:
         return self.paint(window)
 
 
+class Placed(Protocol):
+    """What lies on a grid and has a name: a scene, or a grid alone."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it, and the name of its raster in a folder of labels."""
+
+    @property
+    def grid(self) -> GeoBox:
+        """Where its pixels lie."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+
+
 class Labels(Protocol):
     """Labels that can be drawn on the grid of any scene that they meet."""
 
-    def on(self, scene: Scene) -> Draw:
+    def on(self, scene: Placed) -> Draw:
         """The function that draws the label of a window of the scene's own grid.
 
         Raises `LabelError` if the labels do not meet the scene.
@@ -153,7 +182,7 @@ def read_labels(options: LabelOptions, *, allow_datum_shift: bool = False) -> La
     if options.whole or not path:
         raise LabelError("give --labels FILE, or --whole cropland or --whole other for every pixel; one of the two")
     labels: Labels
-    if _is_raster(path):
+    if is_raster(path):
         _refuse(options, "layer", "where", "preset", "encoding", "background", "unknown_where")
         labels = RasterLabels(path, None if options.classes is None else parse_classes(options.classes))
     else:
@@ -164,7 +193,20 @@ def read_labels(options: LabelOptions, *, allow_datum_shift: bool = False) -> La
     return Inside(labels, PolygonLabels(area, OTHER, options.inside.name, allow_datum_shift))
 
 
-def _is_raster(path: Path) -> bool:
+def cropland_polygons(options: LabelOptions, *, columns: Sequence[str] = ()) -> Polygons | None:
+    """The polygons of cropland, each a field, with these attributes; None where the labels are no polygons.
+
+    Raises `LabelError` as `read_labels` does, and for a column that is not there.
+    """
+    path = options.labels
+    if path is None or is_raster(path):
+        return None
+    (where,) = (sql for value, sql in _selections(path, options) if value == CROPLAND)
+    return open_polygons(path, layer=options.layer, where=where, encoding=options.encoding, columns=columns)
+
+
+def is_raster(path: Path) -> bool:
+    """Whether a file of labels is a raster, or a folder of rasters. Raises `LabelError` if it is not there."""
     if not path.exists():
         raise LabelError("{path} is not there; --labels takes polygons, a raster, or a folder of rasters", path=path)
     if path.is_dir():
@@ -232,7 +274,7 @@ class WholeLabels:
 
     value: int
 
-    def on(self, scene: Scene) -> Draw:
+    def on(self, scene: Placed) -> Draw:
         """The function that fills a window with the one value."""
         return Draw(lambda window: np.full(window.shape, self.value, np.uint8))
 
@@ -246,7 +288,7 @@ class PolygonLabels:
     source: str
     allow_datum_shift: bool = False
 
-    def on(self, scene: Scene) -> Draw:
+    def on(self, scene: Placed) -> Draw:
         """As in `Labels`. Raises `LabelError` if no polygon meets the scene or it has no CRS."""
         if scene.grid.crs is None:
             raise LabelError(
@@ -260,7 +302,7 @@ class PolygonLabels:
         values = np.repeat([value for value, _ in self.layers], [len(part) for part in parts])
         return _burning(scene.grid, np.concatenate(parts), values, fill=self.background, notes=notes)
 
-    def _nothing(self, scene: Scene, notes: Notes) -> LabelError:
+    def _nothing(self, scene: Placed, notes: Notes) -> LabelError:
         """Why no polygon meets a scene."""
         polygons = self.layers[-1][1]
         bounds = polygons.bounds()
@@ -283,7 +325,7 @@ class Inside:
     labels: Labels
     area: PolygonLabels
 
-    def on(self, scene: Scene) -> Draw:
+    def on(self, scene: Placed) -> Draw:
         """As in `Labels`. Raises `LabelError` if the labels or the area do not meet the scene."""
         draw, looked_at = self.labels.on(scene), self.area.on(scene)
 
@@ -293,7 +335,7 @@ class Inside:
         return Draw(paint, (*draw.notes, *looked_at.notes))
 
 
-def _meeting(polygons: Polygons, scene: Scene, *, allow_datum_shift: bool) -> tuple[Geometries, Notes]:
+def _meeting(polygons: Polygons, scene: Placed, *, allow_datum_shift: bool) -> tuple[Geometries, Notes]:
     """The geometries that meet the scene, in its CRS, and notes on those left out."""
     extent, target = scene.grid.extent, CRS.from_user_input(str(scene.grid.crs))
     check_frames(polygons.crs, target, allow_datum_shift=allow_datum_shift)
@@ -382,13 +424,11 @@ class RasterLabels:
     path: Path
     table: ValueTable | None = None
 
-    def on(self, scene: Scene) -> Draw:
+    def on(self, scene: Placed) -> Draw:
         """As in `Labels`. Raises `LabelError` if there is no raster for the scene, or it does not meet the scene."""
         path = _named_as(scene, self.path) if self.path.is_dir() else self.path
-        read = _read_window if _aligned(dataset(path), scene) else _read_warped
-        nodata = self._nodata(dataset(path))
-        table = self.table or PLAIN
-        return Draw(lambda window: table(read(path, scene, window, nodata), path.name))
+        read, table = raster_on(path, scene, nodata=self._nodata(dataset(path))), self.table or PLAIN
+        return Draw(lambda window: table(read(window), path.name))
 
     def _nodata(self, labels: DatasetReader) -> float | None:
         """The value of no data; a value that the table names is a class, whatever the file declares."""
@@ -403,7 +443,16 @@ class RasterLabels:
         return None if self.table and labels.nodata in self.table.meaning else labels.nodata
 
 
-def _named_as(scene: Scene, folder: Path) -> Path:
+def raster_on(path: Path, scene: Placed, *, nodata: float | None = None) -> Callable[[Window], Values]:
+    """Reads the first band of a raster in windows of a scene's grid, by the nearest pixel; NaN where there is no data.
+
+    nodata: its value of no data. Raises `LabelError` if the raster does not meet the scene.
+    """
+    read = _read_window if _aligned(dataset(path), scene) else _read_warped
+    return lambda window: read(path, scene, window, nodata)
+
+
+def _named_as(scene: Placed, folder: Path) -> Path:
     for path in sorted(folder.iterdir()):
         if path.stem == scene.name and path.suffix.lower() in SUFFIXES:
             return path
@@ -415,7 +464,7 @@ def _named_as(scene: Scene, folder: Path) -> Path:
     )
 
 
-def _aligned(labels: DatasetReader, scene: Scene) -> bool:
+def _aligned(labels: DatasetReader, scene: Placed) -> bool:
     """Whether the raster is on the scene's grid. Raises `LabelError` if the two cannot be matched."""
     grid = scene.grid
     same_shape = labels.shape == scene.shape
@@ -434,12 +483,12 @@ def _aligned(labels: DatasetReader, scene: Scene) -> bool:
     return bool(same_shape and same_place and grid.crs == labels.crs)
 
 
-def _read_window(path: Path, scene: Scene, window: Window, nodata: float | None) -> Values:
+def _read_window(path: Path, scene: Placed, window: Window, nodata: float | None) -> Values:
     (values,) = read_layers([Layer(path, 1, "float64")], window).astype(float)
     return values if nodata is None else np.where(values == nodata, np.nan, values)
 
 
-def _read_warped(path: Path, scene: Scene, window: Window, nodata: float | None) -> Values:
+def _read_warped(path: Path, scene: Placed, window: Window, nodata: float | None) -> Values:
     values = np.full(window.shape, np.nan)
     reproject(
         rasterio.band(dataset(path), 1),

@@ -7,11 +7,11 @@ recall where the reference has none, false alarm where all is cropland, kappa wh
 
 from __future__ import annotations
 
-import math
 from dataclasses import astuple, dataclass
+from typing import Any, overload
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 
 from cropland.probability import LEVELS, ONE
 
@@ -19,14 +19,24 @@ UNKNOWN = 255
 METRICS = ("iou", "f1", "precision", "recall", "kappa", "accuracy", "false_alarm")
 
 
-def ratio(numerator: float, denominator: float) -> float:
-    """The quotient, or nan where the denominator is zero."""
-    return numerator / denominator if denominator else math.nan
+@overload
+def ratio(numerator: float, denominator: float) -> float: ...
+@overload
+def ratio(numerator: Float64[np.ndarray, "*pool"], denominator: Float64[np.ndarray, "*pool"]) -> np.ndarray: ...
+def ratio(numerator: Any, denominator: Any) -> Any:
+    """The quotient of numbers or arrays, nan where the denominator is zero."""
+    above, below = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        quotient = np.where(below == 0, np.nan, above / below)
+    return quotient if quotient.ndim else float(quotient)
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Pixels by predicted and reference class: add two to pool them."""
+    """Pixels by predicted and reference class: add two to pool them.
+
+    The four may also be arrays of one shape, as the draws of a bootstrap are; the metrics then are such arrays.
+    """
 
     tp: int = 0
     fp: int = 0
@@ -81,6 +91,16 @@ class Counts:
     def all_cropland(self) -> Counts:
         """The same reference against a map of cropland everywhere, the trivial prediction."""
         return Counts(tp=self.tp + self.fn, fp=self.fp + self.tn)
+
+    @property
+    def swapped(self) -> Counts:
+        """The same pixels with the classes exchanged: the metrics of what is not cropland."""
+        return Counts(self.tn, self.fn, self.fp, self.tp)
+
+    @property
+    def has_both_classes(self) -> bool:
+        """Whether the reference knows cropland and other pixels."""
+        return bool(self.tp + self.fn > 0 and self.fp + self.tn > 0)
 
     def metrics(self) -> dict[str, float]:
         """Every metric of `METRICS` by its name; nan where its denominator is zero."""

@@ -1,47 +1,68 @@
-"""The two subjects of an evaluation, as parts with a score each: a model on chips, and a mask block by block."""
+"""Parts of what is measured with a score each: a model on chips, chip by chip, and a map, block by block."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+import rasterio.features
+import shapely
+from affine import Affine
+from geopandas import GeoDataFrame
+from jaxtyping import Bool, Float32, UInt8
 from scipy.special import expit
+from shapely.geometry import shape
 
 from cropland.data.chips import Chip, ChipFolder
 from cropland.data.labels import Draw, LabelOptions, PolygonLabels
-from cropland.errors import ChipError, LabelError, SceneError
-from cropland.evaluation.counts import UNKNOWN
+from cropland.errors import ChipError, LabelError
+from cropland.evaluation.counts import UNKNOWN, Counts
+from cropland.evaluation.fields import (
+    FieldCounts,
+    FieldTable,
+    Matches,
+    count_fields,
+    lattice,
+    match,
+    overlaps,
+    size_classes,
+)
 from cropland.evaluation.score import Part, Picture, Score, score
-from cropland.geo.area import pixel_edges_m
+from cropland.evaluation.subject import BLOCK, Ground, Subject, imagery_on
+from cropland.geo.area import default_min_area_m2
+from cropland.geo.features import Bounds
 from cropland.geo.resample import resample, resampled_length, taps
-from cropland.geo.scene import Image, Scene
+from cropland.geo.scene import Image
 from cropland.geo.statistics import Statistics
 from cropland.geo.vectors import Polygons, read_polygons
 from cropland.geo.window import Tile, Window, tiles
 from cropland.language import Message
+from cropland.parcels.clean import SLACK
 from cropland.probability import classes, to_levels
 
 if TYPE_CHECKING:
     from cropland.model import ModelFile
 
 __all__ = [
+    "FieldSums",
     "Judge",
     "Predict",
     "blocks",
     "chip_probability",
     "choose_chips",
+    "fields_on",
     "on_chips",
-    "on_mask",
+    "on_subject",
     "only_bands",
-    "pixel_sides_m",
     "read_regions",
+    "with_fields",
 ]
 
-BLOCK = 1024  # pixels along the edge of a block of a mask
 Regions = tuple[tuple[str, ...], PolygonLabels]
 Predict = Callable[[Float32[np.ndarray, "band height width"]], Float32[np.ndarray, "output height width"]]
 
@@ -106,7 +127,48 @@ def _chip_part(folder: ChipFolder, number: int, judge: Judge, *, group: str, blo
     probability, threshold = judge.probability(chip)
     mask, pixel_m = classes(threshold)[probability], (chip.pixel_m, chip.pixel_m)
     its = score(mask, chip.target, pixel_m=pixel_m, tolerances_m=judge.tolerances_m, probability=probability)
-    return Part(chip.id, its, {group: its}, block, lambda: _picture(folder, number, judge))
+    matches = chip_fields(mask, chip.target, pixel_m=chip.pixel_m)
+    its = replace(its, fields=count_fields(matches).get(None, FieldCounts()))
+    row = folder.index.iloc[number]
+    window = Window(*(int(row[name]) for name in ("row", "col", "height", "width")))
+    return Part(
+        chip.id,
+        its,
+        {group: its},
+        block,
+        lambda: _picture(folder, number, judge),
+        source=str(row["source"]),
+        window=window,
+        sizes=count_fields(matches, *_sizes(matches)),
+    )
+
+
+def chip_fields(
+    mask: UInt8[np.ndarray, "height width"], target: UInt8[np.ndarray, "height width"], *, pixel_m: float
+) -> Matches:
+    """The connected regions of a chip's mask against those of its label, as its edge cuts both.
+
+    Regions below the least area of a mapped field (`default_min_area_m2`) are left out on both sides, as in a map.
+    """
+    hidden = (mask == UNKNOWN) | (target == UNKNOWN)
+    height, width = (length * pixel_m for length in mask.shape)
+    sides = (_region_polygons(each == 1, pixel_m=pixel_m) for each in (mask, target))
+    unknown = shapely.multipolygons(_outlines(hidden, pixel_m=pixel_m)) if hidden.any() else None
+    found = overlaps(*sides, crs=None, unit_m=1.0, cells=[(0.0, 0.0, width, height)], unknown=lambda _: unknown)
+    return match(found)
+
+
+def _region_polygons(regions: Bool[np.ndarray, "height width"], *, pixel_m: float) -> Polygons:
+    shapes = _outlines(regions, pixel_m=pixel_m)
+    return Polygons.of(
+        GeoDataFrame(geometry=shapes[shapely.area(shapes) >= default_min_area_m2(pixel_m) * (1 - SLACK)])
+    )
+
+
+def _outlines(regions: Bool[np.ndarray, "height width"], *, pixel_m: float) -> np.ndarray:
+    """Polygons of the pixels that are connected by edges, in metres from the corner."""
+    found = rasterio.features.shapes(regions.astype(np.uint8), regions, transform=Affine.scale(pixel_m))
+    return np.array([shape(each) for each, _ in found], object)
 
 
 def _picture(folder: ChipFolder, number: int, judge: Judge) -> Picture:
@@ -150,60 +212,203 @@ def _at(image: Image, ratio: float, shape: tuple[int, ...]) -> Image:
     return Image(values, np.ones(values.shape[1:], bool) if valid is None else valid)
 
 
-def blocks(mask: Scene) -> int:
-    """The number of blocks of a mask."""
-    return math.prod(-(-length // BLOCK) for length in mask.shape)
+def blocks(ground: Ground) -> int:
+    """The number of blocks of a grid."""
+    return math.prod(-(-length // BLOCK) for length in ground.shape)
 
 
-def on_mask(
-    mask: Scene, draw: Draw, *, tolerances_m: Sequence[float], regions: Regions | None = None
+def on_subject(
+    subject: Subject,
+    reference: Draw,
+    *,
+    tolerances_m: Sequence[float],
+    regions: Regions | None = None,
 ) -> Iterator[Part]:
-    """The score of every block that has known pixels; `draw` is that of the labels on the mask.
+    """The score of every block of a map that has known pixels; `reference` is that of the labels on the map's grid.
 
-    Raises `SceneError` if the mask holds other values than 0, 1 and no data, `LabelError` if no region meets it.
+    Raises `SceneError` for a mask that holds other values than 0, 1 and no data, `LabelError` if no region meets it.
     """
-    halo = math.ceil(max(tolerances_m) / min(pixel_sides_m(mask))) + 1
-    values, numbers = (regions[0], regions[1].on(mask)) if regions else ((), None)
-    for tile in tiles(mask.shape, size=BLOCK, halo=halo, stride=1):
-        part = _tile_part(mask, draw, tile, tolerances_m=tolerances_m, values=values, numbers=numbers)
-        if part.total.counts.total:
-            yield part
+    ground = subject.ground
+    halo = math.ceil(max(tolerances_m) / min(ground.pixel_sides_m)) + 1
+    values, numbers = (regions[0], regions[1].on(ground)) if regions else ((), None)
+    picture = _picture_of(subject, reference)
+    for tile in tiles(ground.shape, size=BLOCK, halo=halo, stride=1):
+        known = reference(tile.padded)
+        number = numbers(tile.padded) if numbers else np.full(known.shape, UNKNOWN, np.uint8)
+        its = _scores(subject, known, number, tile, tolerances_m=tolerances_m)
+        total = its.pop(UNKNOWN)
+        if total.counts.total:
+            name = Message("row {row}, column {col}", row=tile.core.row, col=tile.core.col)
+            block = f"{ground.name} {tile.core.row} {tile.core.col}"
+            groups = {values[each]: score for each, score in its.items()}
+            yield Part(name, total, groups, block, partial(picture, tile.core), ground.name, tile.core)
 
 
-def _tile_part(
-    mask: Scene, draw: Draw, tile: Tile, *, tolerances_m: Sequence[float], values: Sequence[str], numbers: Draw | None
-) -> Part:
-    prediction, reference = _read(mask, tile.padded), draw(tile.padded)
-    core = tile.inner.slices
+def _scores(
+    subject: Subject,
+    reference: UInt8[np.ndarray, "height width"],
+    number: UInt8[np.ndarray, "height width"],
+    tile: Tile,
+    *,
+    tolerances_m: Sequence[float],
+) -> dict[int, Score]:
+    """The score of a tile within each region by its number, and of the whole tile under the number of no region."""
+    prediction = subject.mask(tile.padded)
+    probability = None if subject.probability is None else subject.probability(tile.padded)
+    if probability is not None:  # known on the same pixels as the mask
+        probability = np.where(prediction == UNKNOWN, np.uint8(UNKNOWN), probability)
+    core, found = tile.inner.slices, {}
+    for each in {UNKNOWN, *np.unique(number[core]).tolist()}:
+        known = reference if each == UNKNOWN else np.where(number == each, reference, np.uint8(UNKNOWN))
+        how: dict[str, Any] = {"pixel_m": subject.ground.pixel_sides_m, "tolerances_m": tolerances_m, "core": core}
+        found[int(each)] = score(prediction, known, probability=probability, **how)
+    return found
 
-    def against(known: UInt8[np.ndarray, "height width"]) -> Score:
-        return score(prediction, known, pixel_m=pixel_sides_m(mask), tolerances_m=tolerances_m, core=core)
 
-    number = numbers(tile.padded) if numbers else np.full(reference.shape, UNKNOWN, np.uint8)
-    here = [int(n) for n in np.unique(number[core]) if n != UNKNOWN]
-    groups = {values[n]: against(np.where(number == n, reference, np.uint8(UNKNOWN))) for n in here}
-    name = Message("row {row}, column {col}", row=tile.core.row, col=tile.core.col)
-    return Part(name, against(reference), groups, name, lambda: Picture(None, _read(mask, tile.core), draw(tile.core)))
+def _picture_of(subject: Subject, reference: Draw) -> Callable[[Window], Picture]:
+    """What a window looks like, on the imagery where there is some."""
+    shown = cache(lambda: None if subject.imagery is None else imagery_on(subject.imagery, subject.ground))
+
+    def picture(window: Window) -> Picture:
+        rgb = shown()
+        return Picture(None if rgb is None else rgb(window, 1), subject.mask(window), reference(window))
+
+    return picture
 
 
-def _read(mask: Scene, window: Window) -> UInt8[np.ndarray, "height width"]:
-    image = mask.read(window, bands=mask.bands)
-    values = np.where(image.valid, image.values[0], UNKNOWN)
-    foreign = sorted({float(value) for value in np.unique(values)} - {0, 1, UNKNOWN})
-    if foreign:
-        shown = ", ".join(f"{value:g}" for value in foreign[:8])
-        raise SceneError(
-            "{files} holds the values {shown}; a mask is 1 cropland, 0 not cropland, 255 no data",
-            files=mask.files[0],
-            shown=shown,
+@dataclass(frozen=True, eq=False)
+class FieldSums:
+    """Sums over the fields of a map: by block and group ("" for all), and by block and size class."""
+
+    groups: Mapping[tuple[str, str], FieldCounts]
+    sizes: Mapping[tuple[str, int], FieldCounts]
+    notes: tuple[str, ...]
+
+
+def fields_on(
+    subject: Subject,
+    reference: Draw,
+    fields: tuple[Polygons, Polygons],
+    *,
+    column: str | None = None,
+    regions: Regions | None = None,
+    allow_datum_shift: bool = False,
+) -> FieldSums:
+    """The predicted and the reference fields of a map, compared on the ground that `reference` and the map know.
+
+    column: of the reference fields, to group by; a predicted field has no value of it, and belongs to no such group.
+    regions: to group by instead.
+    """
+    ground = subject.ground
+    extent = ground.grid.extent.geom.bounds
+    side = BLOCK * math.sqrt(abs(ground.grid.affine.determinant))
+    found = overlaps(
+        *fields,
+        crs=None if ground.grid.crs is None else ground.grid.crs.proj,
+        unit_m=ground.unit_m,
+        cells=lattice(extent, size=side),
+        unknown=partial(_unknown_ground, subject, reference),
+        column=column,
+        allow_datum_shift=allow_datum_shift,
+        threads=2,
+    )
+    matches = match(found)
+    blocks = [_block_names(ground, table) for table in (found.predicted, found.reference)]
+    groups = {(block, ""): counts for block, counts in count_fields(matches, *blocks).items()}
+    if column or regions:
+        nowhere = np.full(len(found.predicted), "", object)
+        values = (
+            [_region_names(ground, regions, table) for table in (found.predicted, found.reference)]
+            if regions
+            else [nowhere, found.reference.value]
         )
-    return values.astype(np.uint8)
+        keys = ([*zip(block, value, strict=True)] for block, value in zip(blocks, values, strict=True))
+        groups |= {key: counts for key, counts in count_fields(matches, *keys).items() if key[1]}
+    by_size = (zip(block, sizes, strict=True) for block, sizes in zip(blocks, _sizes(matches), strict=True))
+    ambiguous = Message(
+        "{count} more fields could be matched if not the best pair came first: fields of one side overlap each other",
+        count=matches.optimal - matches.matched,
+    )
+    notes = (*found.notes, *([ambiguous] if matches.optimal > matches.matched else []))
+    return FieldSums(groups, count_fields(matches, *map(list, by_size)), notes)
 
 
-def pixel_sides_m(scene: Scene) -> tuple[float, float]:
-    """Height and width of a scene's pixel in metres at its centre."""
-    along, down = pixel_edges_m(scene.grid, unit_m=scene.unit_m)
-    return down, along
+def _sizes(matches: Matches) -> list[list[int]]:
+    return [size_classes(table).tolist() for table in (matches.overlaps.predicted, matches.overlaps.reference)]
+
+
+def _unknown_ground(subject: Subject, reference: Draw, box: Bounds) -> shapely.Geometry | None:
+    """The ground in a box that is beyond the grid, or that map or labels do not know."""
+    grid, area = subject.ground.grid, shapely.box(*box)
+    corners = ~grid.affine @ shapely.get_coordinates(area).T
+    (left, top), (right, bottom) = (np.floor(corners.min(axis=1) + 1e-6), np.ceil(corners.max(axis=1) - 1e-6))
+    rows, cols = (
+        (int(np.clip(low, 0, length)), int(np.clip(high, 0, length)))
+        for low, high, length in ((top, bottom, grid.shape[0]), (left, right, grid.shape[1]))
+    )
+    window = Window(rows[0], cols[0], rows[1] - rows[0], cols[1] - cols[0])
+    hidden = np.zeros(window.shape, bool)
+    for read in (subject.mask, reference):
+        hidden |= read(window) == UNKNOWN
+    shapes = [area.difference(grid.extent.geom)]
+    if hidden.any():
+        affine = grid[window.slices].affine
+        shapes += [
+            shape(each) for each, _ in rasterio.features.shapes(hidden.astype(np.uint8), hidden, transform=affine)
+        ]
+    parts = shapely.get_parts([each for each in shapes if each.area > 0])
+    return shapely.multipolygons(parts) if len(parts) else None
+
+
+def _block_names(ground: Ground, table: FieldTable) -> list[str]:
+    """The block of each field by its centroid, as `on_subject` names blocks."""
+    col, row = ~ground.grid.affine @ table.centroid.T
+    at = [
+        np.clip(np.nan_to_num(each), 0, n - 1) // BLOCK * BLOCK
+        for each, n in zip((row, col), ground.shape, strict=True)
+    ]
+    return [f"{ground.name} {row:.0f} {col:.0f}" for row, col in zip(*at, strict=True)]
+
+
+def _region_names(ground: Ground, regions: Regions, table: FieldTable) -> np.ndarray:
+    """The region of each field by its centroid, "" for none."""
+    names, labels = regions
+    found = [
+        polygons.meeting(ground.grid.extent, allow_datum_shift=labels.allow_datum_shift)[0]
+        for _, polygons in labels.layers
+    ]
+    shapes = np.concatenate([frame.geometry.to_numpy() for frame in found])
+    of = np.repeat(np.array(names, object), [len(frame) for frame in found])
+    centroids = shapely.points(np.nan_to_num(table.centroid, nan=np.inf))
+    field, shape_ = shapely.STRtree(shapes).query(centroids, predicate="within")
+    value = np.full(len(table), "", object)
+    value[field] = of[shape_]
+    return value
+
+
+def with_fields(parts: Sequence[Part], sums: FieldSums) -> list[Part]:
+    """The parts of a map with their fields; those of a block that has no part go to the first."""
+    known = {part.block for part in parts}
+
+    def by_block(of: Mapping[tuple[str, Any], FieldCounts]) -> dict[str, dict[Any, FieldCounts]]:
+        found: dict[str, dict[Any, FieldCounts]] = defaultdict(lambda: defaultdict(FieldCounts))
+        for (block, key), counts in of.items():
+            found[block if block in known else parts[0].block][key] += counts
+        return found
+
+    groups, sizes = by_block(sums.groups), by_block(sums.sizes)
+    return [_with_fields(part, groups[part.block], sizes[part.block]) for part in parts]
+
+
+def _with_fields(part: Part, fields: Mapping[str, FieldCounts], sizes: Mapping[int, FieldCounts]) -> Part:
+    empty = replace(part.total, counts=Counts(), edges=part.total.edges * 0, levels=part.total.levels * 0)
+    groups = {name: part.groups.get(name, empty) for name in {*part.groups, *fields} - {""}}
+    return replace(
+        part,
+        total=replace(part.total, fields=fields.get("", FieldCounts())),
+        groups={name: replace(its, fields=fields.get(name, FieldCounts())) for name, its in groups.items()},
+        sizes=sizes,
+    )
 
 
 def read_regions(labels: LabelOptions, column: str, *, allow_datum_shift: bool = False) -> Regions:

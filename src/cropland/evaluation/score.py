@@ -5,34 +5,44 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field
+from functools import partial
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 
-from cropland.evaluation.boundary import boundary_counts, boundary_f1
+from cropland.evaluation.bootstrap import differences, intervals
+from cropland.evaluation.boundary import boundary_counts, boundary_distance_m, boundary_f1
 from cropland.evaluation.counts import METRICS, Counts, best_threshold, count, count_at, histogram
+from cropland.evaluation.fields import FieldCounts, field_figures, field_rates, size_names
+from cropland.geo.window import Window
 from cropland.probability import LEVELS, ONE
 
-__all__ = ["Part", "Picture", "Score", "add_up", "figures", "iou_interval", "metrics", "score"]
+__all__ = ["Part", "Picture", "Score", "add_up", "compared", "figures", "metrics", "score"]
 
-FORMAT = 1  # of metrics.json
+FORMAT = 2  # of metrics.json
 ONE_CLASS = ("false_alarm", "recall", "accuracy")
-DRAWS = 2000  # of the bootstrap
 
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """Counts of pixels, of boundary pixels per tolerance, and of probabilities (zeros for a mask); add to pool."""
+    """Counts of pixels, of boundary pixels per tolerance, of probabilities (zeros for a mask) and of fields; add to
+    pool."""
 
     counts: Counts
-    edges: Int64[np.ndarray, "tolerance 4"]
+    edges: Float64[np.ndarray, "tolerance 6"]
     levels: Int64[np.ndarray, "2 255"]
+    fields: FieldCounts = FieldCounts()  # noqa: RUF009 - frozen
 
     def __add__(self, other: Score) -> Score:
-        return Score(self.counts + other.counts, self.edges + other.edges, self.levels + other.levels)
+        return Score(
+            self.counts + other.counts,
+            self.edges + other.edges,
+            self.levels + other.levels,
+            self.fields + other.fields,
+        )
 
 
 class Picture(NamedTuple):
@@ -45,9 +55,10 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One chip, or one block of a mask: its score, split by group, and how to draw it.
+    """One chip, or one block of a map: its score, split by group, where it lies, and how to draw it.
 
-    Parts of one `block` lie on the same ground and are not independent of each other.
+    Parts of one `block` lie on the same ground and are not independent of each other. source, window: the scene, and
+    the pixels of its grid. sizes: its fields by size class.
     """
 
     name: str
@@ -55,6 +66,9 @@ class Part:
     groups: Mapping[str, Score]
     block: str
     draw: Callable[[], Picture]
+    source: str = ""
+    window: Window = Window(0, 0, 0, 0)
+    sizes: Mapping[int, FieldCounts] = field(default_factory=dict)
 
 
 def score(
@@ -78,22 +92,53 @@ def add_up(scores: Iterable[Score]) -> Score:
     return sum(others, first)
 
 
-def metrics(parts: Sequence[Part], *, tolerances_m: Sequence[float]) -> dict[str, Any]:
-    """All metrics as plain values for metrics.json, null where they are not defined."""
+def metrics(parts: Sequence[Part], *, tolerances_m: Sequence[float], complete: bool) -> dict[str, Any]:
+    """All metrics as plain values for metrics.json, null where they are not defined.
+
+    complete: the reference holds every field, so that a predicted field without a partner is false.
+    """
     pooled = add_up(part.total for part in parts)
     groups = defaultdict(list)
     for part in parts:
         for name, its in part.groups.items():
             groups[name].append(its)
-    rows = [{"name": part.name, "groups": sorted(part.groups)} | _all(part.total, tolerances_m) for part in parts]
+    how: dict[str, Any] = {"tolerances_m": tolerances_m, "complete": complete}
+    rows = [
+        {"name": part.name, "source": part.source, "window": part.window, "groups": sorted(part.groups)}
+        | _all(part.total, **how)
+        for part in parts
+    ]
     return {
         "format": FORMAT,
-        "pooled": _all(pooled, tolerances_m) | {"iou_interval": iou_interval(parts)},
+        "pooled": _all(pooled, **how) | {"intervals": intervals(_sums(parts), partial(_rates, **how))},
         "all_cropland": figures(pooled.counts.all_cropland),
         "thresholds": _thresholds(pooled.levels) if pooled.levels.any(axis=1).all() else None,
         "mean_of_parts": {name: _mean(row[name] for row in rows) for name in METRICS},
-        "groups": {name: {"parts": len(its)} | _all(add_up(its), tolerances_m) for name, its in sorted(groups.items())},
+        "field_sizes": _field_sizes(parts, complete=complete),
+        "groups": {name: {"parts": len(its)} | _all(add_up(its), **how) for name, its in sorted(groups.items())},
         "parts": rows,
+    }
+
+
+def compared(
+    first: Sequence[Part], second: Sequence[Part], *, tolerances_m: Sequence[float], complete: bool
+) -> dict[str, dict[str, Any]]:
+    """Every figure of two models or maps on the same ground, and the first less the second with its 95 % interval.
+
+    The interval is paired: both are drawn on the same blocks of ground.
+    """
+    rates = partial(_rates, tolerances_m=tolerances_m, complete=complete)
+    sides = [_sums(parts, blocks=_blocks(first)) for parts in (first, second)]
+    pooled = [rates(side.sum(axis=0)) for side in sides]
+    bounds = differences(*sides, rates)
+    return {
+        name: {
+            "first": _plain(float(pooled[0][name])),
+            "second": _plain(float(pooled[1][name])),
+            "difference": _plain(float(pooled[0][name] - pooled[1][name])),
+            "interval": bounds.get(name),
+        }
+        for name in pooled[0]
     }
 
 
@@ -103,35 +148,77 @@ def figures(counts: Counts) -> dict[str, float | None]:
     Where all known pixels are of one class, IoU and the other comparisons only repeat recall or false alarm (and are at
     times 0 or 1 by definition): they are None too.
     """
-    named = METRICS if _both_classes(counts) else ONE_CLASS
+    named = METRICS if counts.has_both_classes else ONE_CLASS
     return {name: _plain(getattr(counts, name)) if name in named else None for name in METRICS}
 
 
-def iou_interval(parts: Sequence[Part]) -> list[float] | None:
-    """The 95 % interval of the pooled IoU: bootstrap over blocks of ground (Efron 1979, doi:10.1214/aos/1176344552).
+def _blocks(parts: Sequence[Part]) -> list[str]:
+    return list(dict.fromkeys(part.block for part in parts))
 
-    None with fewer than two blocks, or without cropland.
-    """
-    blocks: dict[str, Counts] = defaultdict(Counts)
+
+def _sums(parts: Sequence[Part], *, blocks: Sequence[str] | None = None) -> Float64[np.ndarray, "block column"]:
+    """Counts of pixels, boundaries and fields of each block side by side."""
+    names = _blocks(parts) if blocks is None else blocks
+    sums = np.zeros((len(names), len(_row(parts[0].total))))
+    row = {name: number for number, name in enumerate(names)}
     for part in parts:
-        blocks[part.block] += part.total.counts
-    if len(blocks) < 2:
-        return None
-    table = np.array([astuple(counts) for counts in blocks.values()])
-    times = np.random.default_rng(0).multinomial(len(table), np.full(len(table), 1 / len(table)), DRAWS)
-    tp, fp, fn, _ = (times @ table).T
-    iou = (tp / np.maximum(tp + fp + fn, 1))[tp + fp + fn > 0]
-    return [float(edge) for edge in np.percentile(iou, (2.5, 97.5))] if len(iou) else None
+        sums[row[part.block]] += _row(part.total)
+    return sums
 
 
-def _all(its: Score, tolerances_m: Sequence[float]) -> dict[str, Any]:
-    found = boundary_f1(its.edges) if _both_classes(its.counts) else np.full(len(tolerances_m), math.nan)
-    edges = {f"{metres:g}": _plain(float(f1)) for metres, f1 in zip(tolerances_m, found, strict=True)}
-    return asdict(its.counts) | figures(its.counts) | {"boundary_f1": edges}
+def _row(its: Score) -> Float64[np.ndarray, " column"]:
+    return np.concatenate([astuple(its.counts), its.edges.ravel(), its.fields.values])
 
 
-def _both_classes(counts: Counts) -> bool:
-    return counts.tp + counts.fn > 0 and counts.fp + counts.tn > 0
+def _rates(
+    sums: Float64[np.ndarray, "*draw column"], *, tolerances_m: Sequence[float], complete: bool
+) -> dict[str, Float64[np.ndarray, "*draw"]]:
+    """What has an interval, from sums as `_sums` lays them out."""
+    last = 4 + 6 * len(tolerances_m)
+    counts = Counts(*np.moveaxis(sums[..., :4], -1, 0))  # type: ignore[arg-type]
+    edges = sums[..., 4:last].reshape(*sums.shape[:-1], len(tolerances_m), 6)
+    f1, distance = boundary_f1(edges), boundary_distance_m(edges)
+    fields = field_rates(FieldCounts(sums[..., last:]), complete=complete)
+    return (
+        counts.metrics()
+        | {f"boundary_f1 {metres:g}": f1[..., place] for place, metres in enumerate(tolerances_m)}
+        | {f"boundary_distance_m {metres:g}": distance[..., place] for place, metres in enumerate(tolerances_m)}
+        | {f"fields {name}": value for name, value in fields.items()}
+    )
+
+
+def _all(its: Score, *, tolerances_m: Sequence[float], complete: bool) -> dict[str, Any]:
+    metres = [f"{each:g}" for each in tolerances_m]
+    nothing = np.full(len(metres), math.nan)
+    f1, distance = (
+        (boundary_f1(its.edges), boundary_distance_m(its.edges)) if its.counts.has_both_classes else (nothing, nothing)
+    )
+    return (
+        asdict(its.counts)
+        | {"known": its.counts.total}
+        | figures(its.counts)
+        | {"other": figures(its.counts.swapped)}
+        | {"boundary_f1": dict(zip(metres, map(_plain, f1.tolist()), strict=True))}
+        | {"boundary_distance_m": dict(zip(metres, map(_plain, distance.tolist()), strict=True))}
+        | {"fields": _fields(its.fields, complete=complete)}
+    )
+
+
+def _fields(counts: FieldCounts, *, complete: bool) -> dict[str, Any] | None:
+    numbers = {
+        name: int(counts[name]) for name in ("reference", "predicted", "reference_left_out", "predicted_left_out")
+    }
+    return numbers | field_figures(counts, complete=complete) if any(numbers.values()) else None
+
+
+def _field_sizes(parts: Sequence[Part], *, complete: bool) -> list[dict[str, Any]]:
+    """The figures of each size class that has fields, from the smallest."""
+    found: dict[int, FieldCounts] = defaultdict(FieldCounts)
+    for part in parts:
+        for size, counts in part.sizes.items():
+            found[size] += counts
+    rows = ((name, _fields(found[size], complete=complete)) for size, name in enumerate(size_names()))
+    return [{"name": name, "fields": its} for name, its in rows if its]
 
 
 def _thresholds(levels: Int64[np.ndarray, "2 255"]) -> dict[str, Any]:

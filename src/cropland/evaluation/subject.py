@@ -1,0 +1,400 @@
+"""What is measured: the map in a mask, a probability, a file of parcels, or the folder of a map, on its grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import ceil, floor, log10, sqrt
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import rasterio
+from cyclopts import Parameter
+from geopandas import GeoSeries
+from jaxtyping import Bool, Float, UInt8
+from odc.geo.geobox import GeoBox
+from pandas import concat
+from pyproj import CRS, Transformer
+from shapely import box
+
+from cropland.data.labels import LabelOptions, PolygonLabels, is_raster, raster_on
+from cropland.errors import InputError, SceneError
+from cropland.evaluation.counts import UNKNOWN
+from cropland.geo.area import pixel_edges_m
+from cropland.geo.grid import crs_name, grid_of
+from cropland.geo.map_folder import MapFolder
+from cropland.geo.reading import read_header
+from cropland.geo.scene import Scene, open_scene
+from cropland.geo.vectors import Polygons, open_polygons
+from cropland.geo.window import Window, tiles
+from cropland.language import Message, _
+from cropland.options import ABOVE_0, SHARE
+from cropland.parcels.parcels import find_parcels
+from cropland.probability import DESCRIPTION, classes, to_levels
+from cropland.writers.vector import write_geoparquet
+
+__all__ = [
+    "BLOCK",
+    "Ground",
+    "Subject",
+    "SubjectOptions",
+    "connected_regions",
+    "decimated",
+    "imagery_on",
+    "open_subjects",
+]
+
+BLOCK = 1024  # pixels along the edge of a block
+MOSAIC = "mosaic"  # a folder of maps holds it beside those of its scenes
+PIXELS_ACROSS = 20  # of a field of the median area, where nothing else says how fine a grid must be
+Mask = UInt8[np.ndarray, "height width"]
+Read = Callable[[Window], Mask]
+Values = Float[np.ndarray, "height width"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SubjectOptions:
+    """How the map that is measured is to be read.
+
+    Parameters
+    ----------
+    threshold
+        The probability (0..1) from which on a pixel is cropland, where a probability is measured. Default: that of the
+        map.json beside it, else 0.5.
+    imagery
+        The scene that the pictures of the report show. Default: the one that the map.json beside the map names.
+    crs
+        The CRS of a mask or probability whose file names none.
+    pixel_m
+        Edge of a pixel in metres: of a mask without a CRS, or of the grid on which parcels are counted.
+    allow_datum_shift
+        Allow an approximate datum transformation (errors up to about 100 m).
+    """
+
+    threshold: Annotated[float | None, SHARE] = None
+    imagery: Path | None = None
+    crs: str | None = None
+    pixel_m: Annotated[float | None, ABOVE_0] = None
+    allow_datum_shift: Annotated[bool, Parameter(negative="")] = False
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """A grid with a name. unit_m: metres per unit of the coordinates, without a CRS."""
+
+    name: str
+    grid: GeoBox
+    unit_m: float | None = None
+
+    @property
+    def crs_name(self) -> str:
+        """The name of its CRS."""
+        return _("no CRS") if self.grid.crs is None else crs_name(self.grid.crs.proj)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return int(self.grid.shape[0]), int(self.grid.shape[1])
+
+    @property
+    def pixel_sides_m(self) -> tuple[float, float]:
+        """Height and width in metres of the pixel in the middle."""
+        along, down = pixel_edges_m(self.grid, unit_m=self.unit_m)
+        return down, along
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A map on a grid: its classes, window by window, and what else is known of it.
+
+    mask: 1 cropland, 0 not, 255 no data. elsewhere: the same on another grid, by the nearest pixel. files: those that
+    were read. probability: levels of `cropland.probability`; None without one. threshold: what made the mask from it.
+    fields: its polygons, None for the connected regions of the mask. model: the SHA-256 of the model, where a map.json
+    names it.
+    """
+
+    ground: Ground
+    mask: Read
+    elsewhere: Callable[[Ground], Read]
+    files: tuple[Path, ...]
+    probability: Read | None = None
+    threshold: float | None = None
+    fields: Polygons | None = None
+    imagery: Scene | None = None
+    model: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def open_subjects(path: Path, options: SubjectOptions, *, labels: LabelOptions) -> list[Subject]:
+    """The maps at a path: one, or those in a folder of maps.
+
+    labels: what they will be compared with, on whose ground parcels without a grid are counted. Raises `SceneError` or
+    `LabelError` for what is no map.
+    """
+    if not path.exists():
+        raise SceneError(
+            "{path}: there is no such file; give a mask, a probability, parcels or the folder of a map", path=path
+        )
+    if path.is_dir() and path.suffix.lower() != ".gdb":
+        return _of_folder(path, options)
+    found = MapFolder.find(path)
+    opened = _of_raster(path, options, found) if is_raster(path) else _of_parcels(path, options, found, labels=labels)
+    return [_with_imagery(opened, options, found)]
+
+
+def _of_folder(path: Path, options: SubjectOptions) -> list[Subject]:
+    if (found := MapFolder.find(path)) is not None:
+        return [_of_map(found, options)]
+    inside = [each for each in sorted(path.iterdir()) if each.is_dir() and each.name != MOSAIC]
+    maps = [found for each in inside if (found := MapFolder.find(each)) is not None]
+    if not maps:
+        raise SceneError("{path} holds no map; give the folder of a map, or a folder of such folders", path=path)
+    if options.imagery:
+        raise InputError(
+            "--imagery is one scene and {path} holds {count} maps; measure one of them", path=path, count=len(maps)
+        )
+    return [_of_map(each, options) for each in maps]
+
+
+def _of_map(found: MapFolder, options: SubjectOptions) -> Subject:
+    """The mask, with the probability and the parcels that belong to it."""
+    if options.threshold is not None:
+        raise InputError("{path} has a mask of its own; --threshold is for its probability.tif alone", path=found.path)
+    mask = _of_raster(found.mask, options, None)
+    both = _of_raster(found.probability, options, found)
+    name = str(found.about.get("scene", {}).get("name", found.path.name))
+    whole = replace(
+        mask,
+        ground=replace(mask.ground, name=name),
+        files=(found.mask, found.probability, found.parcels),
+        probability=both.probability,
+        threshold=both.threshold,
+        fields=open_polygons(found.parcels) if mask.ground.grid.crs else None,
+        model=found.about.get("model", {}).get("sha256"),
+    )
+    return _with_imagery(whole, options, found)
+
+
+def _with_imagery(subject: Subject, options: SubjectOptions, found: MapFolder | None) -> Subject:
+    if options.imagery is not None:
+        return replace(subject, imagery=open_scene(options.imagery))
+    return replace(subject, imagery=found.imagery() if found else None)
+
+
+def _of_raster(path: Path, options: SubjectOptions, found: MapFolder | None) -> Subject:
+    """A mask, or a probability with the mask that a threshold makes of it."""
+    header = read_header(path)
+    if len(header.bands) != 1:
+        raise SceneError(
+            "{name} has {count} bands, expected one: a mask or a probability", name=path.name, count=len(header.bands)
+        )
+    (band,) = header.bands
+    is_levels = band.label == DESCRIPTION
+    is_fraction = not is_levels and np.issubdtype(np.dtype(band.dtype), np.floating) and _has_fractions(path)
+    # Naming the band and the no data value keeps a mask of few values from being taken for imagery with a collar.
+    scene = open_scene(
+        path,
+        bands={"mask": 1},
+        nodata=None if is_fraction else UNKNOWN,
+        crs=options.crs,
+        pixel_m=options.pixel_m,
+        allow_datum_shift=options.allow_datum_shift,
+    )
+    if not (is_levels or is_fraction) and options.threshold is not None:
+        raise SceneError("{name} is a mask; --threshold is for a probability", name=path.name)
+    known = found.threshold if found else None
+    given = options.threshold if options.threshold is not None else known
+    threshold = 0.5 if given is None else given
+    assumed = Message("{name}: cropland from a probability of 0.5 on; --threshold changes that", name=path.name)
+    table = classes(threshold)
+
+    def levels(values: Values, valid: Bool[np.ndarray, "height width"]) -> Mask:
+        return to_levels(_fractions(values, path), valid) if is_fraction else _bytes(values, valid)
+
+    def mask(values: Values, valid: Bool[np.ndarray, "height width"]) -> Mask:
+        return table[levels(values, valid)] if is_levels or is_fraction else _classes(values, valid, path)
+
+    def own(window: Window) -> tuple[Values, Bool[np.ndarray, "height width"]]:
+        image = scene.read(window)
+        return image.values[0], image.valid
+
+    def elsewhere(ground: Ground) -> Read:
+        read = raster_on(path, ground)
+        return lambda window: mask(np.nan_to_num(values := read(window)), np.isfinite(values))
+
+    subject = Subject(
+        Ground(path.stem, scene.grid, scene.unit_m), lambda window: mask(*own(window)), elsewhere, files=(path,)
+    )
+    if not (is_levels or is_fraction):
+        return subject
+    return replace(
+        subject,
+        probability=lambda window: levels(*own(window)),
+        threshold=threshold,
+        notes=(assumed,) if given is None else (),
+    )
+
+
+def _has_fractions(path: Path) -> bool:
+    """Whether up to 1000 x 1000 of its pixels hold something other than 0, 1 and 255."""
+    with rasterio.open(path) as source:
+        sample = source.read(1, out_shape=tuple(min(1000, length) for length in source.shape), masked=True)
+    return bool(np.setdiff1d(sample.compressed(), [0, 1, UNKNOWN]).size)
+
+
+def _fractions(values: Values, path: Path) -> Values:
+    if values.size and (values.min() < 0 or values.max() > 1):
+        raise SceneError(
+            "{name} holds values from {low:g} to {high:g}; a probability lies between 0 and 1",
+            name=path.name,
+            low=float(values.min()),
+            high=float(values.max()),
+        )
+    return values
+
+
+def _bytes(values: Values, valid: Bool[np.ndarray, "height width"]) -> Mask:
+    return np.where(valid, values, UNKNOWN).astype(np.uint8)
+
+
+def _classes(values: Values, valid: Bool[np.ndarray, "height width"], path: Path) -> Mask:
+    foreign = sorted(set(np.unique(values[valid]).tolist()) - {0, 1, UNKNOWN})
+    if foreign:
+        raise SceneError(
+            "{file} holds the values {shown}; a mask is 1 cropland, 0 not cropland, 255 no data",
+            file=path,
+            shown=", ".join(f"{value:g}" for value in foreign[:8]),
+        )
+    return _bytes(values, valid)
+
+
+def _of_parcels(path: Path, options: SubjectOptions, found: MapFolder | None, *, labels: LabelOptions) -> Subject:
+    """Polygons of cropland; no polygon is not cropland. Pixels are counted on the grid of their mask where it is known,
+    else on that of a reference raster, else on a grid as fine as their sizes ask for."""
+    polygons = open_polygons(path)
+    notes: tuple[str, ...] = ()
+    if found is not None and path.stem == found.parcels.stem:
+        ground = _grid_of(found.mask)
+    elif labels.labels is not None and labels.labels.is_file() and is_raster(labels.labels):
+        ground = _grid_of(labels.labels)
+    else:
+        ground = _fitting(polygons, labels, options.pixel_m)
+        notes = (
+            Message(
+                "pixels of {name} are counted on a grid of {pixel_m:g} m in {crs}; --pixel-m changes that",
+                name=path.name,
+                pixel_m=ground.grid.affine.a,
+                crs=ground.crs_name,
+            ),
+        )
+    ground = replace(ground, name=path.stem)
+    drawn = PolygonLabels(((1, polygons),), 0, path.name, options.allow_datum_shift)
+    own = drawn.on(ground)
+    return Subject(ground, own, drawn.on, (path,), fields=polygons, notes=(*notes, *own.notes))
+
+
+def _grid_of(raster: Path) -> Ground:
+    with rasterio.open(raster) as source:
+        return Ground(raster.stem, grid_of(source))
+
+
+def _fitting(polygons: Polygons, labels: LabelOptions, pixel_m: float | None) -> Ground:
+    """A grid in metres over the area that was looked at, or over parcels and labels together."""
+    areas = [labels.inside] if labels.inside else [labels.labels] if labels.labels else []
+    layers = [open_polygons(each, layer=None if labels.inside else labels.layer) for each in areas]
+    if not labels.inside:
+        layers.append(polygons)
+    boxes = GeoSeries(concat([GeoSeries([box(*each.bounds())], crs=each.crs).to_crs(4326) for each in layers]))
+    crs = polygons.crs if polygons.crs.is_projected and _in_metres(polygons.crs) else boxes.estimate_utm_crs()
+    west, south, east, north = boxes.to_crs(crs).total_bounds
+    if pixel_m is None:
+        near, _ = polygons.near(polygons.bounds())
+        pixel_m = _round_below(sqrt(float(np.median(near.to_crs(crs).area))) / PIXELS_ACROSS)
+    shape = ceil((north - south) / pixel_m), ceil((east - west) / pixel_m)
+    return Ground("", GeoBox(shape, rasterio.Affine(pixel_m, 0, west, 0, -pixel_m, north), crs.to_wkt()))
+
+
+def _in_metres(crs: CRS) -> bool:
+    return crs.axis_info[0].unit_conversion_factor == 1
+
+
+def _round_below(length: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten that is not longer."""
+    unit: float = 10.0 ** floor(log10(length))
+    return max(step * unit for step in (1, 2, 5) if step * unit <= length)
+
+
+def connected_regions(mask: Read, ground: Ground, folder: Path) -> Polygons:
+    """The connected regions of a mask as polygons, in a file in `folder` where the grid has a CRS, else in memory."""
+    raster, table = folder / f"{ground.name}.tif", folder / f"{ground.name}.parquet"
+    height, width = ground.shape
+    crs = None if ground.grid.crs is None else str(ground.grid.crs)
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "nodata": UNKNOWN, "compress": "deflate", "zlevel": 1}
+    blocks = {"tiled": True, "blockxsize": 512, "blockysize": 512, "BIGTIFF": "IF_SAFER"}
+    with rasterio.open(
+        raster, "w", height=height, width=width, crs=crs, transform=ground.grid.affine, **profile, **blocks
+    ) as target:
+        for tile in tiles(ground.shape, size=BLOCK, halo=0, stride=1):
+            target.write(mask(tile.core), 1, window=tile.core.in_file)
+    with find_parcels(raster, unit_m=ground.unit_m, folder=folder) as found:
+        if crs is None:
+            return Polygons.of(concat(found.chunks(), ignore_index=True))
+        write_geoparquet(found.chunks(), table)
+    return open_polygons(table)
+
+
+def decimated(read: Read, window: Window, step: int) -> Mask:
+    """Every `step`-th row and column of a window, read in parts."""
+    side = max(1, BLOCK // step) * step
+    rows, cols = (range(0, length, side) for length in window.shape)
+    parts = [
+        [
+            read(
+                Window(
+                    window.row + row, window.col + col, min(side, window.height - row), min(side, window.width - col)
+                )
+            )[::step, ::step]
+            for col in cols
+        ]
+        for row in rows
+    ]
+    return np.block(parts)
+
+
+def imagery_on(imagery: Scene, ground: Ground) -> Callable[[Window, int], UInt8[np.ndarray, "height width 3"]]:
+    """The imagery in red, green and blue, in windows of another grid of which every `step`-th pixel is shown.
+
+    It is stretched as a whole scene, and taken at the nearest pixel, averaged over the step; grey where it has no data.
+    """
+    bands = ("red", "green", "blue") if {"red", "green", "blue"} <= set(imagery.bands) else imagery.bands[:1]
+    stretch = imagery.statistics(bands)
+    crs, own = ground.grid.crs, imagery.grid.crs
+    move = (
+        None if crs is None or own is None or crs == own else Transformer.from_crs(crs.proj, own.proj, always_xy=True)
+    )
+    ratio = (
+        max(1.0, sqrt(abs(ground.grid.affine.determinant / imagery.grid.affine.determinant))) if move is None else 1.0
+    )
+
+    def picture(window: Window, step: int) -> UInt8[np.ndarray, "height width 3"]:
+        rows = np.arange(window.row, window.row + window.height, step) + step / 2
+        cols = np.arange(window.col, window.col + window.width, step) + step / 2
+        col, row = np.meshgrid(cols, rows)
+        x, y = ground.grid.affine @ (col, row)
+        if move is not None:
+            x, y = move.transform(x, y)
+        col, row = ~imagery.grid.affine @ (x, y)
+        scale = ratio * step
+        at = [np.floor(np.where(np.isfinite(each), each, -1) / scale).astype(np.int64) for each in (row, col)]
+        height, width = imagery.working_grid(scale).shape
+        inside = (at[0] >= 0) & (at[0] < height) & (at[1] >= 0) & (at[1] < width)
+        shown = np.full((*inside.shape, 3), 127, np.uint8)
+        if inside.any():
+            (top, bottom), (left, right) = ((int(each[inside].min()), int(each[inside].max())) for each in at)
+            read = imagery.read(Window(top, left, bottom - top + 1, right - left + 1), bands=bands, ratio=scale)
+            shown[inside] = read.rgb(stretch.low, stretch.high)[at[0][inside] - top, at[1][inside] - left]
+        return shown
+
+    return picture
