@@ -67,6 +67,22 @@ def test_what_lies_near_a_box_is_what_the_whole_has_there(tmp_path, name):
         open_polygons(path, where="kind = 1")
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_polygon_has_the_same_number_and_its_attributes_near_any_box(tmp_path, name):
+    path, frame = tmp_path / name, many().sample(frac=1, random_state=0)  # so that a box meets many groups of rows
+    write(frame, path, **FORMATS[name])
+    for where in (None, "crop = 'wheat'"):
+        polygons = open_polygons(path, where=where, columns=["n"])
+        numbered = polygons.near((0.0, 0.0, 180.0, 90.0))[0]["n"]
+        assert numbered.index.is_unique and numbered.is_unique and len(numbered) == (1200 if where else 3600)
+        for box in (BOX, (116.0, 40.1, 116.6, 40.2), (116.245, 40.245, 116.246, 40.246)):
+            near = polygons.near(box)[0]["n"]
+            assert 0 < len(near) < 1500 and (numbered[near.index] == near).all()
+        assert polygons.near((1.0, 1.0, 2.0, 2.0))[0].empty
+    with pytest.raises(LabelError, match=r"has no column 'kind'; it has crop, n"):
+        open_polygons(path, columns=["kind"])
+
+
 def test_several_geometries_structures_and_names_of_other_programs(tmp_path):
     """As FTW and fiboa write them: another name, a point beside the polygon, bounds, lists and dates."""
     frame = many(3).rename_geometry("polygon_geom")

@@ -8,10 +8,11 @@ import pandas as pd
 import pyogrio
 import pytest
 import shapely
+from odc.geo import geom
 from pyproj import CRS
 
 from cropland.errors import GridError, LabelError
-from cropland.geo.vectors import open_polygons, read_polygons, to_grid_crs
+from cropland.geo.vectors import Polygons, open_polygons, read_polygons, to_grid_crs
 
 FIELD, POND = shapely.box(116, 40, 116.01, 40.01), shapely.box(116.02, 40, 116.03, 40.01)
 
@@ -123,6 +124,21 @@ def test_xian_1980_needs_a_word(frame):
 def test_a_grid_without_a_crs_has_no_place_for_polygons(frame):
     with pytest.raises(GridError, match="polygons cannot be placed"):
         to_grid_crs(frame, None)
+
+
+def test_polygons_that_meet_an_extent_in_its_crs_keep_their_numbers():
+    """Also those that reach to where the CRS of the extent does not."""
+    x = np.arange(115, 118, 0.25)
+    shapes = [*shapely.box(x, 40, x + 0.01, 40.01), shapely.box(27, 0, 207, 40)]
+    polygons = Polygons.of(geopandas.GeoDataFrame({"x": [*x, np.nan]}, geometry=shapes, crs=4326).iloc[::-1])
+    extent = geom.box(300_000, 4_000_000, 500_000, 4_500_000, "EPSG:32650")
+    found, notes = polygons.meeting(extent)
+    expected = {len(x) - k: place for k, place in enumerate(x) if place <= 117}
+    assert found.crs.to_epsg() == 32650 and notes == ()
+    assert found["x"].dropna().to_dict() == expected and 0 in found.index
+    assert 0 < found.geometry[0].intersection(extent.geom).area < extent.geom.area
+    with pytest.raises(GridError, match="different frames"):
+        Polygons.of(polygons.near((0, 0, 180, 90))[0].set_crs(4610, allow_override=True)).meeting(extent)
 
 
 SQUARE = [(0.0, 0.0), (4.0, 0.0), (4.0, 4.0), (0.0, 4.0), (0.0, 0.0)]

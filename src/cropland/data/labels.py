@@ -18,13 +18,11 @@ import shapely
 from cyclopts import Parameter
 from jaxtyping import Float64, UInt8
 from odc.geo.geobox import GeoBox
-from pyproj import CRS
 from rasterio.features import rasterize
 from rasterio.io import DatasetReader
 from rasterio.warp import Resampling, reproject
 
 from cropland.errors import LabelError, Option, SceneError
-from cropland.geo.grid import check_frames
 from cropland.geo.reading import Layer, dataset, read_layers
 from cropland.geo.vectors import Notes, Polygons, describe_fields, fields, open_polygons
 from cropland.geo.window import Window
@@ -48,7 +46,6 @@ __all__ = [
 
 CROPLAND, OTHER, UNKNOWN = 1, 0, 255
 MEANINGS = ("layer", "where", "preset", "encoding", "background", "inside", "unknown_where", "classes")
-EVERYWHERE = (-1e30, -1e30, 1e30, 1e30)  # finite, as indices want it
 VALUES = {"cropland": CROPLAND, "other": OTHER, "known": OTHER, "unknown": UNKNOWN}
 
 # Of rasters of labels. No JPEG: its values are not those that somebody drew.
@@ -295,8 +292,10 @@ class PolygonLabels:
                 "{name} has no CRS, so polygons cannot be placed on it: give --crs, or a raster of its size as labels",
                 name=scene.name,
             )
-        found = [_meeting(each, scene, allow_datum_shift=self.allow_datum_shift) for _, each in self.layers]
-        parts, notes = [part for part, _ in found], tuple(dict.fromkeys(note for _, said in found for note in said))
+        extent, shift = scene.grid.extent, self.allow_datum_shift
+        found = [each.meeting(extent, allow_datum_shift=shift) for _, each in self.layers]
+        parts = [part.geometry.to_numpy() for part, _ in found]
+        notes = tuple(dict.fromkeys(note for _, said in found for note in said))
         if not any(map(len, parts)):
             raise self._nothing(scene, notes)
         values = np.repeat([value for value, _ in self.layers], [len(part) for part in parts])
@@ -333,24 +332,6 @@ class Inside:
             return np.where(looked_at(window) == CROPLAND, draw(window), np.uint8(UNKNOWN))
 
         return Draw(paint, (*draw.notes, *looked_at.notes))
-
-
-def _meeting(polygons: Polygons, scene: Placed, *, allow_datum_shift: bool) -> tuple[Geometries, Notes]:
-    """The geometries that meet the scene, in its CRS, and notes on those left out."""
-    extent, target = scene.grid.extent, CRS.from_user_input(str(scene.grid.crs))
-    check_frames(polygons.crs, target, allow_datum_shift=allow_datum_shift)
-    box = shapely.box(*extent.to_crs(polygons.crs).boundingbox.bbox)
-    # Widened, because an edge that is straight in one CRS is curved in the other.
-    bounds = box.buffer(0.02 * box.length).bounds if np.isfinite(box.bounds).all() else EVERYWHERE
-    near, notes = polygons.near(bounds)
-    shapes = near.geometry
-    moved: Geometries = shapes.to_crs(target).to_numpy()
-    if (lost := ~np.isfinite(shapely.bounds(moved)).all(axis=1)).any():
-        # They reach to where the scene's CRS does not.
-        moved[lost] = shapes[lost].intersection(shapely.box(*bounds)).to_crs(target)
-        moved = moved[np.isfinite(shapely.bounds(moved)).all(axis=1)]
-    meeting: Geometries = moved[shapely.intersects(moved, extent.geom)]
-    return meeting, notes
 
 
 def _burning(

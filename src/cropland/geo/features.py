@@ -36,11 +36,15 @@ __all__ = ["Bounds", "Features", "VectorLayer", "describe_fields", "open_layer"]
 Bounds = tuple[float, float, float, float]
 FORMATS = {b"PAR1": "parquet", b"ARROW1": "feather"}
 ROWS = 1 << 14  # read at a time from a file of Arrow
+NUMBER = "number of the row"  # a column that is beside those of a file
 PLACES = {"x", "lon", "longitude", "long", "easting", "经度"}  # columns of a table of points
 
 
 class Features(NamedTuple):
-    """Rows of a layer: their attributes, and their geometries as WKB, None where there is none."""
+    """Rows of a layer: their attributes, and their geometries as WKB, None where there is none.
+
+    The index of the attributes is the number of each feature in the layer, whatever is read with it.
+    """
 
     attributes: DataFrame
     wkb: np.ndarray
@@ -190,19 +194,25 @@ class GdalLayer:
         """As in `VectorLayer`."""
         if columns is not None and where:
             columns = [*columns, *named_in(where, self.fields)]  # some drivers find nothing by a field that they skip
-        how = {"layer": self.layer, "encoding": self.encoding, "columns": columns, "max_features": limit}
+        how = {
+            "layer": self.layer,
+            "encoding": self.encoding,
+            "columns": columns,
+            "max_features": limit,
+            "return_fids": True,
+        }
         try:
             sql = where and _quoted(where, self.fields)
             try:
-                about, _, wkb, values = pyogrio.raw.read(self.path, where=sql, bbox=near, **how)
+                about, numbers, wkb, values = pyogrio.raw.read(self.path, where=sql, bbox=near, **how)
             except FeatureError:
                 # GDAL cannot compare a ring that is not closed with the box.
-                about, _, wkb, values = pyogrio.raw.read(self.path, where=sql, **how)
+                about, numbers, wkb, values = pyogrio.raw.read(self.path, where=sql, **how)
         except (DataSourceError, DataLayerError, FieldError, ValueError) as error:
             if where and not isinstance(error, UnicodeError):
                 raise _no_condition(self.path, where, self.fields) from error
             raise _unreadable(self.path, error) from error
-        return Features(DataFrame(dict(zip(about["fields"], values, strict=True)), index=range(len(wkb))), wkb)
+        return Features(DataFrame(dict(zip(about["fields"], values, strict=True)), index=numbers), wkb)
 
     def table(self, columns: Sequence[str]) -> DataFrame:
         """As in `VectorLayer`."""
@@ -300,44 +310,63 @@ class ArrowLayer:
     ) -> Features:
         """As in `VectorLayer`."""
         columns = self.fields if columns is None else columns
-        tables, arrays, count = [DataFrame(columns=[*columns])], [np.empty(0, object)], 0
+        tables, arrays, count = [DataFrame(columns=[*columns], index=np.empty(0, np.int64))], [np.empty(0, object)], 0
         for attributes, wkb in self._batches(columns, where=where, near=near):
             tables.append(attributes)
             arrays.append(wkb)
             count += len(wkb)
             if limit is not None and count >= limit:
                 break
-        whole = pd.concat(tables[1:] or tables, ignore_index=True)[[*columns]]
+        whole = pd.concat(tables[1:] or tables)[[*columns]]
         return Features(whole[:limit], np.concatenate(arrays)[:limit])
 
     def _batches(self, columns: Sequence[str], *, where: str | None, near: Bounds | None) -> Iterator[Features]:
         names = dict.fromkeys([*columns, *(named_in(where, self.fields) if where else [])])
-        how = {"columns": [*names, self.column], "batch_size": ROWS, "batch_readahead": 2}
+        box, bounds = self._box(near)
+        how = {"columns": [*dict.fromkeys([*names, self.column, *bounds])], "batch_size": ROWS, "batch_readahead": 2}
         try:
-            for batch in self._dataset.to_batches(filter=self._box(near), **how):
-                table = self._attributes(batch.select([*names]))
-                kept = np.ones(len(table), bool) if where is None else self._meets(table, where)
-                wkb = self._wkb(batch.column(self.column))
-                if near is not None:
-                    kept &= _is_near(wkb, near)
-                if kept.any():
-                    yield Features(table[kept], wkb[kept])
+            for fragment, numbers in self._fragments(box):
+                for batch in fragment.to_batches(**how):
+                    here, numbers = numbers[: batch.num_rows], numbers[batch.num_rows :]
+                    if box is not None:
+                        batch = batch.append_column(NUMBER, pa.array(here)).filter(box)
+                        here = batch.column(NUMBER).to_numpy()
+                    table = self._attributes(batch.select([*names]))
+                    kept = np.ones(len(table), bool) if where is None else self._meets(table, where)
+                    wkb = self._wkb(batch.column(self.column))
+                    if near is not None:
+                        kept &= _is_near(wkb, near)
+                    if kept.any():
+                        yield Features(table.set_axis(here)[kept], wkb[kept])
         except (pa.ArrowException, OSError, ValueError, shapely.GEOSException) as error:
             raise LabelError(
                 "{path} is damaged ({error}); copy it again", path=self.path, error=first_line(error)
             ) from error
 
+    def _fragments(self, box: pc.Expression | None) -> Iterator[tuple[arrow_dataset.Fragment, np.ndarray]]:
+        """The row groups that may hold what meets the box, and the numbers of their rows in the file."""
+        for fragment in self._dataset.get_fragments():
+            numbers = np.arange(fragment.count_rows())
+            if box is None or not isinstance(fragment, arrow_dataset.ParquetFileFragment):
+                yield fragment, numbers
+                continue
+            groups = np.split(numbers, np.cumsum([group.num_rows for group in fragment.row_groups])[:-1])
+            near = [group.id for group in fragment.subset(box).row_groups]
+            if near:  # a fragment of no row groups would be read whole
+                yield fragment.subset(row_group_ids=near), np.concatenate([groups[number] for number in near])
+
     @cached_property
     def _dataset(self) -> arrow_dataset.Dataset:
         return arrow_dataset.dataset(self.path, format=self.kind)
 
-    def _box(self, near: Bounds | None) -> pc.Expression | None:
-        """What the bounds of a row must meet, where the file holds them."""
+    def _box(self, near: Bounds | None) -> tuple[pc.Expression | None, list[str]]:
+        """What the bounds of a row must meet, and the columns of these bounds, where the file holds them."""
         bounds = self.about.get("covering", {}).get("bbox")
         if near is None or bounds is None:
-            return None
+            return None, []
         west, south, east, north = (pc.field(*bounds[name]) for name in ("xmin", "ymin", "xmax", "ymax"))
-        return (west <= near[2]) & (south <= near[3]) & (east >= near[0]) & (north >= near[1])
+        box = (west <= near[2]) & (south <= near[3]) & (east >= near[0]) & (north >= near[1])
+        return box, [path[0] for path in bounds.values()]
 
     def _attributes(self, batch: pa.RecordBatch) -> DataFrame:
         columns = (
@@ -363,8 +392,8 @@ class ArrowLayer:
         meets = np.zeros(len(table), bool)
         try:
             with closing(sqlite3.connect(":memory:")) as base:
-                table[named].to_sql("features", base, index_label="number of the row", index=True)
-                found = base.execute(f'SELECT "number of the row" FROM features WHERE {_quoted(where, named)}')
+                table[named].to_sql("features", base, index_label=NUMBER, index=True)
+                found = base.execute(f'SELECT "{NUMBER}" FROM features WHERE {_quoted(where, named)}')
                 meets[[row for (row,) in found]] = True
         except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
             raise _no_condition(self.path, where, self.fields) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import shapely
 from geopandas import GeoDataFrame, GeoSeries
+from odc.geo.geom import Geometry
 from pandas import Series
 from pyproj import CRS
 
@@ -24,6 +25,7 @@ __all__ = ["Notes", "Polygons", "describe_fields", "fields", "open_polygons", "r
 
 SHOWN = 20  # values of a field that a message lists
 FEW = 1000  # features that are kept in memory whatever the file
+EVERYWHERE = (-1e30, -1e30, 1e30, 1e30)  # finite, as indices want it
 LARGEST = 1e100  # for a coordinate: its square must be a number
 Notes = tuple[Message, ...]
 
@@ -37,8 +39,8 @@ DAMAGED = Message("{count} damaged", count=0)
 class Polygons:
     """Polygons of one CRS. They stay in a file that finds those near a box, else they are in memory.
 
-    near: those that meet a box in this CRS, perhaps with others, and notes on those that cannot be used. bounds: of
-    all, not finite if there is none.
+    near: those that meet a box in this CRS, perhaps with others, and notes on those that cannot be used; the index is
+    the number of each, the same whatever the box. bounds: of all, not finite if there is none.
     """
 
     crs: CRS
@@ -47,25 +49,63 @@ class Polygons:
 
     @staticmethod
     def of(frame: GeoDataFrame, notes: Notes = ()) -> Polygons:
-        """The polygons of a frame, in memory."""
+        """The polygons of a frame, in memory; their numbers are their places in it."""
+        numbered = frame.reset_index(drop=True)
 
         def near(box: Bounds) -> tuple[GeoDataFrame, Notes]:
-            return frame.iloc[np.sort(frame.sindex.intersection(box))], notes
+            return numbered.iloc[np.sort(numbered.sindex.intersection(box))], notes
 
         return Polygons(frame.crs, near, lambda: tuple(frame.total_bounds))
 
+    def meeting(self, extent: Geometry, *, allow_datum_shift: bool = False) -> tuple[GeoDataFrame, Notes]:
+        """Those that meet an extent, in its CRS and with their numbers, and notes on those left out.
+
+        Raises `GridError` for frames that PROJ cannot join, as `to_grid_crs` does.
+        """
+        target = CRS.from_user_input(str(extent.crs))
+        check_frames(self.crs, target, allow_datum_shift=allow_datum_shift)
+        bounds = extent.boundingbox.bbox
+        if self.crs != target:
+            box = shapely.box(*extent.to_crs(self.crs).boundingbox.bbox)
+            # Widened, because an edge that is straight in one CRS is curved in the other.
+            bounds = box.buffer(0.02 * box.length).bounds if np.isfinite(box.bounds).all() else EVERYWHERE
+        near, notes = self.near(bounds)
+        moved = near.to_crs(target)
+        shapes = moved.geometry.to_numpy()
+        if (lost := ~np.isfinite(shapely.bounds(shapes)).all(axis=1)).any():
+            # They reach to where the extent's CRS does not.
+            shapes[lost] = near.geometry[lost].intersection(shapely.box(*bounds)).to_crs(target)
+            moved = moved.set_geometry(GeoSeries(shapes, moved.index, target))
+        meets = np.isfinite(shapely.bounds(shapes)).all(axis=1) & shapely.intersects(shapes, extent.geom)
+        return moved[meets], notes
+
 
 def open_polygons(
-    path: str | PathLike[str], *, layer: str | None = None, where: str | None = None, encoding: str | None = None
+    path: str | PathLike[str],
+    *,
+    layer: str | None = None,
+    where: str | None = None,
+    encoding: str | None = None,
+    columns: Sequence[str] = (),
 ) -> Polygons:
-    """The polygons of a layer without their attributes; options and errors are those of `read_polygons`."""
+    """The polygons of a layer with these attributes; the other options, and errors, are those of `read_polygons`.
+
+    Raises `LabelError` also for a column that the layer does not have.
+    """
     opened = open_layer(Path(path), layer=layer, encoding=encoding)
-    some = opened.read(where=where, columns=[], limit=FEW + 1 if opened.is_indexed else None)
+    if missing := [column for column in columns if column not in opened.fields]:
+        raise LabelError(
+            "{name} has no column '{column}'; it has {columns}",
+            name=opened.path.name,
+            column=missing[0],
+            columns=", ".join(opened.fields),
+        )
+    some = opened.read(where=where, columns=columns, limit=FEW + 1 if opened.is_indexed else None)
     if not opened.is_indexed or len(some.wkb) <= FEW:
         return Polygons.of(*_all_polygons(opened, some, where=where, encoding=encoding))
 
     def near(box: Bounds) -> tuple[GeoDataFrame, Notes]:
-        return _polygons(opened, opened.read(where=where, columns=[], near=box))
+        return _polygons(opened, opened.read(where=where, columns=columns, near=box))
 
     return Polygons(_crs(opened), near, lambda: opened.bounds(where))
 
@@ -137,7 +177,7 @@ def _all_polygons(
             count=len(features.wkb),
             kinds=", ".join(sorted(set(GeoSeries(shapes).geom_type.dropna()))) or "no geometry",
         )
-    return polygons.set_crs(crs, allow_override=True), notes
+    return polygons.reset_index(drop=True).set_crs(crs, allow_override=True), notes
 
 
 def _nothing_left(layer: VectorLayer, *, where: str, encoding: str | None) -> Message:
@@ -178,7 +218,7 @@ def _polygons(layer: VectorLayer, features: Features) -> tuple[GeoDataFrame, Not
         parts = shapely.get_parts(shapes[place])
         shapes[place] = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
     keep = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
-    frame = GeoDataFrame(features.attributes, geometry=shapes, crs=layer.crs)[keep].reset_index(drop=True)
+    frame = GeoDataFrame(features.attributes, geometry=shapes, crs=layer.crs)[keep]
     count = sum(broken.values())
     note = Message(
         "{count} of {total} polygons read from {name} cannot be used: {reasons}",
