@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
@@ -25,6 +26,7 @@ __all__ = [
     "Reliability",
     "brier_score",
     "calibrated",
+    "calibration_figures",
     "expected_calibration_error",
     "fit_temperature",
     "log_loss",
@@ -159,3 +161,36 @@ def precision_recall(levels: Int64[np.ndarray, "2 255"]) -> PrecisionRecall:
     steps = -np.diff(recall, append=0)
     average = float(steps @ np.nan_to_num(precision)) if tp[0] else math.nan
     return PrecisionRecall(np.maximum(np.arange(LEVELS) - 0.5, 0) / ONE, precision, recall, average)
+
+
+def calibration_figures(
+    levels: Int64[np.ndarray, "2 255"], *, threshold: float | None, temperature: float | None
+) -> dict[str, Any]:
+    """The figures of this module as plain values, of a histogram with both classes, null where they are not defined.
+
+    bins: mean probability, observed share of cropland and share of the pixels of each. threshold: the one in use,
+    marked on the curve of precision and recall. temperature: that of the model, for the error that it leaves.
+    """
+    found, curve = reliability(levels), precision_recall(levels)
+    bins = zip(found.predicted, found.observed, found.pixels / found.pixels.sum(), strict=True)
+    points = [*zip(curve.thresholds, curve.precision, curve.recall, strict=True)]
+    at = None if threshold is None else points[int(np.searchsorted(curve.thresholds, threshold, side="right")) - 1]
+    known = temperature is not None
+    return {
+        "ece": expected_calibration_error(levels),
+        "brier": brier_score(levels),
+        "log_loss": log_loss(levels),
+        "temperature": temperature,
+        "ece_with_temperature": expected_calibration_error(levels, temperature=temperature) if known else None,
+        "best_temperature": fit_temperature(levels),
+        "bins": [[*map(_plain, each)] for each in bins],
+        "precision_recall": {
+            "average_precision": curve.average_precision,
+            "curve": [[_plain(recall), _plain(precision)] for _, precision, recall in points],
+            "at_threshold": at and [threshold, *map(_plain, at[1:])],
+        },
+    }
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

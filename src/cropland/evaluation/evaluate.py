@@ -4,24 +4,24 @@ folder is given."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-import numpy as np
 from cropland.data.labels import Draw, LabelOptions, cropland_polygons, read_labels
 from cropland.errors import InputError, LabelError, OutputError
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.report import names, page, percent
-from cropland.evaluation.score import Part, compared, metrics
+from cropland.evaluation.score import Part, add_up, compared, metrics
 from cropland.evaluation.subject import (
     Ground,
     Subject,
@@ -202,7 +202,8 @@ class Measured:
         """The content of metrics.json."""
         how: dict[str, Any] = {"tolerances_m": tolerances_m, "complete": self.complete}
         first, *others = (metrics(parts, **how) for parts in self.sides)
-        known = first["pooled"]["known"]
+        levels, known = add_up(part.total for part in self.sides[0]).levels, first["pooled"]["known"]
+        trust = {"threshold": self.about["threshold"], "temperature": self.about["temperature"]}
         counted = {"known_pixels": known, "unknown_share": 1 - known / self.pixels}
         found = {
             **self.about,
@@ -211,7 +212,11 @@ class Measured:
             **first,
         }
         if others:
-            found["against"] = {"pooled": others[0]["pooled"], "difference": compared(*self.sides, **how)}
+            found["against"] = {
+                "file": self.about["second"],
+                "pooled": others[0]["pooled"],
+                "difference": compared(*self.sides, **how),
+            }
         if self.robustness:
             found["robustness"] = [each.figures for each in self.robustness]
         return found
@@ -310,7 +315,7 @@ def _field_table(found: Mapping[str, Any]) -> Table:
     columns = {"f1": "F1", "f1_50_95": "F1 0.5–0.95", "precision": _("precision"), "recall": _("recall")}
     columns |= {"over_segmentation": _("over-segmentation"), "under_segmentation": _("under-segmentation")}
     table = Table(_("fields, %"), _("count"), *columns.values(), box=None, header_style="dim")
-    rows = _rows(found) | {_size_words(name): {"fields": its} for name, its in found["field_sizes"].items()}
+    rows = _rows(found) | {shown(each["name"]): each for each in found["field_sizes"]}
     for name, its in rows.items():
         if its["fields"]:
             table.add_row(
@@ -402,6 +407,7 @@ def _on_chips(
         },
         "threshold": model.nearest_pixel(working_pixel_m or float(folder.index["pixel_m"].median())).threshold,
         "temperature": model.temperature,
+        "second": models[-1].name,
         "notes": notes,
     }
     pixels = int((folder.index["height"] * folder.index["width"]).sum())
@@ -491,6 +497,7 @@ def _on_labels(
         },
         "threshold": measured[0].threshold,
         "temperature": None,
+        "second": paths[-1].name,
         "notes": list(dict.fromkeys(notes)),
     }
     complete = labels.background != "unknown"

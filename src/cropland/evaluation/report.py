@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,14 +18,17 @@ from markupsafe import Markup
 from cropland import __version__
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, figures
+from cropland.evaluation.viewer import FALSE, MISSED, RIGHT, Place, Sheet, viewer
 from cropland.language import _, language, shown, translated
 
-__all__ = ["as_uri", "best_and_worst", "image", "names", "page", "percent", "verdict"]
+if TYPE_CHECKING:
+    from cropland.evaluation.robustness import Robustness
+
+__all__ = ["as_uri", "best_and_worst", "field_names", "figure_name", "image", "names", "page", "percent", "verdict"]
 
 SHOWN = 6
 LONGEST = 512  # pixels of a picture's edge
-# Okabe and Ito (2008), which every kind of colour vision can tell apart; report.html explains them in the same colours.
-RIGHT, FALSE, MISSED = (0, 158, 115), (213, 94, 0), (86, 180, 233)
+PLACES = 12  # worst ones to fly to
 RGB = UInt8[np.ndarray, "height width 3"]
 
 
@@ -60,10 +63,16 @@ def best_and_worst(parts: Sequence[Part]) -> dict[str, Sequence[Part]]:
     return {_("Worst"): worst, _("Best"): sorted(mixed, key=lambda part: -part.total.counts.iou)[: SHOWN // 2]}
 
 
-def page(found: Mapping[str, Any], examples: Mapping[str, Sequence[Part]]) -> str:
-    """The report as HTML, from the content of metrics.json."""
+def page(
+    found: Mapping[str, Any],
+    parts: Sequence[Part],
+    sheets: Sequence[Sheet] = (),
+    robustness: Sequence[Robustness] = (),
+) -> str:
+    """The report as HTML: the content of metrics.json, pictures of parts, the sheets to zoom in, and robustness."""
+    examples = best_and_worst(parts)
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.globals |= {"_": _marked, "percent": percent, "finest": _finest, "median": median}
+    environment.globals |= {"_": _marked, "percent": percent, "shown": shown, "finest": _finest, "median": median}
     template = environment.from_string((files("cropland.evaluation") / "report.html").read_text(encoding="utf-8"))
     return template.render(
         found=found,
@@ -71,11 +80,51 @@ def page(found: Mapping[str, Any], examples: Mapping[str, Sequence[Part]]) -> st
         subtitle=shown(found["subtitle"]),
         parts=_("chips") if found["part"] == "chip" else _("blocks"),
         names=names(),
+        both=("iou", "f1", "precision", "recall", "false_alarm"),
         cards=_cards(found["pooled"], found["all_cropland"]),
-        examples={title: [*map(_figure, parts)] for title, parts in examples.items()},
+        viewer=viewer(sheets, places=_places(parts, sheets)) if sheets else "",
+        differences=_differences(found["against"]["difference"]) if "against" in found else [],
+        second=found["against"]["file"] if "against" in found else "",
+        robustness=Markup("").join(Markup(each.section()) for each in robustness),
+        examples={title: [*map(_figure, shown_)] for title, shown_ in examples.items()},
         language=language(),
         version=__version__,
     )
+
+
+def _places(parts: Sequence[Part], sheets: Sequence[Sheet]) -> list[Place]:
+    """The parts with most wrong pixels, where they lie in the sheets."""
+    numbers = {sheet.name: number for number, sheet in enumerate(sheets)}
+    known = [part for part in parts if part.source in numbers]
+    worst = sorted(known, key=lambda part: -(part.total.counts.fp + part.total.counts.fn))[:PLACES]
+    return [
+        Place(shown(part.name), numbers[part.source], part.window, _first(figures(part.total.counts))) for part in worst
+    ]
+
+
+def _differences(difference: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The rows of a comparison, as text; figures that are undefined on a side are left out."""
+    rows = []
+    for name, its in difference.items():
+        if its["difference"] is None:
+            continue
+        is_length = "distance_m" in name or "shift_m" in name
+        text = "{:.2f}".format if is_length else percent
+        signed = "{:+.2f}".format if is_length else (lambda value: f"{100 * value:+.1f}")
+        low, high = its["interval"] or (None, None)
+        decided = low is not None and low * high > 0
+        better = its["difference"] < 0 if _is_better_small(name) else its["difference"] > 0
+        rows.append(
+            {
+                "name": figure_name(name),
+                "first": text(its["first"]),
+                "second": text(its["second"]),
+                "difference": signed(its["difference"]),
+                "interval": "–" if low is None else f"{signed(low)} … {signed(high)}",
+                "sign": ("plus" if better else "minus") if decided else "",
+            }
+        )
+    return rows
 
 
 def _marked(message: str, /, **values: object) -> Markup:
@@ -89,32 +138,83 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
 
+def field_names() -> dict[str, str]:
+    """The figures of fields, with their names in the person's language."""
+    return {
+        "f1": _("F1 of fields"),
+        "f1_50_95": _("F1 of fields, IoU 0.5–0.95"),
+        "precision": _("Precision of fields"),
+        "recall": _("Recall of fields"),
+        "precision_50_95": _("Precision of fields, IoU 0.5–0.95"),
+        "recall_50_95": _("Recall of fields, IoU 0.5–0.95"),
+        "missed": _("Missed fields"),
+        "false": _("False fields"),
+        "over_segmentation": _("Over-segmentation"),
+        "under_segmentation": _("Under-segmentation"),
+        "segmentation_error": _("Segmentation error D"),
+        "location_shift_m": _("Shift of fields, m"),
+    }
+
+
+def figure_name(key: str) -> str:
+    """The name of a figure that has an interval, as `score.intervals` keys it."""
+    kind, _space, rest = key.partition(" ")
+    if kind == "fields":
+        return field_names()[rest]
+    if kind == "boundary_f1":
+        return _("Boundary F1 within {metres} m", metres=rest)
+    if kind == "boundary_distance_m":
+        return _("Mean distance of boundaries within {metres} m, m", metres=rest)
+    return names()[key]
+
+
+def _is_better_small(key: str) -> bool:
+    errors = ("false_alarm", "distance", "missed", "fields false", "segmentation", "shift")
+    return any(each in key for each in errors)
+
+
 def _cards(pooled: Mapping[str, Any], trivial: Mapping[str, Any]) -> list[tuple[str, float | None, list[str]]]:
     """Title, value and notes of each card."""
     cards = [
-        (title, pooled[name], [_("all cropland {value}", value=percent(trivial[name]))])
+        (title, pooled[name], [*_between(pooled, name), _("all cropland {value}", value=percent(trivial[name]))])
         for name, title in names().items()
     ]
-    if interval := pooled["iou_interval"]:
-        low, high = map(percent, interval)
-        cards[0][2].insert(0, _("95 % interval: {low} to {high}", low=low, high=high))
     metres, value = _finest(pooled["boundary_f1"])
     wider = [f"{m} m {percent(f1)}" for m, f1 in pooled["boundary_f1"].items() if f1 is not None and m != metres]
-    return [*cards, (_("Boundary F1"), value, [_("within {metres} m", metres=metres), " · ".join(wider)])]
+    notes = [*_between(pooled, f"boundary_f1 {metres}"), _("within {metres} m", metres=metres), " · ".join(wider)]
+    cards.append((_("Boundary F1"), value, notes))
+    if pooled["fields"] and pooled["fields"]["f1"] is not None:
+        wide = _("IoU 0.5–0.95: {value}", value=percent(pooled["fields"]["f1_50_95"]))
+        cards.insert(1, (_("F1 of fields"), pooled["fields"]["f1"], [*_between(pooled, "fields f1"), wide]))
+    return cards
+
+
+def _between(pooled: Mapping[str, Any], name: str) -> list[str]:
+    interval = pooled["intervals"].get(name)
+    return (
+        []
+        if interval is None
+        else [_("95 % interval: {low} to {high}", low=percent(interval[0]), high=percent(interval[1]))]
+    )
 
 
 def _finest(boundary: Mapping[str, float | None]) -> tuple[str, float | None]:
     return next(((metres, value) for metres, value in boundary.items() if value is not None), ("any", None))
 
 
+def _first(its: Mapping[str, float | None]) -> str:
+    """The first two figures that are defined."""
+    return " · ".join([f"{title} {percent(its[n])}" for n, title in names().items() if its[n] is not None][:2])
+
+
 def _figure(part: Part) -> dict[str, Any]:
     """One part for the page: its pictures, names and first two metrics."""
-    picture, its = part.draw(), figures(part.total.counts)
+    picture = part.draw()
     return {
         "name": shown(part.name),
         "group": ", ".join(name for name in part.groups if name != part.name),
         "images": [as_uri(each) for each in (image(picture), verdict(picture)) if each is not None],
-        "first": " · ".join([f"{title} {percent(its[n])}" for n, title in names().items() if its[n] is not None][:2]),
+        "first": _first(figures(part.total.counts)),
     }
 
 
