@@ -47,7 +47,7 @@ def _drawn(rates: Rates, *sides: Sums) -> dict[str, Float64[np.ndarray, " draw"]
     parts = []
     for times in _times(len(sides[0])):
         first, *others = (rates(times @ side) for side in sides)
-        parts.append({name: values - sum(other[name] for other in others) for name, values in first.items()})
+        parts.append({name: values - others[0][name] if others else values for name, values in first.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
 

@@ -175,13 +175,13 @@ def calibration_figures(
     bins = zip(found.predicted, found.observed, found.pixels / found.pixels.sum(), strict=True)
     points = [*zip(curve.thresholds, curve.precision, curve.recall, strict=True)]
     at = None if threshold is None else points[int(np.searchsorted(curve.thresholds, threshold, side="right")) - 1]
-    known = temperature is not None
+    after = None if temperature is None else expected_calibration_error(levels, temperature=temperature)
     return {
         "ece": expected_calibration_error(levels),
         "brier": brier_score(levels),
         "log_loss": log_loss(levels),
         "temperature": temperature,
-        "ece_with_temperature": expected_calibration_error(levels, temperature=temperature) if known else None,
+        "ece_with_temperature": after,
         "best_temperature": fit_temperature(levels),
         "bins": [[*map(_plain, each)] for each in bins],
         "precision_recall": {

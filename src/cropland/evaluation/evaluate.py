@@ -19,6 +19,7 @@ from rich.table import Table
 
 from cropland.data.labels import Draw, LabelOptions, cropland_polygons, read_labels
 from cropland.errors import InputError, LabelError, OutputError
+from cropland.evaluation.calibration import calibration_figures
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.report import names, page, percent
 from cropland.evaluation.score import Part, add_up, compared, metrics
@@ -31,6 +32,7 @@ from cropland.evaluation.subject import (
     imagery_on,
     open_subjects,
 )
+from cropland.evaluation.viewer import Sheet, assembled
 from cropland.fact_sheet import fact_sheet
 from cropland.files import write_json, write_text
 from cropland.geo.area import pixel_edge_m
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from cropland.data.chips import ChipFolder
     from cropland.evaluation.measure import Regions
     from cropland.evaluation.robustness import Robustness
-    from cropland.evaluation.viewer import Sheet
     from cropland.model import ModelFile
 
 __all__ = ["Evaluation", "command", "evaluate"]
@@ -205,21 +206,17 @@ class Measured:
         levels, known = add_up(part.total for part in self.sides[0]).levels, first["pooled"]["known"]
         trust = {"threshold": self.about["threshold"], "temperature": self.about["temperature"]}
         counted = {"known_pixels": known, "unknown_share": 1 - known / self.pixels}
-        found = {
+        second = {"file": self.about["second"], "pooled": others[0]["pooled"]} if others else {}
+        return {
             **self.about,
             "computed_on": {**self.about["computed_on"], **counted},
             "tolerances_m": tolerances_m,
+            "complete": self.complete,
             **first,
+            "calibration": calibration_figures(levels, **trust) if levels.any(axis=1).all() else None,
+            **({"against": {**second, "difference": compared(*self.sides, **how)}} if others else {}),
+            **({"robustness": [each.figures for each in self.robustness]} if self.robustness else {}),
         }
-        if others:
-            found["against"] = {
-                "file": self.about["second"],
-                "pooled": others[0]["pooled"],
-                "difference": compared(*self.sides, **how),
-            }
-        if self.robustness:
-            found["robustness"] = [each.figures for each in self.robustness]
-        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -422,8 +419,6 @@ def _logits(engine: Any, values: np.ndarray) -> np.ndarray:
 
 def _chip_sheets(parts: Sequence[Part], pixel_m: float) -> Iterator[Sheet]:
     """A picture of every scene that gave chips, the chips where they lie in it; first those with most wrong pixels."""
-    from cropland.evaluation.viewer import assembled
-
     sources: dict[str, list[Part]] = defaultdict(list)
     for part in parts:
         sources[part.source].append(part)
@@ -570,8 +565,6 @@ def _map_parts(
 
 def _map_sheet(subject: Subject, draw: Draw) -> Sheet:
     """The picture of a map on its imagery."""
-    from cropland.evaluation.viewer import Sheet
-
     shown = None if subject.imagery is None else imagery_on(subject.imagery, subject.ground)
 
     def read(window: Window, step: int) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:

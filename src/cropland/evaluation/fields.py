@@ -11,10 +11,11 @@ of coordinates does not decide which of two equal fields is chosen, or whether h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from pyproj import CRS
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from cropland.evaluation.counts import ratio
 from cropland.geo.area import MU_PER_HA, ellipsoidal_area_m2, ellipsoidal_length_m
 from cropland.geo.features import Bounds
 from cropland.geo.vectors import Notes, Polygons, only_areas, united
@@ -44,6 +46,7 @@ __all__ = [
     "block_keys",
     "count_fields",
     "field_figures",
+    "field_rates",
     "lattice",
     "match",
     "overlaps",
@@ -87,7 +90,8 @@ class Overlaps:
     Pairs are sorted by the row of the predicted field, then by that of the reference field.
     """
 
-    crs: CRS
+    crs: CRS | None
+    unit_m: float | None
     predicted: FieldTable
     reference: FieldTable
     pair: Int64[np.ndarray, "pair 2"]
@@ -109,12 +113,13 @@ def overlaps(
     predicted: Polygons,
     reference: Polygons,
     *,
-    crs: CRS | str | int,
+    crs: CRS | str | int | None,
     cells: Iterable[Bounds],
     unknown: Unknown | None = None,
     column: str | None = None,
     allow_datum_shift: bool = False,
     threads: int = 1,
+    unit_m: float | None = None,
 ) -> Overlaps:
     """The areas on which predicted and reference fields meet, summed over cells.
 
@@ -122,7 +127,7 @@ def overlaps(
     ground in a cell as a valid polygon or multipolygon; so many threads call it at once. column: of the reference,
     whose values its fields keep as text. Fields of one side may overlap each other. In memory are the polygons of as
     many cells as there are threads, and some hundred bytes for each field and for each pair. The result is the same for
-    any cells and any number of threads, to rounding.
+    any cells and any number of threads, to rounding. unit_m: metres per unit of the coordinates, without a CRS.
     Raises `GridError` where polygons cannot be placed in the CRS, as `Polygons.meeting` does.
     """
 
@@ -131,8 +136,8 @@ def overlaps(
         (ours, our_notes), (theirs, their_notes) = (
             side.meeting(extent, allow_datum_shift=allow_datum_shift) for side in (predicted, reference)
         )
-        one, our_parts = _known_parts(ours, extent.geom, hidden, column=None)
-        other, their_parts = _known_parts(theirs, extent.geom, hidden, column=column)
+        one, our_parts = _known_parts(ours, extent.geom, hidden, column=None, unit_m=unit_m)
+        other, their_parts = _known_parts(theirs, extent.geom, hidden, column=column, unit_m=unit_m)
         i, j = shapely.STRtree(their_parts).query(our_parts, predicate="intersects")
         pieces = only_areas(shapely.intersection(our_parts[i], their_parts[j]))
         area = shapely.area(pieces)
@@ -147,7 +152,8 @@ def overlaps(
     pairs = pd.concat(met).groupby(["predicted", "reference"], as_index=False)["area"].sum()
     rows = (np.searchsorted(side.number, pairs[name]) for name, side in (("predicted", one), ("reference", other)))
     return Overlaps(
-        crs=CRS.from_user_input(crs),
+        crs=None if crs is None else CRS.from_user_input(crs),
+        unit_m=unit_m,
         predicted=one,
         reference=other,
         pair=np.stack([*rows], axis=1),
@@ -157,7 +163,12 @@ def overlaps(
 
 
 def _known_parts(
-    frame: GeoDataFrame, cell: shapely.Polygon, hidden: shapely.Geometry | None, *, column: str | None
+    frame: GeoDataFrame,
+    cell: shapely.Polygon,
+    hidden: shapely.Geometry | None,
+    *,
+    column: str | None,
+    unit_m: float | None,
 ) -> tuple[pd.DataFrame, Geometries]:
     """The fields that have an area in a cell, and the part of each on known ground there."""
     shapes = frame.geometry.to_numpy()
@@ -178,7 +189,7 @@ def _known_parts(
     known, centroid = shapely.area(parts), shapely.centroid(parts)
     table = {
         "number": numbers,
-        "area_m2": ellipsoidal_area_m2(GeoSeries(shapes, crs=frame.crs)),
+        "area_m2": ellipsoidal_area_m2(GeoSeries(shapes, crs=frame.crs), unit_m=unit_m),
         "area": shapely.area(shapes),
         "known": known,
         "x": known * np.nan_to_num(shapely.get_x(centroid)),
@@ -288,7 +299,9 @@ def match(overlaps: Overlaps) -> Matches:
     over[rows] = 1 - share[largest]
     under[rows] = 1 - _share(overlaps.area[largest], ours.known[i[largest]])
     ends = np.stack([ours.centroid[i[pairs]], theirs.centroid[j[pairs]]], axis=1)
-    shift_m[j[pairs]] = ellipsoidal_length_m(GeoSeries(shapely.linestrings(ends), crs=overlaps.crs))
+    shift_m[j[pairs]] = ellipsoidal_length_m(
+        GeoSeries(shapely.linestrings(ends), crs=overlaps.crs), unit_m=overlaps.unit_m
+    )
     return Matches(
         overlaps=overlaps,
         predicted=one,
@@ -364,21 +377,21 @@ class FieldCounts:
     reference fields; shift_m: the sum over the `shifted` ones.
     """
 
-    values: Float64[np.ndarray, " entry"] = field(default_factory=lambda: np.zeros(COUNTS.itemsize // 8))
+    values: Float64[np.ndarray, "*sum entry"] = field(default_factory=lambda: np.zeros(COUNTS.itemsize // 8))
 
     def __add__(self, other: FieldCounts) -> FieldCounts:
         return FieldCounts(self.values + other.values)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        found: np.ndarray = np.asarray(self.values.view(COUNTS)[0][name])
+        found: np.ndarray = np.ascontiguousarray(self.values).view(COUNTS)[..., 0][name]
         return found
 
 
 def count_fields(
     matches: Matches,
-    predicted: Sequence[Hashable] | np.ndarray | None = None,
-    reference: Sequence[Hashable] | np.ndarray | None = None,
-) -> dict[Hashable, FieldCounts]:
+    predicted: Sequence[Any] | np.ndarray | None = None,
+    reference: Sequence[Any] | np.ndarray | None = None,
+) -> dict[Any, FieldCounts]:
     """The sums over the fields of each key. Without keys those of a side have the key None.
 
     predicted, reference: a key for each row of the tables of `matches.overlaps`. The segmentation error of a reference
@@ -387,7 +400,7 @@ def count_fields(
     """
     ours, theirs = matches.overlaps.predicted, matches.overlaps.reference
     one, other = (
-        [None] * len(table) if keys is None else np.asarray(keys, object).tolist()
+        [None] * len(table) if keys is None else list(keys)
         for table, keys in ((ours, predicted), (theirs, reference))
     )
     groups = {key: number for number, key in enumerate(dict.fromkeys([*one, *other]))}
@@ -448,7 +461,13 @@ def size_names() -> tuple[Message, ...]:
 
 
 def field_figures(counts: FieldCounts, *, complete: bool = True) -> dict[str, float | None]:
-    """Every figure of a sum of fields by its name, 0 to 1 but for the shift; None where nothing was there to measure.
+    """`field_rates` of one sum of fields as plain values, None where nothing was there to measure."""
+    rates = {name: float(value) for name, value in field_rates(counts, complete=complete).items()}
+    return {name: None if np.isnan(value) else value for name, value in rates.items()}
+
+
+def field_rates(counts: FieldCounts, *, complete: bool = True) -> dict[str, Float64[np.ndarray, "*sum"]]:
+    """Every figure of a sum of fields by its name, 0 to 1 but for the shift; nan where nothing was there to measure.
 
     With TP matched fields at a threshold of the IoU, precision = TP / predicted, recall = TP / reference, F1 =
     2 precision recall / (precision + recall), here 0 where one side has no field. precision, recall, f1: at 0.5.
@@ -458,27 +477,26 @@ def field_figures(counts: FieldCounts, *, complete: bool = True) -> dict[str, fl
     false: shares of the reference and of the predicted fields.
 
     complete: false where the reference does not hold all fields: a predicted field without a partner may be right then,
-    and precision, F1 and false are None.
+    and precision, F1 and false are nan.
     """
-    predicted, reference = float(counts["predicted"]), float(counts["reference"])
-    precision = counts["matched_predicted"] / predicted if predicted and complete else None
-    recall = counts["matched_reference"] / reference if reference else None
-    f1 = None
-    if complete and predicted + reference:
-        p, r = (np.zeros(len(THRESHOLDS)) if each is None else each for each in (precision, recall))
-        f1 = np.divide(2 * p * r, p + r, out=np.zeros(len(THRESHOLDS)), where=p + r > 0)
+    predicted, reference = (counts[side].astype(np.float64) for side in SIDES)
+    precision, recall = (
+        ratio(counts[f"matched_{side}"], of[..., None] * np.ones(len(THRESHOLDS)))
+        for side, of in zip(SIDES, (predicted, reference), strict=True)
+    )
+    p, r = np.nan_to_num(precision), np.nan_to_num(recall)
+    f1 = np.where((predicted + reference > 0)[..., None], np.nan_to_num(ratio(2 * p * r, p + r)), np.nan)
+    if not complete:
+        precision, f1 = np.full_like(precision, np.nan), np.full_like(f1, np.nan)
     by_threshold = {"precision": precision, "recall": recall, "f1": f1}
-
-    def mean(name: str, over: str) -> float | None:
-        return float(counts[name] / counts[over]) if counts[over] else None
-
     return {
-        **{name: None if values is None else float(values[0]) for name, values in by_threshold.items()},
-        **{f"{name}_50_95": None if values is None else float(values.mean()) for name, values in by_threshold.items()},
-        "over_segmentation": mean("over_segmentation", "segmented"),
-        "under_segmentation": mean("under_segmentation", "segmented"),
-        "segmentation_error": mean("segmentation_error", "segmented"),
-        "location_shift_m": mean("shift_m", "shifted"),
-        "missed": mean("missed", "reference"),
-        "false": mean("false", "predicted") if complete else None,
+        **{name: values[..., 0] for name, values in by_threshold.items()},
+        **{f"{name}_50_95": values.mean(axis=-1) for name, values in by_threshold.items()},
+        **{
+            name: np.asarray(ratio(counts[name], counts["segmented"]))
+            for name in ("over_segmentation", "under_segmentation", "segmentation_error")
+        },
+        "location_shift_m": np.asarray(ratio(counts["shift_m"], counts["shifted"])),
+        "missed": np.asarray(ratio(counts["missed"], reference)),
+        "false": np.asarray(ratio(counts["false"], predicted)) if complete else np.full(predicted.shape, np.nan),
     }

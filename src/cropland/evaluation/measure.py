@@ -322,15 +322,15 @@ def fields_on(
             if regions
             else [nowhere, found.reference.value]
         )
-        keys = ([*zip(block, value, strict=True)] for block, value in zip(blocks, values, strict=True))
+        keys = (list(zip(block, value, strict=True)) for block, value in zip(blocks, values, strict=True))
         groups |= {key: counts for key, counts in count_fields(matches, *keys).items() if key[1]}
-    by_size = (zip(block, sizes, strict=True) for block, sizes in zip(blocks, _sizes(matches), strict=True))
+    by_size = [list(zip(block, sizes, strict=True)) for block, sizes in zip(blocks, _sizes(matches), strict=True)]
     ambiguous = Message(
         "{count} more fields could be matched if not the best pair came first: fields of one side overlap each other",
         count=matches.optimal - matches.matched,
     )
     notes = (*found.notes, *([ambiguous] if matches.optimal > matches.matched else []))
-    return FieldSums(groups, count_fields(matches, *map(list, by_size)), notes)
+    return FieldSums(groups, count_fields(matches, *by_size), notes)
 
 
 def _sizes(matches: Matches) -> list[list[int]]:
@@ -340,7 +340,7 @@ def _sizes(matches: Matches) -> list[list[int]]:
 def _unknown_ground(subject: Subject, reference: Draw, box: Bounds) -> shapely.Geometry | None:
     """The ground in a box that is beyond the grid, or that map or labels do not know."""
     grid, area = subject.ground.grid, shapely.box(*box)
-    corners = ~grid.affine @ shapely.get_coordinates(area).T
+    corners = np.array(~grid.affine @ tuple(shapely.get_coordinates(area).T))
     (left, top), (right, bottom) = (np.floor(corners.min(axis=1) + 1e-6), np.ceil(corners.max(axis=1) - 1e-6))
     rows, cols = (
         (int(np.clip(low, 0, length)), int(np.clip(high, 0, length)))
@@ -362,7 +362,7 @@ def _unknown_ground(subject: Subject, reference: Draw, box: Bounds) -> shapely.G
 
 def _block_names(ground: Ground, table: FieldTable) -> list[str]:
     """The block of each field by its centroid, as `on_subject` names blocks."""
-    col, row = ~ground.grid.affine @ table.centroid.T
+    col, row = ~ground.grid.affine @ tuple(table.centroid.T)
     at = [
         np.clip(np.nan_to_num(each), 0, n - 1) // BLOCK * BLOCK
         for each, n in zip((row, col), ground.shape, strict=True)

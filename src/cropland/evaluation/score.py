@@ -23,6 +23,7 @@ from cropland.probability import LEVELS, ONE
 __all__ = ["Part", "Picture", "Score", "add_up", "compared", "figures", "metrics", "score"]
 
 FORMAT = 2  # of metrics.json
+NOWHERE = Window(0, 0, 0, 0)
 ONE_CLASS = ("false_alarm", "recall", "accuracy")
 
 
@@ -67,7 +68,7 @@ class Part:
     block: str
     draw: Callable[[], Picture]
     source: str = ""
-    window: Window = Window(0, 0, 0, 0)
+    window: Window = NOWHERE
     sizes: Mapping[int, FieldCounts] = field(default_factory=dict)
 
 
@@ -128,17 +129,17 @@ def compared(
     The interval is paired: both are drawn on the same blocks of ground.
     """
     rates = partial(_rates, tolerances_m=tolerances_m, complete=complete)
-    sides = [_sums(parts, blocks=_blocks(first)) for parts in (first, second)]
-    pooled = [rates(side.sum(axis=0)) for side in sides]
-    bounds = differences(*sides, rates)
+    one, other = (_sums(parts, blocks=_blocks(first)) for parts in (first, second))
+    ours, theirs = rates(one.sum(axis=0)), rates(other.sum(axis=0))
+    bounds = differences(one, other, rates)
     return {
         name: {
-            "first": _plain(float(pooled[0][name])),
-            "second": _plain(float(pooled[1][name])),
-            "difference": _plain(float(pooled[0][name] - pooled[1][name])),
+            "first": _plain(float(ours[name])),
+            "second": _plain(float(theirs[name])),
+            "difference": _plain(float(ours[name] - theirs[name])),
             "interval": bounds.get(name),
         }
-        for name in pooled[0]
+        for name in ours
     }
 
 
@@ -172,10 +173,10 @@ def _row(its: Score) -> Float64[np.ndarray, " column"]:
 
 def _rates(
     sums: Float64[np.ndarray, "*draw column"], *, tolerances_m: Sequence[float], complete: bool
-) -> dict[str, Float64[np.ndarray, "*draw"]]:
+) -> dict[str, Any]:
     """What has an interval, from sums as `_sums` lays them out."""
     last = 4 + 6 * len(tolerances_m)
-    counts = Counts(*np.moveaxis(sums[..., :4], -1, 0))  # type: ignore[arg-type]
+    counts = Counts(*np.moveaxis(sums[..., :4], -1, 0))
     edges = sums[..., 4:last].reshape(*sums.shape[:-1], len(tolerances_m), 6)
     f1, distance = boundary_f1(edges), boundary_distance_m(edges)
     fields = field_rates(FieldCounts(sums[..., last:]), complete=complete)

@@ -72,6 +72,9 @@ class Polygons:
 
         Raises `GridError` for frames that PROJ cannot join, as `to_grid_crs` does.
         """
+        if extent.crs is None and self.crs is None:
+            frame, notes = self.near(extent.boundingbox.bbox)
+            return frame[frame.intersects(extent.geom)], notes
         target = CRS.from_user_input(str(extent.crs))
         check_frames(self.crs, target, allow_datum_shift=allow_datum_shift)
         bounds = extent.boundingbox.bbox
