@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+import shapely
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
@@ -36,6 +37,7 @@ from cropland.evaluation.viewer import Sheet, assembled
 from cropland.fact_sheet import fact_sheet
 from cropland.files import write_json, write_text
 from cropland.geo.area import pixel_edge_m
+from cropland.geo.vectors import Polygons
 from cropland.geo.window import Window
 from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["Evaluation", "command", "evaluate"]
 
 TOLERANCES_M = (2.0, 5.0, 10.0, 20.0)
+OUTLINES = 20_000  # fields of a map that are drawn in the report, at most
 SHEETS = 24  # scenes of chips in the report, at most
 
 
@@ -457,10 +460,11 @@ def _on_labels(
         notes += [*draw.notes, *(note for each in pair for note in each.notes)]
         for side, each in zip(sides, pair, strict=True):
             how: dict[str, Any] = {"regions": regions, "column": column, "tolerances_m": tolerances_m, "by": by}
-            parts, said = _map_parts(each, draw, labels, **how, allow_datum_shift=shift, is_one=len(subjects) == 1)
-            side += parts
-            notes += said
-        sheets.append(_map_sheet(subject, draw))
+            found = _map_parts(each, draw, labels, **how, allow_datum_shift=shift, is_one=len(subjects) == 1)
+            side += found.parts
+            notes += found.notes
+            if each is subject:
+                sheets.append(_map_sheet(subject, draw, found.outlines))
         measured.append(subject)
     if not sides[0]:
         raise InputError(
@@ -531,6 +535,14 @@ def _where_all_know(draw: Draw, maps: Sequence[Subject]) -> Draw:
     return replace(draw, paint=paint)
 
 
+class MapParts(NamedTuple):
+    """The blocks of a map, notes, and the predicted and the reference fields in pixels."""
+
+    parts: list[Part]
+    notes: tuple[str, ...]
+    outlines: tuple[np.ndarray, np.ndarray]
+
+
 def _map_parts(
     subject: Subject,
     draw: Draw,
@@ -542,14 +554,14 @@ def _map_parts(
     tolerances_m: Sequence[float],
     allow_datum_shift: bool,
     is_one: bool,
-) -> tuple[list[Part], tuple[str, ...]]:
+) -> MapParts:
     """The blocks of a map with their fields; grouped by map if it is one of several and nothing else groups them."""
     from cropland.evaluation.measure import blocks, fields_on, on_subject, with_fields
 
     parts = _watched(
         on_subject(subject, draw, tolerances_m=tolerances_m, regions=regions), total=blocks(subject.ground)
     )
-    notes: tuple[str, ...] = ()
+    notes, outlines = tuple[str, ...](), (np.empty(0, object), np.empty(0, object))
     if parts and not labels.whole:
         with TemporaryDirectory(prefix="cropland-") as folder:
             ours = subject.fields or connected_regions(subject.mask, subject.ground, Path(folder))
@@ -557,13 +569,24 @@ def _map_parts(
             theirs = drawn or connected_regions(draw, subject.ground, Path(folder))
             how: dict[str, Any] = {"column": column, "regions": None if column else regions}
             sums = fields_on(subject, draw, (ours, theirs), **how, allow_datum_shift=allow_datum_shift)
+            outlines = _outlines(ours, subject.ground), _outlines(theirs, subject.ground)
         parts, notes = with_fields(parts, sums), sums.notes
     if by is None and not is_one:
         parts = [replace(part, groups={part.source: part.total}) for part in parts]
-    return parts, notes
+    return MapParts(parts, notes, outlines)
 
 
-def _map_sheet(subject: Subject, draw: Draw) -> Sheet:
+def _outlines(polygons: Polygons, ground: Ground) -> np.ndarray:
+    """The polygons in columns and rows of the grid; none where there are too many to be drawn in a page."""
+    found = polygons.meeting(ground.grid.extent, allow_datum_shift=True)[0].geometry.to_numpy()
+    if len(found) > OUTLINES:
+        return np.empty(0, object)
+    inverse = ~ground.grid.affine
+    moved: np.ndarray = shapely.transform(found, lambda points: np.column_stack(inverse @ tuple(points.T)))
+    return moved
+
+
+def _map_sheet(subject: Subject, draw: Draw, outlines: tuple[np.ndarray, np.ndarray]) -> Sheet:
     """The picture of a map on its imagery."""
     shown = None if subject.imagery is None else imagery_on(subject.imagery, subject.ground)
 
@@ -571,7 +594,7 @@ def _map_sheet(subject: Subject, draw: Draw) -> Sheet:
         rgb = None if shown is None else shown(window, step)
         return rgb, decimated(subject.mask, window, step), decimated(draw, window, step)
 
-    return Sheet(subject.ground.name, subject.ground.shape, subject.ground.pixel_sides_m, read)
+    return Sheet(subject.ground.name, subject.ground.shape, subject.ground.pixel_sides_m, read, *outlines)
 
 
 def _hashed(path: Path) -> dict[str, Any]:

@@ -400,8 +400,7 @@ def count_fields(
     """
     ours, theirs = matches.overlaps.predicted, matches.overlaps.reference
     one, other = (
-        [None] * len(table) if keys is None else list(keys)
-        for table, keys in ((ours, predicted), (theirs, reference))
+        [None] * len(table) if keys is None else list(keys) for table, keys in ((ours, predicted), (theirs, reference))
     )
     groups = {key: number for number, key in enumerate(dict.fromkeys([*one, *other]))}
     code, code_there = (np.array([groups[key] for key in keys], np.int64) for keys in (one, other))

@@ -63,6 +63,7 @@ __all__ = [
     "with_fields",
 ]
 
+PLACE, WORST = 128, 4  # pixels along the edge of a place to look at, and how many are kept of a block
 Regions = tuple[tuple[str, ...], PolygonLabels]
 Predict = Callable[[Float32[np.ndarray, "band height width"]], Float32[np.ndarray, "output height width"]]
 
@@ -140,6 +141,7 @@ def _chip_part(folder: ChipFolder, number: int, judge: Judge, *, group: str, blo
         source=str(row["source"]),
         window=window,
         sizes=count_fields(matches, *_sizes(matches)),
+        worst=((window, its.counts.fp + its.counts.fn),),
     )
 
 
@@ -241,7 +243,27 @@ def on_subject(
             name = Message("row {row}, column {col}", row=tile.core.row, col=tile.core.col)
             block = f"{ground.name} {tile.core.row} {tile.core.col}"
             groups = {values[each]: score for each, score in its.items()}
-            yield Part(name, total, groups, block, partial(picture, tile.core), ground.name, tile.core)
+            where = {"source": ground.name, "window": tile.core, "worst": _worst(subject, known, tile)}
+            yield Part(name, total, groups, block, partial(picture, tile.core), **where)
+
+
+def _worst(
+    subject: Subject, reference: UInt8[np.ndarray, "height width"], tile: Tile
+) -> tuple[tuple[Window, int], ...]:
+    """The places of a block, as many as `WORST`, where most pixels are wrong."""
+    prediction, known = subject.mask(tile.core), reference[tile.inner.slices]
+    wrong = (prediction != known) & (prediction != UNKNOWN) & (known != UNKNOWN)
+    rows, cols = (np.arange(0, length, PLACE) for length in wrong.shape)
+    sums = np.add.reduceat(np.add.reduceat(wrong, rows, axis=0, dtype=np.int64), cols, axis=1)
+    found = []
+    for place in np.argsort(-sums, axis=None)[:WORST]:
+        row, col = np.unravel_index(place, sums.shape)
+        height, width = (
+            min(PLACE, length - start) for length, start in zip(wrong.shape, (rows[row], cols[col]), strict=True)
+        )
+        window = Window(tile.core.row + int(rows[row]), tile.core.col + int(cols[col]), height, width)
+        found.append((window, int(sums[row, col])))
+    return tuple(found)
 
 
 def _scores(

@@ -19,6 +19,7 @@ from cropland import __version__
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, figures
 from cropland.evaluation.viewer import FALSE, MISSED, RIGHT, Place, Sheet, viewer
+from cropland.geo.area import area_words
 from cropland.language import _, language, shown, translated
 
 if TYPE_CHECKING:
@@ -93,13 +94,19 @@ def page(
 
 
 def _places(parts: Sequence[Part], sheets: Sequence[Sheet]) -> list[Place]:
-    """The parts with most wrong pixels, where they lie in the sheets."""
+    """Where most pixels are wrong, in the sheets."""
     numbers = {sheet.name: number for number, sheet in enumerate(sheets)}
-    known = [part for part in parts if part.source in numbers]
-    worst = sorted(known, key=lambda part: -(part.total.counts.fp + part.total.counts.fn))[:PLACES]
-    return [
-        Place(shown(part.name), numbers[part.source], part.window, _first(figures(part.total.counts))) for part in worst
-    ]
+    found = [(wrong, part, window) for part in parts if part.source in numbers for window, wrong in part.worst if wrong]
+    places = []
+    for wrong, part, window in sorted(found, key=lambda each: -each[0])[:PLACES]:
+        number = numbers[part.source]
+        height, width = sheets[number].pixel_m
+        place = _("row {row}, column {col}", row=window.row, col=window.col)
+        name = f"{part.source}: {place}" if len(sheets) > 1 else place
+        area = area_words(wrong * height * width / 1e4, digits=2)
+        share = wrong / (window.height * window.width)
+        places.append(Place(name, number, window, _("{area} wrong, {share:.0%} of this place", area=area, share=share)))
+    return places
 
 
 def _differences(difference: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -178,6 +185,7 @@ def _cards(pooled: Mapping[str, Any], trivial: Mapping[str, Any]) -> list[tuple[
     cards = [
         (title, pooled[name], [*_between(pooled, name), _("all cropland {value}", value=percent(trivial[name]))])
         for name, title in names().items()
+        if name not in ("accuracy", "kappa")
     ]
     metres, value = _finest(pooled["boundary_f1"])
     wider = [f"{m} m {percent(f1)}" for m, f1 in pooled["boundary_f1"].items() if f1 is not None and m != metres]

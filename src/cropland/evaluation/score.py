@@ -59,7 +59,8 @@ class Part:
     """One chip, or one block of a map: its score, split by group, where it lies, and how to draw it.
 
     Parts of one `block` lie on the same ground and are not independent of each other. source, window: the scene, and
-    the pixels of its grid. sizes: its fields by size class.
+    the pixels of its grid. sizes: its fields by size class. worst: the places in it where most pixels are wrong, and how
+    many are.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Part:
     source: str = ""
     window: Window = NOWHERE
     sizes: Mapping[int, FieldCounts] = field(default_factory=dict)
+    worst: tuple[tuple[Window, int], ...] = ()
 
 
 def score(
