@@ -196,7 +196,10 @@ def test_the_stretch_of_a_window_is_that_of_its_own_percentiles():
 
 
 def test_a_window_without_contrast_or_data_has_a_stretch_too():
-    assert (stretch(stretched(np.full((1, 3, 3), 0.3)), (2, 98)).values == 0).all()
+    flat = np.full((1, 10, 10), 0.3)
+    flat[0, 0, 0] = 0.9
+    found = stretch(stretched(flat), (2, 98)).values
+    assert found[0, 0, 0] == pytest.approx(0.6) and (found[0, 1:] == 0).all()
     empty = stretched(np.full((1, 3, 3), 0.3), np.zeros((3, 3), bool))
     assert (stretch(empty, (2, 98)).values == 0.3).all()
 
@@ -208,6 +211,9 @@ def test_pixels_of_another_size():
     assert larger.pixel_m == 2.0
     classes = np.array([[0, 1], [255, 0]], np.uint8)
     np.testing.assert_array_equal(resize_back(classes, 2.0, shape=(4, 4)), np.kron(classes, np.ones((2, 2), np.uint8)))
+    for ratio, pixels in ((0.5, [1, 3, 5, 7]), (1.4, [0, 1, 1, 2, 3, 3, 4])):
+        line = np.arange(10 if ratio < 1 else 5, dtype=np.uint8)[None]
+        assert resize_back(line, ratio, shape=(1, len(pixels)))[0].tolist() == pixels
     for ratio in (0.5, 0.7, 1.0, 1.4, 2.0):
         flat = resize(stretched(np.full((1, 9, 14), 0.4)), ratio)
         np.testing.assert_allclose(flat.values, 0.4, atol=1e-6)
