@@ -23,11 +23,10 @@ from cropland.evaluation import robustness as module
 from cropland.evaluation.counts import Counts
 from cropland.evaluation.measure import Judge, on_chips
 from cropland.evaluation.robustness import (
-    Axis,
     Effect,
+    Perturbation,
     Robustness,
     Stretched,
-    axes,
     blur,
     brightness,
     compared,
@@ -37,6 +36,7 @@ from cropland.evaluation.robustness import (
     haze,
     missing_band,
     noise,
+    perturbations,
     quantise,
     resize,
     resize_back,
@@ -97,8 +97,8 @@ def bytes_of(seed: int, height: int = 24, width: int = 31) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (1, height, width))
 
 
-def only(monkeypatch: pytest.MonkeyPatch, *table: Axis[Any]) -> None:
-    monkeypatch.setattr(module, "axes", lambda _bands, *, seed: table)
+def only(monkeypatch: pytest.MonkeyPatch, *table: Perturbation[Any]) -> None:
+    monkeypatch.setattr(module, "perturbations", lambda _bands, *, seed: table)
 
 
 # What each does to an image.
@@ -129,7 +129,12 @@ def test_a_turned_mask_comes_back(mask: np.ndarray, quarters: int, mirrored: boo
 
 def test_the_named_turns_are_what_they_say():
     image = np.arange(6.0).reshape(1, 2, 3)
-    steps = {str(name): amount for axis in axes(["red"]) if axis.change is turn for name, amount in axis.steps.items()}
+    steps = {
+        str(name): amount
+        for perturbation in perturbations(["red"])
+        if perturbation.change is turn
+        for name, amount in perturbation.steps.items()
+    }
     for name, expected in (("left to right", np.fliplr), ("top to bottom", np.flipud), ("90°", np.rot90)):
         np.testing.assert_array_equal(turn(stretched(image), steps[name]).values[0], expected(image[0]))
     assert len(set(steps.values())) == 5
@@ -191,7 +196,10 @@ def test_the_stretch_of_a_window_is_that_of_its_own_percentiles():
 
 
 def test_a_window_without_contrast_or_data_has_a_stretch_too():
-    assert (stretch(stretched(np.full((1, 3, 3), 0.3)), (2, 98)).values == 0).all()
+    flat = np.full((1, 10, 10), 0.3)
+    flat[0, 0, 0] = 0.9
+    found = stretch(stretched(flat), (2, 98)).values
+    assert found[0, 0, 0] == pytest.approx(0.6) and (found[0, 1:] == 0).all()
     empty = stretched(np.full((1, 3, 3), 0.3), np.zeros((3, 3), bool))
     assert (stretch(empty, (2, 98)).values == 0.3).all()
 
@@ -203,6 +211,9 @@ def test_pixels_of_another_size():
     assert larger.pixel_m == 2.0
     classes = np.array([[0, 1], [255, 0]], np.uint8)
     np.testing.assert_array_equal(resize_back(classes, 2.0, shape=(4, 4)), np.kron(classes, np.ones((2, 2), np.uint8)))
+    for ratio, pixels in ((0.5, [1, 3, 5, 7]), (1.4, [0, 1, 1, 2, 3, 3, 4])):
+        line = np.arange(10 if ratio < 1 else 5, dtype=np.uint8)[None]
+        assert resize_back(line, ratio, shape=(1, len(pixels)))[0].tolist() == pixels
     for ratio in (0.5, 0.7, 1.0, 1.4, 2.0):
         flat = resize(stretched(np.full((1, 9, 14), 0.4)), ratio)
         np.testing.assert_allclose(flat.values, 0.4, atol=1e-6)
@@ -221,25 +232,25 @@ def test_a_missing_band_is_what_an_empty_one_is_normalised_to():
 
 
 NOTHING = (
-    Axis("shift", shift, {"": (0, 0)}, shift_back),
-    Axis("turn", turn, {"": (0, False)}, turn_back),
-    Axis("brightness", brightness, {"": 1.0}),
-    Axis("contrast", contrast, {"": 1.0}),
-    Axis("gamma", gamma, {"": 1.0}),
-    Axis("haze", haze, {"": 0.0}),
-    Axis("blur", blur, {"": 0.0}),
-    Axis("noise", noise, {"": (0.0, 0)}),
-    Axis("resize", resize, {"": 1.0}, resize_back),
-    Axis("missing", missing_band, {"": "nir"}),
+    Perturbation("shift", shift, {"": (0, 0)}, shift_back),
+    Perturbation("turn", turn, {"": (0, False)}, turn_back),
+    Perturbation("brightness", brightness, {"": 1.0}),
+    Perturbation("contrast", contrast, {"": 1.0}),
+    Perturbation("gamma", gamma, {"": 1.0}),
+    Perturbation("haze", haze, {"": 0.0}),
+    Perturbation("blur", blur, {"": 0.0}),
+    Perturbation("noise", noise, {"": (0.0, 0)}),
+    Perturbation("resize", resize, {"": 1.0}, resize_back),
+    Perturbation("missing", missing_band, {"": "nir"}),
 )
 
 
-@pytest.mark.parametrize("axis", NOTHING, ids=lambda axis: axis.name)
+@pytest.mark.parametrize("perturbation", NOTHING, ids=lambda perturbation: perturbation.name)
 @pytest.mark.parametrize("statistics", [None, Statistics(("red",), (13.0,), (190.0,))], ids=["scene", "fixed"])
 def test_no_amount_of_a_perturbation_changes_nothing(
-    axis: Axis[Any], statistics: Statistics | None, monkeypatch: pytest.MonkeyPatch
+    perturbation: Perturbation[Any], statistics: Statistics | None, monkeypatch: pytest.MonkeyPatch
 ):
-    only(monkeypatch, axis)
+    only(monkeypatch, perturbation)
     seen = []
 
     def predict(values: np.ndarray) -> np.ndarray:
@@ -247,18 +258,18 @@ def test_no_amount_of_a_perturbation_changes_nothing(
         return pointwise(values)
 
     found = robustness(folder_of(chip(bytes_of(0))), judge(predict, statistics=statistics))
-    assert found.figures["axes"][axis.name]["changed"] == 0.0
-    assert found.pooled(axis.name, "").before.total == 24 * 31
-    if axis.name != "resize":  # which computes in single precision
+    assert found.figures["perturbations"][perturbation.name]["changed"] == 0.0
+    assert found.pooled(perturbation.name, "").before.total == 24 * 31
+    if perturbation.name != "resize":  # which computes in single precision
         np.testing.assert_array_equal(*seen)
 
 
 def test_shifts_and_flips_change_nothing_for_a_model_that_looks_at_single_pixels():
     found = robustness(folder_of(chip(bytes_of(0))), judge())
     for name, known in (("shift by one pixel", {23 * 31, 24 * 30}), ("flips and turns", {24 * 31})):
-        axis = next(axis for axis in found.axes if axis.name == name)
-        assert found.changed(axis) == 0
-        assert {found.pooled(name, step).before.total for step in axis.steps} == known
+        perturbation = next(perturbation for perturbation in found.perturbations if perturbation.name == name)
+        assert found.changed(perturbation) == 0
+        assert {found.pooled(name, step).before.total for step in perturbation.steps} == known
 
 
 def test_a_shift_of_a_constant_image_changes_nothing_and_one_of_an_edge_does():
@@ -268,7 +279,7 @@ def test_a_shift_of_a_constant_image_changes_nothing_and_one_of_an_edge_does():
     images = np.full((1, 9, 9), 200), bytes_of(0, 9, 9)
     flat, edges = (robustness(folder_of(chip(image)), judge(mean)) for image in images)
     for name in ("shift by one pixel", "blur"):
-        assert flat.figures["axes"][name]["changed"] == 0 < edges.figures["axes"][name]["changed"]
+        assert flat.figures["perturbations"][name]["changed"] == 0 < edges.figures["perturbations"][name]["changed"]
 
 
 def test_brightness_changes_the_pixels_that_cross_the_threshold():
@@ -278,7 +289,7 @@ def test_brightness_changes_the_pixels_that_cross_the_threshold():
     darker, brighter = (found.pooled("brightness", step) for step in ("-20 %", "+20 %"))
     assert darker == Effect(32, Counts(tp=129, tn=127), Counts(tp=97, fn=32, tn=127))
     assert brighter == Effect(21, Counts(tp=129, tn=127), Counts(tp=129, fp=21, tn=106))
-    its = found.figures["axes"]["brightness"]
+    its = found.figures["perturbations"]["brightness"]
     assert its["changed"] == pytest.approx((32 + 21) / 2 / 256)
     assert its["steps"]["-20 %"]["iou_difference"] == pytest.approx(97 / 129 - 1)
     assert its["steps"]["+20 %"]["area_change"] == pytest.approx(21 / 129)
@@ -295,7 +306,7 @@ def test_brightness_of_a_model_with_fixed_radiometry_is_in_its_own_stretch():
 def test_256_levels_of_an_image_of_8_bits_change_nothing():
     values = stretched(bytes_of(5) / 255)
     np.testing.assert_array_equal(quantise(values, 256).values, values.values)
-    levels = robustness(folder_of(chip(bytes_of(5))), judge()).figures["axes"]["fewer levels"]["steps"]
+    levels = robustness(folder_of(chip(bytes_of(5))), judge()).figures["perturbations"]["fewer levels"]["steps"]
     assert levels["256"]["changed"] == 0 < levels["64"]["changed"]
 
 
@@ -343,9 +354,9 @@ def test_without_a_perturbation_the_counts_are_those_of_the_evaluation(folder: C
 
 def test_sums_over_chips_are_the_pooled_figures(folder: ChipFolder):
     found = robustness(folder, judge())
-    for axis in found.axes:
-        for step, its in found.figures["axes"][axis.name]["steps"].items():
-            each = [part.effects[axis.name, step] for part in found.parts]
+    for perturbation in found.perturbations:
+        for step, its in found.figures["perturbations"][perturbation.name]["steps"].items():
+            each = [part.effects[perturbation.name, step] for part in found.parts]
             known = sum(one.after.total for one in each)
             assert its["changed"] == sum(one.changed for one in each) / known and its["known"] == known
             assert its["tp"] == sum(one.after.tp for one in each)
@@ -377,10 +388,10 @@ def test_at_most_so_many_chips_and_it_is_said(folder: ChipFolder):
 def test_the_interval_is_over_blocks_and_holds_the_number():
     chips = [chip(bytes_of(n), name=f"c{n}") for n in range(8)]
     found = robustness(folder_of(*chips), judge())
-    low, high = found.figures["axes"]["brightness"]["interval"]
-    assert low < found.figures["axes"]["brightness"]["changed"] < high
+    low, high = found.figures["perturbations"]["brightness"]["interval"]
+    assert low < found.figures["perturbations"]["brightness"]["changed"] < high
     alone = robustness(folder_of(*chips[:2]), judge())
-    assert alone.figures["axes"]["brightness"]["interval"] is None
+    assert alone.figures["perturbations"]["brightness"]["interval"] is None
 
 
 def test_the_interval_of_two_blocks():
@@ -389,8 +400,8 @@ def test_the_interval_of_two_blocks():
     parts = [
         module.ChipEffects(f"{worst}", "g", f"{worst}", Counts(tp=10), {("a", "s"): steps[worst]}) for worst in steps
     ]
-    axis = Axis("a", brightness, {"s": 1.0})
-    drawn = Robustness("m", 0, 2, tuple(parts), (axis,)).drawn(axis)
+    perturbation = Perturbation("a", brightness, {"s": 1.0})
+    drawn = Robustness("m", 0, 2, tuple(parts), (perturbation,)).drawn(perturbation)
     assert sorted(set(drawn)) == [0, 0.5, 1] and drawn.mean() == pytest.approx(0.5, abs=0.03)
 
 
@@ -400,10 +411,10 @@ def printed(table: Table) -> str:
     return text.getvalue()
 
 
-def test_the_table_has_a_row_for_each_axis(folder: ChipFolder):
+def test_the_table_has_a_row_for_each_perturbation(folder: ChipFolder):
     found = robustness(folder, judge())
     lines = printed(found.table()).splitlines()
-    assert len(lines) == 2 + len(found.axes)
+    assert len(lines) == 2 + len(found.perturbations)
     row = next(line for line in lines if "missing band" in line)
     # Without red nothing is cropland: 1152 of 2816 known pixels change, a quarter to a half in each chip, a block each.
     assert row.split() == ["missing", "band", "40.9", "25.0", "to", "50.0", "red", "40.9", "0.0", "-77.8"]
@@ -411,35 +422,37 @@ def test_the_table_has_a_row_for_each_axis(folder: ChipFolder):
 
 def test_a_reference_of_one_class_has_no_iou_and_still_a_share_that_changes():
     found = robustness(folder_of(chip(bytes_of(0), np.ones((24, 31), np.uint8))), judge())
-    its = found.figures["axes"]["brightness"]["steps"]["-20 %"]
+    its = found.figures["perturbations"]["brightness"]["steps"]["-20 %"]
     assert its["iou"] is its["iou_difference"] is None and its["changed"] > 0
     assert "–" in printed(found.table()) and "nan" not in found.section()
 
 
 def test_chips_without_a_known_pixel_have_no_figures():
     found = robustness(folder_of(chip(bytes_of(0), np.full((24, 31), 255, np.uint8))), judge())
-    assert found.figures["axes"]["haze"]["changed"] is None and found.worst("haze") is None
+    assert found.figures["perturbations"]["haze"]["changed"] is None and found.worst("haze") is None
     assert "–" in printed(found.table())
     ElementTree.fromstring(found.svg())
 
 
-def test_the_figure_has_a_row_for_each_axis_the_most_sensitive_first(folder: ChipFolder):
+def test_the_figure_has_a_row_for_each_perturbation_the_most_sensitive_first(folder: ChipFolder):
     found = robustness(folder, judge())
     picture = ElementTree.fromstring(found.svg())
     texts = [each.text for each in picture.iter("{http://www.w3.org/2000/svg}text")]
-    rows = [text for text in texts if text in found.figures["axes"]]
-    assert rows == sorted(found.figures["axes"], key=lambda name: -found.figures["axes"][name]["changed"])
+    rows = [text for text in texts if text in found.figures["perturbations"]]
+    assert rows == sorted(
+        found.figures["perturbations"], key=lambda name: -found.figures["perturbations"][name]["changed"]
+    )
     dots = list(picture.iter("{http://www.w3.org/2000/svg}circle"))
-    assert len(dots) == sum(len(axis.steps) for axis in found.axes)
+    assert len(dots) == sum(len(perturbation.steps) for perturbation in found.perturbations)
     assert all(165 <= float(dot.get("cx")) <= 495 for dot in dots)
 
 
 def test_the_part_of_the_report_shows_every_step_and_escapes_names():
-    table = axes(["<b>"])
+    table = perturbations(["<b>"])
     effects = {
-        (axis.name, step): Effect(1, Counts(tp=9, tn=1), Counts(tp=8, fn=1, tn=1))
-        for axis in table
-        for step in axis.steps
+        (perturbation.name, step): Effect(1, Counts(tp=9, tn=1), Counts(tp=8, fn=1, tn=1))
+        for perturbation in table
+        for step in perturbation.steps
     }
     part = module.ChipEffects("c", "g", "b", Counts(tp=9, tn=1), effects)
     text = Robustness("m", 0, 1, (part,), table).section()
@@ -449,18 +462,18 @@ def test_the_part_of_the_report_shows_every_step_and_escapes_names():
     assert text.count(">10.0</td>") == len(effects) and text.count(">-11.1</td>") == 2 * len(effects)
 
 
-def test_two_models_are_compared_axis_by_axis_on_the_same_chips():
+def test_two_models_are_compared_on_the_same_chips():
     chips = [chip(bytes_of(n), name=f"c{n}") for n in range(6)]
     first = robustness(folder_of(*chips), judge())
 
-    def sharper(values: np.ndarray) -> np.ndarray:
+    def smooth(values: np.ndarray) -> np.ndarray:
         return pointwise(uniform_filter(values, (1, 3, 3), mode="nearest"))
 
-    second = robustness(folder_of(*chips), judge(sharper))
+    second = robustness(folder_of(*chips), judge(smooth))
     row = next(line for line in printed(compared(first, second)).splitlines() if "shift" in line)
     assert row.split()[4] == "0.0" and float(row.split()[5]) > 0 and row.split()[6] == f"+{row.split()[5]}"
     same = printed(compared(first, first)).splitlines()[1:]
-    assert len(same) == len(first.axes) and all("+0.0" in line and "0.0 to 0.0" in line for line in same)
+    assert len(same) == len(first.perturbations) and all("+0.0" in line and "0.0 to 0.0" in line for line in same)
     with pytest.raises(InputError, match="measure both on one chip folder"):
         compared(first, robustness(folder_of(*chips[:3]), judge()))
 
@@ -475,9 +488,9 @@ def test_bad_input_is_one_line(wrong: dict[str, int], line: str, folder: ChipFol
         robustness(folder, judge(), **wrong)
 
 
-def test_every_axis_can_be_measured_with_any_bands():
+def test_a_missing_band_is_each_band_of_the_model():
     for bands in (("red",), ("nir", "red", "green", "blue"), ("b1", "b2")):
-        its = axes(bands)[-1]
+        its = perturbations(bands)[-1]
         assert tuple(its.steps) == bands
-        names = [axis.name for axis in axes(bands)]
+        names = [perturbation.name for perturbation in perturbations(bands)]
         assert len(set(names)) == len(names)

@@ -1,8 +1,9 @@
 """How much a map changes when its images do: another light, air, focus, pixel or stretch, or a step to the side.
 
-Every perturbation is a small pure function of a chip in units of its stretch, and `axes` is the table of all: another
-one is a function and a line there. An axis has one number, the share of known pixels whose class changes, averaged over
-its steps, as Hendrycks and Dietterich (2019, arXiv:1903.12261) average over the severities of a corruption.
+Every perturbation is a small pure function of a chip in units of its stretch, and `perturbations` is the table of all:
+another one is a function and a line there. A perturbation has one number, the share of the known pixels whose class
+changes, averaged over its steps, as Hendrycks and Dietterich (2019, arXiv:1903.12261) average over the severities of a
+corruption.
 """
 
 from __future__ import annotations
@@ -37,7 +38,16 @@ from cropland.progress import progress_bar
 if TYPE_CHECKING:
     from cropland.data.chips import Chip, ChipFolder
 
-__all__ = ["Axis", "ChipEffects", "Effect", "Robustness", "Stretched", "axes", "compared", "robustness"]
+__all__ = [
+    "ChipEffects",
+    "Effect",
+    "Perturbation",
+    "Robustness",
+    "Stretched",
+    "compared",
+    "perturbations",
+    "robustness",
+]
 
 BLUE_UM = 0.48  # the wavelength at which a haze has its named strength
 HAZY = 0.7  # exponent of the wavelength in a hazy atmosphere
@@ -207,8 +217,8 @@ def as_it_is(mask: Mask, _amount: object, *, shape: tuple[int, int]) -> Mask:
 
 
 @dataclass(frozen=True)
-class Axis(Generic[Amount]):
-    """A kind of perturbation: its steps by name, each with its amount, and how a mask comes back to the chip's grid."""
+class Perturbation(Generic[Amount]):
+    """Its steps by name, each with the amount that `change` takes, and how a mask comes back to the chip's grid."""
 
     name: str
     change: Callable[[Stretched, Amount], Stretched]
@@ -216,16 +226,16 @@ class Axis(Generic[Amount]):
     back: Callable[..., Mask] = as_it_is
 
 
-def axes(bands: Sequence[str], *, seed: int = 0) -> tuple[Axis[Any], ...]:
+def perturbations(bands: Sequence[str], *, seed: int = 0) -> tuple[Perturbation[Any], ...]:
     """Every perturbation, for a model of these bands; lengths are in pixels of the chip, amounts in its stretch."""
     return (
-        Axis(
+        Perturbation(
             Message("shift by one pixel"),
             shift,
             {Message("up"): (-1, 0), Message("down"): (1, 0), Message("left"): (0, -1), Message("right"): (0, 1)},
             shift_back,
         ),
-        Axis(
+        Perturbation(
             Message("flips and turns"),
             turn,
             {
@@ -235,21 +245,21 @@ def axes(bands: Sequence[str], *, seed: int = 0) -> tuple[Axis[Any], ...]:
             },
             turn_back,
         ),
-        Axis(Message("brightness"), brightness, {"-20 %": 0.8, "+20 %": 1.2}),
-        Axis(Message("contrast"), contrast, {"-20 %": 0.8, "+20 %": 1.2}),
-        Axis("gamma", gamma, {"0.8": 0.8, "1.25": 1.25}),
-        Axis(Message("haze"), haze, {"10 %": 0.1, "20 %": 0.2, "30 %": 0.3}),
-        Axis(Message("blur"), blur, {"0.5 px": 0.5, "1 px": 1.0, "2 px": 2.0}),
-        Axis(Message("noise"), noise, {"1 %": (0.01, seed), "2 %": (0.02, seed), "5 %": (0.05, seed)}),
-        Axis(Message("fewer levels"), quantise, {"256": 256, "64": 64}),
-        Axis(Message("saturation"), saturate, {"0..1": (0.0, 1.0)}),
-        Axis(Message("pixel size"), resize, {"x0.5": 0.5, "x0.7": 0.7, "x1.4": 1.4, "x2": 2.0}, resize_back),
-        Axis(
+        Perturbation(Message("brightness"), brightness, {"-20 %": 0.8, "+20 %": 1.2}),
+        Perturbation(Message("contrast"), contrast, {"-20 %": 0.8, "+20 %": 1.2}),
+        Perturbation("gamma", gamma, {"0.8": 0.8, "1.25": 1.25}),
+        Perturbation(Message("haze"), haze, {"10 %": 0.1, "20 %": 0.2, "30 %": 0.3}),
+        Perturbation(Message("blur"), blur, {"0.5 px": 0.5, "1 px": 1.0, "2 px": 2.0}),
+        Perturbation(Message("noise"), noise, {"1 %": (0.01, seed), "2 %": (0.02, seed), "5 %": (0.05, seed)}),
+        Perturbation(Message("fewer levels"), quantise, {"256": 256, "64": 64}),
+        Perturbation(Message("saturation"), saturate, {"0..1": (0.0, 1.0)}),
+        Perturbation(Message("pixel size"), resize, {"x0.5": 0.5, "x0.7": 0.7, "x1.4": 1.4, "x2": 2.0}, resize_back),
+        Perturbation(
             Message("stretch of the window"),
             stretch,
             {f"{low}..{high} %": (low, high) for low, high in ((LOW, HIGH), (1, 99), (5, 95))},
         ),
-        Axis(Message("missing band"), missing_band, {band: band for band in bands}),
+        Perturbation(Message("missing band"), missing_band, {band: band for band in bands}),
     )
 
 
@@ -273,7 +283,7 @@ class Effect:
 
 @dataclass(frozen=True, eq=False)
 class ChipEffects:
-    """One chip: its counts without a perturbation, and the effect of every step by the names of axis and step.
+    """One chip: its counts without a perturbation, and the effect of every step by the names of perturbation and step.
 
     Chips of one `block` lie on the same ground and are not independent of each other.
     """
@@ -286,7 +296,7 @@ class ChipEffects:
 
 
 def robustness(folder: ChipFolder, judge: Judge, *, seed: int = 0, most: int = 200) -> Robustness:
-    """Measure how much the model's map of each chip changes under every step of `axes`.
+    """Measure how much the model's map of each chip changes under every step of `perturbations`.
 
     The perturbations act on the chip in units of the stretch of its scene, or of the model where its radiometry is
     fixed: a change of the light before a scene's own percentiles would be undone by these. At most `most` chips are
@@ -295,11 +305,11 @@ def robustness(folder: ChipFolder, judge: Judge, *, seed: int = 0, most: int = 2
     Raises `InputError` for a negative seed or fewer than one chip, `ChipError` for a damaged chip.
     """
     if seed < 0:
-        raise InputError("--seed {seed}: give 0 or more", seed=seed)
+        raise InputError("the seed of the noise is {seed}; give 0 or more", seed=seed)
     if most < 1:
         raise InputError("{most} chips are to be measured; give 1 or more", most=most)
-    chosen, table = _spread(folder.index["group"].to_list(), most), axes(judge.model.bands, seed=seed)
-    maps = 1 + sum(len(axis.steps) for axis in table)
+    chosen, table = _spread(folder.index["group"].to_list(), most), perturbations(judge.model.bands, seed=seed)
+    maps = 1 + sum(len(perturbation.steps) for perturbation in table)
     parts = []
     with progress_bar(_("robustness"), total=maps * len(chosen), rate="{:.1f}/s".format, counted=True) as bar:
         for number in chosen:
@@ -324,7 +334,7 @@ def _spread(groups: Sequence[str], most: int) -> list[int]:
 
 
 def _effects(
-    chip: Chip, judge: Judge, table: Sequence[Axis[Any]], *, done: Callable[[], None]
+    chip: Chip, judge: Judge, table: Sequence[Perturbation[Any]], *, done: Callable[[], None]
 ) -> tuple[Counts, dict[tuple[str, str], Effect]]:
     limits = judge.model.statistics or chip
     low, high = (np.array(edge)[:, None, None] for edge in (limits.low, limits.high))
@@ -338,17 +348,17 @@ def _effects(
         its: Mask = classes(threshold)[probability]
         return its
 
-    def perturbed(axis: Axis[Any], amount: object) -> Mask:
-        its = axis.change(stretched, amount)
+    def perturbed(perturbation: Perturbation[Any], amount: object) -> Mask:
+        its = perturbation.change(stretched, amount)
         image = Image((its.values * (high - low) + low).astype(np.float32), its.valid, bands=its.bands)
-        back: Mask = axis.back(mapped(image, its.pixel_m), amount, shape=shape)
+        back: Mask = perturbation.back(mapped(image, its.pixel_m), amount, shape=shape)
         return back
 
     mask = mapped(chip.image, chip.pixel_m)
     effects = {
-        (axis.name, step): effect(perturbed(axis, amount), mask, chip.target)
-        for axis in table
-        for step, amount in axis.steps.items()
+        (perturbation.name, step): effect(perturbed(perturbation, amount), mask, chip.target)
+        for perturbation in table
+        for step, amount in perturbation.steps.items()
     }
     return count(mask, chip.target), effects
 
@@ -374,19 +384,19 @@ class Robustness:
     seed: int
     of: int
     parts: tuple[ChipEffects, ...]
-    axes: tuple[Axis[Any], ...]
+    perturbations: tuple[Perturbation[Any], ...]
 
-    def pooled(self, axis: str, step: str) -> Effect:
+    def pooled(self, perturbation: str, step: str) -> Effect:
         """The effect of a step over all chips."""
-        return sum((part.effects[axis, step] for part in self.parts), Effect())
+        return sum((part.effects[perturbation, step] for part in self.parts), Effect())
 
     @cached_property
     def figures(self) -> dict[str, Any]:
         """Everything as plain values for metrics.json; None where a figure is not defined.
 
-        Of an axis: `changed`, its one number (0..1), and the 95 % interval of that. Of a step: the share of the known
-        pixels that change, the counts, IoU and F1 against the reference, the difference of the IoU to that of the same
-        pixels without the step, and the relative change of the mapped area.
+        Of a perturbation: `changed`, its one number (0..1), and the 95 % interval of that. Of a step: the share of the
+        known pixels that change, the counts, IoU and F1 against the reference, the difference of the IoU to that of the
+        same pixels without the step, and the relative change of the mapped area.
         """
         unchanged = sum((part.unchanged for part in self.parts), Counts())
         return {
@@ -395,32 +405,32 @@ class Robustness:
             "of_chips": self.of,
             "seed": self.seed,
             "unchanged": _counted(unchanged),
-            "axes": {
-                axis.name: {
-                    "changed": self.changed(axis),
-                    "interval": _interval(self.drawn(axis)),
-                    "steps": {step: _of_step(self.pooled(axis.name, step)) for step in axis.steps},
+            "perturbations": {
+                perturbation.name: {
+                    "changed": self.changed(perturbation),
+                    "interval": _interval(self.drawn(perturbation)),
+                    "steps": {step: _of_step(self.pooled(perturbation.name, step)) for step in perturbation.steps},
                 }
-                for axis in self.axes
+                for perturbation in self.perturbations
             },
         }
 
-    def changed(self, axis: Axis[Any]) -> float | None:
-        """The one number of an axis: the share of known pixels that change, averaged over its steps."""
-        shares = [_share_changed(self.pooled(axis.name, step)) for step in axis.steps]
+    def changed(self, perturbation: Perturbation[Any]) -> float | None:
+        """The one number of a perturbation: the share of known pixels that change, averaged over its steps."""
+        shares = [_share_changed(self.pooled(perturbation.name, step)) for step in perturbation.steps]
         known = [share for share in shares if share is not None]
         return fmean(known) if known else None
 
-    def drawn(self, axis: Axis[Any]) -> Float64[np.ndarray, " draw"]:
-        """The one number of an axis in draws of blocks of ground with replacement; empty with fewer than two blocks.
+    def drawn(self, perturbation: Perturbation[Any]) -> Float64[np.ndarray, " draw"]:
+        """The one number of a perturbation in draws of blocks of ground with replacement; none with fewer than two.
 
         Bootstrap over blocks, not pixels or chips (Efron 1979, doi:10.1214/aos/1176344552). The draws depend on the
         number of blocks alone: two models on the same chips are drawn alike, and their difference is a paired one.
         """
         blocks = sorted({part.block for part in self.parts})
-        changed, known = np.zeros((2, len(blocks), len(axis.steps)), np.int64)
+        changed, known = np.zeros((2, len(blocks), len(perturbation.steps)), np.int64)
         for part in self.parts:
-            its = [part.effects[axis.name, step] for step in axis.steps]
+            its = [part.effects[perturbation.name, step] for step in perturbation.steps]
             changed[blocks.index(part.block)] += [each.changed for each in its]
             known[blocks.index(part.block)] += [each.before.total for each in its]
         if len(blocks) < 2:
@@ -431,9 +441,9 @@ class Robustness:
         shares: np.ndarray = (times @ changed / np.maximum(times @ known, 1)).mean(axis=1)
         return shares
 
-    def worst(self, axis: str) -> tuple[str, dict[str, Any]] | None:
-        """The step of an axis that changes most, with its figures; None if no pixel is known."""
-        steps = self.figures["axes"][axis]["steps"].items()
+    def worst(self, perturbation: str) -> tuple[str, dict[str, Any]] | None:
+        """The step of a perturbation that changes most, with its figures; None if no pixel is known."""
+        steps = self.figures["perturbations"][perturbation]["steps"].items()
         return max(
             (item for item in steps if item[1]["changed"] is not None),
             key=lambda item: item[1]["changed"],
@@ -448,13 +458,13 @@ class Robustness:
         )
 
     def table(self) -> Table:
-        """For a terminal, a row for each axis: its number in percent, and its worst step."""
+        """For a terminal, a row for each perturbation: its number in percent, and its worst step."""
         columns = [_("changed"), _("95 % interval"), _("worst step"), _("changed"), "IoU", _("difference")]
         table = Table(_("in percent"), *columns, box=None, header_style="dim")
         table.add_row(_("unchanged"), "", "", "", "", percent(self.figures["unchanged"]["iou"]), "")
-        for axis, its in self.figures["axes"].items():
-            row = [shown(axis), percent(its["changed"]), _range(its["interval"])]
-            if worst := self.worst(axis):
+        for perturbation, its in self.figures["perturbations"].items():
+            row = [shown(perturbation), percent(its["changed"]), _range(its["interval"])]
+            if worst := self.worst(perturbation):
                 step, there = worst
                 row += [
                     shown(step),
@@ -465,7 +475,7 @@ class Robustness:
         return table
 
     def svg(self) -> str:
-        """The figure as SVG, for a page or a file: a row for each axis, most sensitive first, a dot for each step."""
+        """The figure as SVG, for a page or a file: a row for each perturbation, the largest first."""
         return str(_template().module.figure(self._rows()))
 
     def section(self) -> str:
@@ -474,17 +484,17 @@ class Robustness:
         return html
 
     def _rows(self) -> list[dict[str, Any]]:
-        """The axes with their figures and worst step, most sensitive first."""
+        """The perturbations with their figures and worst step, most sensitive first."""
         rows = [
-            {"name": axis, "worst": worst, **its}
-            for axis, its in self.figures["axes"].items()
-            if (worst := self.worst(axis)) is not None
+            {"name": perturbation, "worst": worst, **its}
+            for perturbation, its in self.figures["perturbations"].items()
+            if (worst := self.worst(perturbation)) is not None
         ]
         return sorted(rows, key=lambda row: -row["changed"])
 
 
 def compared(first: Robustness, second: Robustness) -> Table:
-    """For a terminal, two models measured on the same chips: both numbers of each axis in percent, and the difference.
+    """For a terminal, two models on the same chips: both numbers of each perturbation in percent, and the difference.
 
     The interval is that of the paired difference (`Robustness.drawn`); where it holds 0, these chips do not tell the
     models apart.
@@ -503,11 +513,11 @@ def compared(first: Robustness, second: Robustness) -> Table:
         )
     columns = [_("difference"), _("95 % interval")]
     table = Table(_("changed, in percent"), first.model, second.model, *columns, box=None, header_style="dim")
-    for axis, other in zip(first.axes, second.axes, strict=True):
-        numbers = first.changed(axis), second.changed(other)
+    for its, other in zip(first.perturbations, second.perturbations, strict=True):
+        numbers = first.changed(its), second.changed(other)
         difference = None if None in numbers else numbers[1] - numbers[0]  # type: ignore[operator]
-        interval = _interval(second.drawn(other) - first.drawn(axis))
-        table.add_row(shown(axis.name), *map(percent, numbers), signed(difference), _range(interval))
+        interval = _interval(second.drawn(other) - first.drawn(its))
+        table.add_row(shown(its.name), *map(percent, numbers), signed(difference), _range(interval))
     return table
 
 
