@@ -18,6 +18,7 @@ from cropland.engines import Precision
 from cropland.errors import SceneError
 from cropland.evaluation.evaluate import Evaluation
 from cropland.evaluation.evaluate import evaluate as _evaluate
+from cropland.evaluation.subject import SubjectOptions
 from cropland.geo.arrays import is_labelled, open_array, open_labelled_array
 from cropland.geo.scene import Image, Scene, SceneOptions, open_scene
 from cropland.geo.statistics import Statistics
@@ -241,25 +242,36 @@ def evaluate(
     chips: AnyPath | None = None,
     labels: AnyPath | LabelOptions | None = None,
     background: Literal["known", "unknown"] | None = None,
+    against: Model | MapResult | AnyPath | None = None,
     out: AnyPath | None = None,
     **options: Any,
 ) -> Evaluation:
-    """Measure a model on chips, or a mask against labels.
+    """Measure a model on chips, or a map against labels: pixels, boundaries and fields.
 
-    subject: a model with `chips`, or a map or mask with `labels`. out: a folder for report.html and metrics.json, if
-    wanted. Further options: those of labels as in `cut_chips`; split, by, tolerance_m, working_pixel_m, trust, crs,
-    pixel_m, allow_datum_shift, overwrite. Raises `InputError` or one of its kinds for input that cannot be used.
+    subject: a model with `chips`; with `labels` a map, its folder, a folder of maps, or the file of a mask, of a
+    probability or of parcels. against: a second one, for the differences with their intervals. out: a folder for
+    report.html and metrics.json, if wanted. Further options: those of labels as in `cut_chips`; split, by, robustness,
+    tolerance_m, working_pixel_m, trust, allow_training_chips, overwrite; for maps threshold, imagery, crs, pixel_m,
+    allow_datum_shift. Raises `InputError` or one of its kinds for input that cannot be used.
 
     >>> import cropland
     >>> from cropland.demo import FIELDS, TILE
     >>> result = cropland.Model.open().map(TILE)
-    >>> cropland.evaluate(result, labels=FIELDS, background="known").iou > 0.8
-    True
+    >>> evaluation = cropland.evaluate(result, labels=FIELDS, background="known")
+    >>> evaluation.iou > 0.8, evaluation.field_f1 > 0.1
+    (True, True)
     """
-    what = subject.file if isinstance(subject, Model) else subject
-    path = what.folder / "mask.tif" if isinstance(what, MapResult) else what
-    given, others = _labels(labels, {"background": background, **options})
-    return _evaluate(path, chips=chips, labels=given, out=out, **others)
+    what, other = (_subject(each) for each in (subject, against))
+    assert what is not None, "a subject is given"
+    reading, others = _split(SubjectOptions, options)
+    given, others = _labels(labels, {"background": background, **others})
+    return _evaluate(what, chips=chips, labels=given, against=other, out=out, reading=reading, **others)
+
+
+def _subject(given: Model | MapResult | AnyPath | None) -> ModelFile | AnyPath | None:
+    if isinstance(given, Model):
+        return given.file
+    return given.folder if isinstance(given, MapResult) else given
 
 
 def _scene(given: Scene | Image | AnyPath) -> Scene:

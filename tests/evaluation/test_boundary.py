@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cropland.evaluation.boundary import boundary, boundary_counts, boundary_f1
+from cropland.evaluation.boundary import boundary, boundary_counts, boundary_distance_m, boundary_f1
 
 
 def square(first: int, last: int, size: int = 40) -> np.ndarray:
@@ -34,10 +34,20 @@ def test_a_shrunken_square_is_right_at_its_own_distance():
     """Golden: all sides 2 m inside the true ones, whose corners are 2 sqrt 2 m away from the boundary said."""
     counts = boundary_counts(square(12, 28), square(10, 30), pixel_m=(1, 1), tolerances_m=(1, 2, 3))
     said, true = 4 * 15, 4 * 19
-    assert counts.tolist() == [[said, 0, true, 0], [said, said, true, true - 4 * 3], [said, said, true, true]]
+    assert counts[:, :4].tolist() == [[said, 0, true, 0], [said, said, true, true - 4 * 3], [said, said, true, true]]
     assert boundary_f1(counts)[0] == 0 and boundary_f1(counts)[2] == 1
     recall = (true - 12) / true
     assert boundary_f1(counts)[1] == pytest.approx(2 * recall / (1 + recall))
+
+
+def test_the_mean_distance_is_that_of_what_is_within_the_tolerance():
+    """Golden: a shrunken square is 2 m inside; of the corners, three pixels each are further away."""
+    counts = boundary_counts(square(12, 28), square(10, 30), pixel_m=(1, 1), tolerances_m=(1, 2, 3))
+    near, far = boundary_distance_m(counts)[1:]
+    assert np.isnan(boundary_distance_m(counts)[0]) and near == 2
+    said, true = 4 * 15, 4 * 19
+    corners = 4 * (np.hypot(2, 2) + 2 * np.hypot(2, 1))
+    assert far == pytest.approx((2 * said + 2 * (true - 12) + corners) / (said + true))
 
 
 def test_metres_not_pixels():
@@ -66,5 +76,5 @@ def test_parts_with_context_add_up_to_the_whole(seed: int):
         boundary_counts(said[:, :26], true[:, :26], core=np.s_[:, :20], **options),
         boundary_counts(said[:, 14:], true[:, 14:], core=np.s_[:, 6:], **options),
     ]
-    assert (sum(parts) == whole).all()
+    np.testing.assert_allclose(sum(parts), whole)
     assert (np.diff(whole[:, 1]) >= 0).all() and (boundary_f1(whole) <= 1).all()

@@ -39,7 +39,7 @@ def test_a_mask_against_polygons(files: Path, capsys: pytest.CaptureFixture[str]
     assert status == 0, capsys.readouterr().err
     assert "report.html" in capsys.readouterr().out
     found = json.loads((files / "out" / "metrics.json").read_text(encoding="utf-8"))
-    assert found["format"] == 1 and found["kind"] == "mask" and found["against"]["background"] == "known"
+    assert found["format"] == 2 and found["kind"] == "map" and found["reference"]["background"] == "known"
     assert found["pooled"]["precision"] == 1 and found["groups"]["wheat"]["recall"] == 0
     assert sorted(path.name for path in (files / "out").iterdir()) == ["metrics.json", "report.html"]
 
@@ -117,7 +117,7 @@ def test_in_a_notebook_the_figures_are_a_value_and_nothing_is_written(files: Pat
     with pytest.raises(OutputError, match="holds an evaluation already"):
         evaluate("mask.tif", labels=LabelOptions(whole="other"), out="out")
     evaluate("mask.tif", labels=LabelOptions(whole="other"), out="out", overwrite=True)
-    assert json.loads((files / "out" / "metrics.json").read_text(encoding="utf-8"))["against"] == {
+    assert json.loads((files / "out" / "metrics.json").read_text(encoding="utf-8"))["reference"] == {
         "whole": "other",
         "by": None,
     }

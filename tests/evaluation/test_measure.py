@@ -22,12 +22,12 @@ from cropland.evaluation.measure import (
     chip_probability,
     choose_chips,
     on_chips,
-    on_mask,
+    on_subject,
     only_bands,
-    pixel_sides_m,
     read_regions,
 )
 from cropland.evaluation.score import Part, add_up
+from cropland.evaluation.subject import SubjectOptions, open_subjects
 from cropland.geo.scene import Image, open_scene
 from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
@@ -101,9 +101,9 @@ METRES = (10.0, 30.0)
 
 
 def judged(mask: Path, options: LabelOptions, *, by: str | None = None) -> list[Part]:
-    scene = open_scene(mask, bands={"mask": 1}, nodata=255)
+    (subject,) = open_subjects(mask, SubjectOptions(), labels=options)
     regions = read_regions(options, by) if by else None
-    return list(on_mask(scene, read_labels(options).on(scene), tolerances_m=METRES, regions=regions))
+    return list(on_subject(subject, read_labels(options).on(subject.ground), tolerances_m=METRES, regions=regions))
 
 
 @pytest.fixture
@@ -159,7 +159,8 @@ def test_the_same_figures_for_any_block(mask: Path, polygons: Path, monkeypatch:
     (whole,) = judged(mask, options)
     monkeypatch.setattr(module, "BLOCK", 37)
     parts = judged(mask, options)
-    assert len(parts) > 6 and blocks(open_scene(mask, bands={"mask": 1})) == 12
+    (subject,) = open_subjects(mask, SubjectOptions(), labels=options)
+    assert len(parts) > 6 and blocks(subject.ground) == 12
     cut = add_up(part.total for part in parts)
     assert cut.counts == whole.total.counts and (cut.edges == whole.total.edges).all()
     assert cut.edges.any()
@@ -188,7 +189,8 @@ def test_a_geographic_pixel_is_narrower_than_high(tmp_path: Path):
     path = write_mask(
         tmp_path / "mask.tif", np.ones((10, 10), np.uint8), crs="EPSG:4326", transform=Affine(1e-4, 0, 20, 0, -1e-4, 60)
     )
-    height, width = pixel_sides_m(open_scene(path, bands={"mask": 1}, nodata=255))
+    (subject,) = open_subjects(path, SubjectOptions(), labels=LabelOptions(whole="other"))
+    height, width = subject.ground.pixel_sides_m
     assert width / height == pytest.approx(0.5, abs=0.01) and height == pytest.approx(11.1, abs=0.1)
 
 

@@ -19,7 +19,7 @@ AT_ONCE = 1 << 24  # counts of draws and blocks in memory
 LOW, HIGH = 2.5, 97.5  # percentiles between which an interval lies
 LEAST = 0.5  # share of the draws in which a figure is defined, below which it has no interval
 
-Interval = tuple[float, float]
+Interval = list[float]  # its lower and upper end
 Sums = Float64[np.ndarray, "block column"]
 Rates = Callable[[Float64[np.ndarray, "draw column"]], Mapping[str, Float64[np.ndarray, " draw"]]]
 
@@ -66,4 +66,4 @@ def _interval(values: Float64[np.ndarray, " draw"]) -> Interval | None:
     if len(known) < LEAST * len(values):
         return None
     low, high = np.percentile(known, (LOW, HIGH))
-    return float(low), float(high)
+    return [float(low), float(high)]

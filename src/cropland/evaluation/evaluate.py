@@ -588,13 +588,16 @@ def _outlines(polygons: Polygons, ground: Ground) -> np.ndarray:
 
 def _map_sheet(subject: Subject, draw: Draw, outlines: tuple[np.ndarray, np.ndarray]) -> Sheet:
     """The picture of a map on its imagery."""
+    ours, theirs = outlines
     shown = None if subject.imagery is None else imagery_on(subject.imagery, subject.ground)
 
     def read(window: Window, step: int) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
         rgb = None if shown is None else shown(window, step)
         return rgb, decimated(subject.mask, window, step), decimated(draw, window, step)
 
-    return Sheet(subject.ground.name, subject.ground.shape, subject.ground.pixel_sides_m, read, *outlines)
+    return Sheet(
+        subject.ground.name, subject.ground.shape, subject.ground.pixel_sides_m, read, list(ours), list(theirs)
+    )
 
 
 def _hashed(path: Path) -> dict[str, Any]:

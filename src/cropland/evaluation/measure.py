@@ -243,7 +243,7 @@ def on_subject(
             name = Message("row {row}, column {col}", row=tile.core.row, col=tile.core.col)
             block = f"{ground.name} {tile.core.row} {tile.core.col}"
             groups = {values[each]: score for each, score in its.items()}
-            where = {"source": ground.name, "window": tile.core, "worst": _worst(subject, known, tile)}
+            where: dict[str, Any] = {"source": ground.name, "window": tile.core, "worst": _worst(subject, known, tile)}
             yield Part(name, total, groups, block, partial(picture, tile.core), **where)
 
 

@@ -185,7 +185,7 @@ def _cards(pooled: Mapping[str, Any], trivial: Mapping[str, Any]) -> list[tuple[
     cards = [
         (title, pooled[name], [*_between(pooled, name), _("all cropland {value}", value=percent(trivial[name]))])
         for name, title in names().items()
-        if name not in ("accuracy", "kappa")
+        if name != "accuracy"
     ]
     metres, value = _finest(pooled["boundary_f1"])
     wider = [f"{m} m {percent(f1)}" for m, f1 in pooled["boundary_f1"].items() if f1 is not None and m != metres]

@@ -59,8 +59,7 @@ class Part:
     """One chip, or one block of a map: its score, split by group, where it lies, and how to draw it.
 
     Parts of one `block` lie on the same ground and are not independent of each other. source, window: the scene, and
-    the pixels of its grid. sizes: its fields by size class. worst: the places in it where most pixels are wrong, and how
-    many are.
+    the pixels of its grid. sizes: its fields by size class. worst: where in it most pixels are wrong, and how many.
     """
 
     name: str
@@ -107,7 +106,7 @@ def metrics(parts: Sequence[Part], *, tolerances_m: Sequence[float], complete: b
             groups[name].append(its)
     how: dict[str, Any] = {"tolerances_m": tolerances_m, "complete": complete}
     rows = [
-        {"name": part.name, "source": part.source, "window": part.window, "groups": sorted(part.groups)}
+        {"name": part.name, "source": part.source, "window": list(part.window), "groups": sorted(part.groups)}
         | _all(part.total, **how)
         for part in parts
     ]
