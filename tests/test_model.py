@@ -1,5 +1,6 @@
 """Model files: what is kept, and what is refused in one sentence."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -7,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 from safetensors.numpy import save_file
 
+from cropland.data.ground import TrainingGround
 from cropland.errors import ModelError
-from cropland.model import KEY, ModelFile, WorkingPixel, build_network, source_hash
+from cropland.geo.window import Window
+from cropland.model import KEY, ModelFile, WorkingPixel, build_network, read_header, source_hash
 from cropland.recipe import Recipe, parse_recipe
 
 
@@ -62,6 +66,24 @@ def test_faults_are_said(path: Path, tmp_path: Path) -> None:
     for said, act in cases.items():
         with pytest.raises(ModelError, match=said):
             act()
+
+
+def test_what_older_files_do_not_say_is_none_and_what_newer_ones_say_is_kept(path: Path, tmp_path: Path) -> None:
+    assert not {"temperature", "trained_on"} & read_header(path).keys()
+    older = ModelFile.load(path)
+    assert older.temperature is None and older.trained_on is None and "temperature" not in older._repr_html_()
+    ground = TrainingGround(shapely.box(0, 0, 1, 1), {"scene": (Window(0, 0, 64, 64),)})
+    newer = dataclasses.replace(older, temperature=1.25, trained_on=ground)
+    newer.save(path, newer.network().state_dict())
+    assert ModelFile.load(path) == newer and read_header(path)["format"] == 1
+    assert "<th style='text-align:left'>temperature</th><td style='text-align:left'>1.250</td>" in newer._repr_html_()
+    header = newer.header()
+    for damaged in (
+        {"footprints": "eJwAAA==", "windows": "eJwAAA=="},
+        {**header["trained_on"], "footprints": "eJwrAQAA"},
+    ):
+        with pytest.raises(ModelError, match="damaged header"):
+            ModelFile.load(with_header(tmp_path / "bad.safetensors", {**header, "trained_on": damaged}))
 
 
 def test_options_that_a_network_does_not_take_are_said() -> None:

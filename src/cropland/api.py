@@ -15,7 +15,7 @@ from cropland.data.cut import CutReport
 from cropland.data.cut import cut_chips as _cut_chips
 from cropland.data.labels import LabelOptions
 from cropland.engines import Precision
-from cropland.errors import SceneError
+from cropland.errors import ModelError, SceneError
 from cropland.evaluation.evaluate import Evaluation
 from cropland.evaluation.evaluate import evaluate as _evaluate
 from cropland.evaluation.subject import SubjectOptions
@@ -132,6 +132,18 @@ class Model:
         the scene for the same map.
         """
         return self.map(image, **options).probability
+
+    def calibrated(self, probability: Image) -> Image:
+        """A probability (0..1), as `probability` or `MapResult.probability` gives it, with the model's temperature.
+
+        Use it where the number itself counts, as in an expected area or a risk. No map holds it, and it changes no mask
+        at a threshold of 0.5. Raises `ModelError` if the model has no temperature.
+        """
+        from cropland.evaluation.calibration import calibrated
+
+        if self.file.temperature is None:
+            raise ModelError("{name} has no temperature: train it again with both classes to validate", name=self.name)
+        return replace(probability, values=calibrated(probability.values, self.file.temperature))
 
     @cached_property
     def executor(self) -> Serial:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from cropland import __version__
 from cropland.catalog import find, names
+from cropland.data.ground import TrainingGround
 from cropland.engines import cache_folder
 from cropland.errors import ModelError, first_line
 from cropland.fact_sheet import fact_sheet
@@ -42,7 +43,12 @@ class WorkingPixel:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A trained network and everything needed to use it."""
+    """A trained network and everything needed to use it.
+
+    temperature: what the logits are divided by where a probability must be right as a number, fitted on validation
+    (`evaluation.calibration`); maps do without. None where validation had one class only. trained_on: the ground of the
+    training chips. Both are None for a file that is older than they are.
+    """
 
     recipe: Recipe
     working_pixels: tuple[WorkingPixel, ...]
@@ -50,6 +56,8 @@ class ModelFile:
     radius: int | None  # pixels; None: the network looks at the whole image
     statistics: Statistics | None = None  # when the radiometry is fixed
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    temperature: float | None = None
+    trained_on: TrainingGround | None = None
     version: str = __version__
     source_hash: str = ""
     code: Mapping[str, Any] | None = None  # of the user's own, see `cropland.notebooks.bundle`
@@ -94,6 +102,7 @@ class ModelFile:
             _("outputs"): ", ".join(self.outputs),
             _("working pixels"): ", ".join(pixels),
             _("receptive field"): _("the whole image") if self.radius is None else bound,
+            **({_("temperature"): f"{self.temperature:.3f}"} if self.temperature else {}),
             _("made by"): f"cropland {self.version}",
         }
         return fact_sheet(self.name, facts)
@@ -163,6 +172,8 @@ class ModelFile:
             "radius": self.radius,
             "statistics": self.statistics.to_json() if self.statistics else None,
             "metrics": dict(self.metrics),
+            **({"temperature": self.temperature} if self.temperature else {}),
+            **({"trained_on": self.trained_on.to_json()} if self.trained_on else {}),
             "source_hash": self.source_hash,
             **({"code": dict(self.code)} if self.code else {}),
         }
@@ -207,6 +218,8 @@ def _from_header(header: dict[str, Any], path: Path) -> ModelFile:
             radius=header["radius"],
             statistics=Statistics.from_json(header["statistics"]) if header["statistics"] else None,
             metrics=header["metrics"],
+            temperature=header.get("temperature"),
+            trained_on=TrainingGround.from_json(header["trained_on"]) if "trained_on" in header else None,
             version=header["version"],
             source_hash=header["source_hash"],
             code=header.get("code"),

@@ -89,14 +89,20 @@ def describe(what: str, *, trust: bool = False, trust_all: bool = False) -> dict
         return {"file": str(path), **asdict(listing(path))}
     if path.suffix == ".safetensors":
         if (told := ModelFile.read(path)).code and not trust:
-            return {"model": str(path), **told.header()}
+            return {"model": str(path), **_header(told)}
         model = ModelFile.load(path, trust=trust)
         known = Field(model.radius, model.stride, None if model.radius is not None else MEASURED)
         seen = anatomy(model.network(), len(model.bands), known=known)
-        return {"model": str(path), **model.header(), "anatomy": asdict(seen)}
+        return {"model": str(path), **_header(model), "anatomy": asdict(seen)}
     recipe = read_recipe(path) if path.suffix == ".toml" else recipe_of(what, trust_all=trust_all)
     seen = anatomy(build_network(recipe), len(recipe.bands))
     return {"recipe": recipe.model_dump(mode="json"), "anatomy": asdict(seen)}
+
+
+def _header(model: ModelFile) -> dict[str, Any]:
+    """The header, with numbers on the ground that was trained on in place of its packed outlines."""
+    ground = model.trained_on
+    return model.header() | ({"trained_on": ground.summary()} if ground else {})
 
 
 def recipe_of(name: str, *, trust_all: bool = False) -> Recipe:
@@ -215,9 +221,38 @@ def _facts(found: dict[str, Any]) -> Table:
         scored = _("IoU {iou:.4f}, threshold {threshold:.3f}", iou=pixel["iou"], threshold=pixel["threshold"])
         table.add_row(_("at {pixel_m:g} m", pixel_m=pixel["pixel_m"]), scored)
     if "version" in found:
+        table.add_row(_("temperature"), _temperature(found))
+        table.add_row(_("trained on"), _trained_on(found.get("trained_on")))
         made = _("cropland {version}, sources {hash}", version=found["version"], hash=found["source_hash"])
         table.add_row(_("made by"), made)
     return table
+
+
+def _temperature(found: Mapping[str, Any]) -> str:
+    metrics = found["metrics"]
+    if "temperature" not in found:
+        return _("none was fitted")
+    if "validation_ece" not in metrics:
+        return f"{found['temperature']:.3f}"
+    return _(
+        "{temperature:.3f} (calibration error {before:.2%}, with it {after:.2%})",
+        temperature=found["temperature"],
+        before=metrics["validation_ece"],
+        after=metrics["validation_ece_calibrated"],
+    )
+
+
+def _trained_on(ground: Mapping[str, Any] | None) -> str:
+    if ground is None:
+        return _("it does not say")
+    parts = []
+    if ground["area_ha"]:
+        parts.append(_("{area_ha:,.0f} ha of ground", area_ha=ground["area_ha"]))
+    if ground["images_without_crs"]:
+        parts.append(_("{count:,} images without a CRS", count=ground["images_without_crs"]))
+    if not ground["is_complete"]:
+        parts.append(_("and what its first weights were trained on, which they do not say"))
+    return ", ".join(parts)
 
 
 def _candidates(found: dict[str, Any]) -> Table:

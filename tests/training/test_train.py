@@ -70,6 +70,34 @@ def test_the_model_file_loads_again_and_is_of_half_precision(trained: ModelFile)
     assert again.network()(torch.zeros(1, 3, 33, 40)).shape == (1, 1, 33, 40)
 
 
+def test_the_model_says_how_sure_to_be_and_where_it_was_trained(
+    trained: ModelFile, chips: ChipFolder, tmp_path: Path
+) -> None:
+    assert trained.temperature is not None and 0.1 < trained.temperature < 10
+    assert {"validation_ece", "validation_ece_calibrated"} <= trained.metrics.keys()
+    again = ModelFile.load(trained.path)
+    assert again.trained_on == trained.trained_on and again.temperature == trained.temperature
+    learn = chips.index["split"] == "train"
+    assert again.trained_on.overlaps(chips.index).tolist() == learn.tolist() and again.trained_on.is_complete
+    few = {"training": {"epochs": 1, "chips_per_epoch": 4, "batch": 4}}
+    groups = {"sampling": {**SMALL["sampling"], "groups": {"g0": 1.0}}}
+    start = {"network": {**SMALL["network"], "start": str(trained.path)}}
+    on_g0 = train(parse_recipe({**SMALL, **few, **groups}), chips, tmp_path / "g0")
+    drawn = learn & (chips.index["group"] == "g0")
+    assert on_g0.trained_on.overlaps(chips.index).tolist() == drawn.tolist()
+    after = train(parse_recipe({**SMALL, **few, **groups, **start}), chips, tmp_path / "after")
+    assert after.trained_on == trained.trained_on
+    older = dataclasses.replace(trained, trained_on=None).save(tmp_path / "older.safetensors", load_weights(trained))
+    start["network"]["start"] = str(older.path)
+    unknown = train(parse_recipe({**SMALL, **few, **groups, **start}), chips, tmp_path / "unknown")
+    assert not unknown.trained_on.is_complete
+    assert unknown.trained_on.overlaps(chips.index).tolist() == drawn.tolist()
+
+
+def load_weights(model: ModelFile) -> dict[str, torch.Tensor]:
+    return model.network().state_dict()
+
+
 def test_paths_and_values_laid_over_do_in_a_notebook(
     chips: ChipFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,12 @@ class Sampler:
         self.pasted = group_probabilities(folder, recipe.sampling.paste_groups)
         self.read = lru_cache(CHIPS_KEPT)(self._read)
 
+    @property
+    def draws(self) -> Bool[np.ndarray, " chip"]:
+        """Which chips are drawn from at all: those of groups with a weight, to crop or to paste."""
+        drawn: np.ndarray = (self.base > 0) | ((self.pasted > 0) & (self.recipe.sampling.paste > 0))
+        return drawn
+
     def crop(self, epoch: int, index: int) -> tuple[Crop, str]:
         """The crop of this epoch and index, and the chip it was cut from."""
         sampling, augmentation = self.recipe.sampling, self.recipe.augmentation

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from cropland.data.chips import ChipFolder
+from cropland.data.ground import TrainingGround
 from cropland.errors import RecipeError
 from cropland.files import replacing, write_json
 from cropland.geo.statistics import Statistics
@@ -128,7 +129,13 @@ def fixed_statistics(learn: ChipFolder, recipe: Recipe) -> Statistics | None:
 
 
 def finish(
-    network: nn.Module, recipe: Recipe, check: ChipFolder, statistics: Statistics | None, run: Path
+    network: nn.Module,
+    recipe: Recipe,
+    check: ChipFolder,
+    statistics: Statistics | None,
+    run: Path,
+    *,
+    trained_on: TrainingGround,
 ) -> ModelFile:
     """Save the network in half precision, then score and draw the saved model: the metrics are those of the file."""
     seen = field(network.cpu().eval(), len(recipe.bands))
@@ -137,10 +144,15 @@ def finish(
     assert saved.path is not None
     halved = saved.network()
     score = validate(halved, recipe, check, statistics)
-    metrics = {"validation_iou": score.iou, "validation_chips": len(check)}
-    model = replace(draft, working_pixels=score.pixels, metrics=metrics).save(
-        run / "model.safetensors", halved.state_dict()
+    metrics = {"validation_iou": score.iou, "validation_chips": len(check), **score.calibration_errors}
+    whole = replace(
+        draft,
+        working_pixels=score.pixels,
+        metrics=metrics,
+        temperature=score.temperature,
+        trained_on=trained_on,
     )
+    model = whole.save(run / "model.safetensors", halved.state_dict())
     saved.path.unlink()
     pictures.examples(predictor(halved), check, model, run)
     write_model_item(model.header(), run / "model.safetensors", run / "model.json")

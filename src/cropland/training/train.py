@@ -17,6 +17,7 @@ from torch import nn
 from cropland.contract import check_network
 from cropland.data.batches import Sampler, batches
 from cropland.data.chips import ChipFolder, open_chips
+from cropland.data.ground import TrainingGround
 from cropland.errors import ChipError, ModelError
 from cropland.language import _
 from cropland.model import ModelFile, build_network
@@ -152,7 +153,7 @@ def train(
             pictures.curves(rows, run)
             bar.tell(_sentence(rows, score))
     average.load_state_dict(place.best)
-    return finish(average, recipe, check, statistics, run)
+    return finish(average, recipe, check, statistics, run, trained_on=_ground(sampler))
 
 
 def _sides(folder: ChipFolder, recipe: Recipe) -> tuple[ChipFolder, ChipFolder]:
@@ -199,6 +200,13 @@ def _start(network: nn.Module, start: str) -> None:
         encoder.start(start)
     else:
         raise ModelError("start = '{start}': this network's encoder has no such weights; remove start", start=start)
+
+
+def _ground(sampler: Sampler) -> TrainingGround:
+    """The ground of the chips that are drawn from, and of those that the weights to start from were trained on."""
+    used = TrainingGround.of(sampler.folder.index[sampler.draws])
+    start = sampler.recipe.network.start or ""
+    return used.joined(ModelFile.read(Path(start)).trained_on) if start.endswith(".safetensors") else used
 
 
 def _plan(recipe: Recipe, learn: ChipFolder, run: Path, network: nn.Module) -> dict[str, Any]:

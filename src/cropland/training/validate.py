@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import nn
 
 from cropland.data.chips import Chip, ChipFolder
+from cropland.evaluation.calibration import expected_calibration_error, fit_temperature
 from cropland.evaluation.counts import best_threshold, count_at, histogram
 from cropland.evaluation.measure import Predict, chip_probability, only_bands
 from cropland.geo.statistics import Statistics
@@ -31,12 +32,30 @@ class ValidationScore:
 
     Threshold and IoU of a working pixel are those of the chips with both classes, since chips of one class hold no edge
     of a field. `iou` is pooled over all chips and averaged over the working pixels; it decides which epoch is best.
-    `share` is the predicted share of cropland among the known pixels, at the first working pixel.
+    `share` is the predicted share of cropland among the known pixels, at the first working pixel. `levels` is the
+    histogram of all chips at all working pixels.
     """
 
     pixels: tuple[WorkingPixel, ...]
     iou: float
     share: float
+    levels: Int64[np.ndarray, "2 255"] = field(default_factory=lambda: np.zeros((2, 255), np.int64), compare=False)
+
+    @property
+    def temperature(self) -> float | None:
+        """The temperature that makes the probability fit these chips; one for all working pixels."""
+        return fit_temperature(self.levels)
+
+    @property
+    def calibration_errors(self) -> dict[str, float]:
+        """The expected calibration error by its name among the metrics of a model, as it is and with the temperature.
+
+        Empty where there is no temperature.
+        """
+        if (fitted := self.temperature) is None:
+            return {}
+        as_it_is, after = (expected_calibration_error(self.levels, temperature=each) for each in (1.0, fitted))
+        return {"validation_ece": as_it_is, "validation_ece_calibrated": after}
 
     @property
     def warning(self) -> str | None:
@@ -69,7 +88,9 @@ def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: 
     counts = [count_at(every, pixel.threshold) for pixel, (_, every) in zip(pixels, levels, strict=True)]
     first = counts[0]
     share = (first.tp + first.fp) / max(1, first.total)
-    return ValidationScore(pixels, fmean(count.iou for count in counts), share)
+    return ValidationScore(
+        pixels, fmean(count.iou for count in counts), share, np.sum([every for _, every in levels], axis=0)
+    )
 
 
 def predictor(network: nn.Module) -> Predict:
