@@ -36,7 +36,7 @@
   async function paint(canvas) {
     const {x, y, z} = painted.get(canvas), {tiles, top, shape: [height, width], aspect} = sheet;
     const side = 2 * Math.round(TILE / 2 * devicePixelRatio); // even: halves of a tile meet between pixels
-    const margin = Math.ceil(side / TILE); // beyond the tile, or seams show at zooms between whole numbers
+    const margin = Math.ceil(side / TILE); // one point beyond the tile: browsers leave seams (Leaflet issue 3575)
     const down = 2 ** z * side / TILE, along = down * aspect; // pixels of the canvas per pixel of level 0
     const level = Math.min(top, Math.max(0, Math.floor(-Math.log2(Math.max(down, along)))));
     const span = TILE * 2 ** level, found = new Map();

@@ -1,8 +1,8 @@
 """The slippy picture of an evaluation: right, false alarm, missed and unknown over the imagery, in one HTML file.
 
 A sheet becomes a pyramid of tiles. Level 0 has its own pixels, each further level half as many along each side, and the
-top level is one tile. The whole ground is kept down to the finest level that the budget allows; what is left of the
-budget buys tiles of level 0 and 1 for the places that are listed and for where most is wrong.
+top level is one tile. If not all of level 0 fits the budget, the whole ground is kept down to the finest level that
+takes half of it; the rest goes to tiles of levels 0 and 1 in the places that are listed and where most is wrong.
 """
 
 from __future__ import annotations
@@ -79,9 +79,10 @@ class Place:
 def viewer(sheets: Sequence[Sheet], *, places: Sequence[Place] = (), budget_bytes: int = 8_000_000) -> Markup:
     """The pictures as a fragment of an HTML page, with everything that they need in it.
 
-    Tiles and outlines take at most `budget_bytes` of the page; script and style add about 170 kB. The places come first
-    when it is decided what is kept in full sharpness. If not even the coarsest tiles of all sheets fit, the last sheets
-    and their places are left out, and the page says so. Memory is that of one block and of the tiles that are kept.
+    Tiles and outlines take at most `budget_bytes` of the page; script and style add about 180 kB. Each sheet is read
+    once in windows of at most 1024 x 1024 samples, and again, in windows of 512 x 512, where it is shown in full
+    sharpness: the places in their order, then where most is wrong. If not even the coarsest tiles of all sheets fit,
+    the last sheets and their places are left out, and the page says so; the fragment is empty if none is left.
     """
     outlines = _outlines(sheets, budget=round(budget_bytes * OUTLINES))
     pyramids = _choose(sheets, places, budget=budget_bytes - len(_compact(outlines)))
@@ -102,6 +103,8 @@ def viewer(sheets: Sequence[Sheet], *, places: Sequence[Place] = (), budget_byte
         "blank": f"rgb({BLANK} {BLANK} {BLANK})",
         "places": [{"sheet": place.sheet, "window": place.window} for place in places],
     }
+    if not pyramids:
+        return Markup("")
     given = any(len(sheet.predicted) or len(sheet.reference) for sheet in sheets)
     folder = files("cropland.evaluation")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -141,21 +144,16 @@ def assembled(
         rgb = None
         prediction, reference = np.full(size, UNKNOWN, np.uint8), np.full(size, UNKNOWN, np.uint8)
         for number, (place, _draw) in enumerate(chips):
-            # The samples of the window that fall into the chip, and the pixels of the chip that they are.
-            first = [max(0, _ceil(place[axis] - window[axis], step)) for axis in (0, 1)]
-            stop = [min(size[axis], _ceil(place[axis] + place[axis + 2] - window[axis], step)) for axis in (0, 1)]
-            if any(start >= end for start, end in zip(first, stop, strict=True)):
+            rows, rows_of_chip = _samples(window.row, window.height, step, within=(place.row, place.height))
+            cols, cols_of_chip = _samples(window.col, window.width, step, within=(place.col, place.width))
+            if rows.start >= rows.stop or cols.start >= cols.stop:
                 continue
-            into = tuple(slice(start, end) for start, end in zip(first, stop, strict=True))
-            origin = [window[axis] + first[axis] * step - place[axis] for axis in (0, 1)]
-            source = tuple(
-                slice(origin[axis], origin[axis] + (stop[axis] - first[axis] - 1) * step + 1, step) for axis in (0, 1)
-            )
             picture = drawn(number)
-            prediction[into], reference[into] = picture.prediction[source], picture.reference[source]
+            prediction[rows, cols] = picture.prediction[rows_of_chip, cols_of_chip]
+            reference[rows, cols] = picture.reference[rows_of_chip, cols_of_chip]
             if picture.rgb is not None:
                 rgb = np.full((*size, 3), BLANK, np.uint8) if rgb is None else rgb
-                rgb[into] = picture.rgb[source]
+                rgb[rows, cols] = picture.rgb[rows_of_chip, cols_of_chip]
         return rgb, prediction, reference
 
     shape = (
@@ -163,6 +161,14 @@ def assembled(
         max(place.col + place.width for place, _draw in chips),
     )
     return Sheet(name, shape, pixel_m, read)
+
+
+def _samples(first: int, length: int, step: int, *, within: tuple[int, int]) -> tuple[slice, slice]:
+    """Which samples of a span lie in another one (its first and its length), and which pixels of that they are."""
+    start = max(0, _ceil(within[0] - first, step))
+    stop = _ceil(min(first + length, sum(within)) - first, step)
+    pixel = first + start * step - within[0]
+    return slice(start, stop), slice(pixel, pixel + (stop - start - 1) * step + 1, step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,17 +198,20 @@ def _choose(sheets: Sequence[Sheet], places: Sequence[Place], *, budget: int) ->
         )
         for base in range(coarsest + 1)
     ]
-    base = next((base for base, count in enumerate(counts) if count * typical <= budget), coarsest)
+
+    def limit(base: int) -> float:
+        return budget / 2 if 0 < base < coarsest else budget
+
+    base = next((base for base, count in enumerate(counts) if count * typical <= limit(base)), coarsest)
     with progress_bar(total=sum(sheet.shape[0] * sheet.shape[1] for sheet in sheets), rate=megapixels) as bar:
         found = [_pyramid(sheet, min(base, top), bar) for sheet, top in zip(sheets, tops, strict=True)]
     # The samples may have been of bare ground, which takes less than the rest.
-    while base < coarsest and sum(_bytes(each.tiles) for each in found) > budget:
+    while base < coarsest and sum(_bytes(each.tiles) for each in found) > limit(base):
         base += 1
         found = [_from_level(each, min(base, top)) for each, top in zip(found, tops, strict=True)]
-    while sum(_bytes(each.tiles) for each in found) > budget:
+    while found and sum(_bytes(each.tiles) for each in found) > budget:
         found.pop()
-    _sharpen(sheets, found, places, budget=budget)
-    return found
+    return _sharpened(sheets, found, places, left=budget - sum(_bytes(each.tiles) for each in found))
 
 
 def _typical_bytes(sheets: Sequence[Sheet]) -> float:
@@ -267,25 +276,28 @@ def _from_level(pyramid: _Pyramid, base: int) -> _Pyramid:
     return replace(pyramid, base=base, tiles={key: tile for key, tile in pyramid.tiles.items() if key[0] >= base})
 
 
-def _sharpen(sheets: Sequence[Sheet], pyramids: Sequence[_Pyramid], places: Sequence[Place], *, budget: int) -> None:
-    """Add tiles of levels 0 and 1 while the budget lasts: of the places in their order, then where most is wrong."""
-    left = budget - sum(_bytes(each.tiles) for each in pyramids)
+def _sharpened(
+    sheets: Sequence[Sheet], pyramids: Sequence[_Pyramid], places: Sequence[Place], *, left: int
+) -> list[_Pyramid]:
+    """With tiles of levels 0 and 1 for the bytes that are left: of the places in their order, then of what is wrong."""
     parts = []
     for number, pyramid in enumerate(pyramids):
-        if pyramid.base:
-            for (row, col), wrong in pyramid.wrong.items():
-                rank = next((rank for rank, place in enumerate(places) if _meet(place, number, row, col)), len(places))
-                if wrong or rank < len(places):
-                    parts.append((rank, -(wrong << 2 * pyramid.base), number, row, col))
+        for (row, col), wrong in pyramid.wrong.items() if pyramid.base else ():
+            rank = next((rank for rank, place in enumerate(places) if _meet(place, number, row, col)), len(places))
+            if wrong or rank < len(places):
+                parts.append((rank, -(wrong << 2 * pyramid.base), number, row, col))
+    added: list[Tiles] = [{} for _pyramid in pyramids]
     for _rank, _wrong, number, row, col in sorted(parts):
-        sheet, pyramid = sheets[number], pyramids[number]
+        sheet = sheets[number]
         window = Window(row, col, min(SHARP, sheet.shape[0] - row), min(SHARP, sheet.shape[1] - col))
         rgb, classes = _read(sheet, window, level=0)
-        new, _rgb, _classes = _climb(rgb, classes, level=0, stop=min(2, pyramid.base), row=row, col=col)
-        left -= _bytes(new)
+        stop = min(2, pyramids[number].base)
+        tiles, _rgb, _classes = _climb(rgb, classes, level=0, stop=stop, row=row, col=col)
+        left -= _bytes(tiles)
         if left < 0:
-            return
-        pyramid.tiles.update(new)
+            break
+        added[number] |= tiles
+    return [replace(each, tiles=each.tiles | more) for each, more in zip(pyramids, added, strict=True)]
 
 
 def _meet(place: Place, sheet: int, row: int, col: int) -> bool:
@@ -299,10 +311,9 @@ def _read(sheet: Sheet, window: Window, *, level: int) -> tuple[RGB | None, Clas
     row, col = window.row << level, window.col << level
     height, width = min(window.height << level, sheet.shape[0] - row), min(window.width << level, sheet.shape[1] - col)
     rgb, prediction, reference = sheet.read(Window(row, col, height, width), 1 << level)
-    known = (prediction != UNKNOWN) & (reference != UNKNOWN)
-    return rgb, np.where(known, (prediction == 1) * IS_FALSE + (reference == 1) * IS_MISSED, IS_UNKNOWN).astype(
-        np.uint8
-    )
+    classes = np.where(prediction == 1, IS_FALSE, 0) + np.where(reference == 1, IS_MISSED, 0)
+    classes[(prediction == UNKNOWN) | (reference == UNKNOWN)] = IS_UNKNOWN
+    return rgb, classes.astype(np.uint8)
 
 
 def _climb(
@@ -336,7 +347,7 @@ def _cut(rgb: RGB | None, classes: Classes, *, level: int, row: int, col: int) -
 
 
 def _jpeg(rgb: RGB | None) -> str:
-    return "" if rgb is None else _encoded(rgb, "jpeg", quality=75)
+    return "" if rgb is None else _encoded(rgb, "jpeg", quality=75, optimize=True)
 
 
 def _png(classes: Classes) -> str:
