@@ -379,6 +379,7 @@ def _on_chips(
     from cropland.engines.openvino import open_engine
     from cropland.evaluation.measure import Judge, choose_chips, on_chips
     from cropland.evaluation.robustness import robustness as changed_by
+    from cropland.evaluation.training_chips import refuse_training_chips
     from cropland.model import ModelFile
 
     whole = open_chips(chips) if isinstance(chips, str | Path) else chips

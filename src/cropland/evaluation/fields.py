@@ -427,7 +427,7 @@ def count_fields(
         "shift_m": matches.shift_m,
     }.items():
         add(name, code_there, values)
-    rows = sums.view(np.float64).reshape(len(groups), -1)
+    rows = sums.view(np.float64).reshape(len(groups), COUNTS.itemsize // 8)
     return {key: FieldCounts(row) for key, row in zip(groups, rows, strict=True)}
 
 
