@@ -2,6 +2,8 @@
 
 python recipes/cropland_rgb.py    (data in ../shared/data or CROPLAND_DATA; everything goes to runs/, and goes on
 after a stop)
+python recipes/cropland_rgb.py describe    (fit the temperature of the model that ships, and record the ground of its
+training chips, without training: its weights stay as they are)
 
 1. Cut chips: fields with polygons, patches and blocks of one class, water.
 2. Train a teacher. It maps the scenes of which only the water is known; where it is sure, its map becomes a label.
@@ -20,6 +22,11 @@ import rasterio
 
 import prepare
 from cropland.cli import main as cropland
+from cropland.data.chips import open_chips
+from cropland.data.ground import TrainingGround
+from cropland.model import ModelFile, default_model, read_header, read_weights, write
+from cropland.training.validate import validate
+from cropland.writers.stac import write_model_item
 
 RUNS = Path("runs")
 WORK, CHIPS = RUNS / "data", RUNS / "chips"
@@ -28,6 +35,15 @@ SURE_CROP, SURE_OTHER = 0.9 * 254, 0.1 * 254
 
 def main() -> None:
     """Every step in order; a step whose result is there is passed over."""
+    cut()
+    train("teacher")
+    if not (WORK / "sure").exists():
+        label_scenes()
+    train("cropland_rgb", "--set", f"network.start={RUNS / 'teacher' / 'model.safetensors'}")
+
+
+def cut() -> None:
+    """All chips but those that a teacher labels, unless they are there."""
     data = Path(os.environ.get("CROPLAND_DATA", "../shared/data"))
     if not data.is_dir():
         sys.exit(f"no data in {data}: name the folder with CROPLAND_DATA")
@@ -36,10 +52,25 @@ def main() -> None:
         cut_fields(data)
         cut_patches()
         cut_water()
-    train("teacher")
-    if not (WORK / "sure").exists():
-        label_scenes()
-    train("cropland_rgb", "--set", f"network.start={RUNS / 'teacher' / 'model.safetensors'}")
+
+
+def describe() -> None:
+    """Write the header of the model that ships anew: its temperature by the validation chips, and its training ground.
+
+    The scenes that a teacher labels are those whose water is known, so their ground is among these chips.
+    """
+    cut()
+    folder, path = open_chips(CHIPS), default_model()
+    model = ModelFile.load(path)
+    score = validate(model.network(), model.recipe, folder.where(split="validation"), model.statistics)
+    header = read_header(path) | {
+        "temperature": score.temperature,
+        "metrics": {**model.metrics, **score.calibration_errors},
+        "trained_on": TrainingGround.of(folder.where(split="train").index).to_json(),
+    }
+    write(path, read_weights(path), header)
+    write_model_item(header, path, path.with_suffix(".json"))
+    run("show", path)
 
 
 def run(*words: str | Path) -> None:
@@ -129,4 +160,4 @@ def train(name: str, *words: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    describe() if sys.argv[1:] == ["describe"] else main()

@@ -1,5 +1,6 @@
 """The library: the lines of the README, and what they give."""
 
+import dataclasses
 import doctest
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import cropland
 from cropland import api
 from cropland.data.labels import LabelOptions
 from cropland.demo import FIELDS, TILE
-from cropland.errors import InputError, OutputError
+from cropland.errors import InputError, ModelError, OutputError
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,17 @@ def test_the_probability_of_a_whole_image_is_that_of_the_map(result, model):
     probability = model.probability(scene.read())
     np.testing.assert_array_equal(probability.values, result.probability.values)
     assert probability.grid == result.probability.grid
+
+
+def test_a_probability_is_calibrated_on_its_own_grid(result, model):
+    probability = result.probability
+    sure = cropland.Model(dataclasses.replace(model.file, temperature=2.0)).calibrated(probability)
+    assert sure.grid == probability.grid and (sure.valid == probability.valid).all()
+    odds = [image.values[(probability.values > 0.01) & (probability.values < 0.99)] for image in (sure, probability)]
+    ours, before = (p / (1 - p) for p in odds)
+    np.testing.assert_allclose(ours, np.sqrt(before), rtol=1e-4)  # half the logit is the root of the odds
+    with pytest.raises(ModelError, match="has no temperature"):
+        cropland.Model(dataclasses.replace(model.file, temperature=None)).calibrated(probability)
 
 
 def test_chips_training_and_evaluation(tmp_path: Path):

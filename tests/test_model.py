@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.warp
 import shapely
 from safetensors.numpy import save_file
 
 from cropland.data.ground import TrainingGround
 from cropland.errors import ModelError
 from cropland.geo.window import Window
-from cropland.model import KEY, ModelFile, WorkingPixel, build_network, read_header, source_hash
+from cropland.model import KEY, ModelFile, WorkingPixel, build_network, default_model, read_header, source_hash
 from cropland.recipe import Recipe, parse_recipe
 
 
@@ -84,6 +86,17 @@ def test_what_older_files_do_not_say_is_none_and_what_newer_ones_say_is_kept(pat
     ):
         with pytest.raises(ModelError, match="damaged header"):
             ModelFile.load(with_header(tmp_path / "bad.safetensors", {**header, "trained_on": damaged}))
+
+
+def test_the_model_that_ships_says_how_sure_to_be_and_where_it_was_trained() -> None:
+    model = ModelFile.load(default_model())
+    assert model.temperature is not None and model.trained_on is not None
+    assert model.metrics["validation_ece_calibrated"] < model.metrics["validation_ece"] < 0.05
+    places = {"naip_minnesota": 0.0, "sentinel2_delmarva": 1.0}
+    for name, share in places.items():
+        with rasterio.open(default_model().parents[1] / "sample" / f"{name}.tif") as file:
+            bounds = rasterio.warp.transform_bounds(file.crs, 4326, *file.bounds)
+        assert model.trained_on.share_of(shapely.box(*bounds)) == pytest.approx(share, abs=0.01)
 
 
 def test_options_that_a_network_does_not_take_are_said() -> None:

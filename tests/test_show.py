@@ -1,12 +1,18 @@
 """What a network is made of, against numbers worked out by hand."""
 
+import dataclasses
 import json
 
 import pytest
+import shapely
 from torch import nn
 
 from cropland.cli import main
+from cropland.data.ground import TrainingGround
+from cropland.geo.window import Window
+from cropland.model import ModelFile
 from cropland.show import anatomy
+from small_model import save_model
 
 
 class TwoConvolutions(nn.Module):
@@ -48,6 +54,25 @@ def test_tables_fit_a_terminal(capsys):
     shown = capsys.readouterr().out
     assert "receptive field" in shown and "encoder" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_model_says_its_temperature_and_its_training_ground(tmp_path, capsys):
+    older = save_model(tmp_path / "m.safetensors")
+    assert main(["show", str(older.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "none was fitted" in shown and "it does not say" in shown
+    ground = TrainingGround(shapely.box(10, 50, 10.1, 50.1), {"a": (Window(0, 0, 8, 8),)}, is_complete=False)
+    metrics = {"validation_ece": 0.03, "validation_ece_calibrated": 0.01}
+    newer = dataclasses.replace(older, temperature=1.5, metrics=metrics, trained_on=ground)
+    newer.save(older.path, older.network().state_dict())
+    assert main(["show", str(older.path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1.500 (calibration error 3.00%, with it 1.00%)" in shown
+    assert "7,966 ha of ground, images without a CRS: 1" in shown and "which they do not say" in shown
+    assert main(["show", str(older.path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["temperature"] == 1.5 and found["trained_on"]["bounds"] == [10, 50, 10.1, 50.1]
+    assert ModelFile.load(older.path).trained_on == ground
 
 
 @pytest.mark.parametrize("name", ["nothing.toml", "nothing.safetensors", "unte"])

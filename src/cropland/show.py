@@ -249,7 +249,7 @@ def _trained_on(ground: Mapping[str, Any] | None) -> str:
     if ground["area_ha"]:
         parts.append(_("{area_ha:,.0f} ha of ground", area_ha=ground["area_ha"]))
     if ground["images_without_crs"]:
-        parts.append(_("{count:,} images without a CRS", count=ground["images_without_crs"]))
+        parts.append(_("images without a CRS: {count:,}", count=ground["images_without_crs"]))
     if not ground["is_complete"]:
         parts.append(_("and what its first weights were trained on, which they do not say"))
     return ", ".join(parts)

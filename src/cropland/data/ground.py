@@ -105,9 +105,12 @@ class TrainingGround:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the model file: WKB and JSON, each compressed (zlib) and written in base64."""
+        alike = defaultdict(list)  # thousands of small images have the same window
+        for source in sorted(self.windows):
+            alike[self.windows[source]].append(source)
         packed = {
             "footprints": _pack(shapely.to_wkb(self.footprints)),
-            "windows": _pack(json.dumps(self.windows, ensure_ascii=False).encode()),
+            "windows": _pack(json.dumps([*alike.items()], ensure_ascii=False).encode()),
         }
         return packed if self.is_complete else {**packed, "is_complete": False}
 
@@ -116,14 +119,13 @@ class TrainingGround:
         """The inverse of `to_json`. Raises `ValueError` for values that are damaged."""
         try:
             footprints = shapely.from_wkb(_unpack(values["footprints"]))
-            windows = json.loads(_unpack(values["windows"]))
+            alike = json.loads(_unpack(values["windows"]))
         except (zlib.error, shapely.errors.ShapelyError) as error:
             raise ValueError(error) from error
-        return TrainingGround(
-            footprints,
-            {source: tuple(Window(*each) for each in its) for source, its in windows.items()},
-            values.get("is_complete", True),
-        )
+        windows: dict[str, tuple[Window, ...]] = {}
+        for its, sources in alike:
+            windows |= dict.fromkeys(sources, tuple(Window(*each) for each in its))
+        return TrainingGround(footprints, windows, values.get("is_complete", True))
 
 
 def _windows(index: GeoDataFrame) -> list[tuple[str, Window]]:
