@@ -392,9 +392,24 @@ def test_zooming_shows_finer_tiles_where_there_are_some(browser, tmp_path):
         ((red, _green, blue),) = shown(page, (0, 0))
         assert red > blue, "coarse tiles are red"
         page.get_by_role("button", name="there").click()
+        page.locator(".viewer-map").focus()
         page.wait_for_timeout(100)
         ((red, _green, blue),) = shown(page, (0, 0))
         assert blue > red, "fine ones are blue"
+        for _zoom in range(2):
+            page.keyboard.press("-")
+        page.wait_for_timeout(100)
+        (left_red, _green, left_blue), (right_red, _green, right_blue) = shown(page, (-140, -140), (140, 140))
+        assert left_blue > left_red and right_red > right_blue, "coarse ones stand in where there are no fine ones"
+
+
+def test_a_metre_is_as_long_across_as_it_is_down(browser, tmp_path):
+    one = np.ones((512, 512), np.uint8)
+    page_file = tmp_path / "page.html"
+    page_file.write_text(str(viewer([sheet(one * 0, one, pixel_m=(2.0, 1.0))])), encoding="utf-8")
+    for page in opened(browser, page_file):
+        assert same(shown(page, (0, -220), (110, 0), (0, 220), (-110, 0)), *[over(MISSED, 215)] * 4)
+        assert not any(same([colour], over(MISSED, 215)) for colour in shown(page, (-180, 0), (180, 0)))
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
