@@ -32,8 +32,9 @@ __all__ = ["FALSE", "MISSED", "RIGHT", "Place", "Sheet", "assembled", "viewer"]
 
 # Okabe and Ito (2008), which every kind of colour vision can tell apart.
 RIGHT, FALSE, MISSED = (0, 158, 115), (213, 94, 0), (86, 180, 233)
-# By number, red, green, blue and opacity. What is right is faint, so that the eye goes to what is wrong.
+# A class is the prediction + 2 x the reference: 0 other land, 1 false alarm, 2 missed, 3 right; and 4 unknown.
 IS_FALSE, IS_MISSED, IS_UNKNOWN = 1, 2, 4
+# Red, green, blue and opacity of each. What is right is faint, so that the eye goes to what is wrong.
 PALETTE = ((0, 0, 0, 0), (*FALSE, 215), (*MISSED, 215), (*RIGHT, 65), (40, 40, 40, 140))
 TILE = 256  # pixels along the edge of a tile
 BLOCK = 4 * TILE  # of a part that is read at once
@@ -311,7 +312,7 @@ def _read(sheet: Sheet, window: Window, *, level: int) -> tuple[RGB | None, Clas
     row, col = window.row << level, window.col << level
     height, width = min(window.height << level, sheet.shape[0] - row), min(window.width << level, sheet.shape[1] - col)
     rgb, prediction, reference = sheet.read(Window(row, col, height, width), 1 << level)
-    classes = np.where(prediction == 1, IS_FALSE, 0) + np.where(reference == 1, IS_MISSED, 0)
+    classes = (prediction == 1) + 2 * (reference == 1)
     classes[(prediction == UNKNOWN) | (reference == UNKNOWN)] = IS_UNKNOWN
     return rgb, classes.astype(np.uint8)
 
@@ -401,7 +402,7 @@ def _sharpness(sheet: Sheet, base: int) -> str:
         return ""
     pixel_m = max(sheet.pixel_m)
     return _(
-        "The pixels shown are {coarse:.3g} m wide; {fine:.3g} m in the listed places and where most is wrong.",
+        "The pixels shown are {coarse:.3g} m wide, and {fine:.3g} m where most is wrong.",
         coarse=pixel_m * 2**base,
         fine=pixel_m,
     )
