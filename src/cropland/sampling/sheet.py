@@ -42,8 +42,10 @@ INFRARED = ("nir", "red", "green")  # drawn as red, green and blue: what grows i
 OUTSIDE = 127  # grey of what the imagery does not hold
 GAMMA = 0.75  # below 1: what is dark, such as woods and wet ground, can be told apart
 THREADS = 2
-# Small pictures are enlarged by the browser, which shows every flaw; large ones decide the size of the file.
-FINE, COARSE = {"quality": 92, "subsampling": 0}, {"quality": 72, "subsampling": 2}
+# Options of the JPEGs of each rendering. The browser enlarges the near view, which shows every flaw; the far view
+# decides the size of the file, and its second rendering is looked at now and then.
+FINE = [{"quality": 92, "subsampling": 0}] * 2
+COARSE = [{"quality": 60, "subsampling": 2}, {"quality": 40, "subsampling": 2}]
 RGB = UInt8[np.ndarray, "height width 3"]
 Corners = Float64[np.ndarray, "4 2"]
 
@@ -152,18 +154,16 @@ def _drawn(
     """Both views of a pixel for the page: pictures, outline and size."""
     corners, edge_m = pixel
     shown = []
-    for view, quality in (
-        (_view(imagery, corners, NEAR * edge_m), FINE),
-        (_view(imagery, corners, FAR * edge_m), COARSE),
-    ):
-        pictures = [_jpeg(each, **quality) for each in _pictures(imagery, view, renderings, statistics)]
-        small = np.ptp(view.outline, axis=0).max() < SMALLEST
+    for across, options in ((NEAR, FINE), (FAR, COARSE)):
+        view = _view(imagery, corners, across * edge_m)
+        pictures = _pictures(imagery, view, renderings, statistics)
+        is_small = np.ptp(view.outline, axis=0).max() < SMALLEST
         shown.append(
             {
                 "side": view.side_m,
                 "outline": " ".join(f"{x:.2f},{y:.2f}" for x, y in view.outline),
-                "middle": view.outline.mean(axis=0).round(2).tolist() if small else None,
-                "pictures": pictures,
+                "middle": view.outline.mean(axis=0).round(2).tolist() if is_small else None,
+                "pictures": [_jpeg(each, **how) for each, how in zip(pictures, options, strict=False)],
             }
         )
     return shown
