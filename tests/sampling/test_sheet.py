@@ -127,6 +127,23 @@ def test_views_of_bright_and_dark_places_are_stretched_alike(tmp_path: Path):
     assert dark < 10 and bright > 245
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_imagery_in_pixel_space(tmp_path: Path):
+    """Without a CRS the mask and its points have the coordinates of the imagery, here two pixels of it to one."""
+    values = np.random.default_rng(0).integers(0, 255, (300, 300)).astype(np.uint8)
+    path = write_raster(tmp_path / "photo.tif", values, crs=None, transform=None)
+    scene = open_scene(path, bands=["grey"], pixel_m=0.5)
+    mask = scene.working_grid(2)
+    places = geopandas.GeoDataFrame({"id": ["a"]}, geometry=[shapely.Point(mask.affine @ (60.5, 70.5))])
+    write_sheet(tmp_path / "s.html", places, pixel=mask, imagery=scene, title="", sample="1")
+    near, _ = views(tmp_path / "s.html")[0]
+    shown = values[141 - 41 : 141 + 41, 121 - 41 : 121 + 41]
+    assert near["side"] == pytest.approx(41) and pixels_of(near["pictures"][0]).shape == (82, 82, 3)
+    drawn = pixels_of(near["pictures"][0])[:, :, 0]
+    assert np.corrcoef(drawn.ravel(), shown.ravel())[0, 1] > 0.95
+    assert near["outline"] == "234.15,234.15 245.85,234.15 245.85,245.85 234.15,245.85"
+
+
 def test_neither_stratum_nor_class_is_in_the_file(path: Path):
     text = path.read_text(encoding="utf-8")
     assert "hidden_edge" not in text and "stratum" not in text and "mapped" not in text
@@ -138,6 +155,7 @@ def test_neither_stratum_nor_class_is_in_the_file(path: Path):
     ("pixels", "crs", "error", "told"),
     [
         ([(60, 75), (60, 500)], 32650, SceneError, "1 of 2 points of the sample lie outside of scene"),
+        (PIXELS, 2333, GridError, "have different frames"),  # Xi'an 1980
         (PIXELS, None, GridError, "only one has a coordinate reference system"),
     ],
 )
@@ -200,9 +218,9 @@ def open_files(page: Page, *files: Path, button: str = "Open CSV") -> None:
     chooser.value.set_files(list(files))
 
 
-def csv(folder: Path, name: str, answers: str, *, sample: str = "5a3f", first: int = 1) -> Path:
+def csv(folder: Path, name: str, answers: str) -> Path:
     path = folder / f"answers_{name}.csv"
-    rows = [f"{sample},{first + at},{answer},{name}\n" for at, answer in enumerate(answers)]
+    rows = [f"5a3f,{at},{answer},{name}\n" for at, answer in enumerate(answers, start=1)]
     path.write_text(HEADER + "".join(rows), encoding="utf-8")
     return path
 
@@ -356,7 +374,7 @@ def test_a_table_of_something_else_and_the_file_of_somebody_else_are_refused(pag
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["together", "one after the other"])
 def test_two_interpreters_settle_where_they_differ(page: Page, tmp_path: Path, at_once: bool):
-    files = csv(tmp_path, "Li", "11?0"), csv(tmp_path, "Wang", "1001", first=1)
+    files = csv(tmp_path, "Li", "11?0"), csv(tmp_path, "Wang", "10011")
     if at_once:
         open_files(page, *files)
     else:
@@ -398,6 +416,7 @@ def test_infrared_and_lines_over_the_picture(page: Page):
         assert abs(box["x"] + box["width"] / 2 - view["x"] - view["width"] / 2) < 8
         assert abs(box["y"] + box["height"] / 2 - view["y"] - view["height"] / 2) < 8
     assert re.fullmatch(r"36\.\d{6}, 117\.\d{6}", page.locator("#place").inner_text())
+    assert page.locator("#id").inner_text() == "1"
     assert page.locator("figcaption").all_inner_texts() == ["near\n100 m", "far\n1 km"]
 
 

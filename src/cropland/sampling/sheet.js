@@ -22,14 +22,14 @@ const answered = () => state.points.filter(point => state.answers.has(point.id))
 
 // --- what the browser keeps -----------------------------------------------------------------------------------------
 
-const place = name => `cropland sample ${SHEET.sample} ${name}`;
+const keyOf = name => `cropland sample ${SHEET.sample} ${name}`;
 
 function keep() {
   const { answers, isSaved, tables } = state;
   const kept = { answers: [...answers], isSaved, tables: tables.map(({ name, answers }) => [name, [...answers]]) };
   try {
-    localStorage.setItem(place(state.name), JSON.stringify(kept));
-    sessionStorage.setItem(place(""), state.name); // of this tab alone: the next interpreter is asked for a name
+    localStorage.setItem(keyOf(state.name), JSON.stringify(kept));
+    sessionStorage.setItem(keyOf(""), state.name); // of this tab alone: the next interpreter is asked for a name
   } catch {
     tell(WORDS.notKept);
   }
@@ -37,7 +37,7 @@ function keep() {
 
 function kept(name) {
   try {
-    const { answers, isSaved, tables } = JSON.parse(localStorage.getItem(place(name)));
+    const { answers, isSaved, tables } = JSON.parse(localStorage.getItem(keyOf(name)));
     return { answers: new Map(answers), isSaved, tables: tables.map(([name, its]) => ({ name, answers: new Map(its) })) };
   } catch {
     return { answers: new Map(), isSaved: true, tables: [] };
@@ -46,7 +46,7 @@ function kept(name) {
 
 function nameOfThisTab() {
   try {
-    return sessionStorage.getItem(place(""));
+    return sessionStorage.getItem(keyOf(""));
   } catch {
     return null;
   }
@@ -103,7 +103,9 @@ function go(at) {
 function draw() {
   const point = state.points[state.at];
   all("figure").forEach((figure, number) => drawView(figure, point.views[number]));
+  element("id").textContent = point.id;
   element("place").textContent = point.place;
+  element("place").parentElement.hidden = !point.place; // a scene without a coordinate reference system
   element("name").textContent = state.name;
   all("[data-answer]").forEach(button =>
     button.setAttribute("aria-pressed", state.answers.get(point.id) === button.dataset.answer));
@@ -243,7 +245,8 @@ function resume(table, file) {
 function onKey(event) {
   if (element("start").open || event.ctrlKey || event.metaKey || event.altKey) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  if (key in KEYS) event.repeat || answer(KEYS[key]); // a key that is held down judges one point
+  if (key in KEYS && event.repeat) return; // a key that is held down judges one point
+  if (key in KEYS) answer(KEYS[key]);
   else if (key === "Backspace" || key === "ArrowLeft") go(state.at - 1);
   else if (key === "ArrowRight") go(state.at + 1);
   else if (key === "n") toggleRendering();
@@ -255,6 +258,12 @@ function onLeaving(event) {
   if (state.isSaved) return;
   event.preventDefault();
   event.returnValue = true; // what browsers before 2024 look at
+}
+
+function askName() {
+  element("who").value = "";
+  element("refused").textContent = "";
+  element("start").showModal();
 }
 
 function choose(isComparing) {
@@ -276,8 +285,8 @@ function listen() {
     await open([...target.files]);
     target.value = ""; // so that the same file can be chosen again
   });
-  element("name").addEventListener("click", () => element("start").showModal());
-  element("start").addEventListener("close", () => state.name || element("start").showModal());
+  element("name").addEventListener("click", askName);
+  element("start").addEventListener("close", () => state.name || askName());
   element("start").addEventListener("submit", event => {
     event.preventDefault();
     start(element("who").value.trim().replace(/\s+/g, " "));
@@ -286,4 +295,4 @@ function listen() {
 
 listen();
 if (nameOfThisTab()) start(nameOfThisTab());
-else element("start").showModal();
+else askName();
