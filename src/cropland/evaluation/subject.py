@@ -280,13 +280,15 @@ def _of_parcels(path: Path, options: SubjectOptions, found: MapFolder | None, *,
     elif labels.labels is not None and labels.labels.is_file() and is_raster(labels.labels):
         ground = _grid_of(labels.labels)
     else:
-        ground = _fitting(polygons, labels, options.pixel_m)
+        ground = _fitting(polygons, labels.inside, options.pixel_m)
         notes = (
             Message(
-                "pixels of {name} are counted on a grid of {pixel_m:g} m in {crs}; --pixel-m changes that",
+                "pixels of {name} are counted on a grid of {pixel_m:g} m in {crs} over {area}; --pixel-m and --inside "
+                "change that",
                 name=path.name,
                 pixel_m=ground.grid.affine.a,
                 crs=ground.crs_name,
+                area=labels.inside.name if labels.inside else Message("the box around the parcels"),
             ),
         )
     ground = replace(ground, name=path.stem)
@@ -300,19 +302,16 @@ def _grid_of(raster: Path) -> Ground:
         return Ground(raster.stem, grid_of(source))
 
 
-def _fitting(polygons: Polygons, labels: LabelOptions, pixel_m: float | None) -> Ground:
-    """A grid in metres over the area that was looked at, or over parcels and labels together."""
-    areas = [labels.inside] if labels.inside else [labels.labels] if labels.labels else []
-    layers = [open_polygons(each, layer=None if labels.inside else labels.layer) for each in areas]
-    if not labels.inside:
-        layers.append(polygons)
-    boxes = GeoSeries(concat([GeoSeries([box(*each.bounds())], crs=each.crs).to_crs(4326) for each in layers]))
-    crs = polygons.crs if polygons.crs.is_projected and _in_metres(polygons.crs) else boxes.estimate_utm_crs()
-    west, south, east, north = boxes.to_crs(crs).total_bounds
+def _fitting(polygons: Polygons, inside: Path | None, pixel_m: float | None) -> Ground:
+    """A grid in metres over the area that was looked at, or over the box around the parcels."""
+    area = open_polygons(inside) if inside else polygons
+    bounds = GeoSeries([box(*area.bounds())], crs=area.crs)
+    crs = polygons.crs if polygons.crs.is_projected and _in_metres(polygons.crs) else bounds.estimate_utm_crs()
+    west, south, east, north = bounds.to_crs(crs).total_bounds
     if pixel_m is None:
-        near, _ = polygons.near(polygons.bounds())
+        near, _notes = polygons.near(polygons.bounds())
         pixel_m = _round_below(sqrt(float(np.median(near.to_crs(crs).area))) / PIXELS_ACROSS)
-    shape = ceil((north - south) / pixel_m), ceil((east - west) / pixel_m)
+    shape = max(1, ceil((north - south) / pixel_m)), max(1, ceil((east - west) / pixel_m))
     return Ground("", GeoBox(shape, rasterio.Affine(pixel_m, 0, west, 0, -pixel_m, north), crs.to_wkt()))
 
 
