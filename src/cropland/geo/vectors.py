@@ -21,7 +21,17 @@ from cropland.geo.features import Bounds, Features, VectorLayer, describe_fields
 from cropland.geo.grid import check_frames, user_crs
 from cropland.language import Message, joined
 
-__all__ = ["Notes", "Polygons", "describe_fields", "fields", "open_polygons", "read_polygons", "to_grid_crs"]
+__all__ = [
+    "Notes",
+    "Polygons",
+    "describe_fields",
+    "fields",
+    "only_areas",
+    "open_polygons",
+    "read_polygons",
+    "to_grid_crs",
+    "united",
+]
 
 SHOWN = 20  # values of a field that a message lists
 FEW = 1000  # features that are kept in memory whatever the file
@@ -147,6 +157,24 @@ def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, allow_datum_shift: boo
     return frame.to_crs(target)
 
 
+def only_areas(shapes: np.ndarray) -> np.ndarray:
+    """The shapes, but of a collection only the union of its polygons."""
+    mixed = np.flatnonzero(shapely.get_type_id(shapes) == shapely.GeometryType.GEOMETRYCOLLECTION)
+    parts, of = shapely.get_parts(shapes[mixed], return_index=True)
+    is_area = shapely.get_dimensions(parts) == 2
+    found, row = np.unique(of[is_area], return_inverse=True)
+    areas = shapes.copy()
+    areas[mixed] = shapely.Polygon()
+    areas[mixed[found]] = united(parts[is_area], row)
+    return areas
+
+
+def united(parts: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """The unions of the parts of each whole: `of` is the number of the whole, from 0 on, without gaps and rising."""
+    unions: np.ndarray = shapely.union_all(shapely.geometrycollections(parts, indices=of)[:, None], axis=1)
+    return unions
+
+
 def _crs(layer: VectorLayer) -> CRS:
     if layer.crs is None:
         raise LabelError(
@@ -210,13 +238,7 @@ def _values(column: Series) -> str:
 def _polygons(layer: VectorLayer, features: Features) -> tuple[GeoDataFrame, Notes]:
     """Features with an area, in two dimensions and valid, and a note on those that are broken."""
     shapes, broken = _shapes(features.wkb)
-    shapes = shapely.make_valid(shapes)
-    kinds = shapely.get_type_id(shapes)
-    # Repair may leave stray lines beside the polygons.
-    mixed = kinds == shapely.GeometryType.GEOMETRYCOLLECTION
-    for place in np.flatnonzero(mixed):
-        parts = shapely.get_parts(shapes[place])
-        shapes[place] = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
+    shapes = only_areas(shapely.make_valid(shapes))  # repair may leave stray lines beside the polygons
     keep = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
     frame = GeoDataFrame(features.attributes, geometry=shapes, crs=layer.crs)[keep]
     count = sum(broken.values())
