@@ -36,10 +36,10 @@ __all__ = [
     "SIZE_EDGES_HA",
     "THRESHOLDS",
     "FieldCounts",
+    "FieldOverlaps",
     "FieldTable",
     "MatchedSide",
     "Matches",
-    "Overlaps",
     "Unknown",
     "block_keys",
     "count_fields",
@@ -81,7 +81,7 @@ class FieldTable:
 
 
 @dataclass(frozen=True, eq=False)
-class Overlaps:
+class FieldOverlaps:
     """Where two sets of fields meet: the rows of both, and the area on known ground in squared units of the CRS.
 
     Pairs are sorted by the row of the predicted field, then by that of the reference field.
@@ -115,7 +115,7 @@ def overlaps(
     column: str | None = None,
     allow_datum_shift: bool = False,
     threads: int = 1,
-) -> Overlaps:
+) -> FieldOverlaps:
     """The areas on which predicted and reference fields meet, summed over cells.
 
     cells: at least one box in the CRS; they do not overlap, and ground outside them is unknown. unknown: the unknown
@@ -146,7 +146,7 @@ def overlaps(
     one, other = _summed(ours), _summed(theirs)
     pairs = pd.concat(met).groupby(["predicted", "reference"], as_index=False)["area"].sum()
     rows = (np.searchsorted(side.number, pairs[name]) for name, side in (("predicted", one), ("reference", other)))
-    return Overlaps(
+    return FieldOverlaps(
         crs=CRS.from_user_input(crs),
         predicted=one,
         reference=other,
@@ -246,7 +246,7 @@ class Matches:
     of pairs at an IoU of at least 0.5; optimal: the most pairs that any matching one to one has there.
     """
 
-    overlaps: Overlaps
+    overlaps: FieldOverlaps
     predicted: MatchedSide
     reference: MatchedSide
     over_segmentation: Float64[np.ndarray, " field"]
@@ -256,7 +256,7 @@ class Matches:
     optimal: int
 
 
-def match(overlaps: Overlaps) -> Matches:
+def match(overlaps: FieldOverlaps) -> Matches:
     """Match fields one to one, greedily by falling IoU, and measure the errors of each.
 
     IoU = |P∩R| / |P∪R| on known ground. Of equal pairs that of the lower numbers comes first, predicted before
