@@ -198,6 +198,15 @@ def _parcels_row(size: Kept, stages: Sequence[str]) -> Sequence[object]:
     return size_of(size), f"{size['parcels']:,}", seconds, seconds / megapixels, median(size["peak_mb"]), *shares
 
 
+def _field_pairs(figures: Kept, _: Path) -> Values:
+    rows = [
+        (f"{size['fields']:,}", size["format"], f"{size['pairs']:,}", median(size["seconds"]), median(size["peak_mb"]))
+        for size in figures["sizes"]
+        if "seconds" in size
+    ]
+    return {"fields": table(("fields on each side", "file", "pairs that meet", "s", "peak MB"), rows)}
+
+
 def _roofline(figures: Kept, folder: Path) -> Values:
     head = ("", "ms per tile of 512", "least", "reached", "GFLOP/s", "best GFLOP/s")
     return {
@@ -236,6 +245,7 @@ SECTIONS: dict[str, Callable[[Kept, Path], Values]] = {
     "sizes": _sizes,
     "breakdown": _breakdown,
     "parcels": _parcels,
+    "fields": _field_pairs,
     "roofline": _roofline,
     "sliding": _sliding,
 }

@@ -22,7 +22,7 @@ from cropland.data.labels import Draw, LabelOptions, cropland_polygons, read_lab
 from cropland.errors import InputError, LabelError, OutputError
 from cropland.evaluation.calibration import calibration_figures
 from cropland.evaluation.counts import UNKNOWN
-from cropland.evaluation.report import names, page, percent
+from cropland.evaluation.report import figure_name, names, page, percent
 from cropland.evaluation.score import Part, add_up, compared, metrics
 from cropland.evaluation.subject import (
     Ground,
@@ -332,7 +332,10 @@ def _difference_table(difference: Mapping[str, Any]) -> Table:
         if its["difference"] is not None:
             low_high = "–" if its["interval"] is None else "{:+.3f} … {:+.3f}".format(*its["interval"])
             table.add_row(
-                name, *(f"{its[key]:.3f}" for key in ("first", "second")), f"{its['difference']:+.3f}", low_high
+                figure_name(name),
+                *(f"{its[key]:.3f}" for key in ("first", "second")),
+                f"{its['difference']:+.3f}",
+                low_high,
             )
     return table
 

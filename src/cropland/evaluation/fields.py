@@ -38,10 +38,10 @@ __all__ = [
     "SIZE_EDGES_HA",
     "THRESHOLDS",
     "FieldCounts",
+    "FieldOverlaps",
     "FieldTable",
     "MatchedSide",
     "Matches",
-    "Overlaps",
     "Unknown",
     "block_keys",
     "count_fields",
@@ -84,7 +84,7 @@ class FieldTable:
 
 
 @dataclass(frozen=True, eq=False)
-class Overlaps:
+class FieldOverlaps:
     """Where two sets of fields meet: the rows of both, and the area on known ground in squared units of the CRS.
 
     Pairs are sorted by the row of the predicted field, then by that of the reference field.
@@ -120,7 +120,7 @@ def overlaps(
     allow_datum_shift: bool = False,
     threads: int = 1,
     unit_m: float | None = None,
-) -> Overlaps:
+) -> FieldOverlaps:
     """The areas on which predicted and reference fields meet, summed over cells.
 
     cells: at least one box in the CRS; they do not overlap, and ground outside them is unknown. unknown: the unknown
@@ -151,7 +151,7 @@ def overlaps(
     one, other = _summed(ours), _summed(theirs)
     pairs = pd.concat(met).groupby(["predicted", "reference"], as_index=False)["area"].sum()
     rows = (np.searchsorted(side.number, pairs[name]) for name, side in (("predicted", one), ("reference", other)))
-    return Overlaps(
+    return FieldOverlaps(
         crs=None if crs is None else CRS.from_user_input(crs),
         unit_m=unit_m,
         predicted=one,
@@ -186,14 +186,15 @@ def _known_parts(
         row, ground = shapely.STRtree(grounds).query(parts, predicate="intersects")
         met, of = np.unique(row, return_inverse=True)
         parts[met] = shapely.difference(parts[met], shapely.multipolygons(grounds[ground], indices=of))
-    known, centroid = shapely.area(parts), shapely.centroid(parts)
+    known = shapely.area(parts)
+    x, y = np.nan_to_num(shapely.bounds(shapely.centroid(parts))[:, :2]).T  # nothing known, no centroid
     table = {
         "number": numbers,
         "area_m2": ellipsoidal_area_m2(GeoSeries(shapes, crs=frame.crs), unit_m=unit_m),
         "area": shapely.area(shapes),
         "known": known,
-        "x": known * np.nan_to_num(shapely.get_x(centroid)),
-        "y": known * np.nan_to_num(shapely.get_y(centroid)),
+        "x": known * x,
+        "y": known * y,
         "value": frame[column].astype(str).to_numpy()[here] if column else np.full(len(numbers), "", object),
         "crosses": crosses,
     }
@@ -256,7 +257,7 @@ class Matches:
     of pairs at an IoU of at least 0.5; optimal: the most pairs that any matching one to one has there.
     """
 
-    overlaps: Overlaps
+    overlaps: FieldOverlaps
     predicted: MatchedSide
     reference: MatchedSide
     over_segmentation: Float64[np.ndarray, " field"]
@@ -266,7 +267,7 @@ class Matches:
     optimal: int
 
 
-def match(overlaps: Overlaps) -> Matches:
+def match(overlaps: FieldOverlaps) -> Matches:
     """Match fields one to one, greedily by falling IoU, and measure the errors of each.
 
     IoU = |P∩R| / |P∪R| on known ground. Of equal pairs that of the lower numbers comes first, predicted before
@@ -400,7 +401,8 @@ def count_fields(
     """
     ours, theirs = matches.overlaps.predicted, matches.overlaps.reference
     one, other = (
-        [None] * len(table) if keys is None else list(keys) for table, keys in ((ours, predicted), (theirs, reference))
+        [None] * len(table) if keys is None else keys.tolist() if isinstance(keys, np.ndarray) else [*keys]
+        for table, keys in ((ours, predicted), (theirs, reference))
     )
     groups = {key: number for number, key in enumerate(dict.fromkeys([*one, *other]))}
     code, code_there = (np.array([groups[key] for key in keys], np.int64) for keys in (one, other))

@@ -311,7 +311,7 @@ def _fitting(polygons: Polygons, inside: Path | None, pixel_m: float | None) -> 
     if pixel_m is None:
         near, _notes = polygons.near(polygons.bounds())
         pixel_m = _round_below(sqrt(float(np.median(near.to_crs(crs).area))) / PIXELS_ACROSS)
-    shape = max(1, ceil((north - south) / pixel_m)), max(1, ceil((east - west) / pixel_m))
+    shape = max(1, ceil(float(north - south) / pixel_m)), max(1, ceil(float(east - west) / pixel_m))
     return Ground("", GeoBox(shape, rasterio.Affine(pixel_m, 0, west, 0, -pixel_m, north), crs.to_wkt()))
 
 
