@@ -253,16 +253,14 @@ def _worst(
     """The places of a block, as many as `WORST`, where most pixels are wrong."""
     prediction, known = subject.mask(tile.core), reference[tile.inner.slices]
     wrong = (prediction != known) & (prediction != UNKNOWN) & (known != UNKNOWN)
-    rows, cols = (np.arange(0, length, PLACE) for length in wrong.shape)
+    rows, cols = (range(0, length, PLACE) for length in wrong.shape)
     sums = np.add.reduceat(np.add.reduceat(wrong, rows, axis=0, dtype=np.int64), cols, axis=1)
     found = []
-    for place in np.argsort(-sums, axis=None)[:WORST]:
-        row, col = np.unravel_index(place, sums.shape)
-        height, width = (
-            min(PLACE, length - start) for length, start in zip(wrong.shape, (rows[row], cols[col]), strict=True)
-        )
-        window = Window(tile.core.row + int(rows[row]), tile.core.col + int(cols[col]), height, width)
-        found.append((window, int(sums[row, col])))
+    for place in np.argsort(-sums, axis=None)[:WORST].tolist():
+        row, col = rows[place // len(cols)], cols[place % len(cols)]
+        height, width = (min(PLACE, length - start) for length, start in zip(wrong.shape, (row, col), strict=True))
+        window = Window(tile.core.row + row, tile.core.col + col, height, width)
+        found.append((window, int(sums.flat[place])))
     return tuple(found)
 
 
