@@ -124,7 +124,7 @@ class Option(str):
     """Options among the values of an error, such as `--out-crs` or `--where, --layer`; never what a user gave."""
 
 
-FLAGS = {"append", "mosaic", "overwrite", "allow_datum_shift", "trust"}
+FLAGS = {"append", "mosaic", "overwrite", "allow_datum_shift", "allow_training_chips", "robustness", "trust"}
 # Lower-case words after an option are prose, but for these, which are its value.
 CHOICES = "cropland|cuda|dask|known|other|train|unknown"
 _OPTION = re.compile(

@@ -52,7 +52,12 @@ if TYPE_CHECKING:
 __all__ = ["Evaluation", "command", "evaluate"]
 
 TOLERANCES_M = (2.0, 5.0, 10.0, 20.0)
+CUT = Message(
+    "fields on chips are connected regions of the labels, cut off at the edges of the chips; their figures cannot be "
+    "compared with those of a map and polygons"
+)
 OUTLINES = 20_000  # fields of a map that are drawn in the report, at most
+TRAINED = 0.005  # share of the ground from which on it is told
 SHEETS = 24  # scenes of chips in the report, at most
 
 
@@ -280,6 +285,10 @@ class Evaluation:
             found.append(_field_table(self.figures))
         if "against" in self.figures:
             found.append(_difference_table(self["against"]["difference"]))
+        if len(self.robustness) == 2:
+            from cropland.evaluation.robustness import compared as compared_robustness
+
+            found.append(compared_robustness(*self.robustness))
         return found + [each.table() for each in self.robustness]
 
     def __repr__(self) -> str:
@@ -387,7 +396,7 @@ def _on_chips(
 
     whole = open_chips(chips) if isinstance(chips, str | Path) else chips
     models = [ModelFile.load(side, trust=trust) if isinstance(side, Path) else side for side in sides]
-    parts, changed, notes = [], [], list[str]()
+    parts, changed, notes = [], [], [CUT]
     for model in models:
         folder = choose_chips(whole, model, split=split, by=by)
         notes += refuse_training_chips(folder, model, allow=allow_training_chips)
@@ -501,10 +510,23 @@ def _on_labels(
         "threshold": measured[0].threshold,
         "temperature": None,
         "second": paths[-1].name,
-        "notes": list(dict.fromkeys(notes)),
+        "notes": list(dict.fromkeys([*notes, *_on_trained_ground(measured)])),
     }
     complete = labels.background != "unknown"
     return Measured(about, sides, complete, sum(rows * columns for rows, columns in shapes), tuple(sheets))
+
+
+def _on_trained_ground(subjects: Sequence[Subject]) -> list[Message]:
+    """A note if maps of the model that ships lie on ground that it was trained on."""
+    from cropland.model import ModelFile, default_model
+
+    model = ModelFile.read(default_model())
+    known = [each for each in subjects if each.model == model.digest and each.ground.grid.crs]
+    if model.trained_on is None or not known:
+        return []
+    shares = [model.trained_on.share_of(each.ground.grid.extent.to_crs(4326).geom) for each in known]
+    share = sum(shares) / len(subjects)
+    return [Message("{share:.0%} of the mapped ground was trained on", share=share)] if share >= TRAINED else []
 
 
 def _pairs(subjects: Sequence[Subject], others: Sequence[Subject] | None = None) -> list[list[Subject]]:
