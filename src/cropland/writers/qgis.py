@@ -1,4 +1,4 @@
-"""QGIS: a project with scene, probability, mask and parcels, styled, which still opens after the folder was moved."""
+"""QGIS: projects of a map and of a sample, styled, which still open after their folder was moved."""
 
 import os
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent, tostring
 
 import rasterio
+from pyogrio import read_info
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
@@ -14,13 +15,20 @@ from cropland.language import Message, shown
 from cropland.probability import ONE
 from cropland.writers import replacing
 
-__all__ = ["write_qgis", "write_style"]
+__all__ = ["write_qgis", "write_sample_project", "write_style"]
 
 VERSION = "3.22.0"  # the oldest that is known to open it
 RAMP = {0: "#f7f3e8", 64: "#e3d9a7", 127: "#b5c46b", 190: "#5f9a3a", ONE: "#1c5c2a"}
 CLASSES = {0: ("#e9e4d6", Message("not cropland")), 1: ("#548c2f", Message("cropland"))}
 OUTLINE = "255,196,0,255"
 WIDEST = 3  # pixels of the map that an outline covers at most
+# What stands in `reference` of a sample: how it is drawn, as filling and ring, and its words.
+REFERENCES = {
+    None: ("0,0,0,0", "255,221,0,255", Message("not judged yet")),
+    1: ("84,140,47,255", "255,255,255,255", Message("cropland")),
+    0: ("139,90,43,255", "255,255,255,255", Message("not cropland")),
+    255: ("128,128,128,255", "255,255,255,255", Message("cannot tell")),
+}
 
 
 def write_qgis(
@@ -44,18 +52,55 @@ def write_qgis(
     """
     home = home or out.parent
     with rasterio.open(mask) as grid:
-        qgis = Element("qgis", projectname=title, version=VERSION)
-        _text(qgis, "title", title)
-        _crs(SubElement(qgis, "projectCrs"), grid.crs)
+        crs, bounds = grid.crs, tuple(grid.bounds)
         layers = [
-            _parcels(f"./{parcels.name}|layername=parcels", grid.crs, pixel=grid.res[0]),
-            _raster("mask", f"./{mask.name}", grid.crs, _palette()),
-            _raster("probability", f"./{probability.name}", grid.crs, _ramp()),
+            _parcels(f"./{parcels.name}|layername=parcels", crs, pixel=grid.res[0]),
+            _raster("mask", f"./{mask.name}", crs, _palette()),
+            _raster("probability", f"./{probability.name}", crs, _ramp()),
         ]
-        if scene is not None:
-            layers.append(_scene(scene, grid.crs, bands, limits, home=home))
-        _tree(qgis, layers, visible=("parcels", "scene"))
-        _canvas(qgis, grid)
+    if scene is not None:
+        layers.append(_scene(scene, crs, bands, limits, home=home))
+    _write_project(out, layers, title=title, crs=crs, bounds=bounds, visible=("parcels", "scene"))
+
+
+def write_sample_project(
+    out: Path,
+    *,
+    title: str,
+    sample: Path,
+    scene: ImageFile | None,
+    bands: tuple[int, int, int] | int = 1,
+    limits: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Write a QGIS 3 project (.qgs) in which the points of a sample are judged, over the scene where there is one.
+
+    sample: a GeoPackage in the folder of `out` with a layer `sample` of points, whose `reference` is empty, 1 cropland,
+    0 not cropland or 255 cannot tell: points are coloured by it, and the form offers these answers in words. bands,
+    limits: as in `write_qgis`.
+    Raises `OutputError` where `out` cannot be written.
+    """
+    about = read_info(sample, layer="sample", force_total_bounds=True)
+    crs = CRS.from_user_input(about["crs"]) if about["crs"] else None
+    layers = [_sample(f"./{sample.name}|layername=sample", crs)]
+    if scene is not None:
+        layers.append(_scene(scene, crs, bands, limits, home=out.parent))
+    _write_project(out, layers, title=title, crs=crs, bounds=about["total_bounds"], visible=("sample", "scene"))
+
+
+def _write_project(
+    out: Path,
+    layers: Sequence[Element],
+    *,
+    title: str,
+    crs: CRS | None,
+    bounds: Sequence[float],
+    visible: Sequence[str],
+) -> None:
+    qgis = Element("qgis", projectname=title, version=VERSION)
+    _text(qgis, "title", title)
+    _crs(SubElement(qgis, "projectCrs"), crs)
+    _tree(qgis, layers, visible=visible)
+    _canvas(qgis, crs, bounds)
     SubElement(qgis, "projectlayers").extend(layers)
     properties = SubElement(qgis, "properties")
     SubElement(SubElement(properties, "Paths"), "Absolute", type="bool").text = "false"
@@ -122,12 +167,12 @@ def _tree(qgis: Element, layers: Sequence[Element], *, visible: Sequence[str]) -
         SubElement(group, "layer-tree-layer", id=number, name=name, providerKey=provider, checked=checked, expanded="0")
 
 
-def _canvas(qgis: Element, grid: DatasetReader) -> None:
+def _canvas(qgis: Element, crs: CRS | None, bounds: Sequence[float]) -> None:
     canvas = SubElement(qgis, "mapcanvas", name="theMapCanvas")
     extent = SubElement(canvas, "extent")
-    for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), grid.bounds, strict=True):
+    for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), bounds, strict=True):
         _text(extent, tag, value)
-    _crs(SubElement(canvas, "destinationsrs"), grid.crs)
+    _crs(SubElement(canvas, "destinationsrs"), crs)
 
 
 def _layer(name: str, source: str, crs: CRS | None, *, provider: str, **attributes: str) -> Element:
@@ -213,3 +258,47 @@ def _outline(pixel: float) -> Element:
     for key, value in {**style, **width}.items():
         SubElement(fill, "prop", k=key, v=value)
     return renderer
+
+
+def _sample(source: str, crs: CRS | None) -> Element:
+    layer = _layer("sample", source, crs, provider="ogr", type="vector", geometry="Point")
+    layer.append(_by_reference())
+    configuration = SubElement(layer, "fieldConfiguration")
+    _widget(configuration, "reference", "ValueMap").append(_answers())
+    _widget(configuration, "note", "TextEdit")
+    editable = SubElement(layer, "editable")
+    for name in ("fid", "id"):
+        SubElement(editable, "field", name=name, editable="0")
+    return layer
+
+
+def _by_reference() -> Element:
+    """One rule per value. Categories would not do: in them an empty value is also all that have no category."""
+    renderer = Element("renderer-v2", type="RuleRenderer")
+    rules, symbols = SubElement(renderer, "rules", key="sample"), SubElement(renderer, "symbols")
+    for number, (value, (filling, ring, words)) in enumerate(REFERENCES.items()):
+        condition = '"reference" IS NULL' if value is None else f'"reference" = {value}'
+        about = {"filter": condition, "symbol": str(number), "label": shown(words), "key": f"reference_{value}"}
+        SubElement(rules, "rule", about)
+        symbol = SubElement(symbols, "symbol", type="marker", name=str(number), alpha="1")
+        marker = SubElement(symbol, "layer", {"class": "SimpleMarker"}, enabled="1", locked="0")
+        look = {"name": "circle", "color": filling, "outline_color": ring, "outline_width": "0.6", "size": "3.4"}
+        for key, of in {**look, "outline_width_unit": "MM", "size_unit": "MM"}.items():
+            SubElement(marker, "prop", k=key, v=of)
+    return renderer
+
+
+def _widget(configuration: Element, field: str, kind: str) -> Element:
+    widget = SubElement(SubElement(configuration, "field", name=field), "editWidget", type=kind)
+    return SubElement(widget, "config")
+
+
+def _answers() -> Element:
+    """The words of the form, and the value that each stands for; the list is in its own order."""
+    options = Element("Option", type="Map")
+    answers = SubElement(options, "Option", name="map", type="List")
+    for value, (_filling, _ring, words) in REFERENCES.items():
+        if value is not None:
+            option = SubElement(answers, "Option", type="Map")
+            SubElement(option, "Option", name=shown(words), type="QString", value=str(value))
+    return options
