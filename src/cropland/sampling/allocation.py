@@ -21,7 +21,8 @@ def sample_size(
 
     weights: W_h, shares of the area, which add up to 1. shares: anticipated p_h of a stratum (0..1) that are counted.
         n = (sum_h W_h S_h)^2 / S(O)^2    with S_h = sqrt(p_h (1 - p_h))
-    Source: Cochran (1977), Sampling Techniques, eq. 5.25; Olofsson et al. (2014), eq. 13, doi:10.1016/j.rse.2014.02.015.
+    Source: Cochran (1977), Sampling Techniques, eq. 5.25; Olofsson et al. (2014), eq. 13,
+    doi:10.1016/j.rse.2014.02.015.
     """
     return ceil((float(weights @ np.sqrt(shares * (1 - shares))) / standard_error) ** 2)
 
@@ -79,7 +80,7 @@ def allocate(
     floor = min(least, max(n // (2 * strata), min(2, n // strata)))
     low, high = np.minimum(floor, pixels), pixels
     if n >= high.sum():
-        return high.copy()
+        return np.array(high)
 
     def beyond(density: float) -> float:
         return float(np.clip(density * weights, low, high).sum() - n)

@@ -114,7 +114,9 @@ def read_answers(path: Path, *, ids: Values, sample: str) -> Answers:
             reader = csv.DictReader(file)
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError("{path} cannot be read ({error}); give a table that the sheet saved", path=path, error=error) from error
+        raise InputError(
+            "{path} cannot be read ({error}); give a table that the sheet saved", path=path, error=error
+        ) from error
     missing = [name for name in HEADER if name not in (reader.fieldnames or ())]
     if missing:
         raise InputError(

@@ -245,9 +245,7 @@ def draw(
     return drawn[np.lexsort(drawn.T[1::-1])]
 
 
-def _keys(
-    seed: int, block: int, area_m2: Float64[np.ndarray, "height width"]
-) -> Float64[np.ndarray, "height width"]:
+def _keys(seed: int, block: int, area_m2: Float64[np.ndarray, "height width"]) -> Float64[np.ndarray, "height width"]:
     height, width = area_m2.shape
     uniform = _generator(seed, block).random((BLOCK, BLOCK))[:height, :width]
     with np.errstate(divide="ignore"):  # a pixel that is not on the Earth has no area, and no chance
@@ -288,7 +286,9 @@ def _counts(
         )
     assert n is not None, "one of the two is given"
     if n > pixels.sum():
-        raise InputError("--n {n} is more than the {pixels} pixels that are mapped; give fewer", n=n, pixels=pixels.sum())
+        raise InputError(
+            "--n {n} is more than the {pixels} pixels that are mapped; give fewer", n=n, pixels=pixels.sum()
+        )
     if n < min(2 * some, pixels.sum()):
         raise InputError(
             "--n {n} is too few for {strata} strata, of which each needs two points at least; give {least} or more",
@@ -354,7 +354,7 @@ def _points(mask: Mask, drawn: Int64[np.ndarray, "point 3"]) -> GeoDataFrame:
 
 def _save(done: SampleDesign, out: Path, *, mask: Mask, imagery: Scene | None) -> None:
     from cropland.sampling.sheet import write_sheet
-    from cropland.writers.qgis_sample import write_sample_project
+    from cropland.writers.qgis import write_sample_project
 
     title = done.about["mask"]["name"]
     try:

@@ -49,7 +49,8 @@ class StratifiedSample:
     @property
     def weights(self) -> Float64[np.ndarray, " stratum"]:
         """W_h, the share of each stratum in the area."""
-        return self.area / self.area.sum()
+        weights: Float64[np.ndarray, " stratum"] = self.area / self.area.sum()
+        return weights
 
     @property
     def counts(self) -> Int64[np.ndarray, " stratum"]:
@@ -102,12 +103,12 @@ def _total(y: Values, sample: StratifiedSample) -> float:
 def _variance(y: Values, sample: StratifiedSample, otherwise: Values | None) -> float:
     """The variance of the mean of y.
 
-    Where all points of a stratum have the same y, the observed variance is 0, which does not mean that the stratum is
-    known. If `otherwise` says what y had been with the other answer, the share of other answers is then taken to be as
-    large as it can well be, the upper limit of Wilson's interval for 0 of n:
-        q = z^2 / (n + z^2)
-    so that the interval of that stratum reaches as far as Wilson's does. It stays 0 where y does not depend on the
-    answer, as that of a user's accuracy outside of what is mapped.
+    Where all points of a stratum whose y depends on the answer have the same y, no other answer was seen, which does
+    not mean that there is none. If `otherwise` says what y had been with the other answer, the share of other answers
+    among the k such points is then taken to be as large as it can well be, the upper limit of Wilson's interval for 0
+    of k, so that the interval of the stratum reaches as far as his:
+        s^2(y)_h + q (1 - q) sum(otherwise - y)^2 / n_h        with q = z^2 / (k + z^2)
+    Nothing is added where y does not depend on the answer, as that of a user's accuracy outside of what is mapped.
     Source: Wilson (1927), doi:10.1080/01621459.1927.10502953; Brown, Cai and DasGupta (2001),
     doi:10.1214/ss/1009213286.
     """
@@ -119,9 +120,11 @@ def _variance(y: Values, sample: StratifiedSample, otherwise: Values | None) -> 
             return nan
         here = y[sample.stratum == h]
         spread = float(here.var(ddof=1))
-        if otherwise is not None and np.ptp(here) < SAME:
-            q, others = Z**2 / (n + Z**2), otherwise[sample.stratum == h]
-            first = float((1 - q) * here.mean() + q * others.mean())
-            spread = float((1 - q) * ((here - first) ** 2).mean() + q * ((others - first) ** 2).mean())
+        if otherwise is not None:
+            step = otherwise[sample.stratum == h] - here
+            matters = np.abs(step) > SAME
+            if matters.any() and np.ptp(here[matters]) < SAME:
+                q = Z**2 / (int(matters.sum()) + Z**2)
+                spread += q * (1 - q) * float((step**2).mean())
         variance += weight**2 * (1 - n / size) * spread / n
     return variance

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import shapely
+from shapely import affinity
 from geopandas import GeoDataFrame
 from jaxtyping import Float64, Int64
 from pyproj import CRS
@@ -23,9 +24,7 @@ NAMES = ("name", "NAME", "Name", "名称")  # of the column, where none is given
 Segments = Float64[np.ndarray, "segment 4"]  # x0, y0, x1, y1
 
 
-def read_regions(
-    path: Path, mask: Mask, *, name: str | None = None, allow_datum_shift: bool = False
-) -> GeoDataFrame:
+def read_regions(path: Path, mask: Mask, *, name: str | None = None, allow_datum_shift: bool = False) -> GeoDataFrame:
     """The regions of a layer of polygons in the CRS of a mask, with the column `region`.
 
     name: the column that names them; one called name, or else their number from 1 on.
@@ -58,9 +57,7 @@ def placed(regions: GeoDataFrame, mask: Mask) -> np.ndarray:
     return shapes
 
 
-def areas_within(
-    shapes: np.ndarray, mask: Mask, strata: Strata
-) -> Float64[np.ndarray, "region stratum_or_unmapped 2"]:
+def areas_within(shapes: np.ndarray, mask: Mask, strata: Strata) -> Float64[np.ndarray, "region stratum_or_unmapped 2"]:
     """Square metres on the ellipsoid of each stratum and class (0, 1) within regions, in one pass over the mask.
 
     The last stratum is ground without data. shapes: as `placed` gives them. A pixel that an edge cuts counts with the
@@ -86,8 +83,8 @@ def areas_within(
 
 
 def _clipped(shape: shapely.Geometry, box: shapely.Geometry, row: int, col: int) -> shapely.Geometry:
-    part = shapely.clip_by_rect(shape, *box.bounds)
-    return shapely.transform(part, lambda points: points - (col, row))
+    part: shapely.Geometry = shapely.clip_by_rect(shape, *box.bounds)
+    return affinity.translate(part, -col, -row)
 
 
 def coverage(shape: shapely.Geometry, size: tuple[int, int]) -> Float64[np.ndarray, "height width"]:
@@ -98,7 +95,9 @@ def coverage(shape: shapely.Geometry, size: tuple[int, int]) -> Float64[np.ndarr
     Source: the signed areas of Levien (2016), "Inside the fastest font renderer in the world".
     """
     height, width = size
-    rings, ring = shapely.get_coordinates(shapely.get_rings(shapely.orient_polygons(shapely.get_parts(shape))), return_index=True)
+    rings, ring = shapely.get_coordinates(
+        shapely.get_rings(shapely.orient_polygons(shapely.get_parts(shape))), return_index=True
+    )
     follows = ring[1:] == ring[:-1]
     edges = np.hstack([rings[:-1], rings[1:]])[follows]
     down = np.where(edges[:, 3] > edges[:, 1], 1.0, -1.0)

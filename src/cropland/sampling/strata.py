@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import Literal
@@ -119,9 +120,7 @@ class Strata:
         return self.classify(tile, values), values[tile.inner.slices]
 
 
-def make_strata(
-    mask: Mask, kind: Kind, *, probability: Path | None = None, edge_m: float | None = None
-) -> Strata:
+def make_strata(mask: Mask, kind: Kind, *, probability: Path | None = None, edge_m: float | None = None) -> Strata:
     """The strata of a mask.
 
     mask: its two classes. probability: 0, 0.1, 0.5, 0.9, 1 are the limits; `probability` is a raster on the grid of the
@@ -137,7 +136,7 @@ def make_strata(
     if kind == "probability":
         if probability is None:
             raise InputError(
-                "{mask} has no probability.tif beside it; give the file as --probability FILE, or --strata mask or edge",
+                "{mask} has no probability.tif beside it; give the file as --probability FILE, or other --strata",
                 mask=mask.path,
             )
         open_probability(probability, mask)
@@ -151,7 +150,9 @@ def make_strata(
     def classify(tile: Tile, values: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width"]:
         near = _near(values, 0, (down, along), reach_m) | _near(values, 1, (down, along), reach_m)
         # not cropland, near an edge, cropland
-        return np.where(values == UNMAPPED, UNMAPPED, np.where(near, 1, 2 * values)).astype(np.uint8)[tile.inner.slices]
+        numbers: UInt8[np.ndarray, "height width"]
+        numbers = np.where(values == UNMAPPED, UNMAPPED, np.where(near, 1, 2 * values)).astype(np.uint8)
+        return numbers[tile.inner.slices]
 
     near_edge = Message("within {metres:.3g} m of an edge", metres=width_m)
     halo = ceil(reach_m / min(along, down)) + 1
@@ -178,10 +179,7 @@ def _by_probability(
     Callable[[Tile, UInt8[np.ndarray, "height width"]], UInt8[np.ndarray, "height width"]],
 ]:
     bounds = (0, *LIMITS, 1)
-    names = [
-        Message("probability {low:g} to {high:g}", low=low, high=high)
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    names = [Message("probability {low:g} to {high:g}", low=low, high=high) for low, high in pairwise(bounds)]
     numbers = np.append(np.searchsorted(LIMITS, np.arange(LEVELS) / ONE, side="right"), len(LIMITS) + 1)
     table = numbers.astype(np.uint8)  # the last is of pixels that are mapped, but without a probability
 
@@ -204,7 +202,9 @@ def open_probability(path: Path, mask: Mask) -> None:
             "{path} cannot be read ({error}); expected the probability.tif of a map", path=path, error=error
         ) from error
     if not is_byte:
-        raise SceneError("{path} is no probability: expected one band of bytes, p x 254, as `cropland map` writes it", path=path)
+        raise SceneError(
+            "{path} is no probability: expected one band of bytes, p x 254, as `cropland map` writes it", path=path
+        )
     if not fits:
         raise GridError(
             "{name} is not on the grid of the mask; give the one that the mask was made from", name=path.name
@@ -240,7 +240,7 @@ def census(mask: Mask, strata: Strata, *, probability: Path | None = None) -> Ce
     levels = np.zeros((kinds, LEVELS + 1), np.int64)
     for tile in watched(strata.blocks(mask)):
         number, value = strata.read(mask, tile)
-        digest.update(np.ascontiguousarray(value))
+        digest.update(value.tobytes())
         area, mapped = mask.area_m2(tile.core), number != UNMAPPED
         unmapped_m2 += float(area[~mapped].sum())
         place = number[mapped].astype(np.int64)
@@ -265,4 +265,3 @@ def watched(blocks: list[Tile]) -> Iterator[Tile]:
         for tile in blocks:
             yield tile
             bar(tile.core.height * tile.core.width)
-
