@@ -92,7 +92,8 @@ def main(maps: int) -> None:
         results = [held(rng, setting) for _ in range(maps)]
         right, width = (np.array([each[at] for each in results]) for at in (0, 1))
         every.append(right)
-        cells = [f"{100 * a:7.1f}  ±{100 * b:6.2f}" for a, b in zip(np.nanmean(right, 0), np.nanmean(width, 0))]
+        means = np.nanmean([right, width], axis=1).T
+        cells = [f"{100 * rate:7.1f}  ±{100 * half:6.2f}" for rate, half in means]
         print(f"{setting[0]:9.2f} {setting[1]:7d} {setting[2]:>7}   " + "   ".join(cells), flush=True)
     whole = np.concatenate(every)
     cells = [f"{100 * mean:7.1f}  ±{196 * sqrt(mean * (1 - mean) / len(whole)):6.2f}" for mean in np.nanmean(whole, 0)]

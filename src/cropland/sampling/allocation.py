@@ -80,14 +80,14 @@ def allocate(
     floor = min(least, max(n // (2 * strata), min(2, n // strata)))
     low, high = np.minimum(floor, pixels), pixels
     if n >= high.sum():
-        return np.array(high)
+        return np.array(high, np.int64)
 
     def beyond(density: float) -> float:
         return float(np.clip(density * weights, low, high).sum() - n)
 
     some = weights > 0
     wanted = np.clip(brentq(beyond, 0, float((high[some] / weights[some]).max())) * weights, low, high)
-    counts = np.floor(wanted + 1e-9).astype(np.int64)
+    counts: Int64[np.ndarray, " stratum"] = np.floor(wanted + 1e-9).astype(np.int64)
     missing = n - int(counts.sum())
     fractions = np.where(counts < high, wanted - counts, -1)
     counts[np.argsort(-fractions, kind="stable")[:missing]] += 1

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import shapely
-from shapely import affinity
 from geopandas import GeoDataFrame
 from jaxtyping import Float64, Int64
 from pyproj import CRS
+from shapely import affinity
 
 from cropland.errors import LabelError
 from cropland.geo.vectors import read_polygons, to_grid_crs
@@ -83,8 +83,9 @@ def areas_within(shapes: np.ndarray, mask: Mask, strata: Strata) -> Float64[np.n
 
 
 def _clipped(shape: shapely.Geometry, box: shapely.Geometry, row: int, col: int) -> shapely.Geometry:
-    part: shapely.Geometry = shapely.clip_by_rect(shape, *box.bounds)
-    return affinity.translate(part, -col, -row)
+    part = shapely.clip_by_rect(shape, *box.bounds)
+    moved: shapely.Geometry = affinity.translate(part, -col, -row)
+    return moved
 
 
 def coverage(shape: shapely.Geometry, size: tuple[int, int]) -> Float64[np.ndarray, "height width"]:

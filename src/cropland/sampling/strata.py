@@ -163,7 +163,7 @@ def _near(
     values: UInt8[np.ndarray, "height width"], its: int, pixel_m: tuple[float, float], reach_m: float
 ) -> Bool[np.ndarray, "height width"]:
     """Pixels of a class whose centre is so near to that of a pixel of the other class."""
-    others = values == 1 - its
+    others: Bool[np.ndarray, "height width"] = values == 1 - its
     if not others.any():
         return others
     near: np.ndarray = (values == its) & (distance_transform_edt(~others, sampling=pixel_m) <= reach_m * (1 + 1e-9))
