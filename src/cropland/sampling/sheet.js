@@ -1,12 +1,13 @@
 "use strict";
 
-const read = id => JSON.parse(element(id).textContent);
 const element = id => document.getElementById(id);
+const read = id => JSON.parse(element(id).textContent);
 const all = selector => [...document.querySelectorAll(selector)];
 
 const SHEET = read("sheet"), WORDS = read("words");
 const HEADER = "sample,id,reference,interpreter";
-const KEYS = { "1": "1", "0": "0", "?": "?", "？": "?", "/": "?", "u": "?" };
+const CELL = '("(?:[^"]|"")*"|[^",]*)', LINE = new RegExp(`^${[CELL, CELL, CELL, CELL].join(",")}$`);
+const KEYS = { "1": "1", "0": "0", "?": "?", "？": "?", "/": "?", u: "?" };
 const PAUSE_MS = 120_000; // a longer time between two answers is a pause, not work
 
 // All that changes. answers: by the id of a point. tables: the two that are compared, else none. first: the table that
@@ -21,14 +22,14 @@ const answered = () => state.points.filter(point => state.answers.has(point.id))
 
 // --- what the browser keeps -----------------------------------------------------------------------------------------
 
-const place = name => `cropland sample ${SHEET.sample} ${name}`;
+const keyOf = name => `cropland sample ${SHEET.sample} ${name}`;
 
 function keep() {
   const { answers, isSaved, tables } = state;
   const kept = { answers: [...answers], isSaved, tables: tables.map(({ name, answers }) => [name, [...answers]]) };
   try {
-    localStorage.setItem(place(state.name), JSON.stringify(kept));
-    sessionStorage.setItem(place(""), state.name); // of this tab alone: the next interpreter is asked for a name
+    localStorage.setItem(keyOf(state.name), JSON.stringify(kept));
+    sessionStorage.setItem(keyOf(""), state.name); // of this tab alone: the next interpreter is asked for a name
   } catch {
     tell(WORDS.notKept);
   }
@@ -36,7 +37,7 @@ function keep() {
 
 function kept(name) {
   try {
-    const { answers, isSaved, tables } = JSON.parse(localStorage.getItem(place(name)));
+    const { answers, isSaved, tables } = JSON.parse(localStorage.getItem(keyOf(name)));
     return { answers: new Map(answers), isSaved, tables: tables.map(([name, its]) => ({ name, answers: new Map(its) })) };
   } catch {
     return { answers: new Map(), isSaved: true, tables: [] };
@@ -45,7 +46,7 @@ function kept(name) {
 
 function nameOfThisTab() {
   try {
-    return sessionStorage.getItem(place(""));
+    return sessionStorage.getItem(keyOf(""));
   } catch {
     return null;
   }
@@ -102,7 +103,9 @@ function go(at) {
 function draw() {
   const point = state.points[state.at];
   all("figure").forEach((figure, number) => drawView(figure, point.views[number]));
+  element("id").textContent = point.id;
   element("place").textContent = point.place;
+  element("place").parentElement.hidden = !point.place; // a scene without a coordinate reference system
   element("name").textContent = state.name;
   all("[data-answer]").forEach(button =>
     button.setAttribute("aria-pressed", state.answers.get(point.id) === button.dataset.answer));
@@ -113,7 +116,7 @@ function draw() {
 
 function drawView(figure, view) {
   figure.querySelector("img").src = view.pictures[state.rendering];
-  figure.querySelector(".scale").textContent = length(view.side / 4);
+  drawScale(figure.querySelector(".scale"), view.side);
   for (const line of figure.querySelectorAll("polygon")) line.setAttribute("points", view.middle ? "" : view.outline);
   for (const line of figure.querySelectorAll("path")) line.setAttribute("d", view.middle ? cross(view.middle) : "");
 }
@@ -121,12 +124,18 @@ function drawView(figure, view) {
 // Four lines that lead to a pixel too small to be outlined, and leave it free.
 const cross = ([x, y]) => `M${x - 22} ${y}h14M${x + 8} ${y}h14M${x} ${y - 22}v14M${x} ${y + 8}v14`;
 
-const length = metres => metres < 1000 ? `${Number(metres.toPrecision(2))} m` : `${Number((metres / 1000).toPrecision(2))} km`;
+// A bar of 1, 2 or 5 times a power of ten, at most a third of the view.
+function drawScale(bar, side) {
+  const power = 10 ** Math.floor(Math.log10(side / 3));
+  const metres = power * [5, 2, 1].find(each => each * power <= side / 3);
+  bar.style.width = `${100 * metres / side}%`;
+  bar.textContent = metres < 1000 ? `${Number(metres.toPrecision(1))} m` : `${metres / 1000} km`;
+}
 
 function drawProgress() {
   const done = answered(), total = state.points.length, { answers, ms } = state.worked;
   const words = [filled(WORDS.point, { at: state.at + 1, total }), filled(WORDS.answered, { done, total })];
-  if (answers > 2) {
+  if (answers > 2 && done < total) {
     const rate = answers / ms * 60_000;
     words.push(filled(WORDS.pace, { rate: Number(rate.toPrecision(2)), minutes: Math.ceil((total - done) / rate) }));
   }
@@ -152,7 +161,7 @@ function save() {
   link.href = URL.createObjectURL(new Blob([asCsv()], { type: "text/csv" }));
   link.download = state.tables.length ? "resolved.csv" : `answers_${state.name.replace(/[^\p{L}\p{N}.-]+/gu, "_")}.csv`;
   link.click();
-  URL.revokeObjectURL(link.href);
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // some browsers read it only then
   state.isSaved = true;
   keep();
 }
@@ -177,23 +186,23 @@ function parsed(file, text) {
 }
 
 function addLine(table, text, ids, where) {
-  const cells = text.match(/("(?:[^"]|"")*"|[^",]*)(,|$)/g).slice(0, 5)
-    .map(cell => cell.replace(/,$/, "").replace(/^"(.*)"$/, "$1").replaceAll('""', '"'));
-  const [sample, id, reference, name] = cells;
-  if (cells.length >= 4 && sample !== SHEET.sample)
+  const cells = text.match(LINE)?.slice(1).map(cell => cell.replace(/^"(.*)"$/, "$1").replaceAll('""', '"'));
+  const [sample, id, reference, name] = cells ?? [];
+  if (cells && sample !== SHEET.sample)
     throw filled(WORDS.otherSample, { ...where, theirs: sample, ours: SHEET.sample });
-  if (!ids.has(id) || !["1", "0", "?"].includes(reference) || !name?.trim()) throw filled(WORDS.damaged, where);
+  if (!ids.has(id) || !["1", "0", "?"].includes(reference) || !name.trim()) throw filled(WORDS.damaged, where);
   if (table.answers.has(id)) throw filled(WORDS.twice, { ...where, id });
   if (name !== (table.name ??= name)) throw filled(WORDS.names, { ...where, first: table.name, second: name });
   table.answers.set(id, reference);
 }
 
 async function open(files) {
+  tell("");
   try {
     if (files.length > 2) throw filled(WORDS.tooMany, { count: files.length });
     const tables = await Promise.all(files.map(async file => parsed(file.name, await file.text())));
-    if (state.first) tables.unshift(state.first);
-    if (tables.length > 1) compare(tables.slice(0, 2));
+    if (state.first && tables.length === 1) tables.unshift(state.first);
+    if (tables.length === 2) compare(tables);
     else if (state.isComparing) wait(tables[0]);
     else resume(tables[0], files[0].name);
   } catch (refusal) {
@@ -218,14 +227,16 @@ function compare(tables) {
   tell("");
 }
 
+// An answer that is already there stays: a file that is older than the page must not undo work.
 function resume(table, file) {
-  if (state.name && state.name !== table.name)
+  const isNew = element("start").open;
+  if (!isNew && state.name !== table.name)
     throw filled(WORDS.otherName, { file, theirs: table.name, name: state.name });
-  const own = state.name ? state : kept(table.name);
+  const own = isNew ? kept(table.name) : state;
   const taken = [...table.answers].filter(([id]) => !own.answers.has(id));
   const left = [...table.answers].filter(([id, value]) => own.answers.has(id) && own.answers.get(id) !== value).length;
   const isSaved = own.isSaved && (own.answers.size === 0 || taken.length === 0);
-  start(table.name, { answers: new Map([...own.answers, ...taken]), isSaved, tables: [] });
+  start(table.name, { answers: new Map([...own.answers, ...taken]), isSaved, tables: own.tables });
   tell(filled(WORDS.merged, { taken: taken.length, file, left }));
 }
 
@@ -233,13 +244,26 @@ function resume(table, file) {
 
 function onKey(event) {
   if (element("start").open || event.ctrlKey || event.metaKey || event.altKey) return;
-  const { key } = event;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (key in KEYS && event.repeat) return; // a key that is held down judges one point
   if (key in KEYS) answer(KEYS[key]);
   else if (key === "Backspace" || key === "ArrowLeft") go(state.at - 1);
   else if (key === "ArrowRight") go(state.at + 1);
   else if (key === "n") toggleRendering();
   else return;
   event.preventDefault();
+}
+
+function onLeaving(event) {
+  if (state.isSaved) return;
+  event.preventDefault();
+  event.returnValue = true; // what browsers before 2024 look at
+}
+
+function askName() {
+  element("who").value = "";
+  element("refused").textContent = "";
+  element("start").showModal();
 }
 
 function choose(isComparing) {
@@ -249,7 +273,7 @@ function choose(isComparing) {
 
 function listen() {
   addEventListener("keydown", onKey);
-  addEventListener("beforeunload", event => state.isSaved || event.preventDefault());
+  addEventListener("beforeunload", onLeaving);
   all("[data-answer]").forEach(button => button.addEventListener("click", () => answer(button.dataset.answer)));
   element("back").addEventListener("click", () => go(state.at - 1));
   element("forward").addEventListener("click", () => go(state.at + 1));
@@ -261,7 +285,8 @@ function listen() {
     await open([...target.files]);
     target.value = ""; // so that the same file can be chosen again
   });
-  element("start").addEventListener("cancel", event => event.preventDefault());
+  element("name").addEventListener("click", askName);
+  element("start").addEventListener("close", () => state.name || askName());
   element("start").addEventListener("submit", event => {
     event.preventDefault();
     start(element("who").value.trim().replace(/\s+/g, " "));
@@ -270,4 +295,4 @@ function listen() {
 
 listen();
 if (nameOfThisTab()) start(nameOfThisTab());
-else element("start").showModal();
+else askName();

@@ -42,8 +42,8 @@ INFRARED = ("nir", "red", "green")  # drawn as red, green and blue: what grows i
 OUTSIDE = 127  # grey of what the imagery does not hold
 GAMMA = 0.75  # below 1: what is dark, such as woods and wet ground, can be told apart
 THREADS = 2
-# Options of the JPEGs of each rendering. The browser enlarges the near view, which shows every flaw; the far view
-# decides the size of the file, and its second rendering is looked at now and then.
+SMALL = 200  # pixels of a picture that the browser enlarges so much that every flaw of a JPEG shows
+# Options of the JPEGs of each rendering. Large pictures decide the size of the file; infrared is looked at less.
 FINE = [{"quality": 92, "subsampling": 0}] * 2
 COARSE = [{"quality": 60, "subsampling": 2}, {"quality": 40, "subsampling": 2}]
 RGB = UInt8[np.ndarray, "height width 3"]
@@ -66,7 +66,7 @@ class _View:
 def write_sheet(out: Path, points: GeoDataFrame, *, pixel: GeoBox, imagery: Scene, title: str, sample: str) -> None:
     """Write a page of HTML on which a person judges by the keyboard whether each point is cropland.
 
-    The page works without a network. It shows the pixel of the mask at each point in two views, 40 and 400 pixels of
+    The page works without a network. It shows the pixel of the mask at each point in two views, 41 and 401 pixels of
     the mask wide, all stretched by the percentiles of the whole scene. Answers are saved as CSV.
 
     points: columns `id` and `geometry`, points in the mask's CRS; other columns are never read, so that the page tells
@@ -154,8 +154,9 @@ def _drawn(
     """Both views of a pixel for the page: pictures, outline and size."""
     corners, edge_m = pixel
     shown = []
-    for across, options in ((NEAR, FINE), (FAR, COARSE)):
+    for across in (NEAR, FAR):
         view = _view(imagery, corners, across * edge_m)
+        options = FINE if max(view.window.shape) <= SMALL else COARSE
         pictures = _pictures(imagery, view, renderings, statistics)
         is_small = np.ptp(view.outline, axis=0).max() < SMALLEST
         shown.append(

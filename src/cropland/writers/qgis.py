@@ -22,6 +22,7 @@ RAMP = {0: "#f7f3e8", 64: "#e3d9a7", 127: "#b5c46b", 190: "#5f9a3a", ONE: "#1c5c
 CLASSES = {0: ("#e9e4d6", Message("not cropland")), 1: ("#548c2f", Message("cropland"))}
 OUTLINE = "255,196,0,255"
 WIDEST = 3  # pixels of the map that an outline covers at most
+EMPTY = "{2839923C-8B7D-419E-B84B-CA2FE9B80EC7}"  # by this a value map of QGIS means NULL (QgsValueMapFieldFormatter)
 # What stands in `reference` of a sample: how it is drawn, as filling and ring, and its words.
 REFERENCES = {
     None: ("0,0,0,0", "255,221,0,255", Message("not judged yet")),
@@ -298,7 +299,6 @@ def _answers() -> Element:
     options = Element("Option", type="Map")
     answers = SubElement(options, "Option", name="map", type="List")
     for value, (_filling, _ring, words) in REFERENCES.items():
-        if value is not None:
-            option = SubElement(answers, "Option", type="Map")
-            SubElement(option, "Option", name=shown(words), type="QString", value=str(value))
+        option = SubElement(answers, "Option", type="Map")
+        SubElement(option, "Option", name=shown(words), type="QString", value=EMPTY if value is None else str(value))
     return options
