@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from sampling.small_sample import look_at, truth, write_mask
 
 from cropland.sampling.design import design_sample
+from sampling.small_sample import look_at, truth, write_mask
 
 
 @pytest.fixture(scope="module")

@@ -112,12 +112,12 @@ def read_answers(path: Path, *, ids: Values, sample: str) -> Answers:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            columns, rows = reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             "{path} cannot be read ({error}); give a table that the sheet saved", path=path, error=error
         ) from error
-    missing = [name for name in HEADER if name not in (reader.fieldnames or ())]
+    missing = [name for name in HEADER if name not in columns]
     if missing:
         raise InputError(
             "{path} has no column {missing}; give a table that the sheet saved, with the columns {header}",
