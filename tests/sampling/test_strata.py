@@ -130,7 +130,7 @@ def test_strata_that_cannot_be_made(tmp_path: Path):
         make_strata(mask, "probability", probability=small)
     with pytest.raises(SceneError, match="cannot be read"):
         make_strata(mask, "probability", probability=tmp_path / "none.tif")
-    with pytest.raises(InputError, match="edge_m= is the width"):
+    with pytest.raises(InputError, match=r"edge_m= is the width of the stratum along edges; the strata 'mask'"):
         make_strata(mask, "mask", edge_m=5)
 
 

@@ -204,7 +204,10 @@ def shown_figures(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]
         (title, {key: None if part is None else 100 * part for key, part in found[name].items()}, 1, "%")
         for name, title in names.items()
     ]
-    areas = [(_("Area of cropland"), found["area_ha"], 1, _("ha")), (_("the same in mu"), found["area_mu"], 0, _("mu"))]
+    areas = [
+        (_("Area of cropland"), found["area_ha"], 1, _("ha")),
+        (_("Area of cropland in mu"), found["area_mu"], 0, _("mu")),
+    ]
     return [*areas, *percent]
 
 
@@ -343,7 +346,7 @@ class _Drawn:
                 path=self.path,
             )
         if resolved and not answers:
-            raise InputError("--resolved decides where interpreters differ; give their tables with --answers")
+            raise InputError("--resolved is for points on which interpreters differ; give their tables with --answers")
         sample = "" if self.design is None else str(self.design["sample"])
         tables = [read_answers(each, ids=self.ids, sample=sample) for each in answers]
         decided = read_answers(resolved, ids=self.ids, sample=sample) if resolved else None

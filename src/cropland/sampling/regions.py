@@ -112,7 +112,7 @@ def coverage(shape: shapely.Geometry, size: tuple[int, int]) -> Float64[np.ndarr
     sums = np.bincount(cells, drop * (1 - right), minlength=height * (width + 1))
     sums += np.bincount(cells + 1, drop * right, minlength=len(sums))[: len(sums)]
     fractions: np.ndarray = np.abs(sums.reshape(height, width + 1).cumsum(axis=1)[:, :width])
-    return np.minimum(fractions, 1)
+    return np.minimum(fractions, 1.0, out=fractions)
 
 
 def _cut(edges: Segments, *, axis: int) -> tuple[Segments, Int64[np.ndarray, " piece"]]:

@@ -129,7 +129,7 @@ def make_strata(mask: Mask, kind: Kind, *, probability: Path | None = None, edge
     Raises `InputError` without a probability where one is needed, `GridError` where it is on another grid.
     """
     if edge_m is not None and kind != "edge":
-        raise InputError("--edge-m is the width of a stratum along edges; give it with --strata edge")
+        raise InputError("--edge-m is the width of the stratum along edges; the strata '{kind}' have none", kind=kind)
     other, cropland = Message("not cropland"), Message("cropland")
     if kind == "mask":
         return Strata(kind, (other, cropland), (0, 1), 0, lambda tile, values: values)
