@@ -87,7 +87,7 @@ def test_a_pixel_is_drawn_with_a_chance_in_proportion_to_its_area(tmp_path: Path
     """From the equator to 80 degrees north pixels shrink to a sixth."""
     affine = Affine(0.5, 0, 0, 0, -1, 80)
     mask = Mask.open(write_raster(tmp_path / "m.tif", np.zeros((80, 100), np.uint8), crs="EPSG:4326", transform=affine))
-    rows = np.concatenate([draw(mask, make_strata(mask, "mask"), np.array([60, 0]), seed=s)[:, 0] for s in range(60)])
+    rows = np.concatenate([draw(mask, make_strata(mask, "mask"), np.array([150, 0]), seed=s)[:, 0] for s in range(24)])
     # Half of the area between 0 and 80 degrees lies below this latitude on a sphere.
     middle = np.degrees(np.arcsin(np.sin(np.radians(80)) / 2))
     south = (rows > 80 - middle).mean()

@@ -247,7 +247,7 @@ def draw(
 
 def _keys(seed: int, block: int, area_m2: Float64[np.ndarray, "height width"]) -> Float64[np.ndarray, "height width"]:
     height, width = area_m2.shape
-    uniform = _generator(seed, block).random((BLOCK, BLOCK))[:height, :width]
+    uniform = _generator(seed, block).random((height, BLOCK))[:, :width]
     with np.errstate(divide="ignore"):  # a pixel that is not on the Earth has no area, and no chance
         keys: np.ndarray = -np.log1p(-uniform) / area_m2
     return keys

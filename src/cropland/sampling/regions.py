@@ -111,8 +111,8 @@ def coverage(shape: shapely.Geometry, size: tuple[int, int]) -> Float64[np.ndarr
     right = np.clip(x - col, 0, 1)  # what of the pixel lies to the left of the piece
     sums = np.bincount(cells, drop * (1 - right), minlength=height * (width + 1))
     sums += np.bincount(cells + 1, drop * right, minlength=len(sums))[: len(sums)]
-    fractions: np.ndarray = np.abs(sums.reshape(height, width + 1).cumsum(axis=1)[:, :width])
-    return np.minimum(fractions, 1.0, out=fractions)
+    fractions = np.abs(sums.reshape(height, width + 1).cumsum(axis=1)[:, :width])
+    return np.asarray(np.minimum(fractions, 1))
 
 
 def _cut(edges: Segments, *, axis: int) -> tuple[Segments, Int64[np.ndarray, " piece"]]:
