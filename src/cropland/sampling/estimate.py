@@ -28,7 +28,7 @@ from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0
 from cropland.sampling.answers import UNKNOWN, UNSEEN, combine, read_answers, read_points
 from cropland.sampling.estimator import Figure, StratifiedSample, mean, ratio
-from cropland.sampling.strata import UNMAPPED, Census, Mask, Strata, census, make_strata, open_probability
+from cropland.sampling.strata import UNMAPPED, Census, Mask, Strata, census, make_strata
 from cropland.writers import replacing
 
 if TYPE_CHECKING:
@@ -255,8 +255,8 @@ def estimate_area(
     if out is not None:
         _check_free(Path(out), overwrite=overwrite)
     opened = Mask.open(path, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift)
-    drawn = _Drawn.read(file, opened, allow_datum_shift=allow_datum_shift)
-    said = drawn.with_answers([*map(Path, answers)], None if resolved is None else Path(resolved))
+    drawn = _SampleFile.read(file, opened, allow_datum_shift=allow_datum_shift)
+    reference = drawn.with_answers([*map(Path, answers)], None if resolved is None else Path(resolved))
     strata = drawn.strata(opened, None if probability is None else Path(probability))
     # Whatever can be refused is refused before the mask is read.
     regions = None
@@ -266,8 +266,8 @@ def estimate_area(
         regions = read_regions(Path(by), opened, name=name, allow_datum_shift=allow_datum_shift)
     counted = census(opened, strata)
     drawn.check(opened, counted)
-    points = drawn.placed(opened, strata, said.reference)
-    found = _about(opened, drawn, strata, counted, points, said)
+    points = drawn.placed(opened, strata, reference.values)
+    found = _about(opened, drawn, strata, counted, points, reference)
     table = None
     if regions is not None:
         table = _of_regions(regions, opened, strata, counted, points, layer=Path(by or ""))
@@ -282,10 +282,10 @@ def estimate_area(
 
 
 @dataclass(frozen=True, eq=False)
-class _Said:
-    """The answers, and what is told of how they came about."""
+class _Reference:
+    """The answer at every point of a sample, and what is told of how it came about."""
 
-    reference: Numbers
+    values: Numbers
     about: dict[str, Any]
     notes: tuple[Message, ...]
 
@@ -309,7 +309,7 @@ class _Points:
 
 
 @dataclass(frozen=True, eq=False)
-class _Drawn:
+class _SampleFile:
     """The points of a file, with the design that they were drawn by, where there is one."""
 
     path: Path
@@ -320,11 +320,11 @@ class _Drawn:
     cols: Numbers
 
     @staticmethod
-    def read(path: Path, mask: Mask, *, allow_datum_shift: bool) -> _Drawn:
+    def read(path: Path, mask: Mask, *, allow_datum_shift: bool) -> _SampleFile:
         layer = read_points(path)
         design = _design(path)
         if design is None:
-            return _Drawn(
+            return _SampleFile(
                 path, layer, None, np.arange(1, len(layer) + 1), *_pixels(path, layer, mask, allow_datum_shift)
             )
         if "id" not in layer or sorted(layer["id"]) != list(range(1, len(design["pixels"]) + 1)):
@@ -336,9 +336,9 @@ class _Drawn:
             )
         rows, cols, _ = np.array(design["pixels"], np.int64).T
         layer = layer.sort_values("id", ignore_index=True)
-        return _Drawn(path, layer, design, layer["id"].to_numpy(np.int64), rows, cols)
+        return _SampleFile(path, layer, design, layer["id"].to_numpy(np.int64), rows, cols)
 
-    def with_answers(self, answers: Sequence[Path], resolved: Path | None) -> _Said:
+    def with_answers(self, answers: Sequence[Path], resolved: Path | None) -> _Reference:
         column = self.layer["reference"].to_numpy(np.int64)
         if (answers or resolved) and self.design is None:
             raise InputError(
@@ -387,20 +387,17 @@ class _Drawn:
             "differences": asdict(differences) | {"open": differences.open},
             "resolved": None if resolved is None else resolved.name,
         }
-        return _Said(reference, about, tuple(notes))
+        return _Reference(reference, about, tuple(notes))
 
     def strata(self, mask: Mask, probability: Path | None) -> Strata:
         """As the design made them; the classes of the mask without a design."""
         if self.design is None:
             return make_strata(mask, "mask")
         options = self.design["options"]
-        if options["strata"] != "probability":
-            return make_strata(
-                mask, options["strata"], edge_m=options["edge_m"] if options["strata"] == "edge" else None
-            )
-        path = probability or mask.path.with_name(options["probability"])
-        open_probability(path, mask)
-        return make_strata(mask, "probability", probability=path)
+        levels = None
+        if options["strata"] == "probability":
+            levels = probability or mask.path.with_name(options["probability"])
+        return make_strata(mask, options["strata"], probability=levels, edge_m=options["edge_m"])
 
     def check(self, mask: Mask, counted: Census) -> None:
         """Raise `InputError` for another mask than that of the design, or other strata."""
@@ -497,7 +494,9 @@ def figures(
     return found, [[share(part(i, j)) for j in (0, 1)] for i in (0, 1)]
 
 
-def _about(mask: Mask, drawn: _Drawn, strata: Strata, counted: Census, points: _Points, said: _Said) -> dict[str, Any]:
+def _about(
+    mask: Mask, drawn: _SampleFile, strata: Strata, counted: Census, points: _Points, reference: _Reference
+) -> dict[str, Any]:
     """The content of area.json."""
     area_m2, answered = counted.area_m2.sum(axis=1), points.answered
     sample = StratifiedSample(answered.stratum, area_m2, counted.pixels)
@@ -510,8 +509,8 @@ def _about(mask: Mask, drawn: _Drawn, strata: Strata, counted: Census, points: _
         if drawn.design is None
         else {"kind": strata.kind, "id": drawn.design["sample"]}
     )
-    notes, rows = [*said.notes], _strata_rows(strata, counted, points)
-    total, unknown = len(said.reference), int((points.reference == UNKNOWN).sum())
+    notes, rows = [*reference.notes], _strata_rows(strata, counted, points)
+    total, unknown = len(reference.values), int((points.reference == UNKNOWN).sum())
     unseen, outside = int((points.reference == UNSEEN).sum()), total - len(points.rows)
     if drawn.design is None:
         notes.insert(
@@ -557,7 +556,7 @@ def _about(mask: Mask, drawn: _Drawn, strata: Strata, counted: Census, points: _
             "without_data": outside,
             "share_unknown": (total - len(answered.rows)) / total,
         },
-        "answers": said.about,
+        "answers": reference.about,
         "area_ha": _scaled(found["share"], ground_ha),
         "area_mu": _scaled(found["share"], ground_ha * MU_PER_HA),
         **{name: _scaled(each, 1) for name, each in found.items()},
