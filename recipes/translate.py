@@ -23,7 +23,7 @@ from babel.messages.pofile import read_po, write_po
 from jinja2 import Environment, nodes
 
 from cropland import errors
-from cropland.cli import VERBS
+from cropland.cli import GROUPS, VERBS
 from cropland.language import FOLDER
 
 ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)}
@@ -109,6 +109,7 @@ def _called_in_page(text: str) -> Iterator[str]:
 def _documented(tree: ast.Module, *, is_cli: bool) -> Iterator[str]:
     if is_cli:
         yield from (summary for _, summary in VERBS.values())
+        yield from GROUPS.values()
     for node in tree.body:
         is_command = isinstance(node, ast.FunctionDef) and node.name == "command"
         is_options = isinstance(node, ast.ClassDef) and "Parameter" in "".join(map(ast.unparse, node.decorator_list))

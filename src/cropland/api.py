@@ -27,8 +27,12 @@ from cropland.mapping.map import MapResult, bytes_of, map_in_memory, map_scene, 
 from cropland.mapping.plan import MapOptions, read_statistics
 from cropland.model import ModelFile, default_model
 from cropland.recipe import Recipe
+from cropland.sampling.design import SampleDesign
+from cropland.sampling.design import design_sample as _design_sample
+from cropland.sampling.estimate import AreaEstimate
+from cropland.sampling.estimate import estimate_area as _estimate_area
 
-__all__ = ["Model", "cut_chips", "evaluate", "map", "open", "train"]
+__all__ = ["Model", "cut_chips", "design_sample", "estimate_area", "evaluate", "map", "open", "train"]
 
 AnyPath = str | Path
 T = TypeVar("T")
@@ -284,6 +288,65 @@ def _subject(given: Model | MapResult | AnyPath | None) -> ModelFile | AnyPath |
     if isinstance(given, Model):
         return given.file
     return given.folder if isinstance(given, MapResult) else given
+
+
+def design_sample(
+    mask: MapResult | AnyPath,
+    out: AnyPath | None = None,
+    *,
+    n: int | None = None,
+    margin: float | None = None,
+    strata: Literal["mask", "probability", "edge"] = "mask",
+    imagery: Scene | AnyPath | None = None,
+    **options: Any,
+) -> SampleDesign:
+    """Draw a stratified random sample of the pixels of a mask, to be looked at by people.
+
+    mask: a map, or the file of a mask. out: a folder for the points, a sheet of the imagery and a project of QGIS. n:
+    points; or margin: half the width of the 95 % interval of the share of cropland, 0..1. Further options:
+    probability, edge_m, least, seed, bands, overwrite, crs, pixel_m, allow_datum_shift. Raises `InputError` or one of
+    its kinds for what cannot be sampled.
+
+    >>> import cropland
+    >>> from cropland.demo import TILE
+    >>> result = cropland.Model.open().map(TILE)
+    >>> cropland.design_sample(result, n=100)
+    100 points of mask.tif
+    """
+    return _design_sample(_mask(mask), out, n=n, margin=margin, strata=strata, imagery=imagery, **options)
+
+
+def estimate_area(
+    mask: MapResult | AnyPath,
+    *,
+    sample: AnyPath,
+    answers: Sequence[AnyPath] = (),
+    by: AnyPath | None = None,
+    out: AnyPath | None = None,
+    **options: Any,
+) -> AreaEstimate:
+    """Estimate the area of cropland and the accuracy of a mask, with 95 % intervals, from the answers at a sample.
+
+    mask: the map, or the file of the mask, that the sample was drawn on. sample: its points, with a column `reference`:
+    1 cropland, 0 not cropland, 255 cannot tell. answers: tables that the sheet saved, one of each interpreter. by:
+    polygons of regions. out: a folder for the report and the tables. Further options: resolved, name, probability,
+    overwrite, crs, pixel_m, allow_datum_shift. Raises `InputError` or one of its kinds for what cannot be used.
+
+    >>> import cropland, tempfile
+    >>> from cropland.demo import TILE
+    >>> result = cropland.Model.open().map(TILE)
+    >>> points = cropland.design_sample(result, n=100).points
+    >>> points["reference"] = 1  # what people saw
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     points.to_file(folder + "/points.gpkg")
+    ...     cropland.estimate_area(result, sample=folder + "/points.gpkg")["share"]["value"]
+    1.0
+    """
+    return _estimate_area(_mask(mask), sample=sample, answers=answers, by=by, out=out, **options)
+
+
+def _mask(given: MapResult | AnyPath) -> Path:
+    return given.folder / "mask.tif" if isinstance(given, MapResult) else Path(given)
 
 
 def _scene(given: Scene | Image | AnyPath) -> Scene:

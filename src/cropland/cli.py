@@ -32,6 +32,14 @@ VERBS = {
     "chips": ("cropland.data.cut:command", "Cut chips for training from scenes and labels."),
     "train": ("cropland.training.train:command", "Train a model from a folder of chips."),
     "evaluate": ("cropland.evaluation.evaluate:command", "Measure a model on chips, or a mask against labels."),
+    "area design": (
+        "cropland.sampling.design:command",
+        "Draw a stratified random sample of a mask, to be looked at by people.",
+    ),
+    "area estimate": (
+        "cropland.sampling.estimate:command",
+        "Estimate the area of cropland and the accuracy of a mask from a sample, with 95 % intervals.",
+    ),
     "export": (
         "cropland.export:command",
         "Write a model as a file that other programs run: onnx, openvino or torch.",
@@ -42,6 +50,8 @@ VERBS = {
     ),
     "show": ("cropland.show:command", "Show what a model file, a network or a recipe is made of."),
 }
+# The first word of verbs of two words, and what they are for.
+GROUPS = {"area": "Estimate how much cropland there is, with an interval: design a sample, then estimate from it."}
 
 
 def app(verb: str | None = None) -> App:
@@ -58,12 +68,26 @@ def app(verb: str | None = None) -> App:
         suppress_keyboard_interrupt=False,
         version=__version__,
     )
+    groups = {name: App(name=name, help=translated(summary)) for name, summary in GROUPS.items()}
     if language() != "en":
         from cropland import cli_words
 
         cli_words.head(commands)
+        for group in groups.values():
+            cli_words.head(group)
     for name, (path, summary) in VERBS.items():
-        commands.command(path, name=name, help=None if name == verb else translated(summary))
+        first, _space, second = name.partition(" ")
+        if second and first not in commands:
+            commands.command(groups[first])
+        holder = groups[first] if second else commands
+        holder.command(path, name=second or first, help=None if name == verb else translated(summary))
+    return commands
+
+
+def named(commands: App, verb: str) -> App:
+    """The command of a verb."""
+    for word in verb.split():
+        commands = commands[word]
     return commands
 
 
@@ -96,7 +120,7 @@ def _run(tokens: Sequence[str]) -> int:
         with _docstrings(verb):
             commands = app(verb)
             if verb in VERBS:
-                tokens = _with_values(tokens, commands[verb])
+                tokens = _with_values(tokens, named(commands, verb))
             commands(tokens, exit_on_error=False, print_error=False, result_action="return_none")
         sys.stdout.flush()
     except CroplandError as error:
@@ -163,13 +187,17 @@ def _with_values(tokens: Sequence[str], command: App) -> Sequence[str]:
 
 
 def _verb(tokens: Sequence[str]) -> str | None:
-    """The word asked for first. Checked here, since cyclopts would import every command to name the nearest."""
-    known = (*VERBS, "--help", "-h", "--version")
+    """The verb asked for. Checked here, since cyclopts would import every command to name the nearest."""
     word = next(iter(tokens), None)
+    if word in GROUPS and tokens[1:] and not tokens[1].startswith("-"):
+        word = f"{word} {tokens[1]}"
+        known = [name for name in VERBS if name.startswith(f"{tokens[0]} ")]
+    else:
+        known = [*dict.fromkeys(name.partition(" ")[0] for name in VERBS), "--help", "-h", "--version"]
     if word is None or word in known:
         return word
     close = difflib.get_close_matches(word, known, n=1)
-    known_verbs = Message("there are: {names}", names=", ".join(VERBS))
+    known_verbs = Message("there are: {names}", names=", ".join(name for name in known if not name.startswith("-")))
     advice = Message("did you mean '{name}'?", name=close[0]) if close else known_verbs
     raise InputError("no verb '{word}'; {advice}", word=word, advice=advice)
 

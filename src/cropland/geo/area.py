@@ -49,18 +49,20 @@ LARGEST_M = 3_000_000.0  # extent of a polygon that is measured as one
 ROUNDED = 1e-3  # degrees that the edge of a grid of the whole Earth may lie beyond a pole
 
 
-def pixel_area_m2(grid: GeoBox, window: Window, *, unit_m: float | None = None) -> Float64[np.ndarray, "height width"]:
+def pixel_area_m2(
+    grid: GeoBox, window: Window, *, unit_m: float | None = None, each: bool = False
+) -> Float64[np.ndarray, "height width"]:
     """The area of each pixel of a window, in square metres on the ellipsoid of the grid's CRS; 0 if not on the Earth.
 
     unit_m: metres per unit of the coordinates, for a grid without a CRS. A window gives the same numbers as the same
-    part of a larger one; neighbouring pixels in a cell of up to 16 x 16 share their mean. Raises `GridError` without a
-    CRS and without `unit_m`.
+    part of a larger one; neighbouring pixels in a cell of up to 16 x 16 share their mean, unless `each` asks for its
+    own, which takes half a second per megapixel. Raises `GridError` without a CRS and without `unit_m`.
     """
     if grid.crs is None:
         return np.full(window.shape, abs(grid.affine.determinant) * _given(unit_m) ** 2)
     frame = _frame(grid.crs.proj)
     edge_m = max(hypot(grid.affine.a, grid.affine.d), hypot(grid.affine.b, grid.affine.e)) * frame.metres_per_unit
-    cell = CELL
+    cell = 1 if each else CELL
     while cell > 1 and cell * edge_m > CELL_M:
         cell //= 2
     pieces = 1 if edge_m <= CELL_M else 2 * ceil(edge_m / WIDE_M)

@@ -1,1 +1,1 @@
-"""The area of cropland from a sample of points: which points, a sheet to judge them, and the estimate."""
+"""How much cropland there is: a stratified sample of a mask, looked at by people, and the area with its interval."""
