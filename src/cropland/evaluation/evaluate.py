@@ -3,62 +3,37 @@ folder is given."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import KeysView, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-import shapely
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from cropland.data.labels import Draw, LabelOptions, cropland_polygons, read_labels
-from cropland.errors import InputError, LabelError, OutputError
-from cropland.evaluation.calibration import calibration_figures
-from cropland.evaluation.counts import UNKNOWN
+from cropland.data.labels import LabelOptions
+from cropland.errors import InputError, OutputError
+from cropland.evaluation.map_on_labels import maps_on_labels
 from cropland.evaluation.report import figure_name, names, page, percent
-from cropland.evaluation.score import Part, add_up, compared, metrics
+from cropland.evaluation.score import Part
 from cropland.evaluation.subject import (
-    Ground,
-    Subject,
     SubjectOptions,
-    connected_regions,
-    decimated,
-    imagery_on,
-    open_subjects,
 )
-from cropland.evaluation.viewer import Sheet, assembled
+from cropland.evaluation.viewer import Sheet
 from cropland.fact_sheet import fact_sheet
 from cropland.files import write_json, write_text
-from cropland.geo.area import pixel_edge_m
-from cropland.geo.vectors import Polygons
-from cropland.geo.window import Window
-from cropland.language import Message, _, shown
+from cropland.language import _, shown
 from cropland.options import ABOVE_0
-from cropland.progress import progress_bar
 
 if TYPE_CHECKING:
     from cropland.data.chips import ChipFolder
-    from cropland.evaluation.measure import Regions
     from cropland.evaluation.robustness import Robustness
     from cropland.model import ModelFile
 
 __all__ = ["Evaluation", "command", "evaluate"]
 
 TOLERANCES_M = (2.0, 5.0, 10.0, 20.0)
-CUT = Message(
-    "fields on chips are connected regions of the labels, cut off at the edges of the chips; their figures cannot be "
-    "compared with those of a map and polygons"
-)
-OUTLINES = 20_000  # fields of a map that are drawn in the report, at most
-TRAINED = 0.005  # share of the ground from which on it is told
-SHEETS = 24  # scenes of chips in the report, at most
 
 
 def command(
@@ -186,45 +161,16 @@ def evaluate(
     if chips is not None:
         how: dict[str, Any] = {"split": split, "by": by or "group", "robustness": robustness, "trust": trust}
         how |= {"working_pixel_m": working_pixel_m, "allow_training_chips": allow_training_chips}
-        measured = _on_chips(sides, chips, tolerances_m=tolerances_m, **how)
+        from cropland.evaluation.model_on_chips import model_on_chips  # so that a map is measured without its imports
+
+        measured = model_on_chips(sides, chips, tolerances_m=tolerances_m, **how)
     else:
         maps = [side for side in sides if isinstance(side, Path)]
-        measured = _on_labels(maps, options, by=by, tolerances_m=tolerances_m, reading=reading)
+        measured = maps_on_labels(maps, options, by=by, tolerances_m=tolerances_m, reading=reading)
     found = Evaluation(measured.figures(tolerances_m), tuple(measured.sides[0]), measured.sheets, measured.robustness)
     if out is not None:
         found.save(out)
     return found
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """What was found: the parts of one side, or of two on the same ground, and what is said of them."""
-
-    about: Mapping[str, Any]
-    sides: Sequence[Sequence[Part]]
-    complete: bool  # the labels hold all fields
-    pixels: int  # of all ground that was looked at
-    sheets: tuple[Sheet, ...] = ()
-    robustness: tuple[Robustness, ...] = ()
-
-    def figures(self, tolerances_m: Sequence[float]) -> dict[str, Any]:
-        """The content of metrics.json."""
-        how: dict[str, Any] = {"tolerances_m": tolerances_m, "complete": self.complete}
-        first, *others = (metrics(parts, **how) for parts in self.sides)
-        levels, known = add_up(part.total for part in self.sides[0]).levels, first["pooled"]["known"]
-        trust = {"threshold": self.about["threshold"], "temperature": self.about["temperature"]}
-        counted = {"known_pixels": known, "unknown_share": 1 - known / self.pixels}
-        second = {"file": self.about["second"], "pooled": others[0]["pooled"]} if others else {}
-        return {
-            **self.about,
-            "computed_on": {**self.about["computed_on"], **counted},
-            "tolerances_m": tolerances_m,
-            "complete": self.complete,
-            **first,
-            "calibration": calibration_figures(levels, **trust) if levels.any(axis=1).all() else None,
-            **({"against": {**second, "difference": compared(*self.sides, **how)}} if others else {}),
-            **({"robustness": [each.figures for each in self.robustness]} if self.robustness else {}),
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -372,274 +318,3 @@ def _check_free(out: Path, *, overwrite: bool) -> None:
         raise OutputError("{out} is a file; give a folder as --out", out=out)
     if (out / "metrics.json").exists() and not overwrite:
         raise OutputError("{out} holds an evaluation already; give another --out, or --overwrite", out=out)
-
-
-def _on_chips(
-    sides: Sequence[Path | ModelFile],
-    chips: str | Path | ChipFolder,
-    *,
-    split: str,
-    by: str,
-    tolerances_m: Sequence[float],
-    working_pixel_m: float | None,
-    trust: bool,
-    allow_training_chips: bool,
-    robustness: bool,
-) -> Measured:
-    # Here, so that a map is measured without them.
-    from cropland.data.chips import INDEX, open_chips
-    from cropland.engines.openvino import open_engine
-    from cropland.evaluation.measure import Judge, choose_chips, on_chips
-    from cropland.evaluation.robustness import robustness as changed_by
-    from cropland.evaluation.training_chips import refuse_training_chips
-    from cropland.model import ModelFile
-
-    whole = open_chips(chips) if isinstance(chips, str | Path) else chips
-    models = [ModelFile.load(side, trust=trust) if isinstance(side, Path) else side for side in sides]
-    parts, changed, notes = [], [], [CUT]
-    for model in models:
-        folder = choose_chips(whole, model, split=split, by=by)
-        notes += refuse_training_chips(folder, model, allow=allow_training_chips)
-        judge = Judge(model, partial(_logits, open_engine(model)), tolerances_m, working_pixel_m)
-        parts.append(_watched(on_chips(folder, judge, by=by), total=len(folder)))
-        if robustness:
-            changed.append(changed_by(folder, judge))
-    model, *_ = models
-    assert model.path is not None, "a model is measured once it is saved"
-    about = {
-        "kind": "model",
-        "part": "chip",
-        "title": Message("{model} on {chips}", model=model.name, chips=folder.path.name),
-        "subtitle": Message(
-            "{model}, {count:,} chips ({split})", model=model.path.name, count=len(folder), split=split
-        ),
-        "subject": {"name": model.name, "file": model.path.name, "sha256": model.digest, "version": model.version},
-        "reference": {"chips": folder.path.name, "split": split, "by": by, "working_pixel_m": working_pixel_m},
-        "computed_on": {
-            "files": [_hashed(path) for path in (*(each.path for each in models if each.path), folder.path / INDEX)]
-        },
-        "threshold": model.nearest_pixel(working_pixel_m or float(folder.index["pixel_m"].median())).threshold,
-        "temperature": model.temperature,
-        "second": models[-1].name,
-        "notes": notes,
-    }
-    pixels = int((folder.index["height"] * folder.index["width"]).sum())
-    sheets = tuple(_chip_sheets(parts[0], float(folder.index["pixel_m"].median())))
-    return Measured(about, parts, complete=True, pixels=pixels, sheets=sheets, robustness=tuple(changed))
-
-
-def _logits(engine: Any, values: np.ndarray) -> np.ndarray:
-    logits: np.ndarray = engine(values[None])[0]
-    return logits
-
-
-def _chip_sheets(parts: Sequence[Part], pixel_m: float) -> Iterator[Sheet]:
-    """A picture of every scene that gave chips, the chips where they lie in it; first those with most wrong pixels."""
-    sources: dict[str, list[Part]] = defaultdict(list)
-    for part in parts:
-        sources[part.source].append(part)
-    wrong = {name: sum(part.total.counts.fp + part.total.counts.fn for part in its) for name, its in sources.items()}
-    for name in sorted(sources, key=lambda name: -wrong[name])[:SHEETS]:
-        yield assembled(name, [(part.window, part.draw) for part in sources[name]], pixel_m=(pixel_m, pixel_m))
-
-
-def _on_labels(
-    paths: Sequence[Path],
-    labels: LabelOptions,
-    *,
-    by: str | None,
-    tolerances_m: Sequence[float],
-    reading: SubjectOptions,
-) -> Measured:
-    from cropland.evaluation.measure import read_regions
-
-    shift = reading.allow_datum_shift
-    subjects, *others = (open_subjects(path, reading, labels=labels) for path in paths)
-    truth = read_labels(labels, allow_datum_shift=shift)
-    regions = read_regions(labels, by, allow_datum_shift=shift) if by else None
-    column = by if by and not labels.inside else None
-    sides: list[list[Part]] = [[] for _ in paths]
-    sheets, notes, measured = list[Sheet](), list[str](), list[Subject]()
-    for pair in _pairs(subjects, *others):
-        subject, *_rest = pair
-        try:
-            draw = truth.on(subject.ground)
-        except LabelError as error:
-            if len(subjects) == 1:
-                raise
-            notes.append(Message("{name} is left out: {error}", name=subject.ground.name, error=error))
-            continue
-        draw = _where_all_know(draw, pair)
-        notes += [*draw.notes, *(note for each in pair for note in each.notes)]
-        for side, each in zip(sides, pair, strict=True):
-            how: dict[str, Any] = {"regions": regions, "column": column, "tolerances_m": tolerances_m, "by": by}
-            found = _map_parts(each, draw, labels, **how, allow_datum_shift=shift, is_one=len(subjects) == 1)
-            side += found.parts
-            notes += found.notes
-            if each is subject:
-                sheets.append(_map_sheet(subject, draw, found.outlines))
-        measured.append(subject)
-    if not sides[0]:
-        raise InputError(
-            "{name} and its labels have no known pixel in common; check no data and --inside", name=paths[0].name
-        )
-    used = {name: getattr(value, "name", value) for name, value in asdict(labels).items() if value is not None}
-    shapes = [each.ground.shape for each in measured]
-    (height, width), count = shapes[0], len(shapes)
-    read = [path for each in (*measured, *(other for some in others for other in some)) for path in each.files]
-    one = Message(
-        "{height:,} × {width:,} pixels of {pixel_m:.3g} m",
-        height=height,
-        width=width,
-        pixel_m=pixel_edge_m(measured[0].ground.grid, unit_m=measured[0].ground.unit_m),
-    )
-    about = {
-        "kind": "map",
-        "part": "block",
-        "title": Message("{mask} against {labels}", mask=paths[0].name, labels=used.get("labels", labels.whole)),
-        "subtitle": one if count == 1 else Message("{count} maps", count=count),
-        "subject": {"file": paths[0].name, "model": measured[0].model},
-        "reference": used | {"by": by},
-        "computed_on": {
-            "files": [
-                _hashed(path)
-                for path in dict.fromkeys([*read, *([labels.labels] if labels.labels else [])])
-                if path.is_file()
-            ]
-        },
-        "threshold": measured[0].threshold,
-        "temperature": None,
-        "second": paths[-1].name,
-        "notes": list(dict.fromkeys([*notes, *_on_trained_ground(measured)])),
-    }
-    complete = labels.background != "unknown"
-    return Measured(about, sides, complete, sum(rows * columns for rows, columns in shapes), tuple(sheets))
-
-
-def _on_trained_ground(subjects: Sequence[Subject]) -> list[Message]:
-    """A note if maps of the model that ships lie on ground that it was trained on."""
-    from cropland.model import ModelFile, default_model
-
-    model = ModelFile.read(default_model())
-    known = [each for each in subjects if each.model == model.digest and each.ground.grid.crs]
-    if model.trained_on is None or not known:
-        return []
-    shares = [model.trained_on.share_of(each.ground.grid.extent.to_crs(4326).geom) for each in known]
-    share = sum(shares) / len(subjects)
-    return [Message("{share:.0%} of the mapped ground was trained on", share=share)] if share >= TRAINED else []
-
-
-def _pairs(subjects: Sequence[Subject], others: Sequence[Subject] | None = None) -> list[list[Subject]]:
-    """Each map alone, or with the one that it is compared with, laid on its grid: by name, where there are several."""
-    if others is None:
-        return [[subject] for subject in subjects]
-    by_name = {other.ground.name: other for other in others}
-    if len(subjects) == len(others) == 1:
-        by_name[subjects[0].ground.name] = others[0]
-    missing = [subject.ground.name for subject in subjects if subject.ground.name not in by_name]
-    if missing:
-        raise InputError("--against has no map of {names}; give maps of the same scenes", names=", ".join(missing))
-    return [[subject, _laid_on(subject.ground, by_name[subject.ground.name])] for subject in subjects]
-
-
-def _laid_on(ground: Ground, other: Subject) -> Subject:
-    if other.ground.grid == ground.grid:
-        return replace(other, ground=ground)
-    note = Message("{name} is resampled to the grid of the first map, by the nearest pixel", name=other.ground.name)
-    return replace(other, ground=ground, mask=other.elsewhere(ground), probability=None, notes=(*other.notes, note))
-
-
-def _where_all_know(draw: Draw, maps: Sequence[Subject]) -> Draw:
-    """The labels, unknown where one of several maps has no data, so that all are measured on the same ground."""
-    if len(maps) == 1:
-        return draw
-
-    def paint(window: Window) -> np.ndarray:
-        known = np.logical_and.reduce([each.mask(window) != UNKNOWN for each in maps])
-        return np.where(known, draw(window), np.uint8(UNKNOWN))
-
-    return replace(draw, paint=paint)
-
-
-class MapParts(NamedTuple):
-    """The blocks of a map, notes, and the predicted and the reference fields in pixels."""
-
-    parts: list[Part]
-    notes: tuple[str, ...]
-    outlines: tuple[np.ndarray, np.ndarray]
-
-
-def _map_parts(
-    subject: Subject,
-    draw: Draw,
-    labels: LabelOptions,
-    *,
-    regions: Regions | None,
-    column: str | None,
-    by: str | None,
-    tolerances_m: Sequence[float],
-    allow_datum_shift: bool,
-    is_one: bool,
-) -> MapParts:
-    """The blocks of a map with their fields; grouped by map if it is one of several and nothing else groups them."""
-    from cropland.evaluation.measure import blocks, fields_on, on_subject, with_fields
-
-    parts = _watched(
-        on_subject(subject, draw, tolerances_m=tolerances_m, regions=regions), total=blocks(subject.ground)
-    )
-    notes, outlines = tuple[str, ...](), (np.empty(0, object), np.empty(0, object))
-    if parts and not labels.whole:
-        with TemporaryDirectory(prefix="cropland-") as folder:
-            ours = subject.fields or connected_regions(subject.mask, subject.ground, Path(folder))
-            drawn = cropland_polygons(labels, columns=[column] if column else [])
-            theirs = drawn or connected_regions(draw, subject.ground, Path(folder))
-            how: dict[str, Any] = {"column": column, "regions": None if column else regions}
-            sums = fields_on(subject, draw, (ours, theirs), **how, allow_datum_shift=allow_datum_shift)
-            outlines = _outlines(ours, subject.ground), _outlines(theirs, subject.ground)
-        parts, notes = with_fields(parts, sums), sums.notes
-    if by is None and not is_one:
-        parts = [replace(part, groups={part.source: part.total}) for part in parts]
-    return MapParts(parts, notes, outlines)
-
-
-def _outlines(polygons: Polygons, ground: Ground) -> np.ndarray:
-    """The polygons in columns and rows of the grid; none where there are too many to be drawn in a page."""
-    found = polygons.meeting(ground.grid.extent, allow_datum_shift=True)[0].geometry.to_numpy()
-    if len(found) > OUTLINES:
-        return np.empty(0, object)
-    inverse = ~ground.grid.affine
-    moved: np.ndarray = shapely.transform(found, lambda points: np.column_stack(inverse @ tuple(points.T)))
-    return moved
-
-
-def _map_sheet(subject: Subject, draw: Draw, outlines: tuple[np.ndarray, np.ndarray]) -> Sheet:
-    """The picture of a map on its imagery."""
-    ours, theirs = outlines
-    shown = None if subject.imagery is None else imagery_on(subject.imagery, subject.ground)
-
-    def read(window: Window, step: int) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-        rgb = None if shown is None else shown(window, step)
-        return rgb, decimated(subject.mask, window, step), decimated(draw, window, step)
-
-    return Sheet(
-        subject.ground.name, subject.ground.shape, subject.ground.pixel_sides_m, read, list(ours), list(theirs)
-    )
-
-
-def _hashed(path: Path) -> dict[str, Any]:
-    """Name, bytes and SHA-256 of a file."""
-    with path.open("rb") as file:
-        return {
-            "name": path.name,
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
-
-
-def _watched(parts: Iterable[Part], *, total: int) -> list[Part]:
-    done = []
-    with progress_bar(total=total, rate="{:.1f}/s".format, counted=True) as bar:
-        for part in parts:
-            done.append(part)
-            bar()
-    return done

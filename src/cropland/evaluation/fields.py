@@ -51,6 +51,7 @@ __all__ = [
     "match",
     "overlaps",
     "size_classes",
+    "size_keys",
     "size_names",
 ]
 
@@ -442,6 +443,11 @@ def size_classes(table: FieldTable) -> Int64[np.ndarray, " field"]:
     """The class of each field by the area of the whole field, 0 (smallest) to 4; `size_names` names them."""
     classes: np.ndarray = np.searchsorted(np.array(SIZE_EDGES_HA) * 10_000, table.area_m2, side="right")
     return classes
+
+
+def size_keys(matches: Matches) -> list[list[int]]:
+    """The size class of each predicted and of each reference field, as keys for `count_fields`."""
+    return [size_classes(table).tolist() for table in (matches.overlaps.predicted, matches.overlaps.reference)]
 
 
 def size_names() -> tuple[Message, ...]:

@@ -94,10 +94,13 @@ def add_up(scores: Iterable[Score]) -> Score:
     return sum(others, first)
 
 
-def metrics(parts: Sequence[Part], *, tolerances_m: Sequence[float], complete: bool) -> dict[str, Any]:
+def metrics(
+    parts: Sequence[Part], *, tolerances_m: Sequence[float], complete: bool, whole_groups: bool = True
+) -> dict[str, Any]:
     """All metrics as plain values for metrics.json, null where they are not defined.
 
-    complete: the reference holds every field, so that a predicted field without a partner is false.
+    complete: the reference holds every field, so that a predicted field without a partner is false. whole_groups: so
+    it is within groups.
     """
     pooled = add_up(part.total for part in parts)
     groups = defaultdict(list)
@@ -117,7 +120,10 @@ def metrics(parts: Sequence[Part], *, tolerances_m: Sequence[float], complete: b
         "thresholds": _thresholds(pooled.levels) if pooled.levels.any(axis=1).all() else None,
         "mean_of_parts": {name: _mean(row[name] for row in rows) for name in METRICS},
         "field_sizes": _field_sizes(parts, complete=complete),
-        "groups": {name: {"parts": len(its)} | _all(add_up(its), **how) for name, its in sorted(groups.items())},
+        "groups": {
+            name: {"parts": len(its)} | _all(add_up(its), tolerances_m=tolerances_m, complete=complete and whole_groups)
+            for name, its in sorted(groups.items())
+        },
         "parts": rows,
     }
 

@@ -1,217 +1,230 @@
-"""Parts of what is measured with a score each: a model on chips, chip by chip, and a map, block by block."""
+"""A map against labels: pixels and boundaries block by block, and its fields."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio.features
 import shapely
-from affine import Affine
-from geopandas import GeoDataFrame
-from jaxtyping import Bool, Float32, UInt8
-from scipy.special import expit
+from jaxtyping import UInt8
 from shapely.geometry import shape
 
-from cropland.data.chips import Chip, ChipFolder
-from cropland.data.labels import Draw, LabelOptions, PolygonLabels
-from cropland.errors import ChipError, LabelError
+from cropland.data.labels import Draw, LabelOptions, PolygonLabels, cropland_polygons, read_labels
+from cropland.errors import InputError, LabelError
 from cropland.evaluation.counts import UNKNOWN, Counts
-from cropland.evaluation.fields import (
-    FieldCounts,
-    FieldTable,
-    Matches,
-    count_fields,
-    lattice,
-    match,
-    overlaps,
-    size_classes,
-)
+from cropland.evaluation.fields import FieldCounts, FieldTable, count_fields, lattice, match, overlaps, size_keys
+from cropland.evaluation.measured import Measured, hashed, watched
 from cropland.evaluation.score import Part, Picture, Score, score
-from cropland.evaluation.subject import BLOCK, Ground, Subject, imagery_on
-from cropland.geo.area import default_min_area_m2
+from cropland.evaluation.subject import (
+    BLOCK,
+    Ground,
+    Subject,
+    SubjectOptions,
+    connected_regions,
+    decimated,
+    imagery_on,
+    open_subjects,
+)
+from cropland.evaluation.viewer import Sheet
+from cropland.geo.area import pixel_edge_m
 from cropland.geo.features import Bounds
-from cropland.geo.resample import resample, resampled_length, taps
-from cropland.geo.scene import Image
-from cropland.geo.statistics import Statistics
 from cropland.geo.vectors import Polygons, read_polygons
 from cropland.geo.window import Tile, Window, tiles
 from cropland.language import Message
-from cropland.parcels.clean import SLACK
-from cropland.probability import classes, to_levels
 
-if TYPE_CHECKING:
-    from cropland.model import ModelFile
+__all__ = ["blocks", "fields_on", "maps_on_labels", "on_subject", "read_regions", "with_fields"]
 
-__all__ = [
-    "FieldSums",
-    "Judge",
-    "Predict",
-    "blocks",
-    "chip_probability",
-    "choose_chips",
-    "fields_on",
-    "on_chips",
-    "on_subject",
-    "only_bands",
-    "read_regions",
-    "with_fields",
-]
-
+OUTLINES = 20_000  # fields of a map that are drawn in the report, at most
 PLACE, WORST = 128, 4  # pixels along the edge of a place to look at, and how many are kept of a block
+TRAINED = 0.005  # share of the ground from which on it is told
 Regions = tuple[tuple[str, ...], PolygonLabels]
-Predict = Callable[[Float32[np.ndarray, "band height width"]], Float32[np.ndarray, "output height width"]]
 
 
-@dataclass(frozen=True)
-class Judge:
-    """A model that predicts chips at its working pixel nearest to `working_pixel_m`, or else to each chip's own."""
+def maps_on_labels(
+    paths: Sequence[Path],
+    labels: LabelOptions,
+    *,
+    by: str | None,
+    tolerances_m: Sequence[float],
+    reading: SubjectOptions,
+) -> Measured:
+    """Maps, or pairs of maps of the same ground, measured against labels; the options are those of `evaluate`."""
+    shift = reading.allow_datum_shift
+    subjects, *others = (open_subjects(path, reading, labels=labels) for path in paths)
+    truth = read_labels(labels, allow_datum_shift=shift)
+    regions = read_regions(labels, by, allow_datum_shift=shift) if by else None
+    column = by if by and not labels.inside else None
+    sides: list[list[Part]] = [[] for _ in paths]
+    sheets, notes, measured = list[Sheet](), list[str](), list[Subject]()
+    for pair in _pairs(subjects, *others):
+        subject, *_rest = pair
+        try:
+            draw = truth.on(subject.ground)
+        except LabelError as error:
+            if len(subjects) == 1:
+                raise
+            notes.append(Message("{name} is left out: {error}", name=subject.ground.name, error=error))
+            continue
+        draw = _where_all_know(draw, pair)
+        notes += [*draw.notes, *(note for each in pair for note in each.notes)]
+        for side, each in zip(sides, pair, strict=True):
+            how: dict[str, Any] = {"regions": regions, "column": column, "tolerances_m": tolerances_m, "by": by}
+            found = _map_parts(each, draw, labels, **how, allow_datum_shift=shift, is_one=len(subjects) == 1)
+            side += found.parts
+            notes += found.notes
+            if each is subject:
+                sheets.append(_map_sheet(subject, draw, found.outlines))
+        measured.append(subject)
+    if not sides[0]:
+        raise InputError(
+            "{name} and its labels have no known pixel in common; check no data and --inside", name=paths[0].name
+        )
+    used = {name: getattr(value, "name", value) for name, value in asdict(labels).items() if value is not None}
+    shapes = [each.ground.shape for each in measured]
+    (height, width), count = shapes[0], len(shapes)
+    read = [path for each in (*measured, *(other for some in others for other in some)) for path in each.files]
+    one = Message(
+        "{height:,} × {width:,} pixels of {pixel_m:.3g} m",
+        height=height,
+        width=width,
+        pixel_m=pixel_edge_m(measured[0].ground.grid, unit_m=measured[0].ground.unit_m),
+    )
+    about = {
+        "kind": "map",
+        "part": "block",
+        "title": Message("{mask} against {labels}", mask=paths[0].name, labels=used.get("labels", labels.whole)),
+        "subtitle": one if count == 1 else Message("{count} maps", count=count),
+        "subject": {"file": paths[0].name, "model": measured[0].model},
+        "reference": used | {"by": by},
+        "computed_on": {
+            "files": [
+                hashed(path)
+                for path in dict.fromkeys([*read, *([labels.labels] if labels.labels else [])])
+                if path.is_file()
+            ]
+        },
+        "threshold": measured[0].threshold,
+        "temperature": None,
+        "second": paths[-1].name,
+        "notes": list(dict.fromkeys([*notes, *_on_trained_ground(measured)])),
+    }
+    complete, pixels = labels.background != "unknown", sum(rows * columns for rows, columns in shapes)
+    whole_groups = complete and column is None  # a mapped field has no value of a column of the labels
+    return Measured(about, sides, complete, whole_groups, pixels, tuple(sheets))
 
-    model: ModelFile
-    predict: Predict
-    tolerances_m: Sequence[float]
-    working_pixel_m: float | None = None
 
-    def probability(self, chip: Chip) -> tuple[UInt8[np.ndarray, "height width"], float]:
-        """The probability on the chip's own grid, and the threshold that goes with it."""
-        pixel = self.model.nearest_pixel(self.working_pixel_m or chip.pixel_m)
-        statistics = self.model.statistics
-        return chip_probability(chip, self.predict, pixel_m=pixel.pixel_m, statistics=statistics), pixel.threshold
+def _on_trained_ground(subjects: Sequence[Subject]) -> list[Message]:
+    """A note if maps of the model that ships lie on ground that it was trained on."""
+    from cropland.model import ModelFile, default_model
+
+    model = ModelFile.read(default_model())
+    known = [each for each in subjects if each.model == model.digest and each.ground.grid.crs]
+    if model.trained_on is None or not known:
+        return []
+    shares = [model.trained_on.share_of(each.ground.grid.extent.to_crs(4326).geom) for each in known]
+    share = sum(shares) / len(subjects)
+    return [Message("{share:.0%} of the mapped ground was trained on", share=share)] if share >= TRAINED else []
 
 
-def choose_chips(folder: ChipFolder, model: ModelFile, *, split: str, by: str) -> ChipFolder:
-    """The chips of a side of the split (or `all`), checked to suit the model.
-
-    Raises `ChipError` if a band or the column `by` is missing, or no chip is left.
-    """
-    missing = [band for band in model.bands if band not in folder.bands]
+def _pairs(subjects: Sequence[Subject], others: Sequence[Subject] | None = None) -> list[list[Subject]]:
+    """Each map alone, or with the one that it is compared with, laid on its grid: by name, where there are several."""
+    if others is None:
+        return [[subject] for subject in subjects]
+    by_name = {other.ground.name: other for other in others}
+    if len(subjects) == len(others) == 1:
+        by_name[subjects[0].ground.name] = others[0]
+    missing = [subject.ground.name for subject in subjects if subject.ground.name not in by_name]
     if missing:
-        raise ChipError(
-            "{path} has bands {bands}; the model also wants {missing}",
-            path=folder.path,
-            bands=", ".join(folder.bands),
-            missing=", ".join(missing),
-        )
-    if by not in folder.index:
-        raise ChipError(
-            "{path} has no column '{by}'; it has {columns}",
-            path=folder.path,
-            by=by,
-            columns=", ".join(map(str, folder.index.columns)),
-        )
-    chosen = folder if split == "all" else folder.where(split=split)
-    if not len(chosen):
-        sides = ", ".join(f"{count} {side}" for side, count in folder.index["split"].value_counts().items())
-        raise ChipError(
-            "{path} has no chip of split '{split}' ({sides}); choose with --split",
-            path=folder.path,
-            split=split,
-            sides=sides or Message("it is empty"),
-        )
-    return chosen
+        raise InputError("--against has no map of {names}; give maps of the same scenes", names=", ".join(missing))
+    return [[subject, _laid_on(subject.ground, by_name[subject.ground.name])] for subject in subjects]
 
 
-def on_chips(folder: ChipFolder, judge: Judge, *, by: str = "group") -> Iterator[Part]:
-    """The score of every chip, in the order of the folder; groups are the values of a column of its index."""
-    for number in range(len(folder)):
-        row = folder.index.iloc[number]
-        yield _chip_part(folder, number, judge, group=str(row[by]), block=f"{row['source']} {row['block']}")
+def _laid_on(ground: Ground, other: Subject) -> Subject:
+    if other.ground.grid == ground.grid:
+        return replace(other, ground=ground)
+    note = Message("{name} is resampled to the grid of the first map, by the nearest pixel", name=other.ground.name)
+    return replace(other, ground=ground, mask=other.elsewhere(ground), probability=None, notes=(*other.notes, note))
 
 
-def _chip_part(folder: ChipFolder, number: int, judge: Judge, *, group: str, block: str) -> Part:
-    chip = only_bands(folder.read(number), folder.bands, judge.model.bands)
-    probability, threshold = judge.probability(chip)
-    mask, pixel_m = classes(threshold)[probability], (chip.pixel_m, chip.pixel_m)
-    its = score(mask, chip.target, pixel_m=pixel_m, tolerances_m=judge.tolerances_m, probability=probability)
-    matches = chip_fields(mask, chip.target, pixel_m=chip.pixel_m)
-    its = replace(its, fields=count_fields(matches).get(None, FieldCounts()))
-    row = folder.index.iloc[number]
-    window = Window(*(int(row[name]) for name in ("row", "col", "height", "width")))
-    return Part(
-        chip.id,
-        its,
-        {group: its},
-        block,
-        lambda: _picture(folder, number, judge),
-        source=str(row["source"]),
-        window=window,
-        sizes=count_fields(matches, *_sizes(matches)),
-        worst=((window, its.counts.fp + its.counts.fn),),
+def _where_all_know(draw: Draw, maps: Sequence[Subject]) -> Draw:
+    """The labels, unknown where one of several maps has no data, so that all are measured on the same ground."""
+    if len(maps) == 1:
+        return draw
+
+    def paint(window: Window) -> np.ndarray:
+        known = np.logical_and.reduce([each.mask(window) != UNKNOWN for each in maps])
+        return np.where(known, draw(window), np.uint8(UNKNOWN))
+
+    return replace(draw, paint=paint)
+
+
+class MapParts(NamedTuple):
+    """The blocks of a map, notes, and the predicted and the reference fields in pixels."""
+
+    parts: list[Part]
+    notes: tuple[str, ...]
+    outlines: tuple[np.ndarray, np.ndarray]
+
+
+def _map_parts(
+    subject: Subject,
+    draw: Draw,
+    labels: LabelOptions,
+    *,
+    regions: Regions | None,
+    column: str | None,
+    by: str | None,
+    tolerances_m: Sequence[float],
+    allow_datum_shift: bool,
+    is_one: bool,
+) -> MapParts:
+    """The blocks of a map with their fields; grouped by map if it is one of several and nothing else groups them."""
+    parts = watched(on_subject(subject, draw, tolerances_m=tolerances_m, regions=regions), total=blocks(subject.ground))
+    notes, outlines = tuple[str, ...](), (np.empty(0, object), np.empty(0, object))
+    if parts and not labels.whole:
+        with TemporaryDirectory(prefix="cropland-") as folder:
+            ours = subject.fields or connected_regions(subject.mask, subject.ground, Path(folder))
+            drawn = cropland_polygons(labels, columns=[column] if column else [])
+            theirs = drawn or connected_regions(draw, subject.ground, Path(folder))
+            how: dict[str, Any] = {"column": column, "regions": None if column else regions}
+            sums = fields_on(subject, draw, (ours, theirs), **how, allow_datum_shift=allow_datum_shift)
+            outlines = _outlines(ours, subject.ground), _outlines(theirs, subject.ground)
+        parts, notes = with_fields(parts, sums), sums.notes
+    if by is None and not is_one:
+        parts = [replace(part, groups={part.source: part.total}) for part in parts]
+    return MapParts(parts, notes, outlines)
+
+
+def _outlines(polygons: Polygons, ground: Ground) -> np.ndarray:
+    """The polygons in columns and rows of the grid; none where there are too many to be drawn in a page."""
+    found = polygons.meeting(ground.grid.extent, allow_datum_shift=True)[0].geometry.to_numpy()
+    if len(found) > OUTLINES:
+        return np.empty(0, object)
+    inverse = ~ground.grid.affine
+    moved: np.ndarray = shapely.transform(found, lambda points: np.column_stack(inverse @ tuple(points.T)))
+    return moved
+
+
+def _map_sheet(subject: Subject, draw: Draw, outlines: tuple[np.ndarray, np.ndarray]) -> Sheet:
+    """The picture of a map on its imagery."""
+    ours, theirs = outlines
+    shown = None if subject.imagery is None else imagery_on(subject.imagery, subject.ground)
+
+    def read(window: Window, step: int) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+        rgb = None if shown is None else shown(window, step)
+        return rgb, decimated(subject.mask, window, step), decimated(draw, window, step)
+
+    return Sheet(
+        subject.ground.name, subject.ground.shape, subject.ground.pixel_sides_m, read, list(ours), list(theirs)
     )
-
-
-def chip_fields(
-    mask: UInt8[np.ndarray, "height width"], target: UInt8[np.ndarray, "height width"], *, pixel_m: float
-) -> Matches:
-    """The connected regions of a chip's mask against those of its label, as its edge cuts both.
-
-    Regions below the least area of a mapped field (`default_min_area_m2`) are left out on both sides, as in a map.
-    """
-    hidden = (mask == UNKNOWN) | (target == UNKNOWN)
-    height, width = (length * pixel_m for length in mask.shape)
-    sides = (_region_polygons(each == 1, pixel_m=pixel_m) for each in (mask, target))
-    unknown = shapely.multipolygons(_outlines(hidden, pixel_m=pixel_m)) if hidden.any() else None
-    found = overlaps(*sides, crs=None, unit_m=1.0, cells=[(0.0, 0.0, width, height)], unknown=lambda _: unknown)
-    return match(found)
-
-
-def _region_polygons(regions: Bool[np.ndarray, "height width"], *, pixel_m: float) -> Polygons:
-    shapes = _outlines(regions, pixel_m=pixel_m)
-    return Polygons.of(
-        GeoDataFrame(geometry=shapes[shapely.area(shapes) >= default_min_area_m2(pixel_m) * (1 - SLACK)])
-    )
-
-
-def _outlines(regions: Bool[np.ndarray, "height width"], *, pixel_m: float) -> np.ndarray:
-    """Polygons of the pixels that are connected by edges, in metres from the corner."""
-    found = rasterio.features.shapes(regions.astype(np.uint8), regions, transform=Affine.scale(pixel_m))
-    return np.array([shape(each) for each, _ in found], object)
-
-
-def _picture(folder: ChipFolder, number: int, judge: Judge) -> Picture:
-    chip = folder.read(number)
-    probability, threshold = judge.probability(only_bands(chip, folder.bands, judge.model.bands))
-    return Picture(chip.image.rgb(chip.low, chip.high), classes(threshold)[probability], chip.target)
-
-
-def chip_probability(
-    chip: Chip, predict: Predict, *, pixel_m: float, statistics: Statistics | None = None
-) -> UInt8[np.ndarray, "height width"]:
-    """The probability of cropland on the chip's own grid: 0..254 is p x 254, 255 where the chip has no data.
-
-    The chip is predicted whole. `predict` gives the logits of a normalised image, channel 0 cropland; `pixel_m` is the
-    model's working pixel. Without `statistics` those of the scene that the chip was cut from are used.
-    """
-    ratio, shape = pixel_m / chip.pixel_m, chip.image.valid.shape
-    image = _at(chip.image, ratio, tuple(resampled_length(length, ratio) for length in shape))
-    stretch = statistics or Statistics((), chip.low, chip.high)
-    logits = predict(stretch.normalise(image.values, image.valid))[:1]
-    probability = _at(Image(expit(logits), np.ones(logits.shape[1:], bool)), 1 / ratio, shape).values[0]
-    return to_levels(probability, chip.image.valid)
-
-
-def only_bands(chip: Chip, has: Sequence[str], wants: Sequence[str]) -> Chip:
-    """The chip with the bands `wants`, in that order; `has` names its own."""
-    order = [list(has).index(band) for band in wants]
-    low, high = (tuple(limits[band] for band in order) for limits in (chip.low, chip.high))
-    image = Image(chip.image.values[order], chip.image.valid, chip.image.grid, tuple(wants))
-    return replace(chip, image=image, low=low, high=high)
-
-
-def _at(image: Image, ratio: float, shape: tuple[int, ...]) -> Image:
-    """The image at pixels `ratio` times as large, resampled as `Scene.read` does a whole scene."""
-    if ratio == 1:
-        return image
-    rows, cols = (
-        taps(ratio, start=0, count=count, length=length) for count, length in zip(shape, image.valid.shape, strict=True)
-    )
-    values, valid = resample(image.values, None if image.valid.all() else image.valid, rows=rows, cols=cols)
-    return Image(values, np.ones(values.shape[1:], bool) if valid is None else valid)
 
 
 def blocks(ground: Ground) -> int:
@@ -344,17 +357,13 @@ def fields_on(
         )
         keys = (list(zip(block, value, strict=True)) for block, value in zip(blocks, values, strict=True))
         groups |= {key: counts for key, counts in count_fields(matches, *keys).items() if key[1]}
-    by_size = [list(zip(block, sizes, strict=True)) for block, sizes in zip(blocks, _sizes(matches), strict=True)]
+    by_size = [list(zip(block, sizes, strict=True)) for block, sizes in zip(blocks, size_keys(matches), strict=True)]
     ambiguous = Message(
         "{count} more fields could be matched if not the best pair came first: fields of one side overlap each other",
         count=matches.optimal - matches.matched,
     )
     notes = (*found.notes, *([ambiguous] if matches.optimal > matches.matched else []))
     return FieldSums(groups, count_fields(matches, *by_size), notes)
-
-
-def _sizes(matches: Matches) -> list[list[int]]:
-    return [size_classes(table).tolist() for table in (matches.overlaps.predicted, matches.overlaps.reference)]
 
 
 def _unknown_ground(subject: Subject, reference: Draw, box: Bounds) -> shapely.Geometry | None:

@@ -1,0 +1,261 @@
+"""A model on chips: its probability on the grid of each, and pixels, boundaries and fields against the label."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio.features
+import shapely
+from affine import Affine
+from geopandas import GeoDataFrame
+from jaxtyping import Bool, Float32, UInt8
+from scipy.special import expit
+from shapely.geometry import shape
+
+from cropland.data.chips import INDEX, Chip, ChipFolder, open_chips
+from cropland.errors import ChipError
+from cropland.evaluation.counts import UNKNOWN
+from cropland.evaluation.fields import FieldCounts, Matches, count_fields, match, overlaps, size_keys
+from cropland.evaluation.measured import Measured, hashed, watched
+from cropland.evaluation.score import Part, Picture, score
+from cropland.evaluation.training_chips import refuse_training_chips
+from cropland.evaluation.viewer import Sheet, assembled
+from cropland.geo.area import default_min_area_m2
+from cropland.geo.resample import resample, resampled_length, taps
+from cropland.geo.scene import Image
+from cropland.geo.statistics import Statistics
+from cropland.geo.vectors import Polygons
+from cropland.geo.window import Window
+from cropland.language import Message
+from cropland.parcels.clean import SLACK
+from cropland.probability import classes, to_levels
+
+if TYPE_CHECKING:
+    from cropland.model import ModelFile
+
+__all__ = ["Judge", "Predict", "chip_probability", "choose_chips", "model_on_chips", "on_chips", "only_bands"]
+
+CUT = Message(
+    "fields on chips are connected regions of the labels, cut off at the edges of the chips; their figures cannot be "
+    "compared with those of a map and polygons"
+)
+SHEETS = 24  # scenes in the report, at most
+Predict = Callable[[Float32[np.ndarray, "band height width"]], Float32[np.ndarray, "output height width"]]
+
+
+def model_on_chips(
+    sides: Sequence[Path | ModelFile],
+    chips: str | Path | ChipFolder,
+    *,
+    split: str,
+    by: str,
+    tolerances_m: Sequence[float],
+    working_pixel_m: float | None,
+    trust: bool,
+    allow_training_chips: bool,
+    robustness: bool,
+) -> Measured:
+    """A model, or two, measured on the chips of a folder; the options are those of `evaluate`."""
+    from cropland.engines.openvino import open_engine
+    from cropland.evaluation.robustness import robustness as changed_by
+    from cropland.model import ModelFile
+
+    whole = open_chips(chips) if isinstance(chips, str | Path) else chips
+    models = [ModelFile.load(side, trust=trust) if isinstance(side, Path) else side for side in sides]
+    parts, changed, notes = [], [], [CUT]
+    for model in models:
+        folder = choose_chips(whole, model, split=split, by=by)
+        notes += refuse_training_chips(folder, model, allow=allow_training_chips)
+        judge = Judge(model, partial(_logits, open_engine(model)), tolerances_m, working_pixel_m)
+        parts.append(watched(on_chips(folder, judge, by=by), total=len(folder)))
+        if robustness:
+            changed.append(changed_by(folder, judge))
+    model, *_ = models
+    assert model.path is not None, "a model is measured once it is saved"
+    about = {
+        "kind": "model",
+        "part": "chip",
+        "title": Message("{model} on {chips}", model=model.name, chips=folder.path.name),
+        "subtitle": Message(
+            "{model}, {count:,} chips ({split})", model=model.path.name, count=len(folder), split=split
+        ),
+        "subject": {"name": model.name, "file": model.path.name, "sha256": model.digest, "version": model.version},
+        "reference": {"chips": folder.path.name, "split": split, "by": by, "working_pixel_m": working_pixel_m},
+        "computed_on": {
+            "files": [hashed(path) for path in (*(each.path for each in models if each.path), folder.path / INDEX)]
+        },
+        "threshold": model.nearest_pixel(working_pixel_m or float(folder.index["pixel_m"].median())).threshold,
+        "temperature": model.temperature,
+        "second": models[-1].name,
+        "notes": notes,
+    }
+    pixels = int((folder.index["height"] * folder.index["width"]).sum())
+    sheets = tuple(_chip_sheets(parts[0], float(folder.index["pixel_m"].median())))
+    return Measured(about, parts, True, True, pixels, sheets, tuple(changed))
+
+
+def _logits(engine: Any, values: np.ndarray) -> np.ndarray:
+    logits: np.ndarray = engine(values[None])[0]
+    return logits
+
+
+def _chip_sheets(parts: Sequence[Part], pixel_m: float) -> Iterator[Sheet]:
+    """A picture of every scene that gave chips, the chips where they lie in it; first those with most wrong pixels."""
+    sources: dict[str, list[Part]] = defaultdict(list)
+    for part in parts:
+        sources[part.source].append(part)
+    wrong = {name: sum(part.total.counts.fp + part.total.counts.fn for part in its) for name, its in sources.items()}
+    for name in sorted(sources, key=lambda name: -wrong[name])[:SHEETS]:
+        yield assembled(name, [(part.window, part.draw) for part in sources[name]], pixel_m=(pixel_m, pixel_m))
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A model that predicts chips at its working pixel nearest to `working_pixel_m`, or else to each chip's own."""
+
+    model: ModelFile
+    predict: Predict
+    tolerances_m: Sequence[float]
+    working_pixel_m: float | None = None
+
+    def probability(self, chip: Chip) -> tuple[UInt8[np.ndarray, "height width"], float]:
+        """The probability on the chip's own grid, and the threshold that goes with it."""
+        pixel = self.model.nearest_pixel(self.working_pixel_m or chip.pixel_m)
+        statistics = self.model.statistics
+        return chip_probability(chip, self.predict, pixel_m=pixel.pixel_m, statistics=statistics), pixel.threshold
+
+
+def choose_chips(folder: ChipFolder, model: ModelFile, *, split: str, by: str) -> ChipFolder:
+    """The chips of a side of the split (or `all`), checked to suit the model.
+
+    Raises `ChipError` if a band or the column `by` is missing, or no chip is left.
+    """
+    missing = [band for band in model.bands if band not in folder.bands]
+    if missing:
+        raise ChipError(
+            "{path} has bands {bands}; the model also wants {missing}",
+            path=folder.path,
+            bands=", ".join(folder.bands),
+            missing=", ".join(missing),
+        )
+    if by not in folder.index:
+        raise ChipError(
+            "{path} has no column '{by}'; it has {columns}",
+            path=folder.path,
+            by=by,
+            columns=", ".join(map(str, folder.index.columns)),
+        )
+    chosen = folder if split == "all" else folder.where(split=split)
+    if not len(chosen):
+        sides = ", ".join(f"{count} {side}" for side, count in folder.index["split"].value_counts().items())
+        raise ChipError(
+            "{path} has no chip of split '{split}' ({sides}); choose with --split",
+            path=folder.path,
+            split=split,
+            sides=sides or Message("it is empty"),
+        )
+    return chosen
+
+
+def on_chips(folder: ChipFolder, judge: Judge, *, by: str = "group") -> Iterator[Part]:
+    """The score of every chip, in the order of the folder; groups are the values of a column of its index."""
+    for number in range(len(folder)):
+        row = folder.index.iloc[number]
+        yield _chip_part(folder, number, judge, group=str(row[by]), block=f"{row['source']} {row['block']}")
+
+
+def _chip_part(folder: ChipFolder, number: int, judge: Judge, *, group: str, block: str) -> Part:
+    chip = only_bands(folder.read(number), folder.bands, judge.model.bands)
+    probability, threshold = judge.probability(chip)
+    mask, pixel_m = classes(threshold)[probability], (chip.pixel_m, chip.pixel_m)
+    its = score(mask, chip.target, pixel_m=pixel_m, tolerances_m=judge.tolerances_m, probability=probability)
+    matches = chip_fields(mask, chip.target, pixel_m=chip.pixel_m)
+    its = replace(its, fields=count_fields(matches).get(None, FieldCounts()))
+    row = folder.index.iloc[number]
+    window = Window(*(int(row[name]) for name in ("row", "col", "height", "width")))
+    return Part(
+        chip.id,
+        its,
+        {group: its},
+        block,
+        lambda: _picture(folder, number, judge),
+        source=str(row["source"]),
+        window=window,
+        sizes=count_fields(matches, *size_keys(matches)),
+        worst=((window, its.counts.fp + its.counts.fn),),
+    )
+
+
+def chip_fields(
+    mask: UInt8[np.ndarray, "height width"], target: UInt8[np.ndarray, "height width"], *, pixel_m: float
+) -> Matches:
+    """The connected regions of a chip's mask against those of its label, as its edge cuts both.
+
+    Regions below the least area of a mapped field (`default_min_area_m2`) are left out on both sides, as in a map.
+    """
+    hidden = (mask == UNKNOWN) | (target == UNKNOWN)
+    height, width = (length * pixel_m for length in mask.shape)
+    sides = (_region_polygons(each == 1, pixel_m=pixel_m) for each in (mask, target))
+    unknown = shapely.multipolygons(_outlines(hidden, pixel_m=pixel_m)) if hidden.any() else None
+    found = overlaps(*sides, crs=None, unit_m=1.0, cells=[(0.0, 0.0, width, height)], unknown=lambda _: unknown)
+    return match(found)
+
+
+def _region_polygons(regions: Bool[np.ndarray, "height width"], *, pixel_m: float) -> Polygons:
+    shapes = _outlines(regions, pixel_m=pixel_m)
+    return Polygons.of(
+        GeoDataFrame(geometry=shapes[shapely.area(shapes) >= default_min_area_m2(pixel_m) * (1 - SLACK)])
+    )
+
+
+def _outlines(regions: Bool[np.ndarray, "height width"], *, pixel_m: float) -> np.ndarray:
+    """Polygons of the pixels that are connected by edges, in metres from the corner."""
+    found = rasterio.features.shapes(regions.astype(np.uint8), regions, transform=Affine.scale(pixel_m))
+    return np.array([shape(each) for each, _ in found], object)
+
+
+def _picture(folder: ChipFolder, number: int, judge: Judge) -> Picture:
+    chip = folder.read(number)
+    probability, threshold = judge.probability(only_bands(chip, folder.bands, judge.model.bands))
+    return Picture(chip.image.rgb(chip.low, chip.high), classes(threshold)[probability], chip.target)
+
+
+def chip_probability(
+    chip: Chip, predict: Predict, *, pixel_m: float, statistics: Statistics | None = None
+) -> UInt8[np.ndarray, "height width"]:
+    """The probability of cropland on the chip's own grid: 0..254 is p x 254, 255 where the chip has no data.
+
+    The chip is predicted whole. `predict` gives the logits of a normalised image, channel 0 cropland; `pixel_m` is the
+    model's working pixel. Without `statistics` those of the scene that the chip was cut from are used.
+    """
+    ratio, shape = pixel_m / chip.pixel_m, chip.image.valid.shape
+    image = _at(chip.image, ratio, tuple(resampled_length(length, ratio) for length in shape))
+    stretch = statistics or Statistics((), chip.low, chip.high)
+    logits = predict(stretch.normalise(image.values, image.valid))[:1]
+    probability = _at(Image(expit(logits), np.ones(logits.shape[1:], bool)), 1 / ratio, shape).values[0]
+    return to_levels(probability, chip.image.valid)
+
+
+def only_bands(chip: Chip, has: Sequence[str], wants: Sequence[str]) -> Chip:
+    """The chip with the bands `wants`, in that order; `has` names its own."""
+    order = [list(has).index(band) for band in wants]
+    low, high = (tuple(limits[band] for band in order) for limits in (chip.low, chip.high))
+    image = Image(chip.image.values[order], chip.image.valid, chip.image.grid, tuple(wants))
+    return replace(chip, image=image, low=low, high=high)
+
+
+def _at(image: Image, ratio: float, shape: tuple[int, ...]) -> Image:
+    """The image at pixels `ratio` times as large, resampled as `Scene.read` does a whole scene."""
+    if ratio == 1:
+        return image
+    rows, cols = (
+        taps(ratio, start=0, count=count, length=length) for count, length in zip(shape, image.valid.shape, strict=True)
+    )
+    values, valid = resample(image.values, None if image.valid.all() else image.valid, rows=rows, cols=cols)
+    return Image(values, np.ones(values.shape[1:], bool) if valid is None else valid)
