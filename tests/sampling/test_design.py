@@ -11,6 +11,8 @@ from affine import Affine
 
 from cropland import cli
 from cropland.errors import GridError, InputError, OutputError
+from cropland.geo.map_folder import imagery_of
+from cropland.geo.scene import open_scene
 from cropland.sampling.design import design_sample, draw
 from cropland.sampling.strata import Mask, make_strata
 from rasters import write_raster
@@ -173,9 +175,9 @@ def test_the_command_prints_the_strata_and_writes_a_sheet(tmp_path: Path, monkey
 
 
 def test_the_imagery_of_a_map_is_found(tmp_path: Path):
-    write_raster(tmp_path / "scene.tif", np.repeat(80 * truth()[None] + 60, 3, axis=0).astype(np.uint8))
-    mask = write_mask(tmp_path / "map" / "mask.tif")
-    about = {"scene": {"files": [{"name": "scene.tif"}], "bands": ["red", "green", "blue"]}}
+    path = write_raster(tmp_path / "scene.tif", np.repeat(80 * truth()[None] + 60, 3, axis=0).astype(np.uint8))
+    scene, mask = open_scene(path, bands={"red": 1, "green": 2, "blue": 3}), write_mask(tmp_path / "map" / "mask.tif")
+    about = {"found": {}, "scene": {"crs": scene.grid.crs.to_wkt()}, "imagery": imagery_of(scene, tmp_path / "map")}
     (tmp_path / "map" / "map.json").write_text(json.dumps(about), encoding="utf-8")
     design_sample(mask, tmp_path / "sample", n=10)
     assert (tmp_path / "sample" / "sheet.html").exists()

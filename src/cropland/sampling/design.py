@@ -20,6 +20,7 @@ from rich.table import Table
 from cropland.errors import InputError, OutputError
 from cropland.fact_sheet import fact_sheet
 from cropland.files import replacing_folder, write_json
+from cropland.geo.map_folder import MapFolder
 from cropland.geo.scene import Scene, open_scene
 from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
@@ -415,19 +416,8 @@ def _probability(mask: Mask, given: Path | None) -> Path | None:
 def _imagery(
     mask: Path, given: str | Path | None, bands: str | Mapping[str, int] | Sequence[str] | None
 ) -> Scene | None:
-    """The scene that is given, or the one that the map.json beside the mask names, where that file is near."""
+    """The scene that is given, or the one that the map.json beside the mask names."""
     if given is not None:
         return open_scene(given, bands=bands)
-    try:
-        scene = json.loads(mask.with_name("map.json").read_text(encoding="utf-8"))["scene"]
-        names, known = [file["name"] for file in scene["files"]], scene["bands"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    for folder in (mask.parent, mask.parent.parent, Path()):
-        files = [folder / name for name in names]
-        if len(files) == 1 and files[0].is_file():
-            try:
-                return open_scene(files[0], bands=bands or known)
-            except InputError:  # another file of that name
-                continue
-    return None
+    found = MapFolder.find(mask)
+    return found.imagery() if found else None
