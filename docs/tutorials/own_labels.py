@@ -120,7 +120,7 @@ for pixel in saved.file.working_pixels:
 # `cropland show my_run/model.safetensors` prints this and the layers of the network.
 
 # %%
-training = cropland.evaluate(model, chips="my_chips", split="train")
+training = cropland.evaluate(model, chips="my_chips", split="train", allow_training_chips=True)
 print(f"training {training.iou:.3f}, validation {evaluation.iou:.3f}")
 
 # %% [markdown]

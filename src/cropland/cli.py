@@ -31,7 +31,7 @@ VERBS = {
     ),
     "chips": ("cropland.data.cut:command", "Cut chips for training from scenes and labels."),
     "train": ("cropland.training.train:command", "Train a model from a folder of chips."),
-    "evaluate": ("cropland.evaluation.evaluate:command", "Measure a model on chips, or a mask against labels."),
+    "evaluate": ("cropland.evaluation.evaluate:command", "Measure a model on chips, or a map against labels."),
     "area design": (
         "cropland.sampling.design:command",
         "Draw a stratified random sample of a mask, to be looked at by people.",

@@ -1,1 +1,1 @@
-"""How right a map is: counts of pixels, boundaries in metres, and a report for a person."""
+"""How right a map is: pixels, boundaries in metres, fields, probabilities, robustness, and a report for a person."""

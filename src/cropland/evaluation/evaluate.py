@@ -69,14 +69,14 @@ def command(
         A model (.safetensors); or a map: its folder, a folder of maps, a mask (1 cropland, 0 not cropland, 255 no
         data), a probability, or a file of parcels.
     chips
-        A folder made by `cropland chips`; with a model.
+        A folder made by `cropland chips`, to measure a model.
     split
         Which chips: validation, train or all.
     against
         A second model or map, measured on the same ground; the report gives the differences with their intervals.
     by
-        A column to group figures by: of the chips' index (default: group), of the --inside polygons, or of the label
-        polygons (the figures are then those of each kind of cropland).
+        A column whose values form groups: of the index of the chips (default: group), of the --inside polygons, or of
+        the label polygons (each group is then one kind of cropland).
     robustness
         Also measure how much the map of a model changes when its images are shifted, brighter, blurred and so on.
     out
@@ -143,7 +143,7 @@ def evaluate(
     which chips, validation, train or all. by: a column to report figures by. robustness: also change the chips and see
     how the map changes. tolerance_m: how far off a boundary may be, in metres. working_pixel_m: run the model at its
     working pixel nearest to this, instead of the one nearest to each chip's. trust: run code that the model's file
-    names. allow_training_chips: measure on those too. reading: how the map is to be read.
+    names. allow_training_chips: measure on those too. reading: how to read the map.
 
     Raises `InputError` or one of its kinds for what cannot be measured, `OutputError` where `out` cannot be used.
     """
@@ -155,7 +155,7 @@ def evaluate(
     for side in sides:
         _check(side, options, on_chips=chips is not None)
     if robustness and chips is None:
-        raise InputError("--robustness changes images: it goes with a model and --chips DIR")
+        raise InputError("--robustness changes images; use it with a model and --chips DIR")
     if out is not None:
         _check_free(Path(out), overwrite=overwrite)
     if chips is not None:

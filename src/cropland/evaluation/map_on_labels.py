@@ -131,7 +131,9 @@ def _on_trained_ground(subjects: Sequence[Subject]) -> list[Message]:
         return []
     shares = [model.trained_on.share_of(each.ground.grid.extent.to_crs(4326).geom) for each in known]
     share = sum(shares) / len(subjects)
-    return [Message("{share:.0%} of the mapped ground was trained on", share=share)] if share >= TRAINED else []
+    return (
+        [Message("the model was trained on {share:.0%} of the mapped ground", share=share)] if share >= TRAINED else []
+    )
 
 
 def _pairs(subjects: Sequence[Subject], others: Sequence[Subject] | None = None) -> list[list[Subject]]:
@@ -150,7 +152,7 @@ def _pairs(subjects: Sequence[Subject], others: Sequence[Subject] | None = None)
 def _laid_on(ground: Ground, other: Subject) -> Subject:
     if other.ground.grid == ground.grid:
         return replace(other, ground=ground)
-    note = Message("{name} is resampled to the grid of the first map, by the nearest pixel", name=other.ground.name)
+    note = Message("{name} is resampled to the grid of the first map (nearest neighbour)", name=other.ground.name)
     return replace(other, ground=ground, mask=other.elsewhere(ground), probability=None, notes=(*other.notes, note))
 
 
@@ -359,7 +361,7 @@ def fields_on(
         groups |= {key: counts for key, counts in count_fields(matches, *keys).items() if key[1]}
     by_size = [list(zip(block, sizes, strict=True)) for block, sizes in zip(blocks, size_keys(matches), strict=True)]
     ambiguous = Message(
-        "{count} more fields could be matched if not the best pair came first: fields of one side overlap each other",
+        "fields of one side overlap each other: {count} more would be matched if the best pairs did not come first",
         count=matches.optimal - matches.matched,
     )
     notes = (*found.notes, *([ambiguous] if matches.optimal > matches.matched else []))

@@ -56,12 +56,12 @@ Values = Float[np.ndarray, "height width"]
 @Parameter(name="*")
 @dataclass(frozen=True)
 class SubjectOptions:
-    """How the map that is measured is to be read.
+    """How to read the map that is measured.
 
     Parameters
     ----------
     threshold
-        The probability (0..1) from which on a pixel is cropland, where a probability is measured. Default: that of the
+        Where a probability is measured, the value (0..1) from which on a pixel is cropland. Default: that of the
         map.json beside it, else 0.5.
     imagery
         The scene that the pictures of the report show. Default: the one that the map.json beside the map names.
@@ -161,7 +161,7 @@ def _of_folder(path: Path, options: SubjectOptions) -> list[Subject]:
 def _of_map(found: MapFolder, options: SubjectOptions) -> Subject:
     """The mask, with the probability and the parcels that belong to it."""
     if options.threshold is not None:
-        raise InputError("{path} has a mask of its own; --threshold is for its probability.tif alone", path=found.path)
+        raise InputError("{path} has a mask of its own; to use --threshold, give its probability.tif", path=found.path)
     mask = _of_raster(found.mask, options, None)
     both = _of_raster(found.probability, options, found)
     name = str(found.about.get("scene", {}).get("name", found.path.name))
@@ -207,7 +207,9 @@ def _of_raster(path: Path, options: SubjectOptions, found: MapFolder | None) -> 
     known = found.threshold if found else None
     given = options.threshold if options.threshold is not None else known
     threshold = 0.5 if given is None else given
-    assumed = Message("{name}: cropland from a probability of 0.5 on; --threshold changes that", name=path.name)
+    assumed = Message(
+        "{name}: a pixel is cropland from a probability of 0.5 on; --threshold changes that", name=path.name
+    )
     table = classes(threshold)
 
     def levels(values: Values, valid: Bool[np.ndarray, "height width"]) -> Mask:

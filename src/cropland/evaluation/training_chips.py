@@ -18,12 +18,13 @@ def refuse_training_chips(folder: ChipFolder, model: ModelFile, *, allow: bool) 
     """
     ground = model.trained_on
     if ground is None:
-        return [Message("the model does not say what it was trained on, so these chips may be among it")]
+        return [Message("the model does not say what it was trained on, so it may have been trained on these chips")]
     notes = []
     if not ground.is_complete:
         notes.append(
             Message(
-                "the weights that the model started from do not say what they were trained on; it may be these chips"
+                "the weights that the model started from do not say what they were trained on; "
+                "that may include these chips"
             )
         )
     trained = ground.overlaps(folder.index)
