@@ -3,7 +3,7 @@
 project = "cropland"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "myst-nb", ".py": "myst-nb"}
-exclude_patterns = ["_build", "conf.py", "lab"]
+exclude_patterns = ["_build", "conf.py", "evaluation", "lab"]
 root_doc = "index"
 
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
@@ -19,7 +19,7 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "cropland"
 html_show_copyright = False  # the licence is in the README
-html_extra_path = ["lab"]  # report.html as it is
+html_extra_path = ["lab", "evaluation"]  # reports as they are
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # nothing is fetched when a page is read
 suppress_warnings = ["mystnb.unknown_mime_type"]
 autodoc_typehints_format = "short"
