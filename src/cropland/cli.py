@@ -31,7 +31,10 @@ VERBS = {
     ),
     "chips": ("cropland.data.cut:command", "Cut chips for training from scenes and labels."),
     "train": ("cropland.training.train:command", "Train a model from a folder of chips."),
-    "evaluate": ("cropland.evaluation.evaluate:command", "Measure a model on chips, or a map against labels."),
+    "evaluate": (
+        "cropland.evaluation.evaluate:command",
+        "Measure a model on chips, or a map against labels: pixels, boundaries and fields.",
+    ),
     "area design": (
         "cropland.sampling.design:command",
         "Draw a stratified random sample of a mask, to be looked at by people.",
