@@ -111,6 +111,8 @@ def test_names_of_regions(tmp_path: Path):
     gpd.GeoDataFrame({"code": [7, 8]}, geometry=boxes, crs=32650).to_file(layer)
     assert read_regions(layer, mask)["region"].tolist() == ["1", "2"]
     assert read_regions(layer, mask, name="code")["region"].tolist() == ["7", "8"]
+    gpd.GeoDataFrame({"name": ["north", None]}, geometry=boxes, crs=32650).to_file(tmp_path / "unnamed.gpkg")
+    assert read_regions(tmp_path / "unnamed.gpkg", mask)["region"].tolist() == ["north", "2"]
     with pytest.raises(LabelError, match="has no column 'town'; it has code"):
         read_regions(layer, mask, name="town")
     with pytest.raises(LabelError):

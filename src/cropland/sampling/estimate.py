@@ -26,7 +26,7 @@ from cropland.geo.grid import check_frames
 from cropland.geo.window import Window
 from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0
-from cropland.sampling.answers import UNKNOWN, UNSEEN, combine, read_answers, read_points
+from cropland.sampling.answers import UNKNOWN, UNSEEN, Agreement, Answers, combine, read_answers, read_points
 from cropland.sampling.estimator import Figure, StratifiedSample, mean, ratio
 from cropland.sampling.strata import UNMAPPED, Census, Mask, Strata, census, make_strata
 from cropland.writers import replacing
@@ -68,7 +68,7 @@ def command(
     Parameters
     ----------
     mask
-        The mask that the sample was drawn on.
+        The mask that the sample was drawn on, or the folder of its map.
     sample
         The sample.gpkg of `cropland area design`; or any layer of random points with a column `reference`: 1 cropland,
         0 not cropland, 255 cannot tell.
@@ -251,11 +251,12 @@ def estimate_area(
     crs, pixel_m, allow_datum_shift: of the mask, as in `open_scene`; the last also of points and regions.
     Raises `InputError` or one of its kinds for what cannot be used, `OutputError` where `out` cannot be used.
     """
-    path, file = Path(mask), Path(sample)
+    if name is not None and by is None:
+        raise InputError("--name is the column that names regions; give their polygons with --by")
     if out is not None:
         _check_free(Path(out), overwrite=overwrite)
-    opened = Mask.open(path, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift)
-    drawn = _SampleFile.read(file, opened, allow_datum_shift=allow_datum_shift)
+    opened = Mask.open(Path(mask), crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift)
+    drawn = _SampleFile.read(Path(sample), opened, allow_datum_shift=allow_datum_shift)
     reference = drawn.with_answers([*map(Path, answers)], None if resolved is None else Path(resolved))
     strata = drawn.strata(opened, None if probability is None else Path(probability))
     # Whatever can be refused is refused before the mask is read.
@@ -265,7 +266,7 @@ def estimate_area(
 
         regions = read_regions(Path(by), opened, name=name, allow_datum_shift=allow_datum_shift)
     counted = census(opened, strata)
-    drawn.check(opened, counted)
+    drawn.check(opened, counted, allow_datum_shift=allow_datum_shift)
     points = drawn.placed(opened, strata, reference.values)
     found = _about(opened, drawn, strata, counted, points, reference)
     table = None
@@ -324,9 +325,9 @@ class _SampleFile:
         layer = read_points(path)
         design = _design(path)
         if design is None:
-            return _SampleFile(
-                path, layer, None, np.arange(1, len(layer) + 1), *_pixels(path, layer, mask, allow_datum_shift)
-            )
+            rows, cols = _pixels(layer, mask, allow_datum_shift=allow_datum_shift)
+            _check_random(path, layer, rows, mask)
+            return _SampleFile(path, layer, None, np.arange(1, len(layer) + 1), rows, cols)
         if "id" not in layer or sorted(layer["id"]) != list(range(1, len(design["pixels"]) + 1)):
             raise InputError(
                 "{path} has not the points 1 to {count} of its design.json, each of them once; take the sample as it "
@@ -349,6 +350,7 @@ class _SampleFile:
             raise InputError("--resolved is for points on which interpreters differ; give their tables with --answers")
         sample = "" if self.design is None else str(self.design["sample"])
         tables = [read_answers(each, ids=self.ids, sample=sample) for each in answers]
+        _check_one_each(answers, tables)
         decided = read_answers(resolved, ids=self.ids, sample=sample) if resolved else None
         reference, pairs, differences = combine(column, tables, resolved=decided)
         if not np.isin(reference, (0, 1)).any():
@@ -357,19 +359,7 @@ class _SampleFile:
                 "sheet with --answers",
                 path=self.path,
             )
-        notes = []
-        for pair in pairs:
-            notes.append(
-                Message(
-                    "{one} and {other} agree on {same} of {both} points ({percent:.0f} %, kappa {kappa:.2f}).",
-                    one=pair.interpreters[0],
-                    other=pair.interpreters[1],
-                    same=pair.same,
-                    both=pair.both,
-                    percent=100 * pair.same / max(pair.both, 1),
-                    kappa=pair.kappa,
-                )
-            )
+        notes = [_agreement_words(pair) for pair in pairs]
         if differences.points:
             notes.append(
                 Message(
@@ -399,8 +389,8 @@ class _SampleFile:
             levels = probability or mask.path.with_name(options["probability"])
         return make_strata(mask, options["strata"], probability=levels, edge_m=options["edge_m"])
 
-    def check(self, mask: Mask, counted: Census) -> None:
-        """Raise `InputError` for another mask than that of the design, or other strata."""
+    def check(self, mask: Mask, counted: Census, *, allow_datum_shift: bool) -> None:
+        """Raise `InputError` for another mask than that of the design, other strata, or points that were moved."""
         if self.design is None:
             return
         own = self.design["mask"]
@@ -418,6 +408,16 @@ class _SampleFile:
             raise InputError(
                 "the strata are not those of the sample: the probability is another one; give that of the map with "
                 "--probability FILE"
+            )
+        rows, cols = _pixels(self.layer, mask, allow_datum_shift=allow_datum_shift)
+        moved = self.ids[(rows != self.rows) | (cols != self.cols)].tolist()
+        if moved:
+            raise InputError(
+                "{count} points of {path} are no longer in the pixels that were drawn (id {shown}), so other ground "
+                "was looked at; take the sample as it was drawn",
+                count=len(moved),
+                path=self.path,
+                shown=", ".join(map(str, moved[:8])),
             )
 
     def placed(self, mask: Mask, strata: Strata, reference: Numbers) -> _Points:
@@ -444,13 +444,17 @@ def _design(sample: Path) -> dict[str, Any] | None:
     return design
 
 
-def _pixels(path: Path, layer: GeoDataFrame, mask: Mask, allow_datum_shift: bool) -> tuple[Numbers, Numbers]:
-    """The pixels of points in any CRS."""
+def _pixels(layer: GeoDataFrame, mask: Mask, *, allow_datum_shift: bool) -> tuple[Numbers, Numbers]:
+    """The pixels of points in any CRS; -1 outside of the mask."""
     crs = mask.scene.grid.crs
     if crs is not None and layer.crs is not None:
         check_frames(layer.crs, crs.proj, allow_datum_shift=allow_datum_shift)
         layer = layer.to_crs(CRS(crs.to_wkt()))
-    rows, cols = mask.pixels(layer.geometry.x.to_numpy(), layer.geometry.y.to_numpy())
+    return mask.pixels(layer.geometry.x.to_numpy(), layer.geometry.y.to_numpy())
+
+
+def _check_random(path: Path, layer: GeoDataFrame, rows: Numbers, mask: Mask) -> None:
+    """Raise `InputError` for points outside of the mask, or in one place: a copy is no second look at the ground."""
     if (rows < 0).any():
         raise InputError(
             "{count} of {total} points of {path} lie outside of {mask}; give the mask of these points, or leave "
@@ -460,7 +464,43 @@ def _pixels(path: Path, layer: GeoDataFrame, mask: Mask, allow_datum_shift: bool
             path=path.name,
             mask=mask.path.name,
         )
-    return rows, cols
+    copies = int(layer.geometry.to_wkb().duplicated().sum())
+    if copies:
+        raise InputError(
+            "{count} of {total} points of {path} lie exactly where another one does; keep one point in each place",
+            count=copies,
+            total=len(layer),
+            path=path.name,
+        )
+
+
+def _check_one_each(files: Sequence[Path], tables: Sequence[Answers]) -> None:
+    """Raise `InputError` for two tables of one interpreter, who would agree with himself."""
+    first: dict[str, Path] = {}
+    for path, table in zip(files, tables, strict=True):
+        if table.interpreter in first:
+            raise InputError(
+                "{path} and {path2} are both by {name}; give one table of each interpreter",
+                path=first[table.interpreter],
+                path2=path,
+                name=table.interpreter,
+            )
+        first[table.interpreter] = path
+
+
+def _agreement_words(pair: Agreement) -> Message:
+    one, other = pair.interpreters
+    if not pair.both:
+        return Message("{one} and {other} answered no point in common.", one=one, other=other)
+    return Message(
+        "{one} and {other} agree on {same} of {both} points ({percent:.0f} %, kappa {kappa}).",
+        one=one,
+        other=other,
+        same=pair.same,
+        both=pair.both,
+        percent=100 * pair.same / pair.both,
+        kappa=f"{pair.kappa:.2f}" if isfinite(pair.kappa) else "–",
+    )
 
 
 def figures(
@@ -544,7 +584,7 @@ def _about(
         )
     return {
         "format": FORMAT,
-        "title": Message("Area of cropland in {mask}", mask=mask.path.name),
+        "title": Message("Area of cropland in {mask}", mask=mask.title),
         "mask": {"file": mask.path.name, "sha256": counted.digest, "shape": list(mask.shape)},
         "sample": {
             "file": drawn.path.name,

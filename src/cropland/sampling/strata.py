@@ -22,6 +22,7 @@ from scipy.ndimage import distance_transform_edt
 
 from cropland.errors import GridError, InputError, SceneError
 from cropland.geo.area import pixel_area_m2, pixel_edges_m
+from cropland.geo.map_folder import MapFolder
 from cropland.geo.scene import Scene, open_scene
 from cropland.geo.window import Tile, Window, tiles
 from cropland.language import Message
@@ -48,10 +49,21 @@ class Mask:
     def open(
         path: Path, *, crs: str | None = None, pixel_m: float | None = None, allow_datum_shift: bool = False
     ) -> Mask:
-        """The mask of a file; the options and the errors are those of `open_scene`."""
+        """The mask of a file or of the folder of a map; the options and the errors are those of `open_scene`."""
+        if path.is_dir():
+            found = MapFolder.find(path)
+            if found is None:
+                raise SceneError("{path} is a folder, but not that of a map; give the file of a mask", path=path)
+            path = found.mask
         # Naming the band and the no data value keeps a mask of few values from being taken for imagery with a collar.
         how = {"crs": crs, "pixel_m": pixel_m, "allow_datum_shift": allow_datum_shift}
         return Mask(path, open_scene(path, bands={"mask": 1}, nodata=UNMAPPED, **how))  # type: ignore[arg-type]
+
+    @property
+    def title(self) -> str:
+        """The name of the scene that was mapped where that is known, since the mask of every map is mask.tif."""
+        found = MapFolder.find(self.path)
+        return self.path.name if found is None else str(found.about.get("scene", {}).get("name", found.path.name))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -125,7 +137,8 @@ def make_strata(mask: Mask, kind: Kind, *, probability: Path | None = None, edge
 
     mask: its two classes. probability: 0, 0.1, 0.5, 0.9, 1 are the limits; `probability` is a raster on the grid of the
     mask. edge: what lies within `edge_m` metres (two pixels if not given) of a line between the classes, on either
-    side, and what is left of each class. Edges of no data and of the raster are no such lines.
+    side, and what is left of each class; metres are those of the pixel in the middle of the mask. Edges of no data and
+    of the raster are no such lines.
     Raises `InputError` without a probability where one is needed, `GridError` where it is on another grid.
     """
     if edge_m is not None and kind != "edge":
