@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from cropland import __version__
 from cropland.geo.area import MU_PER_HA
-from cropland.language import _, language, shown, translated
+from cropland.language import language, shown, translated
+from cropland.sampling.estimate import share_titles
 
 __all__ = ["page"]
 
@@ -21,16 +22,13 @@ def page(found: Mapping[str, Any]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     environment.globals |= {"_": _marked, "area": _area, "percent": _percent, "shown": shown}
     template = environment.from_string((files("cropland.sampling") / "report.html").read_text(encoding="utf-8"))
-    shares = {
-        "share": _("Share of cropland"),
-        "overall": _("Overall accuracy"),
-        "user": _("User's accuracy of cropland"),
-        "producer": _("Producer's accuracy of cropland"),
-        "user_other": _("User's accuracy of other land"),
-        "producer_other": _("Producer's accuracy of other land"),
-    }
     return template.render(
-        found=found, shares=shares, mu=MU_PER_HA, language=language(), title=shown(found["title"]), version=__version__
+        found=found,
+        shares=share_titles(),
+        mu=MU_PER_HA,
+        language=language(),
+        title=shown(found["title"]),
+        version=__version__,
     )
 
 
