@@ -148,7 +148,7 @@ class AreaEstimate:
         """
         from cropland.sampling.report import page
 
-        folder, html = Path(out), page(self.figures)
+        folder, html = Path(out), page(self.figures, shares=share_titles())
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "area.json", self.figures)
