@@ -12,9 +12,10 @@ from affine import Affine
 from cropland import cli
 from cropland.errors import GridError, InputError, OutputError, SceneError
 from cropland.geo.map_folder import imagery_of
+from cropland.geo.mask import Mask
 from cropland.geo.scene import open_scene
 from cropland.sampling.design import design_sample, draw
-from cropland.sampling.strata import Mask, make_strata
+from cropland.sampling.strata import make_strata
 from rasters import write_raster
 from sampling.small_sample import SHAPE, design_of, mask_of, truth, write_mask
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pyproj import CRS, Geod, Transformer
 
 from cropland.errors import GridError, LabelError
+from cropland.geo.mask import Mask
 from cropland.sampling import regions
 from cropland.sampling.regions import areas_within, coverage, placed, points_within, read_regions
-from cropland.sampling.strata import Mask, make_strata
+from cropland.sampling.strata import make_strata
 from rasters import write_raster
 from sampling.small_sample import mask_of, truth, write_mask
 

@@ -21,6 +21,7 @@ from cropland.errors import GridError, InputError, OutputError
 from cropland.fact_sheet import fact_sheet
 from cropland.files import replacing_folder, write_json
 from cropland.geo.map_folder import MapFolder
+from cropland.geo.mask import Mask
 from cropland.geo.scene import Scene, open_scene
 from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
@@ -29,7 +30,6 @@ from cropland.sampling.strata import (
     BLOCK,
     Census,
     Kind,
-    Mask,
     Strata,
     census,
     make_strata,

@@ -21,12 +21,13 @@ from cropland.errors import InputError, LabelError, OutputError
 from cropland.fact_sheet import fact_sheet
 from cropland.files import write_json, write_text
 from cropland.geo.area import MU_PER_HA, area_words, ellipsoidal_area_m2
+from cropland.geo.mask import Mask
 from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0
 from cropland.sampling.answers import UNKNOWN, UNSEEN
 from cropland.sampling.estimator import Figure, StratifiedSample, mean, ratio
 from cropland.sampling.sample_file import Points, Reference, SampleFile
-from cropland.sampling.strata import Census, Mask, Strata, census
+from cropland.sampling.strata import Census, Strata, census
 from cropland.writers import replacing
 
 if TYPE_CHECKING:

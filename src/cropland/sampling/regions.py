@@ -12,9 +12,10 @@ from pyproj import CRS
 from shapely import affinity
 
 from cropland.errors import LabelError
+from cropland.geo.mask import UNMAPPED, Mask
 from cropland.geo.vectors import read_polygons, to_grid_crs
 from cropland.geo.window import tiles
-from cropland.sampling.strata import UNMAPPED, Mask, Strata, watched
+from cropland.sampling.strata import Strata, watched
 
 __all__ = ["areas_within", "coverage", "placed", "points_within", "read_regions"]
 

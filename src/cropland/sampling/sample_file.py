@@ -15,10 +15,11 @@ from pyproj import CRS
 
 from cropland.errors import InputError
 from cropland.geo.grid import check_frames
+from cropland.geo.mask import UNMAPPED, Mask
 from cropland.geo.window import Window
 from cropland.language import Message
 from cropland.sampling.answers import Agreement, Answers, combine, read_answers, read_points
-from cropland.sampling.strata import UNMAPPED, Census, Mask, Strata, make_strata
+from cropland.sampling.strata import Census, Strata, make_strata
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
