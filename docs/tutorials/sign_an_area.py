@@ -15,7 +15,7 @@ from cropland.demo import FOLDER
 os.chdir(tempfile.mkdtemp())  # a temporary folder for everything that this page writes
 
 scene = cropland.open(FOLDER / "sentinel2_delmarva.tif")
-mask = FOLDER / "sentinel2_delmarva_mask.tif"  # made from the scene with `cropland map`
+mask = FOLDER / "area" / "mask.tif"  # made from the scene with `cropland map`
 
 # %% [markdown]
 # ## Draw the points
@@ -51,7 +51,7 @@ sorted(os.listdir("area_sample"))
 # For this page one person looked at the sixty points. It took some minutes. The answers come with `cropland`:
 
 # %%
-answers = FOLDER / "sentinel2_delmarva_answers.csv"
+answers = FOLDER / "area" / "answers.csv"
 print(answers.read_text(encoding="utf-8")[:150])
 
 # %% [markdown]

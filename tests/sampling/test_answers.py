@@ -38,6 +38,17 @@ def test_a_table_without_names_has_that_of_its_file(tmp_path: Path):
     assert read_answers(table, ids=IDS, sample="abc").interpreter == "wang"
 
 
+def test_a_table_that_a_spreadsheet_has_saved(tmp_path: Path):
+    table = tmp_path / "li.csv"
+    rows = ["sample;id;reference;interpreter;Spalte1", '"abc";1;1;"李; 三"', 'abc;2;?;"李; 三";', ";;;;"]
+    table.write_bytes("\r\n".join(rows).encode("utf-8-sig"))
+    found = read_answers(table, ids=IDS, sample="abc")
+    assert found.interpreter == "李; 三" and found.values.tolist() == [1, UNKNOWN, UNSEEN, UNSEEN]
+    table.write_bytes("sample,id,reference,interpreter\nabc,1,1,李\n".encode("gbk"))
+    with pytest.raises(InputError, match="is not in UTF-8; save it as the sheet does"):
+        read_answers(table, ids=IDS, sample="abc")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -10,11 +10,12 @@ import pytest
 from affine import Affine
 
 from cropland import cli
-from cropland.errors import GridError, InputError, OutputError
+from cropland.errors import GridError, InputError, OutputError, SceneError
 from cropland.geo.map_folder import imagery_of
+from cropland.geo.mask import Mask
 from cropland.geo.scene import open_scene
 from cropland.sampling.design import design_sample, draw
-from cropland.sampling.strata import Mask, make_strata
+from cropland.sampling.strata import make_strata
 from rasters import write_raster
 from sampling.small_sample import SHAPE, design_of, mask_of, truth, write_mask
 
@@ -136,8 +137,8 @@ def test_without_a_crs_the_size_of_a_pixel_must_be_said(tmp_path: Path):
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ({}, "say how many points: n=300, or margin=0.02"),
-        ({"n": 10, "margin": 0.1}, "say how many points"),
+        ({}, "give one of the two: n=300 for so many points, or margin=0.02"),
+        ({"n": 10, "margin": 0.1}, "give one of the two"),
         ({"margin": 2.0}, "margin=2: give a share between 0 and 1"),
         ({"n": 100_000}, "n=100000 is more than the 17400 pixels that are mapped"),
         ({"n": 3}, "n=3 is too few for 2 strata"),
@@ -184,3 +185,23 @@ def test_the_imagery_of_a_map_is_found(tmp_path: Path):
     (tmp_path / "scene.tif").unlink()
     found = design_sample(mask, tmp_path / "again", n=10)
     assert not (tmp_path / "again" / "sheet.html").exists() and "No imagery is known" in found.about["notes"][-1]
+
+
+def test_the_folder_of_a_map_stands_for_its_mask(tmp_path: Path):
+    mask = write_mask(tmp_path / "map" / "mask.tif")
+    write_raster(tmp_path / "map" / "probability.tif", np.where(truth(), 200, 20).astype(np.uint8))
+    with pytest.raises(SceneError, match="is a folder, but not that of a map"):
+        design_sample(tmp_path / "map", n=20)
+    (tmp_path / "map" / "map.json").write_text('{"found": {}}', encoding="utf-8")
+    found = design_sample(tmp_path / "map", n=20)
+    assert found.about == design_sample(mask, n=20).about and found.about["mask"]["name"] == "mask.tif"
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+@pytest.mark.parametrize("place", [{"crs": "EPSG:32650"}, {"pixel_m": 10}], ids=str)
+def test_imagery_without_a_crs_has_that_of_the_mask(place, tmp_path: Path):
+    mask = write_mask(tmp_path / "mask.tif", crs=None)
+    scene = np.repeat(80 * truth()[None] + 60, 3, axis=0).astype(np.uint8)
+    write_raster(tmp_path / "scene.tif", scene, crs=None)
+    design_sample(mask, tmp_path / "sample", n=10, imagery=tmp_path / "scene.tif", **place)
+    assert (tmp_path / "sample" / "sheet.html").exists()

@@ -143,6 +143,27 @@ def test_two_interpreters_and_what_became_of_their_differences(drawn, tmp_path: 
     assert found["sample"]["unknown"] == 3 and found["answers"]["differences"]["open"] == 3
 
 
+def test_an_interpreter_does_not_agree_with_himself(drawn, tmp_path: Path):
+    mask, sample = drawn
+    true, name = answers_of(sample), design_of(sample)["sample"]
+    tables = [write_answers(tmp_path / each, name, true) for each in ("li.csv", "li_again.csv")]
+    with pytest.raises(InputError, match=r"li\.csv and .*li_again\.csv are both by li"):
+        estimate_area(mask, sample=sample, answers=tables)
+
+
+def test_interpreters_who_shared_the_work(drawn, tmp_path: Path):
+    mask, sample = drawn
+    true, name = answers_of(sample), design_of(sample)["sample"]
+    halves = [{number: answer for number, answer in true.items() if number % 2 == rest} for rest in (0, 1)]
+    tables = [
+        write_answers(tmp_path / f"{who}.csv", name, half, interpreter=who)
+        for who, half in zip("ab", halves, strict=True)
+    ]
+    found = estimate_area(mask, sample=sample, answers=tables)
+    assert found["sample"]["answered"] == 200
+    assert str(InputError(found["notes"][0])) == "a and b answered no point in common."
+
+
 def test_any_points_are_a_random_sample(tmp_path: Path):
     mask, rng = write_mask(tmp_path / "mask.tif"), np.random.default_rng(0)
     rows, cols = rng.integers(0, 120, 300), rng.integers(0, 150, 300)
@@ -190,6 +211,12 @@ def test_regions_have_estimates_of_their_own(looked_at, tmp_path: Path):
     assert text["cropland_ha"].to_numpy() == pytest.approx(table["cropland_ha"].to_numpy(), nan_ok=True)
 
 
+def test_a_name_is_of_regions(looked_at):
+    mask, sample = looked_at
+    with pytest.raises(InputError, match="name= is the column that names regions; give their polygons with by="):
+        estimate_area(mask, sample=sample, name="town")
+
+
 def test_regions_that_cover_nothing(looked_at, tmp_path: Path):
     mask, sample = looked_at
     with pytest.raises(LabelError, match="covers no mapped ground"):
@@ -220,6 +247,26 @@ def test_points_outside_of_the_mask(tmp_path: Path):
     frame.to_file(tmp_path / "points.gpkg")
     with pytest.raises(InputError, match=r"1 of 2 points of points\.gpkg lie outside of mask\.tif"):
         estimate_area(write_mask(tmp_path / "mask.tif"), sample=tmp_path / "points.gpkg")
+
+
+def test_points_that_are_there_twice(tmp_path: Path):
+    places = [CENTRE, CENTRE, shapely.Point(500_800, 3_999_400)]
+    frame = gpd.GeoDataFrame({"reference": [1, 0, 1]}, geometry=places, crs=32650)
+    frame.to_file(tmp_path / "points.gpkg")
+    with pytest.raises(InputError, match=r"1 of 3 points of points\.gpkg lie exactly where another one does"):
+        estimate_area(write_mask(tmp_path / "mask.tif"), sample=tmp_path / "points.gpkg")
+
+
+def test_points_in_another_crs_or_order_are_the_sample_and_moved_ones_are_not(looked_at):
+    mask, sample = looked_at
+    before = estimate_area(mask, sample=sample).area_ha
+    frame = gpd.read_file(sample)
+    frame.iloc[::-1].to_crs(4326).to_file(sample, layer="sample")
+    assert estimate_area(mask, sample=sample).area_ha == before
+    frame.loc[frame["id"] == 7, "geometry"] = frame.geometry.translate(6, 0)  # of pixels of 10 m
+    frame.to_file(sample, layer="sample")
+    with pytest.raises(InputError, match=r"1 points of .* are no longer in the pixels that were drawn \(id 7\)"):
+        estimate_area(mask, sample=sample)
 
 
 def test_a_sample_that_was_changed(looked_at):

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pyproj import CRS, Geod, Transformer
 
 from cropland.errors import GridError, LabelError
+from cropland.geo.mask import Mask
 from cropland.sampling import regions
 from cropland.sampling.regions import areas_within, coverage, placed, points_within, read_regions
-from cropland.sampling.strata import Mask, make_strata
+from cropland.sampling.strata import make_strata
 from rasters import write_raster
 from sampling.small_sample import mask_of, truth, write_mask
 
@@ -111,6 +112,8 @@ def test_names_of_regions(tmp_path: Path):
     gpd.GeoDataFrame({"code": [7, 8]}, geometry=boxes, crs=32650).to_file(layer)
     assert read_regions(layer, mask)["region"].tolist() == ["1", "2"]
     assert read_regions(layer, mask, name="code")["region"].tolist() == ["7", "8"]
+    gpd.GeoDataFrame({"name": ["north", None]}, geometry=boxes, crs=32650).to_file(tmp_path / "unnamed.gpkg")
+    assert read_regions(tmp_path / "unnamed.gpkg", mask)["region"].tolist() == ["north", "2"]
     with pytest.raises(LabelError, match="has no column 'town'; it has code"):
         read_regions(layer, mask, name="town")
     with pytest.raises(LabelError):

@@ -8,7 +8,7 @@ import pytest
 import shapely
 
 from cropland.language import speaking
-from cropland.sampling.estimate import estimate_area
+from cropland.sampling.estimate import estimate_area, share_titles
 from cropland.sampling.report import page
 from sampling.test_estimate import CENTRE, towns
 
@@ -36,7 +36,7 @@ def found(looked_at, tmp_path):
 
 
 def test_the_page_holds_the_figures_and_asks_nothing_of_a_network(found):
-    text = page(found)
+    text = page(found, shares=share_titles())
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
@@ -46,7 +46,7 @@ def test_the_page_holds_the_figures_and_asks_nothing_of_a_network(found):
 
 
 def test_the_picture_of_an_interval_is_where_the_figure_is(found):
-    text = page(found)
+    text = page(found, shares=share_titles())
     share = found["share"]
     ends = [f"{4 + 192 * share[name]:.2f}" for name in ("low", "high", "value")]
     assert f'd="M{ends[0]} 10H{ends[1]}"/><circle class="at" r="4" cx="{ends[2]}"' in text
@@ -54,7 +54,7 @@ def test_the_picture_of_an_interval_is_where_the_figure_is(found):
 
 def test_names_of_files_are_escaped(found):
     found["mask"] = {**found["mask"], "file": "<b>.tif"}
-    assert "&lt;b&gt;.tif" in page(found)
+    assert "&lt;b&gt;.tif" in page(found, shares=share_titles())
 
 
 def test_a_page_of_figures_that_are_not_known(found):
@@ -62,9 +62,9 @@ def test_a_page_of_figures_that_are_not_known(found):
     names = ("area_ha", "area_mu", "share", "overall", "user", "producer", "user_other", "producer_other")
     found |= dict.fromkeys(names, nothing) | {"matrix": np.full((2, 2), nothing).tolist(), "regions": None}
     found["mapped"] = {**found["mapped"], "difference_ha": None}
-    assert "a stratum has no answer" in page(found)
+    assert "a stratum has no answer" in page(found, shares=share_titles())
 
 
 def test_the_page_speaks_the_language_of_the_person(found):
     with speaking("zh"):
-        assert '<html lang="zh">' in page(found)
+        assert '<html lang="zh">' in page(found, shares=share_titles())

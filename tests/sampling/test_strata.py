@@ -8,9 +8,10 @@ import pytest
 from affine import Affine
 
 from cropland.errors import GridError, InputError, SceneError
+from cropland.geo.mask import UNMAPPED, Mask
 from cropland.geo.window import Window
 from cropland.sampling import strata
-from cropland.sampling.strata import UNMAPPED, Mask, census, make_strata
+from cropland.sampling.strata import census, make_strata
 from rasters import write_raster
 from sampling.small_sample import SHAPE, mask_of, truth, write_mask
 
@@ -99,20 +100,6 @@ def test_another_value_place_or_shape_is_another_mask(tmp_path: Path):
         write_raster(tmp_path / "e.tif", values.reshape(SHAPE[1], SHAPE[0])),
     ]
     assert len({digest(path) for path in masks}) == len(masks)
-
-
-def test_pixels_and_their_centres(tmp_path: Path):
-    turned = Affine.translation(500_000, 4_000_000) @ Affine.rotation(30) @ Affine.scale(10, -10)
-    mask = Mask.open(write_mask(tmp_path / "mask.tif", transform=turned))
-    rows, cols = np.array([0, 7, 119]), np.array([0, 149, 3])
-    assert [each.tolist() for each in mask.pixels(*mask.coordinates(rows, cols))] == [rows.tolist(), cols.tolist()]
-    assert [each.tolist() for each in mask.pixels(np.array([0.0]), np.array([0.0]))] == [[-1], [-1]]
-
-
-def test_a_probability_is_no_mask(tmp_path: Path):
-    levels = write_raster(tmp_path / "probability.tif", np.arange(200, dtype=np.uint8).reshape(10, 20))
-    with pytest.raises(SceneError, match=r"holds the values 2, 3, 4, .*; a mask is 1 cropland, 0 not cropland"):
-        digest(levels)
 
 
 def test_a_mask_without_data_has_nothing_to_draw_from(tmp_path: Path):

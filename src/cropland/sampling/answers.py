@@ -110,10 +110,16 @@ def read_answers(path: Path, *, ids: Values, sample: str) -> Answers:
     Raises `InputError` for a table that cannot be read, or is of another sample.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns, rows = reader.fieldnames or (), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Where the comma is the decimal sign, spreadsheets put semicolons between the cells.
+        separator = next((each for each in ";\t" if each in "".join(lines[:1])), ",")
+        reader = csv.DictReader(lines, delimiter=separator, restval="")
+        columns, rows = reader.fieldnames or (), list(reader)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "{path} is not in UTF-8; save it as the sheet does, or from a spreadsheet as 'CSV UTF-8'", path=path
+        ) from error
+    except (OSError, csv.Error) as error:
         raise InputError(
             "{path} cannot be read ({error}); give a table that the sheet saved", path=path, error=error
         ) from error
@@ -125,6 +131,7 @@ def read_answers(path: Path, *, ids: Values, sample: str) -> Answers:
             missing=", ".join(missing),
             header=",".join(HEADER),
         )
+    rows = [row for row in rows if any(row[name] for name in HEADER)]  # a spreadsheet leaves empty ones at the end
     others = {row["sample"] for row in rows} - {sample}
     if others:
         raise InputError(
@@ -135,7 +142,7 @@ def read_answers(path: Path, *, ids: Values, sample: str) -> Answers:
         )
     order = {str(number): place for place, number in enumerate(ids.tolist())}
     values = np.full(len(ids), UNSEEN, np.int64)
-    given = _values([_plain(row["reference"] or "") for row in rows], path)
+    given = _values([_plain(row["reference"]) for row in rows], path)
     seen: set[str] = set()
     for row, value in zip(rows, given.tolist(), strict=True):
         number = _plain(row["id"])

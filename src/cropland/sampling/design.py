@@ -17,10 +17,11 @@ from jaxtyping import Float64, Int64
 from rich.console import Console
 from rich.table import Table
 
-from cropland.errors import InputError, OutputError
+from cropland.errors import GridError, InputError, OutputError
 from cropland.fact_sheet import fact_sheet
 from cropland.files import replacing_folder, write_json
 from cropland.geo.map_folder import MapFolder
+from cropland.geo.mask import Mask
 from cropland.geo.scene import Scene, open_scene
 from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
@@ -29,7 +30,6 @@ from cropland.sampling.strata import (
     BLOCK,
     Census,
     Kind,
-    Mask,
     Strata,
     census,
     make_strata,
@@ -76,7 +76,7 @@ def command(
     Parameters
     ----------
     mask
-        A mask: 1 cropland, 0 not cropland, 255 no data.
+        A mask: 1 cropland, 0 not cropland, 255 no data; or the folder of a map.
     n
         The number of points.
     margin
@@ -186,16 +186,15 @@ def design_sample(
     Raises `InputError` or one of its kinds for what cannot be sampled, `OutputError` where `out` cannot be used.
     """
     if (n is None) == (margin is None):
-        raise InputError("say how many points: --n 300, or --margin 0.02 for the wished margin of error")
+        raise InputError("give one of the two: --n 300 for so many points, or --margin 0.02 for the margin of error")
     if margin is not None and not 0 < margin < 1:
         raise InputError("--margin {margin:g}: give a share between 0 and 1, such as 0.02", margin=margin)
-    path = Path(mask)
     if out is not None:
         _check_free(Path(out), overwrite=overwrite)
-    opened = Mask.open(path, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift)
+    opened = Mask.open(Path(mask), crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift)
     levels = _probability(opened, None if probability is None else Path(probability))
     parts = make_strata(opened, strata, probability=levels, edge_m=edge_m)
-    scene = imagery if isinstance(imagery, Scene) else _imagery(path, imagery, bands)
+    scene = imagery if isinstance(imagery, Scene) else _imagery(opened, imagery, bands)
     counted = census(opened, parts, probability=levels)
     counts, notes = _counts(counted, parts, n=n, margin=margin, least=least, has_probability=levels is not None)
     if scene is None:
@@ -357,7 +356,7 @@ def _save(done: SampleDesign, out: Path, *, mask: Mask, imagery: Scene | None) -
     from cropland.sampling.sheet import write_sheet
     from cropland.writers.qgis import write_sample_project
 
-    title = done.about["mask"]["name"]
+    title = mask.title
     try:
         with replacing_folder(out) as folder:
             write_geopackage([done.points], folder / "sample.gpkg", layer="sample")
@@ -414,10 +413,18 @@ def _probability(mask: Mask, given: Path | None) -> Path | None:
 
 
 def _imagery(
-    mask: Path, given: str | Path | None, bands: str | Mapping[str, int] | Sequence[str] | None
+    mask: Mask, given: str | Path | None, bands: str | Mapping[str, int] | Sequence[str] | None
 ) -> Scene | None:
-    """The scene that is given, or the one that the map.json beside the mask names."""
+    """The scene that is given, or the one that the map.json beside the mask names.
+
+    A scene without a CRS is taken as that of the mask, which lies over it.
+    """
     if given is not None:
-        return open_scene(given, bands=bands)
-    found = MapFolder.find(mask)
+        try:
+            return open_scene(given, bands=bands)
+        except GridError:
+            own = mask.scene
+            crs = None if own.grid.crs is None else own.grid.crs.to_wkt()
+            return open_scene(given, bands=bands, crs=crs, pixel_m=None if crs else own.pixel_m)
+    found = MapFolder.find(mask.path)
     return found.imagery() if found else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from cyclopts import Parameter
 from jaxtyping import Float64, Int64
-from pyproj import CRS
 from rich.console import Console
 from rich.table import Table
 
@@ -22,13 +21,13 @@ from cropland.errors import InputError, LabelError, OutputError
 from cropland.fact_sheet import fact_sheet
 from cropland.files import write_json, write_text
 from cropland.geo.area import MU_PER_HA, area_words, ellipsoidal_area_m2
-from cropland.geo.grid import check_frames
-from cropland.geo.window import Window
+from cropland.geo.mask import Mask
 from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0
-from cropland.sampling.answers import UNKNOWN, UNSEEN, combine, read_answers, read_points
+from cropland.sampling.answers import UNKNOWN, UNSEEN
 from cropland.sampling.estimator import Figure, StratifiedSample, mean, ratio
-from cropland.sampling.strata import UNMAPPED, Census, Mask, Strata, census, make_strata
+from cropland.sampling.sample_file import Points, Reference, SampleFile
+from cropland.sampling.strata import Census, Strata, census
 from cropland.writers import replacing
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def command(
     Parameters
     ----------
     mask
-        The mask that the sample was drawn on.
+        The mask that the sample was drawn on, or the folder of its map.
     sample
         The sample.gpkg of `cropland area design`; or any layer of random points with a column `reference`: 1 cropland,
         0 not cropland, 255 cannot tell.
@@ -150,7 +149,7 @@ class AreaEstimate:
         """
         from cropland.sampling.report import page
 
-        folder, html = Path(out), page(self.figures)
+        folder, html = Path(out), page(self.figures, shares=share_titles())
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "area.json", self.figures)
@@ -190,9 +189,9 @@ class AreaEstimate:
         return fact_sheet(shown(self["title"]), facts)
 
 
-def shown_figures(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], int, str]]:
-    """Title, figure, digits and unit of what is shown first; shares are in percent."""
-    names = {
+def share_titles() -> dict[str, str]:
+    """The title of each figure that is a share, by its name in area.json."""
+    return {
         "share": _("Share of cropland"),
         "overall": _("Overall accuracy"),
         "user": _("User's accuracy of cropland"),
@@ -200,9 +199,13 @@ def shown_figures(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]
         "user_other": _("User's accuracy of other land"),
         "producer_other": _("Producer's accuracy of other land"),
     }
+
+
+def shown_figures(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], int, str]]:
+    """Title, figure, digits and unit of what is shown first; shares are in percent."""
     percent = [
         (title, {key: None if part is None else 100 * part for key, part in found[name].items()}, 1, "%")
-        for name, title in names.items()
+        for name, title in share_titles().items()
     ]
     areas = [
         (_("Area of cropland"), found["area_ha"], 1, _("ha")),
@@ -223,8 +226,7 @@ def numbers(figure: Mapping[str, Any], digits: int) -> tuple[str, str, str]:
 
 
 def _rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    names = ("area_ha", "area_mu", "share", "overall", "user", "producer", "user_other", "producer_other")
-    return [{"figure": name, **found[name]} for name in names]
+    return [{"figure": name, **found[name]} for name in ("area_ha", "area_mu", *share_titles())]
 
 
 def estimate_area(
@@ -251,11 +253,12 @@ def estimate_area(
     crs, pixel_m, allow_datum_shift: of the mask, as in `open_scene`; the last also of points and regions.
     Raises `InputError` or one of its kinds for what cannot be used, `OutputError` where `out` cannot be used.
     """
-    path, file = Path(mask), Path(sample)
+    if name is not None and by is None:
+        raise InputError("--name is the column that names regions; give their polygons with --by")
     if out is not None:
         _check_free(Path(out), overwrite=overwrite)
-    opened = Mask.open(path, crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift)
-    drawn = _SampleFile.read(file, opened, allow_datum_shift=allow_datum_shift)
+    opened = Mask.open(Path(mask), crs=crs, pixel_m=pixel_m, allow_datum_shift=allow_datum_shift)
+    drawn = SampleFile.read(Path(sample), opened, allow_datum_shift=allow_datum_shift)
     reference = drawn.with_answers([*map(Path, answers)], None if resolved is None else Path(resolved))
     strata = drawn.strata(opened, None if probability is None else Path(probability))
     # Whatever can be refused is refused before the mask is read.
@@ -265,7 +268,7 @@ def estimate_area(
 
         regions = read_regions(Path(by), opened, name=name, allow_datum_shift=allow_datum_shift)
     counted = census(opened, strata)
-    drawn.check(opened, counted)
+    drawn.check(opened, counted, allow_datum_shift=allow_datum_shift)
     points = drawn.placed(opened, strata, reference.values)
     found = _about(opened, drawn, strata, counted, points, reference)
     table = None
@@ -279,188 +282,6 @@ def estimate_area(
     if out is not None:
         done.save(out)
     return done
-
-
-@dataclass(frozen=True, eq=False)
-class _Reference:
-    """The answer at every point of a sample, and what is told of how it came about."""
-
-    values: Numbers
-    about: dict[str, Any]
-    notes: tuple[Message, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Points:
-    """Points that have a stratum: that, their map class, and what was answered."""
-
-    rows: Numbers
-    cols: Numbers
-    stratum: Numbers
-    mapped: Numbers
-    reference: Numbers
-
-    def __getitem__(self, which: Any) -> _Points:
-        return _Points(*(each[which] for each in (self.rows, self.cols, self.stratum, self.mapped, self.reference)))
-
-    @property
-    def answered(self) -> _Points:
-        return self[(self.reference == 0) | (self.reference == 1)]
-
-
-@dataclass(frozen=True, eq=False)
-class _SampleFile:
-    """The points of a file, with the design that they were drawn by, where there is one."""
-
-    path: Path
-    layer: GeoDataFrame
-    design: Mapping[str, Any] | None
-    ids: Numbers
-    rows: Numbers
-    cols: Numbers
-
-    @staticmethod
-    def read(path: Path, mask: Mask, *, allow_datum_shift: bool) -> _SampleFile:
-        layer = read_points(path)
-        design = _design(path)
-        if design is None:
-            return _SampleFile(
-                path, layer, None, np.arange(1, len(layer) + 1), *_pixels(path, layer, mask, allow_datum_shift)
-            )
-        if "id" not in layer or sorted(layer["id"]) != list(range(1, len(design["pixels"]) + 1)):
-            raise InputError(
-                "{path} has not the points 1 to {count} of its design.json, each of them once; take the sample as it "
-                "was drawn",
-                path=path,
-                count=len(design["pixels"]),
-            )
-        rows, cols, _ = np.array(design["pixels"], np.int64).T
-        layer = layer.sort_values("id", ignore_index=True)
-        return _SampleFile(path, layer, design, layer["id"].to_numpy(np.int64), rows, cols)
-
-    def with_answers(self, answers: Sequence[Path], resolved: Path | None) -> _Reference:
-        column = self.layer["reference"].to_numpy(np.int64)
-        if (answers or resolved) and self.design is None:
-            raise InputError(
-                "--answers are of a sample of `cropland area design`, and {path} has no design.json beside it",
-                path=self.path,
-            )
-        if resolved and not answers:
-            raise InputError("--resolved is for points on which interpreters differ; give their tables with --answers")
-        sample = "" if self.design is None else str(self.design["sample"])
-        tables = [read_answers(each, ids=self.ids, sample=sample) for each in answers]
-        decided = read_answers(resolved, ids=self.ids, sample=sample) if resolved else None
-        reference, pairs, differences = combine(column, tables, resolved=decided)
-        if not np.isin(reference, (0, 1)).any():
-            raise InputError(
-                "{path} has no reference values yet; fill the column reference with 1 or 0, or give the tables of the "
-                "sheet with --answers",
-                path=self.path,
-            )
-        notes = []
-        for pair in pairs:
-            notes.append(
-                Message(
-                    "{one} and {other} agree on {same} of {both} points ({percent:.0f} %, kappa {kappa:.2f}).",
-                    one=pair.interpreters[0],
-                    other=pair.interpreters[1],
-                    same=pair.same,
-                    both=pair.both,
-                    percent=100 * pair.same / max(pair.both, 1),
-                    kappa=pair.kappa,
-                )
-            )
-        if differences.points:
-            notes.append(
-                Message(
-                    "They differ on {points} points: {by_table} are decided by --resolved, {by_layer} by the column "
-                    "reference, {open} are left unknown.",
-                    **asdict(differences),
-                    open=differences.open,
-                )
-            )
-        about = {
-            "tables": [
-                {"file": path.name, "interpreter": each.interpreter} for path, each in zip(answers, tables, strict=True)
-            ],
-            "agreement": [asdict(pair) | {"kappa": _plain(pair.kappa)} for pair in pairs],
-            "differences": asdict(differences) | {"open": differences.open},
-            "resolved": None if resolved is None else resolved.name,
-        }
-        return _Reference(reference, about, tuple(notes))
-
-    def strata(self, mask: Mask, probability: Path | None) -> Strata:
-        """As the design made them; the classes of the mask without a design."""
-        if self.design is None:
-            return make_strata(mask, "mask")
-        options = self.design["options"]
-        levels = None
-        if options["strata"] == "probability":
-            levels = probability or mask.path.with_name(options["probability"])
-        return make_strata(mask, options["strata"], probability=levels, edge_m=options["edge_m"])
-
-    def check(self, mask: Mask, counted: Census) -> None:
-        """Raise `InputError` for another mask than that of the design, or other strata."""
-        if self.design is None:
-            return
-        own = self.design["mask"]
-        if own["sha256"] != counted.digest:
-            raise InputError(
-                "{mask} ({digest}) is not the mask that the sample was drawn on: that is {name} ({own}), of {shape} "
-                "pixels; give that one",
-                mask=mask.path,
-                digest=counted.digest[:12],
-                name=own["name"],
-                own=own["sha256"][:12],
-                shape=" x ".join(map(str, own["shape"])),
-            )
-        if [each["pixels"] for each in self.design["strata"]] != counted.pixels.tolist():
-            raise InputError(
-                "the strata are not those of the sample: the probability is another one; give that of the map with "
-                "--probability FILE"
-            )
-
-    def placed(self, mask: Mask, strata: Strata, reference: Numbers) -> _Points:
-        """The points on mapped ground."""
-        pairs = zip(self.rows.tolist(), self.cols.tolist(), strict=True)
-        mapped = np.array([int(mask.read(Window(row, col, 1, 1))[0, 0]) for row, col in pairs])
-        stratum = mapped if self.design is None else np.array(self.design["pixels"], np.int64)[:, 2]
-        return _Points(self.rows, self.cols, stratum, mapped, reference)[mapped != UNMAPPED]
-
-
-def _design(sample: Path) -> dict[str, Any] | None:
-    path = sample.with_name("design.json")
-    if not path.exists():
-        return None
-    try:
-        design: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        known = {"sample", "mask", "options", "strata", "pixels"} <= design.keys()
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(
-            "{path} cannot be read ({error}); take the sample as it was drawn", path=path, error=error
-        ) from error
-    if not known:
-        raise InputError("{path} is no design of a sample; take the sample as it was drawn", path=path)
-    return design
-
-
-def _pixels(path: Path, layer: GeoDataFrame, mask: Mask, allow_datum_shift: bool) -> tuple[Numbers, Numbers]:
-    """The pixels of points in any CRS."""
-    crs = mask.scene.grid.crs
-    if crs is not None and layer.crs is not None:
-        check_frames(layer.crs, crs.proj, allow_datum_shift=allow_datum_shift)
-        layer = layer.to_crs(CRS(crs.to_wkt()))
-    rows, cols = mask.pixels(layer.geometry.x.to_numpy(), layer.geometry.y.to_numpy())
-    if (rows < 0).any():
-        raise InputError(
-            "{count} of {total} points of {path} lie outside of {mask}; give the mask of these points, or leave "
-            "them out",
-            count=int((rows < 0).sum()),
-            total=len(rows),
-            path=path.name,
-            mask=mask.path.name,
-        )
-    return rows, cols
 
 
 def figures(
@@ -495,7 +316,7 @@ def figures(
 
 
 def _about(
-    mask: Mask, drawn: _SampleFile, strata: Strata, counted: Census, points: _Points, reference: _Reference
+    mask: Mask, drawn: SampleFile, strata: Strata, counted: Census, points: Points, reference: Reference
 ) -> dict[str, Any]:
     """The content of area.json."""
     area_m2, answered = counted.area_m2.sum(axis=1), points.answered
@@ -544,7 +365,7 @@ def _about(
         )
     return {
         "format": FORMAT,
-        "title": Message("Area of cropland in {mask}", mask=mask.path.name),
+        "title": Message("Area of cropland in {mask}", mask=mask.title),
         "mask": {"file": mask.path.name, "sha256": counted.digest, "shape": list(mask.shape)},
         "sample": {
             "file": drawn.path.name,
@@ -577,7 +398,7 @@ def _about(
 
 
 def _bounds(
-    points: _Points, area_m2: Float64[np.ndarray, " stratum"], pixels: Int64[np.ndarray, " stratum"]
+    points: Points, area_m2: Float64[np.ndarray, " stratum"], pixels: Int64[np.ndarray, " stratum"]
 ) -> tuple[float, float]:
     """The share of cropland if no point without an answer is cropland, and if all of them are."""
     sample = StratifiedSample(points.stratum, area_m2, pixels)
@@ -585,7 +406,7 @@ def _bounds(
     return low.value, mean((points.reference != 0).astype(np.float64), sample).value
 
 
-def _strata_rows(strata: Strata, counted: Census, points: _Points) -> list[dict[str, Any]]:
+def _strata_rows(strata: Strata, counted: Census, points: Points) -> list[dict[str, Any]]:
     answered, area_m2 = points.answered, counted.area_m2.sum(axis=1)
     rows = []
     for h in np.flatnonzero(counted.pixels):
@@ -629,7 +450,7 @@ def _warnings(rows: Sequence[Mapping[str, Any]]) -> list[Message]:
 
 
 def _of_regions(
-    regions: GeoDataFrame, mask: Mask, strata: Strata, counted: Census, points: _Points, *, layer: Path
+    regions: GeoDataFrame, mask: Mask, strata: Strata, counted: Census, points: Points, *, layer: Path
 ) -> GeoDataFrame:
     """Areas of every region and, where it has two answered points in each of its strata, an estimate of its cropland.
 

@@ -12,9 +12,10 @@ from pyproj import CRS
 from shapely import affinity
 
 from cropland.errors import LabelError
+from cropland.geo.mask import UNMAPPED, Mask
 from cropland.geo.vectors import read_polygons, to_grid_crs
 from cropland.geo.window import tiles
-from cropland.sampling.strata import UNMAPPED, Mask, Strata, watched
+from cropland.sampling.strata import Strata, watched
 
 __all__ = ["areas_within", "coverage", "placed", "points_within", "read_regions"]
 
@@ -27,7 +28,7 @@ Segments = Float64[np.ndarray, "segment 4"]  # x0, y0, x1, y1
 def read_regions(path: Path, mask: Mask, *, name: str | None = None, allow_datum_shift: bool = False) -> GeoDataFrame:
     """The regions of a layer of polygons in the CRS of a mask, with the column `region`.
 
-    name: the column that names them; one called name, or else their number from 1 on.
+    name: the column that names them, else one called name; a region without a name has its number, from 1 on.
     Raises `LabelError` for a layer or column that is not there, `GridError` as `to_grid_crs` does.
     """
     frame = read_polygons(path)
@@ -39,7 +40,8 @@ def read_regions(path: Path, mask: Mask, *, name: str | None = None, allow_datum
             columns=", ".join(map(str, frame.columns)),
         )
     column = name or next((each for each in NAMES if each in frame), None)
-    names = frame[column].astype(str) if column else [str(number) for number in range(1, len(frame) + 1)]
+    numbers = [str(number) for number in range(1, len(frame) + 1)]
+    names = frame[column].astype(object).where(frame[column].notna(), numbers).map(str) if column else numbers
     grid = mask.scene.grid
     crs = None if grid.crs is None else grid.crs.to_wkt()
     if crs is not None and CRS(crs) != frame.crs:

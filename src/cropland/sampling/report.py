@@ -11,26 +11,23 @@ from markupsafe import Markup
 
 from cropland import __version__
 from cropland.geo.area import MU_PER_HA
-from cropland.language import _, language, shown, translated
+from cropland.language import language, shown, translated
 
 __all__ = ["page"]
 
 
-def page(found: Mapping[str, Any]) -> str:
-    """The report as HTML, from the content of area.json."""
+def page(found: Mapping[str, Any], *, shares: Mapping[str, str]) -> str:
+    """The report as HTML, from the content of area.json. shares: the titles of the figures that are shares."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     environment.globals |= {"_": _marked, "area": _area, "percent": _percent, "shown": shown}
     template = environment.from_string((files("cropland.sampling") / "report.html").read_text(encoding="utf-8"))
-    shares = {
-        "share": _("Share of cropland"),
-        "overall": _("Overall accuracy"),
-        "user": _("User's accuracy of cropland"),
-        "producer": _("Producer's accuracy of cropland"),
-        "user_other": _("User's accuracy of other land"),
-        "producer_other": _("Producer's accuracy of other land"),
-    }
     return template.render(
-        found=found, shares=shares, mu=MU_PER_HA, language=language(), title=shown(found["title"]), version=__version__
+        found=found,
+        shares=shares,
+        mu=MU_PER_HA,
+        language=language(),
+        title=shown(found["title"]),
+        version=__version__,
     )
 
 

@@ -21,75 +21,19 @@ from rasterio.errors import RasterioError
 from scipy.ndimage import distance_transform_edt
 
 from cropland.errors import GridError, InputError, SceneError
-from cropland.geo.area import pixel_area_m2, pixel_edges_m
-from cropland.geo.scene import Scene, open_scene
-from cropland.geo.window import Tile, Window, tiles
+from cropland.geo.area import pixel_edges_m
+from cropland.geo.mask import UNMAPPED, Mask
+from cropland.geo.window import Tile, tiles
 from cropland.language import Message
 from cropland.probability import LEVELS, NO_DATA, ONE
 from cropland.progress import megapixels, progress_bar
 
-__all__ = ["BLOCK", "UNMAPPED", "Census", "Kind", "Mask", "Strata", "census", "make_strata", "watched"]
+__all__ = ["BLOCK", "Census", "Kind", "Strata", "census", "make_strata", "watched"]
 
 Kind = Literal["mask", "probability", "edge"]
 BLOCK = 1024  # pixels along the edge of a block: part of the hash and of the draw, so it never changes
-UNMAPPED = 255  # in place of a stratum, and of a class
 LIMITS = (0.1, 0.5, 0.9)  # of the probability, between strata
 EDGE_PIXELS = 2.0  # on either side of an edge, if not given
-
-
-@dataclass(frozen=True, eq=False)
-class Mask:
-    """A raster of 1 cropland, 0 not cropland and 255 no data, read in windows."""
-
-    path: Path
-    scene: Scene
-
-    @staticmethod
-    def open(
-        path: Path, *, crs: str | None = None, pixel_m: float | None = None, allow_datum_shift: bool = False
-    ) -> Mask:
-        """The mask of a file; the options and the errors are those of `open_scene`."""
-        # Naming the band and the no data value keeps a mask of few values from being taken for imagery with a collar.
-        how = {"crs": crs, "pixel_m": pixel_m, "allow_datum_shift": allow_datum_shift}
-        return Mask(path, open_scene(path, bands={"mask": 1}, nodata=UNMAPPED, **how))  # type: ignore[arg-type]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.scene.shape
-
-    def read(self, window: Window) -> UInt8[np.ndarray, "height width"]:
-        """The classes in a window. Raises `SceneError` if it holds other values than 0, 1 and no data."""
-        image = self.scene.read(window)
-        values = np.where(image.valid, image.values[0], UNMAPPED)
-        foreign = values[(values != 0) & (values != 1) & (values != UNMAPPED)]
-        if foreign.size:
-            raise SceneError(
-                "{files} holds the values {shown}; a mask is 1 cropland, 0 not cropland, 255 no data",
-                files=self.path,
-                shown=", ".join(f"{value:g}" for value in np.unique(foreign)[:8]),
-            )
-        return values.astype(np.uint8)
-
-    def area_m2(self, window: Window, *, each: bool = False) -> Float64[np.ndarray, "height width"]:
-        """The area of each pixel on the ellipsoid, as `pixel_area_m2` has it."""
-        return pixel_area_m2(self.scene.grid, window, unit_m=self.scene.unit_m, each=each)
-
-    def coordinates(
-        self, rows: Int64[np.ndarray, " point"], cols: Int64[np.ndarray, " point"]
-    ) -> tuple[Float64[np.ndarray, " point"], Float64[np.ndarray, " point"]]:
-        """The centres of pixels in the CRS of the mask."""
-        a, b, c, d, e, f = self.scene.grid.affine[:6]
-        return a * (cols + 0.5) + b * (rows + 0.5) + c, d * (cols + 0.5) + e * (rows + 0.5) + f
-
-    def pixels(
-        self, x: Float64[np.ndarray, " point"], y: Float64[np.ndarray, " point"]
-    ) -> tuple[Int64[np.ndarray, " point"], Int64[np.ndarray, " point"]]:
-        """The rows and columns of the pixels in which places in the CRS of the mask lie; -1 for both outside of it."""
-        a, b, c, d, e, f = (~self.scene.grid.affine)[:6]
-        rows, cols = np.floor(d * x + e * y + f), np.floor(a * x + b * y + c)
-        inside = (rows >= 0) & (rows < self.shape[0]) & (cols >= 0) & (cols < self.shape[1])
-        return np.where(inside, rows, -1).astype(np.int64), np.where(inside, cols, -1).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +69,8 @@ def make_strata(mask: Mask, kind: Kind, *, probability: Path | None = None, edge
 
     mask: its two classes. probability: 0, 0.1, 0.5, 0.9, 1 are the limits; `probability` is a raster on the grid of the
     mask. edge: what lies within `edge_m` metres (two pixels if not given) of a line between the classes, on either
-    side, and what is left of each class. Edges of no data and of the raster are no such lines.
+    side, and what is left of each class; metres are those of the pixel in the middle of the mask. Edges of no data and
+    of the raster are no such lines.
     Raises `InputError` without a probability where one is needed, `GridError` where it is on another grid.
     """
     if edge_m is not None and kind != "edge":
