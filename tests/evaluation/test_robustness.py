@@ -401,8 +401,9 @@ def test_the_interval_of_two_blocks():
         module.ChipEffects(f"{worst}", "g", f"{worst}", Counts(tp=10), {("a", "s"): steps[worst]}) for worst in steps
     ]
     perturbation = Perturbation("a", brightness, {"s": 1.0})
-    drawn = Robustness("m", 0, 2, tuple(parts), (perturbation,)).drawn(perturbation)
-    assert sorted(set(drawn)) == [0, 0.5, 1] and drawn.mean() == pytest.approx(0.5, abs=0.03)
+    found = Robustness("m", 0, 2, tuple(parts), (perturbation,))
+    assert found.sums(perturbation).tolist() == [[0, 10], [10, 10]]
+    assert found.figures["perturbations"]["a"]["interval"] == [0, 1]
 
 
 def printed(table: Table) -> str:

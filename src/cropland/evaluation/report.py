@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -16,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from cropland import __version__
+from cropland.data_uri import jpeg_uri
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, figures
 from cropland.evaluation.viewer import FALSE, MISSED, RIGHT, Place, Sheet, viewer
@@ -25,10 +24,11 @@ from cropland.language import _, language, shown, translated
 if TYPE_CHECKING:
     from cropland.evaluation.robustness import Robustness
 
-__all__ = ["as_uri", "best_and_worst", "field_names", "figure_name", "image", "names", "page", "percent", "verdict"]
+__all__ = ["best_and_worst", "field_names", "figure_name", "image", "names", "page", "percent", "verdict"]
 
 SHOWN = 6
 LONGEST = 512  # pixels of a picture's edge
+JPEG = {"quality": 85, "subsampling": 0}
 PLACES = 12  # worst ones to fly to
 RGB = UInt8[np.ndarray, "height width 3"]
 
@@ -221,7 +221,7 @@ def _figure(part: Part) -> dict[str, Any]:
     return {
         "name": shown(part.name),
         "group": ", ".join(name for name in part.groups if name != part.name),
-        "images": [as_uri(each) for each in (image(picture), verdict(picture)) if each is not None],
+        "images": [jpeg_uri(each, **JPEG) for each in (image(picture), verdict(picture)) if each is not None],
         "first": _first(figures(part.total.counts)),
     }
 
@@ -245,15 +245,6 @@ def verdict(picture: Picture) -> RGB:
     ):
         drawn[where] += (np.array(colour) - drawn[where]) * strength
     return drawn.astype(np.uint8)
-
-
-def as_uri(pixels: RGB) -> str:
-    """The pixels as a JPEG in a data URI."""
-    from matplotlib.image import imsave
-
-    buffer = io.BytesIO()
-    imsave(buffer, pixels, format="jpg", pil_kwargs={"quality": 85, "subsampling": 0})
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:
