@@ -472,7 +472,7 @@ def test_two_models_are_compared_on_the_same_chips():
 
     second = robustness(folder_of(*chips), judge(smooth))
     row = next(line for line in printed(compared(first, second)).splitlines() if "shift" in line)
-    assert row.split()[4] == "0.0" and float(row.split()[5]) > 0 and row.split()[6] == f"+{row.split()[5]}"
+    assert row.split()[4] == "0.0" and float(row.split()[5]) > 0 and row.split()[6] == f"-{row.split()[5]}"
     same = printed(compared(first, first)).splitlines()[1:]
     assert len(same) == len(first.perturbations) and all("+0.0" in line and "0.0 to 0.0" in line for line in same)
     with pytest.raises(InputError, match="measure both on one chip folder"):

@@ -78,7 +78,7 @@ def model_on_chips(
         judge = Judge(model, partial(_logits, open_engine(model)), tolerances_m, working_pixel_m)
         parts.append(watched(on_chips(folder, judge, by=by), total=len(folder)))
         if robustness:
-            changed.append(changed_by(folder, judge))
+            changed.append(replace(changed_by(folder, judge), model=_file(model)))
     model, *_ = models
     about = {
         "kind": "model",

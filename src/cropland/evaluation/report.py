@@ -181,19 +181,23 @@ def _is_better_small(key: str) -> bool:
 
 
 def _cards(pooled: Mapping[str, Any], trivial: Mapping[str, Any]) -> list[tuple[str, float | None, list[str]]]:
-    """Title, value and notes of each card."""
-    cards = [
-        (title, pooled[name], [*_between(pooled, name), _("all cropland {value}", value=percent(trivial[name]))])
-        for name, title in names().items()
-        if name != "accuracy"
-    ]
+    """Title, value and notes of each card; figures that are undefined have none."""
+    cards: list[tuple[str, float | None, list[str]]] = []
+    for name, title in names().items():
+        if name != "accuracy" and pooled[name] is not None:
+            whole = [] if trivial[name] is None else [_("all cropland {value}", value=percent(trivial[name]))]
+            cards.append((title, pooled[name], [*_between(pooled, name), *whole]))
     metres, value = _finest(pooled["boundary_f1"])
-    wider = [f"{m} m {percent(f1)}" for m, f1 in pooled["boundary_f1"].items() if f1 is not None and m != metres]
-    notes = [*_between(pooled, f"boundary_f1 {metres}"), _("within {metres} m", metres=metres), " · ".join(wider)]
-    cards.append((_("Boundary F1"), value, notes))
-    if pooled["fields"] and pooled["fields"]["f1"] is not None:
-        wide = _("IoU 0.5–0.95: {value}", value=percent(pooled["fields"]["f1_50_95"]))
-        cards.insert(1, (_("F1 of fields"), pooled["fields"]["f1"], [*_between(pooled, "fields f1"), wide]))
+    if value is not None:
+        wider = [f"{m} m {percent(f1)}" for m, f1 in pooled["boundary_f1"].items() if f1 is not None and m != metres]
+        notes = [*_between(pooled, f"boundary_f1 {metres}"), _("within {metres} m", metres=metres), " · ".join(wider)]
+        cards.append((_("Boundary F1"), value, notes))
+    fields = pooled["fields"] or {"f1": None, "recall": None}
+    if fields["f1"] is not None:
+        wide = _("IoU 0.5–0.95: {value}", value=percent(fields["f1_50_95"]))
+        cards.insert(1, (_("F1 of fields"), fields["f1"], [*_between(pooled, "fields f1"), wide]))
+    elif fields["recall"] is not None:
+        cards.append((_("Recall of fields"), fields["recall"], _between(pooled, "fields recall")))
     return cards
 
 
@@ -207,7 +211,7 @@ def _between(pooled: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _finest(boundary: Mapping[str, float | None]) -> tuple[str, float | None]:
-    return next(((metres, value) for metres, value in boundary.items() if value is not None), ("any", None))
+    return next(((metres, value) for metres, value in boundary.items() if value is not None), ("", None))
 
 
 def _first(its: Mapping[str, float | None]) -> str:

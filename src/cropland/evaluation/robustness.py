@@ -377,7 +377,7 @@ def effect(perturbed: Mask, mask: Mask, reference: Mask) -> Effect:
 class Robustness:
     """How much a model's map changes under every perturbation.
 
-    model: its name. of: how many chips there were to choose from. parts: the chips that were measured.
+    model: its name or file. of: how many chips there were to choose from. parts: the chips that were measured.
     """
 
     model: str
@@ -483,7 +483,8 @@ class Robustness:
 
 
 def compared(first: Robustness, second: Robustness) -> Table:
-    """For a terminal, two models on the same chips: both numbers of each perturbation in percent, and the difference.
+    """For a terminal, two models on the same chips: both numbers of each perturbation in percent, and their difference,
+    the first less the second.
 
     The interval is that of the paired difference (`bootstrap.differences`); where it holds 0, these chips do not tell
     the models apart.
@@ -500,12 +501,12 @@ def compared(first: Robustness, second: Robustness) -> Table:
             second=second.model,
             others=len(others),
         )
-    columns = [_("difference"), _("95 % interval")]
+    columns = [_("first − second"), _("95 % interval")]
     table = Table(_("changed, in percent"), first.model, second.model, *columns, box=None, header_style="dim")
     for its, other in zip(first.perturbations, second.perturbations, strict=True):
         numbers = first.changed(its), second.changed(other)
-        difference = None if None in numbers else numbers[1] - numbers[0]  # type: ignore[operator]
-        interval = differences(second.sums(other), first.sums(its), _rates).get("changed")
+        difference = None if None in numbers else numbers[0] - numbers[1]  # type: ignore[operator]
+        interval = differences(first.sums(its), second.sums(other), _rates).get("changed")
         table.add_row(shown(its.name), *map(percent, numbers), signed(difference), _range(interval))
     return table
 

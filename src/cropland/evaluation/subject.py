@@ -254,7 +254,12 @@ def _of_raster(path: Path, options: SubjectOptions, found: MapFolder | None) -> 
     def elsewhere(ground: Ground) -> Draw:
         read = raster_on(path, ground, nodata=band.nodata if is_fraction else UNKNOWN)
         moved = Message("{name} is resampled to the grid of the first map, by the nearest pixel", name=path.stem)
-        return Draw(lambda window: mask(np.nan_to_num(values := read(window)), np.isfinite(values)), (*notes, moved))
+
+        def paint(window: Window) -> Mask:
+            known = np.isfinite(values := read(window))
+            return mask(np.where(known, values, 0), known)
+
+        return Draw(paint, (*notes, moved))
 
     subject = Subject(
         Ground(path.stem, scene.grid, scene.unit_m),
