@@ -49,12 +49,10 @@ from cropland.geo.features import Bounds
 from cropland.geo.vectors import Polygons, read_polygons
 from cropland.geo.window import Tile, Window, tiles
 from cropland.language import Message
-from cropland.progress import prefetch
 
 __all__ = ["blocks", "fields_on", "maps_on_labels", "on_subject", "read_regions", "with_fields"]
 
 OUTLINES = 20_000  # fields of a side that are drawn in the report, at most: all are in memory then
-THREADS = 2  # that measure blocks: as many are in memory
 PLACE, WORST = 128, 4  # pixels along the edge of a place to look at, and how many are kept of a block
 TRAINED = 0.005  # share of the ground from which on it is told
 Regions = tuple[tuple[str, ...], PolygonLabels]
@@ -258,26 +256,22 @@ def on_subject(
     values, numbers = (regions[0], regions[1].on(ground)) if regions else ((), None)
     picture = _picture_of(subject, reference)
 
-    def part(tile: Tile) -> Part | None:
+    for tile in tiles(ground.shape, size=BLOCK, halo=halo, stride=1):
         prediction, known = subject.mask(tile.padded), reference(tile.padded)
         number = numbers(tile.padded) if numbers else np.full(known.shape, UNKNOWN, np.uint8)
         its = _scores(subject, prediction, known, number, tile, tolerances_m=tolerances_m)
         total = its.pop(UNKNOWN)
-        if not total.counts.total:
-            return None
-        return Part(
-            Message("row {row}, column {col}", row=tile.core.row, col=tile.core.col),
-            total,
-            {values[each]: score for each, score in its.items()},
-            f"{ground.name} {tile.core.row} {tile.core.col}",
-            partial(picture, tile.core),
-            source=ground.name,
-            window=tile.core,
-            worst=_worst(prediction, known, tile),
-        )
-
-    found = prefetch(part, tiles(ground.shape, size=BLOCK, halo=halo, stride=1), threads=THREADS)
-    return filter(None, found)
+        if total.counts.total:
+            yield Part(
+                Message("row {row}, column {col}", row=tile.core.row, col=tile.core.col),
+                total,
+                {values[each]: score for each, score in its.items()},
+                f"{ground.name} {tile.core.row} {tile.core.col}",
+                partial(picture, tile.core),
+                source=ground.name,
+                window=tile.core,
+                worst=_worst(prediction, known, tile),
+            )
 
 
 def _worst(
@@ -367,7 +361,7 @@ def fields_on(
         unknown=partial(_unknown_ground, subject, reference),
         column=column,
         allow_datum_shift=allow_datum_shift,
-        threads=THREADS,
+        threads=2,
     )
     matches = match(found)
     blocks = [_block_names(ground, table) for table in (found.predicted, found.reference)]
