@@ -1,5 +1,6 @@
 """Small real files to measure on: a chip folder, a mask, polygons; and a model that needs no network."""
 
+import json
 from pathlib import Path
 
 import geopandas as gpd
@@ -11,6 +12,7 @@ from odc.geo.geobox import GeoBox
 from cropland.data.chips import write_chip, write_index
 from cropland.geo.scene import Image
 from cropland.model import ModelFile, WorkingPixel
+from cropland.probability import DESCRIPTION
 from cropland.recipe import Recipe
 from rasters import write_raster
 
@@ -89,3 +91,16 @@ def field(col: float, row: float, width: float, height: float) -> shapely.Polygo
 def write_polygons(path: Path, **columns: list[object]) -> Path:
     gpd.GeoDataFrame(columns, crs=CRS).to_file(path)
     return path
+
+
+def write_map(
+    folder: Path, mask: np.ndarray, parcels: list[shapely.Geometry], *, name: str = "scene", **profile: object
+) -> Path:
+    """The folder of a finished map: a probability of 0.8 where the mask has cropland, 0.2 elsewhere."""
+    levels = np.where(mask == 255, 255, np.where(mask == 1, 203, 51)).astype(np.uint8)
+    write_mask(folder / "mask.tif", mask, nodata=255, **profile)
+    write_mask(folder / "probability.tif", levels, nodata=255, names=(DESCRIPTION,), **profile)
+    gpd.GeoDataFrame(geometry=parcels, crs=CRS).to_parquet(folder / "parcels.parquet")
+    about = {"found": {}, "options": {"threshold": 0.6}, "scene": {"name": name}, "model": {"sha256": "abc"}}
+    (folder / "map.json").write_text(json.dumps(about), encoding="utf-8")
+    return folder

@@ -1,11 +1,8 @@
 """Which pictures a report shows, in which colours, and that they are in the page itself."""
 
-import base64
-
 import numpy as np
-from rasterio.io import MemoryFile
 
-from cropland.evaluation.report import FALSE, MISSED, RIGHT, as_uri, best_and_worst, image, percent, verdict
+from cropland.evaluation.report import FALSE, MISSED, RIGHT, best_and_worst, image, percent, verdict
 from cropland.evaluation.score import Part, Picture, score
 
 
@@ -56,11 +53,3 @@ def test_large_pictures_are_made_small():
     picture = Picture(rgb, rgb[:, :, 0], rgb[:, :, 0])
     assert image(picture).shape == verdict(picture).shape == (500, 234, 3)
     assert image(Picture(None, SAID, TRUE)) is None
-
-
-def test_a_picture_travels_inside_the_page():
-    pixels = np.zeros((16, 24, 3), np.uint8) + np.array([200, 40, 90], np.uint8)
-    kind, _, data = as_uri(pixels).partition(";base64,")
-    assert kind == "data:image/jpeg"
-    with MemoryFile(base64.b64decode(data)) as memory, memory.open() as file:
-        assert np.abs(file.read().transpose(1, 2, 0).astype(int) - pixels).max() < 6

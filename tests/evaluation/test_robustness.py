@@ -401,8 +401,9 @@ def test_the_interval_of_two_blocks():
         module.ChipEffects(f"{worst}", "g", f"{worst}", Counts(tp=10), {("a", "s"): steps[worst]}) for worst in steps
     ]
     perturbation = Perturbation("a", brightness, {"s": 1.0})
-    drawn = Robustness("m", 0, 2, tuple(parts), (perturbation,)).drawn(perturbation)
-    assert sorted(set(drawn)) == [0, 0.5, 1] and drawn.mean() == pytest.approx(0.5, abs=0.03)
+    found = Robustness("m", 0, 2, tuple(parts), (perturbation,))
+    assert found.sums(perturbation).tolist() == [[0, 10], [10, 10]]
+    assert found.figures["perturbations"]["a"]["interval"] == [0, 1]
 
 
 def printed(table: Table) -> str:
@@ -471,7 +472,7 @@ def test_two_models_are_compared_on_the_same_chips():
 
     second = robustness(folder_of(*chips), judge(smooth))
     row = next(line for line in printed(compared(first, second)).splitlines() if "shift" in line)
-    assert row.split()[4] == "0.0" and float(row.split()[5]) > 0 and row.split()[6] == f"+{row.split()[5]}"
+    assert row.split()[4] == "0.0" and float(row.split()[5]) > 0 and row.split()[6] == f"-{row.split()[5]}"
     same = printed(compared(first, first)).splitlines()[1:]
     assert len(same) == len(first.perturbations) and all("+0.0" in line and "0.0 to 0.0" in line for line in same)
     with pytest.raises(InputError, match="measure both on one chip folder"):

@@ -3,9 +3,7 @@
 import base64
 import io
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from cropland.evaluation import report
 from cropland.evaluation.score import Picture
 from cropland.evaluation.viewer import FALSE, MISSED, RIGHT, Place, Sheet, assembled, viewer
 from cropland.geo.window import Window
 from cropland.language import speaking
+from evaluation.chromium import opened
 
 METRE = (1.0, 1.0)
 
@@ -213,18 +212,8 @@ def test_the_colours_are_those_of_the_report():
 
 # In a browser ---------------------------------------------------------------------------------------------------------
 
-CHROMIUM = os.environ.get("CROPLAND_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 HOSTILE = "rice & <b> </script><script>alert(1)</script> \"'"
 BLANK = (200, 200, 200)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM:
-        pytest.skip("no Chromium: apt install chromium, or set CROPLAND_CHROMIUM")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
 
 @pytest.fixture(scope="module")
@@ -245,19 +234,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def page(browser: Browser, path: Path) -> Iterator[Page]:
     yield from opened(browser, path)
-
-
-def opened(browser: Browser, path: Path, **options: object) -> Iterator[Page]:
-    page = browser.new_page(**{"viewport": {"width": 1000, "height": 800}, "reduced_motion": "reduce", **options})
-    page.faults = []
-    page.on("console", lambda message: page.faults.append(message.text))
-    page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.on("dialog", lambda dialog: page.faults.append(dialog.message))
-    page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or page.faults.append(asked.url))
-    page.goto(path.as_uri())
-    yield page
-    assert page.faults == []
-    page.close()
 
 
 def shown(page: Page, *points: tuple[int, int]) -> list[np.ndarray]:

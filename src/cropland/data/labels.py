@@ -409,7 +409,11 @@ class RasterLabels:
         """As in `Labels`. Raises `LabelError` if there is no raster for the scene, or it does not meet the scene."""
         path = _named_as(scene, self.path) if self.path.is_dir() else self.path
         read, table = raster_on(path, scene, nodata=self._nodata(dataset(path))), self.table or PLAIN
-        return Draw(lambda window: table(read(window), path.name))
+        moved = Message(
+            "{source} is resampled to the grid of {name}, by the nearest pixel", source=path.name, name=scene.name
+        )
+        notes = () if _aligned(dataset(path), scene) else (moved,)
+        return Draw(lambda window: table(read(window), path.name), notes)
 
     def _nodata(self, labels: DatasetReader) -> float | None:
         """The value of no data; a value that the table names is a class, whatever the file declares."""

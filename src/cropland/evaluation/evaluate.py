@@ -3,8 +3,9 @@ folder is given."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import KeysView, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,17 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from cropland.data.labels import LabelOptions
-from cropland.errors import InputError, OutputError
+from cropland.errors import InputError, Option, OutputError
 from cropland.evaluation.map_on_labels import maps_on_labels
 from cropland.evaluation.report import figure_name, names, page, percent
 from cropland.evaluation.score import Part
-from cropland.evaluation.subject import (
-    SubjectOptions,
-)
+from cropland.evaluation.subject import SubjectOptions
 from cropland.evaluation.viewer import Sheet
 from cropland.fact_sheet import fact_sheet
 from cropland.files import write_json, write_text
-from cropland.language import _, shown
+from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0
 
 if TYPE_CHECKING:
@@ -147,13 +146,14 @@ def evaluate(
 
     Raises `InputError` or one of its kinds for what cannot be measured, `OutputError` where `out` cannot be used.
     """
-    tolerances_m = tuple(sorted(tolerance_m))
-    if tolerances_m[0] <= 0:
-        raise InputError("--tolerance-m {tolerances_m:g}: give metres above 0", tolerances_m=tolerances_m[0])
+    tolerances_m = tuple(sorted(set(tolerance_m)))
+    if wrong := [metres for metres in tolerances_m if not 0 < metres < math.inf]:
+        raise InputError("--tolerance-m {tolerances_m:g}: give metres above 0", tolerances_m=wrong[0])
     sides = [Path(each) if isinstance(each, str | Path) else each for each in (what, against) if each is not None]
     options = LabelOptions.of(labels, background=background)
     for side in sides:
         _check(side, options, on_chips=chips is not None)
+    _refuse_useless((options, reading) if chips is not None else (), None if chips is not None else working_pixel_m)
     if robustness and chips is None:
         raise InputError("--robustness changes images; use it with a model and --chips DIR")
     if out is not None:
@@ -310,6 +310,18 @@ def _check(subject: Path | ModelFile, labels: LabelOptions, *, on_chips: bool) -
         raise InputError(
             "{subject} is a model; measure it with --chips DIR, or map a scene and measure the map",
             subject=subject if isinstance(subject, Path) else subject.name,
+        )
+
+
+def _refuse_useless(of_maps: Sequence[LabelOptions | SubjectOptions], of_chips: float | None) -> None:
+    """Refuse what was given and would change nothing."""
+    given = [each.name for of in of_maps for each in fields(of) if getattr(of, each.name) != each.default]
+    if given or of_chips is not None:
+        name = given[0] if given else "working_pixel_m"
+        raise InputError(
+            "{given} does not go with {what}; leave it out",
+            given=Option(f"--{name.replace('_', '-')}"),
+            what=Message("a model on chips") if given else Message("a map"),
         )
 
 

@@ -53,6 +53,7 @@ __all__ = [
     "size_classes",
     "size_keys",
     "size_names",
+    "value_names",
 ]
 
 THRESHOLDS = tuple(float(percent) / 100 for percent in range(50, 100, 5))  # of the IoU; COCO's, Lin et al. 2014
@@ -69,7 +70,8 @@ class FieldTable:
     number: in its `Polygons`. area_m2: of the whole field, on the ellipsoid. area: of the whole field, known: of its
     part on known ground in the cells, covered: of what fields of the other side cover of that, in squared units of the
     CRS. Ground that two fields cover counts once, wherever it decides whether half of the field is covered. centroid:
-    of the known part, in units of the CRS; nan if there is none. value: in the column that was asked for, else "".
+    of the known part, in units of the CRS; nan if there is none. value: the name of that in the column that was asked
+    for, else "".
     """
 
     number: Int64[np.ndarray, " field"]
@@ -163,6 +165,18 @@ def overlaps(
     )
 
 
+def value_names(column: pd.Series) -> np.ndarray:
+    """The values of a column as text, "" for none; a whole number is the same with and without a missing one beside
+    it."""
+
+    def name(value: object) -> str:
+        return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+
+    return np.array(
+        ["" if missing else name(value) for value, missing in zip(column, column.isna(), strict=True)], object
+    )
+
+
 def _known_parts(
     frame: GeoDataFrame,
     cell: shapely.Polygon,
@@ -196,7 +210,7 @@ def _known_parts(
         "known": known,
         "x": known * x,
         "y": known * y,
-        "value": frame[column].astype(str).to_numpy()[here] if column else np.full(len(numbers), "", object),
+        "value": value_names(frame[column])[here] if column else np.full(len(numbers), "", object),
         "crosses": crosses,
     }
     return pd.DataFrame(table), parts

@@ -20,7 +20,16 @@ from shapely.geometry import shape
 from cropland.data.labels import Draw, LabelOptions, PolygonLabels, cropland_polygons, read_labels
 from cropland.errors import InputError, LabelError
 from cropland.evaluation.counts import UNKNOWN, Counts
-from cropland.evaluation.fields import FieldCounts, FieldTable, count_fields, lattice, match, overlaps, size_keys
+from cropland.evaluation.fields import (
+    FieldCounts,
+    FieldTable,
+    count_fields,
+    lattice,
+    match,
+    overlaps,
+    size_keys,
+    value_names,
+)
 from cropland.evaluation.measured import Measured, hashed, watched
 from cropland.evaluation.score import Part, Picture, Score, score
 from cropland.evaluation.subject import (
@@ -31,6 +40,7 @@ from cropland.evaluation.subject import (
     connected_regions,
     decimated,
     imagery_on,
+    known_where,
     open_subjects,
 )
 from cropland.evaluation.viewer import Sheet
@@ -42,7 +52,7 @@ from cropland.language import Message
 
 __all__ = ["blocks", "fields_on", "maps_on_labels", "on_subject", "read_regions", "with_fields"]
 
-OUTLINES = 20_000  # fields of a map that are drawn in the report, at most
+OUTLINES = 20_000  # fields of a side that are drawn in the report, at most: all are in memory then
 PLACE, WORST = 128, 4  # pixels along the edge of a place to look at, and how many are kept of a block
 TRAINED = 0.005  # share of the ground from which on it is told
 Regions = tuple[tuple[str, ...], PolygonLabels]
@@ -63,9 +73,9 @@ def maps_on_labels(
     regions = read_regions(labels, by, allow_datum_shift=shift) if by else None
     column = by if by and not labels.inside else None
     sides: list[list[Part]] = [[] for _ in paths]
-    sheets, notes, measured = list[Sheet](), list[str](), list[Subject]()
+    sheets, notes, measured, read = list[Sheet](), list[str](), list[Subject](), list[Path]()
     for pair in _pairs(subjects, *others):
-        subject, *_rest = pair
+        subject, *rest = pair
         try:
             draw = truth.on(subject.ground)
         except LabelError as error:
@@ -73,8 +83,10 @@ def maps_on_labels(
                 raise
             notes.append(Message("{name} is left out: {error}", name=subject.ground.name, error=error))
             continue
-        draw = _where_all_know(draw, pair)
+        if rest:  # all are measured on the same ground
+            draw = known_where(draw, [each.mask for each in pair])
         notes += [*draw.notes, *(note for each in pair for note in each.notes)]
+        read += [path for each in pair for path in each.files]
         for side, each in zip(sides, pair, strict=True):
             how: dict[str, Any] = {"regions": regions, "column": column, "tolerances_m": tolerances_m, "by": by}
             found = _map_parts(each, draw, labels, **how, allow_datum_shift=shift, is_one=len(subjects) == 1)
@@ -83,6 +95,8 @@ def maps_on_labels(
             if each is subject:
                 sheets.append(_map_sheet(subject, draw, found.outlines))
         measured.append(subject)
+    if not measured:
+        raise LabelError("{why}; no map of {name} is left", why=notes[0], name=paths[0].name)
     if not sides[0]:
         raise InputError(
             "{name} and its labels have no known pixel in common; check no data and --inside", name=paths[0].name
@@ -90,7 +104,6 @@ def maps_on_labels(
     used = {name: getattr(value, "name", value) for name, value in asdict(labels).items() if value is not None}
     shapes = [each.ground.shape for each in measured]
     (height, width), count = shapes[0], len(shapes)
-    read = [path for each in (*measured, *(other for some in others for other in some)) for path in each.files]
     one = Message(
         "{height:,} × {width:,} pixels of {pixel_m:.3g} m",
         height=height,
@@ -106,9 +119,8 @@ def maps_on_labels(
         "reference": used | {"by": by},
         "computed_on": {
             "files": [
-                hashed(path)
-                for path in dict.fromkeys([*read, *([labels.labels] if labels.labels else [])])
-                if path.is_file()
+                hashed(file, folders=[*paths, *([labels.labels] if labels.labels else [])])
+                for file in dict.fromkeys([*read, *_label_files(labels, [each.ground.name for each in measured])])
             ]
         },
         "threshold": measured[0].threshold,
@@ -119,6 +131,15 @@ def maps_on_labels(
     complete, pixels = labels.background != "unknown", sum(rows * columns for rows, columns in shapes)
     whole_groups = complete and column is None  # a mapped field has no value of a column of the labels
     return Measured(about, sides, complete, whole_groups, pixels, tuple(sheets))
+
+
+def _label_files(labels: LabelOptions, scenes: Sequence[str]) -> list[Path]:
+    """The files of labels and of the area that was looked at: of a folder of rasters, those of the scenes."""
+    found: list[Path] = []
+    for path in filter(None, (labels.labels, labels.inside)):
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        found += [each for each in inside if not path.is_dir() or path.suffix.lower() == ".gdb" or each.stem in scenes]
+    return [path for path in found if path.is_file()]
 
 
 def _on_trained_ground(subjects: Sequence[Subject]) -> list[Message]:
@@ -152,20 +173,8 @@ def _pairs(subjects: Sequence[Subject], others: Sequence[Subject] | None = None)
 def _laid_on(ground: Ground, other: Subject) -> Subject:
     if other.ground.grid == ground.grid:
         return replace(other, ground=ground)
-    note = Message("{name} is resampled to the grid of the first map (nearest neighbour)", name=other.ground.name)
-    return replace(other, ground=ground, mask=other.elsewhere(ground), probability=None, notes=(*other.notes, note))
-
-
-def _where_all_know(draw: Draw, maps: Sequence[Subject]) -> Draw:
-    """The labels, unknown where one of several maps has no data, so that all are measured on the same ground."""
-    if len(maps) == 1:
-        return draw
-
-    def paint(window: Window) -> np.ndarray:
-        known = np.logical_and.reduce([each.mask(window) != UNKNOWN for each in maps])
-        return np.where(known, draw(window), np.uint8(UNKNOWN))
-
-    return replace(draw, paint=paint)
+    drawn = other.elsewhere(ground)
+    return replace(other, ground=ground, mask=drawn, probability=None, notes=drawn.notes)
 
 
 class MapParts(NamedTuple):
@@ -198,7 +207,8 @@ def _map_parts(
             theirs = drawn or connected_regions(draw, subject.ground, Path(folder))
             how: dict[str, Any] = {"column": column, "regions": None if column else regions}
             sums = fields_on(subject, draw, (ours, theirs), **how, allow_datum_shift=allow_datum_shift)
-            outlines = _outlines(ours, subject.ground), _outlines(theirs, subject.ground)
+            if max(sums.fields) <= OUTLINES:
+                outlines = _outlines(ours, subject.ground), _outlines(theirs, subject.ground)
         parts, notes = with_fields(parts, sums), sums.notes
     if by is None and not is_one:
         parts = [replace(part, groups={part.source: part.total}) for part in parts]
@@ -206,10 +216,8 @@ def _map_parts(
 
 
 def _outlines(polygons: Polygons, ground: Ground) -> np.ndarray:
-    """The polygons in columns and rows of the grid; none where there are too many to be drawn in a page."""
+    """The polygons in columns and rows of the grid."""
     found = polygons.meeting(ground.grid.extent, allow_datum_shift=True)[0].geometry.to_numpy()
-    if len(found) > OUTLINES:
-        return np.empty(0, object)
     inverse = ~ground.grid.affine
     moved: np.ndarray = shapely.transform(found, lambda points: np.column_stack(inverse @ tuple(points.T)))
     return moved
@@ -249,25 +257,31 @@ def on_subject(
     halo = math.ceil(max(tolerances_m) / min(ground.pixel_sides_m)) + 1
     values, numbers = (regions[0], regions[1].on(ground)) if regions else ((), None)
     picture = _picture_of(subject, reference)
+
     for tile in tiles(ground.shape, size=BLOCK, halo=halo, stride=1):
-        known = reference(tile.padded)
+        prediction, known = subject.mask(tile.padded), reference(tile.padded)
         number = numbers(tile.padded) if numbers else np.full(known.shape, UNKNOWN, np.uint8)
-        its = _scores(subject, known, number, tile, tolerances_m=tolerances_m)
+        its = _scores(subject, prediction, known, number, tile, tolerances_m=tolerances_m)
         total = its.pop(UNKNOWN)
         if total.counts.total:
-            name = Message("row {row}, column {col}", row=tile.core.row, col=tile.core.col)
-            block = f"{ground.name} {tile.core.row} {tile.core.col}"
-            groups = {values[each]: score for each, score in its.items()}
-            where: dict[str, Any] = {"source": ground.name, "window": tile.core, "worst": _worst(subject, known, tile)}
-            yield Part(name, total, groups, block, partial(picture, tile.core), **where)
+            yield Part(
+                Message("row {row}, column {col}", row=tile.core.row, col=tile.core.col),
+                total,
+                {values[each]: score for each, score in its.items()},
+                f"{ground.name} {tile.core.row} {tile.core.col}",
+                partial(picture, tile.core),
+                source=ground.name,
+                window=tile.core,
+                worst=_worst(prediction, known, tile),
+            )
 
 
 def _worst(
-    subject: Subject, reference: UInt8[np.ndarray, "height width"], tile: Tile
+    prediction: UInt8[np.ndarray, "height width"], reference: UInt8[np.ndarray, "height width"], tile: Tile
 ) -> tuple[tuple[Window, int], ...]:
     """The places of a block, as many as `WORST`, where most pixels are wrong."""
-    prediction, known = subject.mask(tile.core), reference[tile.inner.slices]
-    wrong = (prediction != known) & (prediction != UNKNOWN) & (known != UNKNOWN)
+    said, known = (each[tile.inner.slices] for each in (prediction, reference))
+    wrong = (said != known) & (said != UNKNOWN) & (known != UNKNOWN)
     rows, cols = (range(0, length, PLACE) for length in wrong.shape)
     sums = np.add.reduceat(np.add.reduceat(wrong, rows, axis=0, dtype=np.int64), cols, axis=1)
     found = []
@@ -281,6 +295,7 @@ def _worst(
 
 def _scores(
     subject: Subject,
+    prediction: UInt8[np.ndarray, "height width"],
     reference: UInt8[np.ndarray, "height width"],
     number: UInt8[np.ndarray, "height width"],
     tile: Tile,
@@ -288,7 +303,6 @@ def _scores(
     tolerances_m: Sequence[float],
 ) -> dict[int, Score]:
     """The score of a tile within each region by its number, and of the whole tile under the number of no region."""
-    prediction = subject.mask(tile.padded)
     probability = None if subject.probability is None else subject.probability(tile.padded)
     if probability is not None:  # known on the same pixels as the mask
         probability = np.where(prediction == UNKNOWN, np.uint8(UNKNOWN), probability)
@@ -313,11 +327,15 @@ def _picture_of(subject: Subject, reference: Draw) -> Callable[[Window], Picture
 
 @dataclass(frozen=True, eq=False)
 class FieldSums:
-    """Sums over the fields of a map: by block and group ("" for all), and by block and size class."""
+    """Sums over the fields of a map: by block and group ("" for all), and by block and size class.
+
+    fields: how many of either side have an area on the grid.
+    """
 
     groups: Mapping[tuple[str, str], FieldCounts]
     sizes: Mapping[tuple[str, int], FieldCounts]
     notes: tuple[str, ...]
+    fields: tuple[int, int]
 
 
 def fields_on(
@@ -365,7 +383,7 @@ def fields_on(
         count=matches.optimal - matches.matched,
     )
     notes = (*found.notes, *([ambiguous] if matches.optimal > matches.matched else []))
-    return FieldSums(groups, count_fields(matches, *by_size), notes)
+    return FieldSums(groups, count_fields(matches, *by_size), notes, (len(found.predicted), len(found.reference)))
 
 
 def _unknown_ground(subject: Subject, reference: Draw, box: Bounds) -> shapely.Geometry | None:
@@ -445,7 +463,7 @@ def _with_fields(part: Part, fields: Mapping[str, FieldCounts], sizes: Mapping[i
 def read_regions(labels: LabelOptions, column: str, *, allow_datum_shift: bool = False) -> Regions:
     """The values of a column of polygons, and the polygons as labels of the numbers of these values.
 
-    The polygons are those of the --inside area, else those of the labels.
+    The polygons are those of the --inside area, else those of the labels; those without a value are left out.
 
     Raises `LabelError` if the column is missing, or has more than 254 values.
     """
@@ -463,8 +481,8 @@ def read_regions(labels: LabelOptions, column: str, *, allow_datum_shift: bool =
             column=column,
             columns=", ".join(map(str, frame.columns)),
         )
-    names = frame[column].astype(str)
-    values = tuple(sorted(set(names)))
+    names = value_names(frame[column])
+    values = tuple(sorted(set(names) - {""}))
     if len(values) > UNKNOWN:
         raise LabelError(
             "{name}: column '{column}' has {count} values; take one with at most {unknown}",

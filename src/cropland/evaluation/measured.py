@@ -55,11 +55,12 @@ class Measured:
         }
 
 
-def hashed(path: Path) -> dict[str, Any]:
-    """Name, bytes and SHA-256 of a file."""
+def hashed(path: Path, *, folders: Iterable[Path] = ()) -> dict[str, Any]:
+    """Name, bytes and SHA-256 of a file; of one in these folders, the name has the way from there."""
+    above = next((each.parent for each in folders if each in path.parents), path.parent)
     with path.open("rb") as file:
         return {
-            "name": path.name,
+            "name": path.relative_to(above).as_posix(),
             "bytes": path.stat().st_size,
             "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
         }

@@ -71,33 +71,38 @@ def model_on_chips(
     parts, changed, notes = [], [], [CUT]
     for model in models:
         folder = choose_chips(whole, model, split=split, by=by)
-        notes += refuse_training_chips(folder, model, allow=allow_training_chips)
+        said = refuse_training_chips(folder, model, allow=allow_training_chips)
+        notes += (
+            said if len(models) == 1 else [Message("{name}: {note}", name=_file(model), note=note) for note in said]
+        )
         judge = Judge(model, partial(_logits, open_engine(model)), tolerances_m, working_pixel_m)
         parts.append(watched(on_chips(folder, judge, by=by), total=len(folder)))
         if robustness:
-            changed.append(changed_by(folder, judge))
+            changed.append(replace(changed_by(folder, judge), model=_file(model)))
     model, *_ = models
-    assert model.path is not None, "a model is measured once it is saved"
     about = {
         "kind": "model",
         "part": "chip",
         "title": Message("{model} on {chips}", model=model.name, chips=folder.path.name),
-        "subtitle": Message(
-            "{model}, {count:,} chips ({split})", model=model.path.name, count=len(folder), split=split
-        ),
-        "subject": {"name": model.name, "file": model.path.name, "sha256": model.digest, "version": model.version},
+        "subtitle": Message("{model}, {count:,} chips ({split})", model=_file(model), count=len(folder), split=split),
+        "subject": {"name": model.name, "file": _file(model), "sha256": model.digest, "version": model.version},
         "reference": {"chips": folder.path.name, "split": split, "by": by, "working_pixel_m": working_pixel_m},
         "computed_on": {
             "files": [hashed(path) for path in (*(each.path for each in models if each.path), folder.path / INDEX)]
         },
         "threshold": model.nearest_pixel(working_pixel_m or float(folder.index["pixel_m"].median())).threshold,
         "temperature": model.temperature,
-        "second": models[-1].name,
+        "second": _file(models[-1]),
         "notes": notes,
     }
     pixels = int((folder.index["height"] * folder.index["width"]).sum())
     sheets = tuple(_chip_sheets(parts[0], float(folder.index["pixel_m"].median())))
     return Measured(about, parts, True, True, pixels, sheets, tuple(changed))
+
+
+def _file(model: ModelFile) -> str:
+    assert model.path is not None, "a model is measured once it is saved"
+    return model.path.name
 
 
 def _logits(engine: Any, values: np.ndarray) -> np.ndarray:

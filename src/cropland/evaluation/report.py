@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -16,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from cropland import __version__
+from cropland.data_uri import jpeg_uri
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, figures
 from cropland.evaluation.viewer import FALSE, MISSED, RIGHT, Place, Sheet, viewer
@@ -25,10 +24,11 @@ from cropland.language import _, language, shown, translated
 if TYPE_CHECKING:
     from cropland.evaluation.robustness import Robustness
 
-__all__ = ["as_uri", "best_and_worst", "field_names", "figure_name", "image", "names", "page", "percent", "verdict"]
+__all__ = ["best_and_worst", "field_names", "figure_name", "image", "names", "page", "percent", "verdict"]
 
 SHOWN = 6
 LONGEST = 512  # pixels of a picture's edge
+JPEG = {"quality": 85, "subsampling": 0}
 PLACES = 12  # worst ones to fly to
 RGB = UInt8[np.ndarray, "height width 3"]
 
@@ -181,19 +181,23 @@ def _is_better_small(key: str) -> bool:
 
 
 def _cards(pooled: Mapping[str, Any], trivial: Mapping[str, Any]) -> list[tuple[str, float | None, list[str]]]:
-    """Title, value and notes of each card."""
-    cards = [
-        (title, pooled[name], [*_between(pooled, name), _("all cropland {value}", value=percent(trivial[name]))])
-        for name, title in names().items()
-        if name != "accuracy"
-    ]
+    """Title, value and notes of each card; figures that are undefined have none."""
+    cards: list[tuple[str, float | None, list[str]]] = []
+    for name, title in names().items():
+        if name != "accuracy" and pooled[name] is not None:
+            whole = [] if trivial[name] is None else [_("all cropland {value}", value=percent(trivial[name]))]
+            cards.append((title, pooled[name], [*_between(pooled, name), *whole]))
     metres, value = _finest(pooled["boundary_f1"])
-    wider = [f"{m} m {percent(f1)}" for m, f1 in pooled["boundary_f1"].items() if f1 is not None and m != metres]
-    notes = [*_between(pooled, f"boundary_f1 {metres}"), _("within {metres} m", metres=metres), " · ".join(wider)]
-    cards.append((_("Boundary F1"), value, notes))
-    if pooled["fields"] and pooled["fields"]["f1"] is not None:
-        wide = _("IoU 0.5–0.95: {value}", value=percent(pooled["fields"]["f1_50_95"]))
-        cards.insert(1, (_("F1 of fields"), pooled["fields"]["f1"], [*_between(pooled, "fields f1"), wide]))
+    if value is not None:
+        wider = [f"{m} m {percent(f1)}" for m, f1 in pooled["boundary_f1"].items() if f1 is not None and m != metres]
+        notes = [*_between(pooled, f"boundary_f1 {metres}"), _("within {metres} m", metres=metres), " · ".join(wider)]
+        cards.append((_("Boundary F1"), value, notes))
+    fields = pooled["fields"] or {"f1": None, "recall": None}
+    if fields["f1"] is not None:
+        wide = _("IoU 0.5–0.95: {value}", value=percent(fields["f1_50_95"]))
+        cards.insert(1, (_("F1 of fields"), fields["f1"], [*_between(pooled, "fields f1"), wide]))
+    elif fields["recall"] is not None:
+        cards.append((_("Recall of fields"), fields["recall"], _between(pooled, "fields recall")))
     return cards
 
 
@@ -207,7 +211,7 @@ def _between(pooled: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _finest(boundary: Mapping[str, float | None]) -> tuple[str, float | None]:
-    return next(((metres, value) for metres, value in boundary.items() if value is not None), ("any", None))
+    return next(((metres, value) for metres, value in boundary.items() if value is not None), ("", None))
 
 
 def _first(its: Mapping[str, float | None]) -> str:
@@ -221,7 +225,7 @@ def _figure(part: Part) -> dict[str, Any]:
     return {
         "name": shown(part.name),
         "group": ", ".join(name for name in part.groups if name != part.name),
-        "images": [as_uri(each) for each in (image(picture), verdict(picture)) if each is not None],
+        "images": [jpeg_uri(each, **JPEG) for each in (image(picture), verdict(picture)) if each is not None],
         "first": _first(figures(part.total.counts)),
     }
 
@@ -245,15 +249,6 @@ def verdict(picture: Picture) -> RGB:
     ):
         drawn[where] += (np.array(colour) - drawn[where]) * strength
     return drawn.astype(np.uint8)
-
-
-def as_uri(pixels: RGB) -> str:
-    """The pixels as a JPEG in a data URI."""
-    from matplotlib.image import imsave
-
-    buffer = io.BytesIO()
-    imsave(buffer, pixels, format="jpg", pil_kwargs={"quality": 85, "subsampling": 0})
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:

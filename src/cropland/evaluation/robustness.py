@@ -17,13 +17,14 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, UInt8
+from jaxtyping import Bool, Float64, UInt8
 from jinja2 import Environment, StrictUndefined
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
 from cropland.errors import InputError
-from cropland.evaluation.counts import UNKNOWN, Counts, count
+from cropland.evaluation.bootstrap import differences, intervals
+from cropland.evaluation.counts import UNKNOWN, Counts, count, ratio
 from cropland.evaluation.model_on_chips import Judge, only_bands
 from cropland.evaluation.report import percent
 from cropland.evaluation.score import figures
@@ -51,7 +52,6 @@ __all__ = [
 
 BLUE_UM = 0.48  # the wavelength at which a haze has its named strength
 HAZY = 0.7  # exponent of the wavelength in a hazy atmosphere
-DRAWS = 2000  # of the bootstrap
 Amount = TypeVar("Amount")
 Mask = UInt8[np.ndarray, "height width"]
 
@@ -377,7 +377,7 @@ def effect(perturbed: Mask, mask: Mask, reference: Mask) -> Effect:
 class Robustness:
     """How much a model's map changes under every perturbation.
 
-    model: its name. of: how many chips there were to choose from. parts: the chips that were measured.
+    model: its name or file. of: how many chips there were to choose from. parts: the chips that were measured.
     """
 
     model: str
@@ -408,7 +408,7 @@ class Robustness:
             "perturbations": {
                 perturbation.name: {
                     "changed": self.changed(perturbation),
-                    "interval": _interval(self.drawn(perturbation)),
+                    "interval": intervals(self.sums(perturbation), _rates).get("changed"),
                     "steps": {step: _of_step(self.pooled(perturbation.name, step)) for step in perturbation.steps},
                 }
                 for perturbation in self.perturbations
@@ -421,25 +421,14 @@ class Robustness:
         known = [share for share in shares if share is not None]
         return fmean(known) if known else None
 
-    def drawn(self, perturbation: Perturbation[Any]) -> Float64[np.ndarray, " draw"]:
-        """The one number of a perturbation in draws of blocks of ground with replacement; none with fewer than two.
-
-        Bootstrap over blocks, not pixels or chips (Efron 1979, doi:10.1214/aos/1176344552). The draws depend on the
-        number of blocks alone: two models on the same chips are drawn alike, and their difference is a paired one.
-        """
+    def sums(self, perturbation: Perturbation[Any]) -> Float64[np.ndarray, "block column"]:
+        """Of every block of ground the changed pixels of each step, then the known ones; the blocks are in order."""
         blocks = sorted({part.block for part in self.parts})
-        changed, known = np.zeros((2, len(blocks), len(perturbation.steps)), np.int64)
+        sums = np.zeros((len(blocks), 2 * len(perturbation.steps)))
         for part in self.parts:
             its = [part.effects[perturbation.name, step] for step in perturbation.steps]
-            changed[blocks.index(part.block)] += [each.changed for each in its]
-            known[blocks.index(part.block)] += [each.before.total for each in its]
-        if len(blocks) < 2:
-            return np.empty(0)
-        times: Int64[np.ndarray, "draw block"] = np.random.default_rng(0).multinomial(
-            len(blocks), np.full(len(blocks), 1 / len(blocks)), DRAWS
-        )
-        shares: np.ndarray = (times @ changed / np.maximum(times @ known, 1)).mean(axis=1)
-        return shares
+            sums[blocks.index(part.block)] += [each.changed for each in its] + [each.before.total for each in its]
+        return sums
 
     def worst(self, perturbation: str) -> tuple[str, dict[str, Any]] | None:
         """The step of a perturbation that changes most, with its figures; None if no pixel is known."""
@@ -494,10 +483,11 @@ class Robustness:
 
 
 def compared(first: Robustness, second: Robustness) -> Table:
-    """For a terminal, two models on the same chips: both numbers of each perturbation in percent, and the difference.
+    """For a terminal, two models on the same chips: both numbers of each perturbation in percent, and their difference,
+    the first less the second.
 
-    The interval is that of the paired difference (`Robustness.drawn`); where it holds 0, these chips do not tell the
-    models apart.
+    The interval is that of the paired difference (`bootstrap.differences`); where it holds 0, these chips do not tell
+    the models apart.
 
     Raises `InputError` if the chips are not the same.
     """
@@ -511,12 +501,12 @@ def compared(first: Robustness, second: Robustness) -> Table:
             second=second.model,
             others=len(others),
         )
-    columns = [_("difference"), _("95 % interval")]
+    columns = [_("first − second"), _("95 % interval")]
     table = Table(_("changed, in percent"), first.model, second.model, *columns, box=None, header_style="dim")
     for its, other in zip(first.perturbations, second.perturbations, strict=True):
         numbers = first.changed(its), second.changed(other)
-        difference = None if None in numbers else numbers[1] - numbers[0]  # type: ignore[operator]
-        interval = _interval(second.drawn(other) - first.drawn(its))
+        difference = None if None in numbers else numbers[0] - numbers[1]  # type: ignore[operator]
+        interval = differences(first.sums(its), second.sums(other), _rates).get("changed")
         table.add_row(shown(its.name), *map(percent, numbers), signed(difference), _range(interval))
     return table
 
@@ -546,8 +536,10 @@ def _share_changed(pooled: Effect) -> float | None:
     return pooled.changed / pooled.before.total if pooled.before.total else None
 
 
-def _interval(draws: Float64[np.ndarray, " draw"]) -> list[float] | None:
-    return [float(edge) for edge in np.percentile(draws, (2.5, 97.5))] if len(draws) else None
+def _rates(sums: Float64[np.ndarray, "draw column"]) -> dict[str, Float64[np.ndarray, " draw"]]:
+    """The one number of a perturbation, from sums as `Robustness.sums` lays them out."""
+    changed, known = np.split(sums, 2, axis=1)
+    return {"changed": ratio(changed, known).mean(axis=1)}
 
 
 def _range(interval: Sequence[float] | None) -> str:

@@ -181,18 +181,21 @@ def _row(its: Score) -> Float64[np.ndarray, " column"]:
 def _rates(
     sums: Float64[np.ndarray, "*draw column"], *, tolerances_m: Sequence[float], complete: bool
 ) -> dict[str, Any]:
-    """What has an interval, from sums as `_sums` lays them out."""
+    """What has an interval, from sums as `_sums` lays them out; nan where `figures` has None."""
     last = 4 + 6 * len(tolerances_m)
     counts = Counts(*np.moveaxis(sums[..., :4], -1, 0))
     edges = sums[..., 4:last].reshape(*sums.shape[:-1], len(tolerances_m), 6)
     f1, distance = boundary_f1(edges), boundary_distance_m(edges)
     fields = field_rates(FieldCounts(sums[..., last:]), complete=complete)
-    return (
+    pixels = (
         counts.metrics()
         | {f"boundary_f1 {metres:g}": f1[..., place] for place, metres in enumerate(tolerances_m)}
         | {f"boundary_distance_m {metres:g}": distance[..., place] for place, metres in enumerate(tolerances_m)}
-        | {f"fields {name}": value for name, value in fields.items()}
     )
+    has_both = (counts.tp + counts.fn > 0) & (counts.fp + counts.tn > 0)
+    return {
+        name: value if name in ONE_CLASS else np.where(has_both, value, math.nan) for name, value in pixels.items()
+    } | {f"fields {name}": value for name, value in fields.items()}
 
 
 def _all(its: Score, *, tolerances_m: Sequence[float], complete: bool) -> dict[str, Any]:

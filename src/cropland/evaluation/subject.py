@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor, log10, sqrt
 from pathlib import Path
@@ -11,24 +11,25 @@ from typing import Annotated
 import numpy as np
 import rasterio
 from cyclopts import Parameter
-from geopandas import GeoSeries
+from geopandas import GeoDataFrame, GeoSeries
 from jaxtyping import Bool, Float, UInt8
 from odc.geo.geobox import GeoBox
 from pandas import concat
 from pyproj import CRS, Transformer
 from shapely import box
 
-from cropland.data.labels import LabelOptions, PolygonLabels, is_raster, raster_on
-from cropland.errors import InputError, SceneError
+from cropland.data.labels import Draw, LabelOptions, PolygonLabels, is_raster, raster_on
+from cropland.errors import GridError, InputError, SceneError
 from cropland.evaluation.counts import UNKNOWN
 from cropland.geo.area import pixel_edges_m
+from cropland.geo.features import open_layer
 from cropland.geo.grid import crs_name, grid_of
 from cropland.geo.map_folder import MapFolder
 from cropland.geo.reading import read_header
 from cropland.geo.scene import Scene, open_scene
 from cropland.geo.vectors import Polygons, open_polygons
 from cropland.geo.window import Window, tiles
-from cropland.language import Message, _
+from cropland.language import Message
 from cropland.options import ABOVE_0, SHARE
 from cropland.parcels.parcels import find_parcels
 from cropland.probability import DESCRIPTION, classes, to_levels
@@ -42,6 +43,7 @@ __all__ = [
     "connected_regions",
     "decimated",
     "imagery_on",
+    "known_where",
     "open_subjects",
 ]
 
@@ -89,11 +91,6 @@ class Ground:
     unit_m: float | None = None
 
     @property
-    def crs_name(self) -> str:
-        """The name of its CRS."""
-        return _("no CRS") if self.grid.crs is None else crs_name(self.grid.crs.proj)
-
-    @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return int(self.grid.shape[0]), int(self.grid.shape[1])
@@ -109,15 +106,15 @@ class Ground:
 class Subject:
     """A map on a grid: its classes, window by window, and what else is known of it.
 
-    mask: 1 cropland, 0 not, 255 no data. elsewhere: the same on another grid, by the nearest pixel. files: those that
-    were read. probability: levels of `cropland.probability`; None without one. threshold: what made the mask from it.
-    fields: its polygons, None for the connected regions of the mask. model: the SHA-256 of the model, where a map.json
-    names it.
+    mask: 1 cropland, 0 not, 255 no data. elsewhere: the same on another grid, with the notes that then hold. files:
+    those that were read. probability: levels of `cropland.probability`; None without one. threshold: what made the mask
+    from it. fields: its polygons, None for the connected regions of the mask. model: the SHA-256 of the model, where a
+    map.json names it.
     """
 
     ground: Ground
     mask: Read
-    elsewhere: Callable[[Ground], Read]
+    elsewhere: Callable[[Ground], Draw]
     files: tuple[Path, ...]
     probability: Read | None = None
     threshold: float | None = None
@@ -155,7 +152,14 @@ def _of_folder(path: Path, options: SubjectOptions) -> list[Subject]:
         raise InputError(
             "--imagery is one scene and {path} holds {count} maps; measure one of them", path=path, count=len(maps)
         )
-    return [_of_map(each, options) for each in maps]
+    subjects = [_of_map(each, options) for each in maps]
+    if len({each.ground.name for each in subjects}) == len(subjects):
+        return subjects
+    # Maps of one scene, or of scenes of one name: their folders tell them apart.
+    return [
+        replace(each, ground=replace(each.ground, name=found.path.name))
+        for each, found in zip(subjects, maps, strict=True)
+    ]
 
 
 def _of_map(found: MapFolder, options: SubjectOptions) -> Subject:
@@ -164,23 +168,48 @@ def _of_map(found: MapFolder, options: SubjectOptions) -> Subject:
         raise InputError("{path} has a mask of its own; to use --threshold, give its probability.tif", path=found.path)
     mask = _of_raster(found.mask, options, None)
     both = _of_raster(found.probability, options, found)
-    name = str(found.about.get("scene", {}).get("name", found.path.name))
+    if both.ground.grid != mask.ground.grid:
+        raise GridError(
+            "{name} is not on the grid of the mask; give the one that the mask was made from", name=found.probability
+        )
+    has_fields = mask.ground.grid.crs is not None
     whole = replace(
         mask,
-        ground=replace(mask.ground, name=name),
-        files=(found.mask, found.probability, found.parcels),
+        ground=replace(mask.ground, name=found.scene),
+        files=(found.mask, found.probability, *([found.parcels] if has_fields else [])),
         probability=both.probability,
         threshold=both.threshold,
-        fields=open_polygons(found.parcels) if mask.ground.grid.crs else None,
-        model=found.about.get("model", {}).get("sha256"),
+        fields=_fields(found.parcels) if has_fields else None,
+        model=found.model,
     )
     return _with_imagery(whole, options, found)
 
 
+def _fields(parcels: Path) -> Polygons:
+    """The parcels of a map, of which there may be none."""
+    layer = open_layer(parcels)
+    if len(layer.table([])):
+        return open_polygons(parcels)
+    return Polygons.of(GeoDataFrame(geometry=[], crs=layer.crs))
+
+
 def _with_imagery(subject: Subject, options: SubjectOptions, found: MapFolder | None) -> Subject:
-    if options.imagery is not None:
-        return replace(subject, imagery=open_scene(options.imagery))
-    return replace(subject, imagery=found.imagery() if found else None)
+    if options.imagery is None:
+        return replace(subject, imagery=found.imagery() if found else None)
+    imagery, grid = open_scene(options.imagery, crs=options.crs, pixel_m=options.pixel_m), subject.ground.grid
+    if not _meet(imagery.grid, grid):
+        raise SceneError(
+            "--imagery {imagery} does not meet {name}; give the scene that was mapped",
+            imagery=options.imagery.name,
+            name=subject.ground.name,
+        )
+    return replace(subject, imagery=imagery)
+
+
+def _meet(one: GeoBox, other: GeoBox) -> bool:
+    if one.crs is None or other.crs is None:
+        return one.crs == other.crs and one.extent.geom.intersects(other.extent.geom)
+    return bool(one.extent.to_crs(other.crs).geom.intersects(other.extent.geom))
 
 
 def _of_raster(path: Path, options: SubjectOptions, found: MapFolder | None) -> Subject:
@@ -193,6 +222,7 @@ def _of_raster(path: Path, options: SubjectOptions, found: MapFolder | None) -> 
     (band,) = header.bands
     is_levels = band.label == DESCRIPTION
     is_fraction = not is_levels and np.issubdtype(np.dtype(band.dtype), np.floating) and _has_fractions(path)
+    has_probability = is_levels or is_fraction
     # Naming the band and the no data value keeps a mask of few values from being taken for imagery with a collar.
     scene = open_scene(
         path,
@@ -202,7 +232,7 @@ def _of_raster(path: Path, options: SubjectOptions, found: MapFolder | None) -> 
         pixel_m=options.pixel_m,
         allow_datum_shift=options.allow_datum_shift,
     )
-    if not (is_levels or is_fraction) and options.threshold is not None:
+    if options.threshold is not None and not has_probability:
         raise SceneError("{name} is a mask; --threshold is for a probability", name=path.name)
     known = found.threshold if found else None
     given = options.threshold if options.threshold is not None else known
@@ -210,40 +240,47 @@ def _of_raster(path: Path, options: SubjectOptions, found: MapFolder | None) -> 
     assumed = Message(
         "{name}: a pixel is cropland from a probability of 0.5 on; --threshold changes that", name=path.name
     )
+    notes = (assumed,) if has_probability and given is None else ()
     table = classes(threshold)
 
     def levels(values: Values, valid: Bool[np.ndarray, "height width"]) -> Mask:
         return to_levels(_fractions(values, path), valid) if is_fraction else _bytes(values, valid)
 
     def mask(values: Values, valid: Bool[np.ndarray, "height width"]) -> Mask:
-        return table[levels(values, valid)] if is_levels or is_fraction else _classes(values, valid, path)
+        return table[levels(values, valid)] if has_probability else _classes(values, valid, path)
 
     def own(window: Window) -> tuple[Values, Bool[np.ndarray, "height width"]]:
         image = scene.read(window)
         return image.values[0], image.valid
 
-    def elsewhere(ground: Ground) -> Read:
-        read = raster_on(path, ground)
-        return lambda window: mask(np.nan_to_num(values := read(window)), np.isfinite(values))
+    def elsewhere(ground: Ground) -> Draw:
+        read = raster_on(path, ground, nodata=band.nodata if is_fraction else UNKNOWN)
+        moved = Message("{name} is resampled to the grid of the first map, by the nearest pixel", name=path.stem)
+
+        def paint(window: Window) -> Mask:
+            known = np.isfinite(values := read(window))
+            return mask(np.where(known, values, 0), known)
+
+        return Draw(paint, (*notes, moved))
 
     subject = Subject(
-        Ground(path.stem, scene.grid, scene.unit_m), lambda window: mask(*own(window)), elsewhere, files=(path,)
+        Ground(path.stem, scene.grid, scene.unit_m),
+        lambda window: mask(*own(window)),
+        elsewhere,
+        files=(path,),
+        notes=notes,
     )
-    if not (is_levels or is_fraction):
+    if not has_probability:
         return subject
-    return replace(
-        subject,
-        probability=lambda window: levels(*own(window)),
-        threshold=threshold,
-        notes=(assumed,) if given is None else (),
-    )
+    return replace(subject, probability=lambda window: levels(*own(window)), threshold=threshold)
 
 
 def _has_fractions(path: Path) -> bool:
     """Whether up to 1000 x 1000 of its pixels hold something other than 0, 1 and 255."""
     with rasterio.open(path) as source:
         sample = source.read(1, out_shape=tuple(min(1000, length) for length in source.shape), masked=True)
-    return bool(np.setdiff1d(sample.compressed(), [0, 1, UNKNOWN]).size)
+    known = sample.compressed()
+    return bool(np.setdiff1d(known[np.isfinite(known)], [0, 1, UNKNOWN]).size)
 
 
 def _fractions(values: Values, path: Path) -> Values:
@@ -274,37 +311,56 @@ def _classes(values: Values, valid: Bool[np.ndarray, "height width"], path: Path
 
 def _of_parcels(path: Path, options: SubjectOptions, found: MapFolder | None, *, labels: LabelOptions) -> Subject:
     """Polygons of cropland; no polygon is not cropland. Pixels are counted on the grid of their mask where it is known,
-    else on that of a reference raster, else on a grid as fine as their sizes ask for."""
+    and only where that has data; else on the grid of a reference raster, or on one as fine as their sizes ask for."""
+    if options.threshold is not None:
+        raise SceneError("{name} holds polygons; --threshold is for a probability", name=path.name)
     polygons = open_polygons(path)
-    notes: tuple[str, ...] = ()
+    drawn = PolygonLabels(((1, polygons),), 0, path.name, options.allow_datum_shift)
     if found is not None and path.stem == found.parcels.stem:
-        ground = _grid_of(found.mask)
-    elif labels.labels is not None and labels.labels.is_file() and is_raster(labels.labels):
-        ground = _grid_of(labels.labels)
-    else:
-        ground = _fitting(polygons, labels.inside, options.pixel_m)
+        mask = _of_raster(found.mask, options, None)
+        ground = replace(mask.ground, name=path.stem)
+        own = known_where(drawn.on(ground), [mask.mask])
+        files: tuple[Path, ...] = (path, found.mask)
+
+        def elsewhere(there: Ground) -> Draw:
+            return known_where(drawn.on(there), [mask.elsewhere(there)])
+
+        return Subject(ground, own, elsewhere, files, fields=polygons, notes=own.notes)
+    grid = _grid_of(labels.labels) if labels.labels and is_raster(labels.labels) and labels.labels.is_file() else None
+    notes: tuple[str, ...] = ()
+    if grid is None or grid.crs is None:
+        grid = _fitting(polygons, labels.inside, options.pixel_m)
         notes = (
             Message(
                 "pixels of {name} are counted on a grid of {pixel_m:g} m in {crs} over {area}; --pixel-m and --inside "
                 "change that",
                 name=path.name,
-                pixel_m=ground.grid.affine.a,
-                crs=ground.crs_name,
+                pixel_m=grid.affine.a,
+                crs=crs_name(CRS.from_user_input(str(grid.crs))),
                 area=labels.inside.name if labels.inside else Message("the box around the parcels"),
             ),
         )
-    ground = replace(ground, name=path.stem)
-    drawn = PolygonLabels(((1, polygons),), 0, path.name, options.allow_datum_shift)
+    ground = Ground(path.stem, grid)
     own = drawn.on(ground)
     return Subject(ground, own, drawn.on, (path,), fields=polygons, notes=(*notes, *own.notes))
 
 
-def _grid_of(raster: Path) -> Ground:
+def known_where(draw: Draw, masks: Sequence[Read]) -> Draw:
+    """What is drawn, unknown where one of the masks has no data."""
+
+    def paint(window: Window) -> Mask:
+        known = np.logical_and.reduce([mask(window) != UNKNOWN for mask in masks])
+        return np.where(known, draw(window), np.uint8(UNKNOWN))
+
+    return replace(draw, paint=paint)
+
+
+def _grid_of(raster: Path) -> GeoBox:
     with rasterio.open(raster) as source:
-        return Ground(raster.stem, grid_of(source))
+        return grid_of(source)
 
 
-def _fitting(polygons: Polygons, inside: Path | None, pixel_m: float | None) -> Ground:
+def _fitting(polygons: Polygons, inside: Path | None, pixel_m: float | None) -> GeoBox:
     """A grid in metres over the area that was looked at, or over the box around the parcels."""
     area = open_polygons(inside) if inside else polygons
     bounds = GeoSeries([box(*area.bounds())], crs=area.crs)
@@ -314,7 +370,7 @@ def _fitting(polygons: Polygons, inside: Path | None, pixel_m: float | None) -> 
         near, _notes = polygons.near(polygons.bounds())
         pixel_m = _round_below(sqrt(float(np.median(near.to_crs(crs).area))) / PIXELS_ACROSS)
     shape = max(1, ceil(float(north - south) / pixel_m)), max(1, ceil(float(east - west) / pixel_m))
-    return Ground("", GeoBox(shape, rasterio.Affine(pixel_m, 0, west, 0, -pixel_m, north), crs.to_wkt()))
+    return GeoBox(shape, rasterio.Affine(pixel_m, 0, west, 0, -pixel_m, north), crs.to_wkt())
 
 
 def _in_metres(crs: CRS) -> bool:
@@ -328,7 +384,8 @@ def _round_below(length: float) -> float:
 
 
 def connected_regions(mask: Read, ground: Ground, folder: Path) -> Polygons:
-    """The connected regions of a mask as polygons, in a file in `folder` where the grid has a CRS, else in memory."""
+    """The connected regions of a mask as polygons: in a file in `folder`, in memory if the grid has no CRS or there are
+    none."""
     raster, table = folder / f"{ground.name}.tif", folder / f"{ground.name}.parquet"
     height, width = ground.shape
     crs = None if ground.grid.crs is None else str(ground.grid.crs)
@@ -340,7 +397,7 @@ def connected_regions(mask: Read, ground: Ground, folder: Path) -> Polygons:
         for tile in tiles(ground.shape, size=BLOCK, halo=0, stride=1):
             target.write(mask(tile.core), 1, window=tile.core.in_file)
     with find_parcels(raster, unit_m=ground.unit_m, folder=folder) as found:
-        if crs is None:
+        if crs is None or not len(found):
             return Polygons.of(concat(found.chunks(), ignore_index=True))
         write_geoparquet(found.chunks(), table)
     return open_polygons(table)

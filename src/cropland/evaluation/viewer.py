@@ -7,8 +7,6 @@ takes half of it; the rest goes to tiles of levels 0 and 1 in the places that ar
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +20,7 @@ from jaxtyping import UInt8
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from cropland.data_uri import encoded
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Picture
 from cropland.geo.window import Window
@@ -36,6 +35,8 @@ RIGHT, FALSE, MISSED = (0, 158, 115), (213, 94, 0), (86, 180, 233)
 IS_FALSE, IS_MISSED, IS_UNKNOWN = 1, 2, 4
 # Red, green, blue and opacity of each. What is right is faint, so that the eye goes to what is wrong.
 PALETTE = ((0, 0, 0, 0), (*FALSE, 215), (*MISSED, 215), (*RIGHT, 65), (40, 40, 40, 140))
+COLOURS = bytes(value for *colour, _opacity in PALETTE for value in colour)
+OPACITIES = bytes(opacity for *_colour, opacity in PALETTE)
 TILE = 256  # pixels along the edge of a tile
 BLOCK = 4 * TILE  # of a part that is read at once
 SHARP = 2 * TILE  # of a part of level 0 that is kept where most is wrong
@@ -348,7 +349,7 @@ def _cut(rgb: RGB | None, classes: Classes, *, level: int, row: int, col: int) -
 
 
 def _jpeg(rgb: RGB | None) -> str:
-    return "" if rgb is None else _encoded(rgb, "jpeg", quality=75, optimize=True)
+    return "" if rgb is None else encoded(rgb, "jpeg", quality=75, optimize=True)
 
 
 def _png(classes: Classes) -> str:
@@ -357,18 +358,7 @@ def _png(classes: Classes) -> str:
         return ""
     hatch = np.add.outer(*map(np.arange, classes.shape)) % 8 < 2
     shown = np.where((classes == IS_UNKNOWN) & ~hatch, 0, classes).astype(np.uint8)
-    return _encoded(shown, "png", palette=True, optimize=True, bits=4)
-
-
-def _encoded(pixels: np.ndarray, kind: str, *, palette: bool = False, **options: object) -> str:
-    from PIL import Image  # matplotlib needs it, so it is there
-
-    picture, buffer = Image.fromarray(pixels), io.BytesIO()
-    if palette:
-        picture.putpalette([value for *colour, _opacity in PALETTE for value in colour])
-        options["transparency"] = bytes(opacity for *_colour, opacity in PALETTE)
-    picture.save(buffer, kind, **options)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return encoded(shown, "png", palette=COLOURS, transparency=OPACITIES, bits=4)
 
 
 def _outlines(sheets: Sequence[Sheet], *, budget: int) -> list[dict[str, list[list[int]]]]:

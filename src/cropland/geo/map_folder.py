@@ -58,7 +58,17 @@ class MapFolder:
     @property
     def threshold(self) -> float | None:
         """The probability (0..1) from which on a pixel is cropland."""
-        return self.about.get("options", {}).get("threshold")  # type: ignore[no-any-return]
+        return (self.about.get("options") or {}).get("threshold")
+
+    @property
+    def scene(self) -> str:
+        """The name of the scene that was mapped, or of the folder."""
+        return str((self.about.get("scene") or {}).get("name", self.path.name))
+
+    @property
+    def model(self) -> str | None:
+        """The SHA-256 of the model."""
+        return (self.about.get("model") or {}).get("sha256")
 
     def imagery(self) -> Scene | None:
         """The scene that was mapped, for pictures; None if it is unknown or no longer where it was."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +18,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from cropland import __version__
+from cropland.data_uri import jpeg_uri
 from cropland.errors import GridError, SceneError
 from cropland.files import write_text
 from cropland.geo.area import pixel_edge_m, pixel_edges_m
@@ -164,7 +163,9 @@ def _drawn(
                 "side": view.side_m,
                 "outline": " ".join(f"{x:.2f},{y:.2f}" for x, y in view.outline),
                 "middle": view.outline.mean(axis=0).round(2).tolist() if is_small else None,
-                "pictures": [_jpeg(each, **how) for each, how in zip(pictures, options, strict=False)],
+                "pictures": [
+                    jpeg_uri(each, optimize=True, **how) for each, how in zip(pictures, options, strict=False)
+                ],
             }
         )
     return shown
@@ -199,15 +200,6 @@ def _pictures(
         drawn = np.full((*window.shape, 3), OUTSIDE, np.uint8)
         drawn[inner.within(window).slices][image.valid] = stretched[image.valid]
         yield drawn
-
-
-def _jpeg(pixels: RGB, **options: int) -> str:
-    """The pixels as a JPEG in a data URI."""
-    from matplotlib.image import imsave
-
-    buffer = io.BytesIO()
-    imsave(buffer, pixels, format="jpg", pil_kwargs={**options, "optimize": True})
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _page(points: Sequence[dict[str, Any]], *, title: str, sample: str, has_infrared: bool) -> str:
