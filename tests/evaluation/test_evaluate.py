@@ -85,7 +85,7 @@ def test_an_evaluation_is_not_overwritten_unasked(files: Path, capsys: pytest.Ca
         (["mask.tif", "--whole", "other", "--threshold", "0.5"], "mask.tif is a mask; --threshold"),
         (["mask.tif", "--whole", "other", "--imagery", "nowhere.tif"], "nowhere.tif is not there"),
         (["mask.tif", "--whole", "other", "--imagery", "fields.gpkg"], "not an image that GDAL can read"),
-        (["mask.tif", "--whole", "other", "--robustness"], "it goes with a model and --chips"),
+        (["mask.tif", "--whole", "other", "--robustness"], "use it with a model and --chips"),
         (["mask.tif", "--whole", "other", "--working-pixel-m", "5"], "--working-pixel-m does not go with a map"),
         (["mask.tif", "--whole", "other", "--against", "model.safetensors"], "is a model; measure it with --chips"),
         (["mask.tif", "--whole", "other", "--against", "notes.txt"], "notes.txt is not a vector file"),
@@ -232,7 +232,7 @@ def test_two_models_and_their_robustness(two_models: Path, monkeypatch, capsys, 
     assert [each["model"] for each in found["robustness"]] == ["b.safetensors", "a.safetensors"]
     assert all(each["perturbations"]["brightness"]["changed"] is not None for each in found["robustness"])
     page = (two_models / "both" / "report.html").read_text(encoding="utf-8")
-    assert page.count("<h2>Robustness <small>") == 2 and "The first less the second" in page
+    assert page.count("<h2>Robustness <small>") == 2 and "First minus second" in page
 
 
 def test_the_report_in_a_browser(

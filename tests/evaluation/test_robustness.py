@@ -21,7 +21,8 @@ from cropland.data.chips import Chip, ChipFolder, open_chips
 from cropland.errors import InputError
 from cropland.evaluation import robustness as module
 from cropland.evaluation.counts import Counts
-from cropland.evaluation.model_on_chips import Judge, on_chips
+from cropland.evaluation.judge import Judge
+from cropland.evaluation.model_on_chips import on_chips
 from cropland.evaluation.robustness import (
     Effect,
     Perturbation,

@@ -11,7 +11,7 @@ from affine import Affine
 
 from cropland.data.labels import LabelOptions
 from cropland.errors import CroplandError, GridError, InputError, LabelError, SceneError
-from cropland.evaluation.subject import Ground, Subject, SubjectOptions, connected_regions, open_subjects
+from cropland.evaluation.subject import NamedGrid, Subject, SubjectOptions, connected_regions, open_subjects
 from cropland.geo.window import Window
 from cropland.probability import DESCRIPTION
 from evaluation.small_evaluation import CRS, LEFT, TOP, field, write_map, write_mask, write_polygons
@@ -41,7 +41,7 @@ def test_a_probability_of_fractions_with_any_no_data(tmp_path: Path, no_data: fl
     assert np.array_equal(subject.mask(WHOLE), VALUES) and subject.threshold == 0.5
     assert "a probability of 0.5 on" in subject.notes[0]
     assert subject.probability is not None and set(np.unique(subject.probability(WHOLE))) == {51, 178, 255}
-    finer = Ground("finer", subject.ground.grid.zoom_out(0.5))
+    finer = NamedGrid("finer", subject.ground.grid.zoom_out(0.5))
     assert np.array_equal(subject.elsewhere(finer)(Window(0, 0, 120, 160)), np.kron(VALUES, np.ones((2, 2))))
 
 
@@ -95,7 +95,7 @@ def test_parcels_beside_their_mask_are_counted_where_it_has_data(tmp_path: Path,
         gpd.read_parquet(folder / "parcels.parquet").to_file(folder / "parcels.gpkg")
     subject = opened(folder / f"parcels{suffix}")
     assert np.array_equal(subject.mask(WHOLE), VALUES) and subject.notes == ()
-    finer = Ground("finer", subject.ground.grid.zoom_out(0.5))
+    finer = NamedGrid("finer", subject.ground.grid.zoom_out(0.5))
     assert np.array_equal(subject.elsewhere(finer)(Window(0, 0, 120, 160)), np.kron(VALUES, np.ones((2, 2))))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
 
@@ -214,7 +215,10 @@ class Evaluation:
 
         Raises `OutputError` where they cannot be written.
         """
-        folder, html = Path(out), page(self.figures, self.parts, self.sheets, self.robustness)
+        folder, html = (
+            Path(out),
+            page(self.figures, self.parts, self.sheets, [Markup(each.section()) for each in self.robustness]),
+        )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "metrics.json", self.figures)

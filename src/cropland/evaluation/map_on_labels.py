@@ -30,11 +30,11 @@ from cropland.evaluation.fields import (
     size_keys,
     value_names,
 )
-from cropland.evaluation.measured import Measured, hashed, watched
+from cropland.evaluation.findings import Findings, hashed, watched
 from cropland.evaluation.score import Part, Picture, Score, score
 from cropland.evaluation.subject import (
     BLOCK,
-    Ground,
+    NamedGrid,
     Subject,
     SubjectOptions,
     connected_regions,
@@ -65,7 +65,7 @@ def maps_on_labels(
     by: str | None,
     tolerances_m: Sequence[float],
     reading: SubjectOptions,
-) -> Measured:
+) -> Findings:
     """Maps, or pairs of maps of the same ground, measured against labels; the options are those of `evaluate`."""
     shift = reading.allow_datum_shift
     subjects, *others = (open_subjects(path, reading, labels=labels) for path in paths)
@@ -130,7 +130,7 @@ def maps_on_labels(
     }
     complete, pixels = labels.background != "unknown", sum(rows * columns for rows, columns in shapes)
     whole_groups = complete and column is None  # a mapped field has no value of a column of the labels
-    return Measured(about, sides, complete, whole_groups, pixels, tuple(sheets))
+    return Findings(about, sides, complete, whole_groups, pixels, tuple(sheets))
 
 
 def _label_files(labels: LabelOptions, scenes: Sequence[str]) -> list[Path]:
@@ -170,7 +170,7 @@ def _pairs(subjects: Sequence[Subject], others: Sequence[Subject] | None = None)
     return [[subject, _laid_on(subject.ground, by_name[subject.ground.name])] for subject in subjects]
 
 
-def _laid_on(ground: Ground, other: Subject) -> Subject:
+def _laid_on(ground: NamedGrid, other: Subject) -> Subject:
     if other.ground.grid == ground.grid:
         return replace(other, ground=ground)
     drawn = other.elsewhere(ground)
@@ -215,7 +215,7 @@ def _map_parts(
     return MapParts(parts, notes, outlines)
 
 
-def _outlines(polygons: Polygons, ground: Ground) -> np.ndarray:
+def _outlines(polygons: Polygons, ground: NamedGrid) -> np.ndarray:
     """The polygons in columns and rows of the grid."""
     found = polygons.meeting(ground.grid.extent, allow_datum_shift=True)[0].geometry.to_numpy()
     inverse = ~ground.grid.affine
@@ -237,7 +237,7 @@ def _map_sheet(subject: Subject, draw: Draw, outlines: tuple[np.ndarray, np.ndar
     )
 
 
-def blocks(ground: Ground) -> int:
+def blocks(ground: NamedGrid) -> int:
     """The number of blocks of a grid."""
     return math.prod(-(-length // BLOCK) for length in ground.shape)
 
@@ -409,7 +409,7 @@ def _unknown_ground(subject: Subject, reference: Draw, box: Bounds) -> shapely.G
     return shapely.multipolygons(parts) if len(parts) else None
 
 
-def _block_names(ground: Ground, table: FieldTable) -> list[str]:
+def _block_names(ground: NamedGrid, table: FieldTable) -> list[str]:
     """The block of each field by its centroid, as `on_subject` names blocks."""
     col, row = ~ground.grid.affine @ tuple(table.centroid.T)
     at = [
@@ -419,7 +419,7 @@ def _block_names(ground: Ground, table: FieldTable) -> list[str]:
     return [f"{ground.name} {row:.0f} {col:.0f}" for row, col in zip(*at, strict=True)]
 
 
-def _region_names(ground: Ground, regions: Regions, table: FieldTable) -> np.ndarray:
+def _region_names(ground: NamedGrid, regions: Regions, table: FieldTable) -> np.ndarray:
     """The region of each field by its centroid, "" for none."""
     names, labels = regions
     found = [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,39 +14,35 @@ import rasterio.features
 import shapely
 from affine import Affine
 from geopandas import GeoDataFrame
-from jaxtyping import Bool, Float32, UInt8
-from scipy.special import expit
+from jaxtyping import Bool, UInt8
 from shapely.geometry import shape
 
-from cropland.data.chips import INDEX, Chip, ChipFolder, open_chips
+from cropland.data.chips import INDEX, ChipFolder, open_chips
 from cropland.errors import ChipError
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.fields import FieldCounts, Matches, count_fields, match, overlaps, size_keys
-from cropland.evaluation.measured import Measured, hashed, watched
+from cropland.evaluation.findings import Findings, hashed, watched
+from cropland.evaluation.judge import Judge, only_bands
 from cropland.evaluation.score import Part, Picture, score
 from cropland.evaluation.training_chips import refuse_training_chips
 from cropland.evaluation.viewer import Sheet, assembled
 from cropland.geo.area import default_min_area_m2
-from cropland.geo.resample import resample, resampled_length, taps
-from cropland.geo.scene import Image
-from cropland.geo.statistics import Statistics
 from cropland.geo.vectors import Polygons
 from cropland.geo.window import Window
 from cropland.language import Message
 from cropland.parcels.clean import SLACK
-from cropland.probability import classes, to_levels
+from cropland.probability import classes
 
 if TYPE_CHECKING:
     from cropland.model import ModelFile
 
-__all__ = ["Judge", "Predict", "chip_probability", "choose_chips", "model_on_chips", "on_chips", "only_bands"]
+__all__ = ["choose_chips", "model_on_chips", "on_chips"]
 
 CUT = Message(
     "fields on chips are connected regions of the labels, cut off at the edges of the chips; their figures cannot be "
     "compared with those of a map and polygons"
 )
 SHEETS = 24  # scenes in the report, at most
-Predict = Callable[[Float32[np.ndarray, "band height width"]], Float32[np.ndarray, "output height width"]]
 
 
 def model_on_chips(
@@ -60,7 +56,7 @@ def model_on_chips(
     trust: bool,
     allow_training_chips: bool,
     robustness: bool,
-) -> Measured:
+) -> Findings:
     """A model, or two, measured on the chips of a folder; the options are those of `evaluate`."""
     from cropland.engines.openvino import open_engine
     from cropland.evaluation.robustness import robustness as changed_by
@@ -97,7 +93,7 @@ def model_on_chips(
     }
     pixels = int((folder.index["height"] * folder.index["width"]).sum())
     sheets = tuple(_chip_sheets(parts[0], float(folder.index["pixel_m"].median())))
-    return Measured(about, parts, True, True, pixels, sheets, tuple(changed))
+    return Findings(about, parts, True, True, pixels, sheets, tuple(changed))
 
 
 def _file(model: ModelFile) -> str:
@@ -118,22 +114,6 @@ def _chip_sheets(parts: Sequence[Part], pixel_m: float) -> Iterator[Sheet]:
     wrong = {name: sum(part.total.counts.fp + part.total.counts.fn for part in its) for name, its in sources.items()}
     for name in sorted(sources, key=lambda name: -wrong[name])[:SHEETS]:
         yield assembled(name, [(part.window, part.draw) for part in sources[name]], pixel_m=(pixel_m, pixel_m))
-
-
-@dataclass(frozen=True)
-class Judge:
-    """A model that predicts chips at its working pixel nearest to `working_pixel_m`, or else to each chip's own."""
-
-    model: ModelFile
-    predict: Predict
-    tolerances_m: Sequence[float]
-    working_pixel_m: float | None = None
-
-    def probability(self, chip: Chip) -> tuple[UInt8[np.ndarray, "height width"], float]:
-        """The probability on the chip's own grid, and the threshold that goes with it."""
-        pixel = self.model.nearest_pixel(self.working_pixel_m or chip.pixel_m)
-        statistics = self.model.statistics
-        return chip_probability(chip, self.predict, pixel_m=pixel.pixel_m, statistics=statistics), pixel.threshold
 
 
 def choose_chips(folder: ChipFolder, model: ModelFile, *, split: str, by: str) -> ChipFolder:
@@ -229,38 +209,3 @@ def _picture(folder: ChipFolder, number: int, judge: Judge) -> Picture:
     chip = folder.read(number)
     probability, threshold = judge.probability(only_bands(chip, folder.bands, judge.model.bands))
     return Picture(chip.image.rgb(chip.low, chip.high), classes(threshold)[probability], chip.target)
-
-
-def chip_probability(
-    chip: Chip, predict: Predict, *, pixel_m: float, statistics: Statistics | None = None
-) -> UInt8[np.ndarray, "height width"]:
-    """The probability of cropland on the chip's own grid: 0..254 is p x 254, 255 where the chip has no data.
-
-    The chip is predicted whole. `predict` gives the logits of a normalised image, channel 0 cropland; `pixel_m` is the
-    model's working pixel. Without `statistics` those of the scene that the chip was cut from are used.
-    """
-    ratio, shape = pixel_m / chip.pixel_m, chip.image.valid.shape
-    image = _at(chip.image, ratio, tuple(resampled_length(length, ratio) for length in shape))
-    stretch = statistics or Statistics((), chip.low, chip.high)
-    logits = predict(stretch.normalise(image.values, image.valid))[:1]
-    probability = _at(Image(expit(logits), np.ones(logits.shape[1:], bool)), 1 / ratio, shape).values[0]
-    return to_levels(probability, chip.image.valid)
-
-
-def only_bands(chip: Chip, has: Sequence[str], wants: Sequence[str]) -> Chip:
-    """The chip with the bands `wants`, in that order; `has` names its own."""
-    order = [list(has).index(band) for band in wants]
-    low, high = (tuple(limits[band] for band in order) for limits in (chip.low, chip.high))
-    image = Image(chip.image.values[order], chip.image.valid, chip.image.grid, tuple(wants))
-    return replace(chip, image=image, low=low, high=high)
-
-
-def _at(image: Image, ratio: float, shape: tuple[int, ...]) -> Image:
-    """The image at pixels `ratio` times as large, resampled as `Scene.read` does a whole scene."""
-    if ratio == 1:
-        return image
-    rows, cols = (
-        taps(ratio, start=0, count=count, length=length) for count, length in zip(shape, image.valid.shape, strict=True)
-    )
-    values, valid = resample(image.values, None if image.valid.all() else image.valid, rows=rows, cols=cols)
-    return Image(values, np.ones(values.shape[1:], bool) if valid is None else valid)

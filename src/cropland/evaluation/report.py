@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,9 +20,6 @@ from cropland.evaluation.score import Part, Picture, figures
 from cropland.evaluation.viewer import FALSE, MISSED, RIGHT, Place, Sheet, viewer
 from cropland.geo.area import area_words
 from cropland.language import _, language, shown, translated
-
-if TYPE_CHECKING:
-    from cropland.evaluation.robustness import Robustness
 
 __all__ = ["best_and_worst", "field_names", "figure_name", "image", "names", "page", "percent", "verdict"]
 
@@ -68,9 +65,9 @@ def page(
     found: Mapping[str, Any],
     parts: Sequence[Part],
     sheets: Sequence[Sheet] = (),
-    robustness: Sequence[Robustness] = (),
+    sections: Sequence[Markup] = (),
 ) -> str:
-    """The report as HTML: the content of metrics.json, pictures of parts, the sheets to zoom in, and robustness."""
+    """The report as HTML: the content of metrics.json, pictures of parts, sheets to zoom in, and further sections."""
     examples = best_and_worst(parts)
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     environment.globals |= {"_": _marked, "percent": percent, "shown": shown, "finest": _finest, "median": median}
@@ -86,7 +83,7 @@ def page(
         viewer=viewer(sheets, places=_places(parts, sheets)) if sheets else "",
         differences=_differences(found["against"]["difference"]) if "against" in found else [],
         second=found["against"]["file"] if "against" in found else "",
-        robustness=Markup("").join(Markup(each.section()) for each in robustness),
+        sections=Markup("").join(sections),
         examples={title: [*map(_figure, shown_)] for title, shown_ in examples.items()},
         language=language(),
         version=__version__,

@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter
 from cropland.errors import InputError
 from cropland.evaluation.bootstrap import differences, intervals
 from cropland.evaluation.counts import UNKNOWN, Counts, count, ratio
-from cropland.evaluation.model_on_chips import Judge, only_bands
+from cropland.evaluation.judge import Judge, only_bands
 from cropland.evaluation.report import percent
 from cropland.evaluation.score import figures
 from cropland.geo.resample import resample, resampled_length, taps

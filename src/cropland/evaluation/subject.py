@@ -25,6 +25,7 @@ from cropland.geo.area import pixel_edges_m
 from cropland.geo.features import open_layer
 from cropland.geo.grid import crs_name, grid_of
 from cropland.geo.map_folder import MapFolder
+from cropland.geo.mask import mask_classes
 from cropland.geo.reading import read_header
 from cropland.geo.scene import Scene, open_scene
 from cropland.geo.vectors import Polygons, open_polygons
@@ -37,7 +38,7 @@ from cropland.writers.vector import write_geoparquet
 
 __all__ = [
     "BLOCK",
-    "Ground",
+    "NamedGrid",
     "Subject",
     "SubjectOptions",
     "connected_regions",
@@ -83,7 +84,7 @@ class SubjectOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class NamedGrid:
     """A grid with a name. unit_m: metres per unit of the coordinates, without a CRS."""
 
     name: str
@@ -112,9 +113,9 @@ class Subject:
     map.json names it.
     """
 
-    ground: Ground
+    ground: NamedGrid
     mask: Read
-    elsewhere: Callable[[Ground], Draw]
+    elsewhere: Callable[[NamedGrid], Draw]
     files: tuple[Path, ...]
     probability: Read | None = None
     threshold: float | None = None
@@ -247,15 +248,15 @@ def _of_raster(path: Path, options: SubjectOptions, found: MapFolder | None) -> 
         return to_levels(_fractions(values, path), valid) if is_fraction else _bytes(values, valid)
 
     def mask(values: Values, valid: Bool[np.ndarray, "height width"]) -> Mask:
-        return table[levels(values, valid)] if has_probability else _classes(values, valid, path)
+        return table[levels(values, valid)] if has_probability else mask_classes(values, valid, path=path)
 
     def own(window: Window) -> tuple[Values, Bool[np.ndarray, "height width"]]:
         image = scene.read(window)
         return image.values[0], image.valid
 
-    def elsewhere(ground: Ground) -> Draw:
+    def elsewhere(ground: NamedGrid) -> Draw:
         read = raster_on(path, ground, nodata=band.nodata if is_fraction else UNKNOWN)
-        moved = Message("{name} is resampled to the grid of the first map, by the nearest pixel", name=path.stem)
+        moved = Message("{name} is resampled to the grid of the first map (nearest neighbour)", name=path.stem)
 
         def paint(window: Window) -> Mask:
             known = np.isfinite(values := read(window))
@@ -264,7 +265,7 @@ def _of_raster(path: Path, options: SubjectOptions, found: MapFolder | None) -> 
         return Draw(paint, (*notes, moved))
 
     subject = Subject(
-        Ground(path.stem, scene.grid, scene.unit_m),
+        NamedGrid(path.stem, scene.grid, scene.unit_m),
         lambda window: mask(*own(window)),
         elsewhere,
         files=(path,),
@@ -298,17 +299,6 @@ def _bytes(values: Values, valid: Bool[np.ndarray, "height width"]) -> Mask:
     return np.where(valid, values, UNKNOWN).astype(np.uint8)
 
 
-def _classes(values: Values, valid: Bool[np.ndarray, "height width"], path: Path) -> Mask:
-    foreign = sorted(set(np.unique(values[valid]).tolist()) - {0, 1, UNKNOWN})
-    if foreign:
-        raise SceneError(
-            "{file} holds the values {shown}; a mask is 1 cropland, 0 not cropland, 255 no data",
-            file=path,
-            shown=", ".join(f"{value:g}" for value in foreign[:8]),
-        )
-    return _bytes(values, valid)
-
-
 def _of_parcels(path: Path, options: SubjectOptions, found: MapFolder | None, *, labels: LabelOptions) -> Subject:
     """Polygons of cropland; no polygon is not cropland. Pixels are counted on the grid of their mask where it is known,
     and only where that has data; else on the grid of a reference raster, or on one as fine as their sizes ask for."""
@@ -322,7 +312,7 @@ def _of_parcels(path: Path, options: SubjectOptions, found: MapFolder | None, *,
         own = known_where(drawn.on(ground), [mask.mask])
         files: tuple[Path, ...] = (path, found.mask)
 
-        def elsewhere(there: Ground) -> Draw:
+        def elsewhere(there: NamedGrid) -> Draw:
             return known_where(drawn.on(there), [mask.elsewhere(there)])
 
         return Subject(ground, own, elsewhere, files, fields=polygons, notes=own.notes)
@@ -340,7 +330,7 @@ def _of_parcels(path: Path, options: SubjectOptions, found: MapFolder | None, *,
                 area=labels.inside.name if labels.inside else Message("the box around the parcels"),
             ),
         )
-    ground = Ground(path.stem, grid)
+    ground = NamedGrid(path.stem, grid)
     own = drawn.on(ground)
     return Subject(ground, own, drawn.on, (path,), fields=polygons, notes=(*notes, *own.notes))
 
@@ -383,7 +373,7 @@ def _round_below(length: float) -> float:
     return max(step * unit for step in (1, 2, 5) if step * unit <= length)
 
 
-def connected_regions(mask: Read, ground: Ground, folder: Path) -> Polygons:
+def connected_regions(mask: Read, ground: NamedGrid, folder: Path) -> Polygons:
     """The connected regions of a mask as polygons: in a file in `folder`, in memory if the grid has no CRS or there are
     none."""
     raster, table = folder / f"{ground.name}.tif", folder / f"{ground.name}.parquet"
@@ -421,7 +411,7 @@ def decimated(read: Read, window: Window, step: int) -> Mask:
     return np.block(parts)
 
 
-def imagery_on(imagery: Scene, ground: Ground) -> Callable[[Window, int], UInt8[np.ndarray, "height width 3"]]:
+def imagery_on(imagery: Scene, ground: NamedGrid) -> Callable[[Window, int], UInt8[np.ndarray, "height width 3"]]:
     """The imagery in red, green and blue, in windows of another grid of which every `step`-th pixel is shown.
 
     It is stretched as a whole scene, and taken at the nearest pixel, averaged over the step; grey where it has no data.

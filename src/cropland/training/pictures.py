@@ -10,7 +10,7 @@ import numpy as np
 
 from cropland.data.chips import Chip, ChipFolder
 from cropland.evaluation.counts import count
-from cropland.evaluation.model_on_chips import Predict, chip_probability, only_bands
+from cropland.evaluation.judge import Predict, chip_probability, only_bands
 from cropland.evaluation.report import verdict
 from cropland.evaluation.score import Picture
 from cropland.files import replacing

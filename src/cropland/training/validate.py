@@ -14,7 +14,7 @@ from torch import nn
 from cropland.data.chips import Chip, ChipFolder
 from cropland.evaluation.calibration import expected_calibration_error, fit_temperature
 from cropland.evaluation.counts import best_threshold, count_at, histogram
-from cropland.evaluation.model_on_chips import Predict, chip_probability, only_bands
+from cropland.evaluation.judge import Predict, chip_probability, only_bands
 from cropland.geo.statistics import Statistics
 from cropland.language import _
 from cropland.model import WorkingPixel

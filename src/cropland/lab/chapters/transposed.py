@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from cropland.blocks.bilinear import bilinear
 from cropland.blocks.transposed import transposed as up
 from cropland.data.chips import ChipFolder
-from cropland.evaluation.model_on_chips import chip_probability, only_bands
+from cropland.evaluation.judge import chip_probability, only_bands
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat
 from cropland.lab.claim import Finding
 from cropland.lab.measure import Budget, Number, exactly, interleave, mean_of_seeds, quartiles, ratio

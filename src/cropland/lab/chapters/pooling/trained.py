@@ -14,7 +14,7 @@ from torch import Tensor
 from cropland.data.chips import ChipFolder
 from cropland.evaluation.boundary import boundary_counts, boundary_f1
 from cropland.evaluation.counts import UNKNOWN, best_threshold, histogram
-from cropland.evaluation.model_on_chips import chip_probability, only_bands
+from cropland.evaluation.judge import chip_probability, only_bands
 from cropland.lab import sample_tile
 from cropland.lab.chapters.pooling.shift import MODEL_MARGIN, moved_masks, shifted
 from cropland.lab.charts import Bars, Lines

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cropland.data.chips import Chip, ChipFolder
-from cropland.evaluation.model_on_chips import chip_probability, only_bands
+from cropland.evaluation.judge import chip_probability, only_bands
 from cropland.lab.charts import Bars, Lines, Panel, Panels, heat, raster
 from cropland.lab.claim import Finding
 from cropland.lab.measure import Budget, Number, exactly, mean_of_seeds, multiply_adds

@@ -16,11 +16,11 @@ from cropland.progress import progress_bar
 if TYPE_CHECKING:
     from cropland.evaluation.robustness import Robustness
 
-__all__ = ["Measured", "hashed", "watched"]
+__all__ = ["Findings", "hashed", "watched"]
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Findings:
     """What was found: the parts of one side, or of two on the same ground, and what is said of them.
 
     complete: the labels hold all fields. whole_groups: a group holds all its predicted fields, and the labels all its

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from cropland.evaluation.measured import hashed
+from cropland.evaluation.findings import hashed
 
 
 def test_a_file_is_named_by_its_way_from_the_folder_that_was_given(tmp_path: Path):
