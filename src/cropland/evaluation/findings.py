@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from cropland.progress import progress_bar
 if TYPE_CHECKING:
     from cropland.evaluation.robustness import Robustness
 
-__all__ = ["Findings", "hashed", "watched"]
+__all__ = ["Findings", "hashed", "watched", "worst_first"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,3 +75,11 @@ def watched(parts: Iterable[Part], *, total: int) -> list[Part]:
             done.append(part)
             bar()
     return done
+
+
+def worst_first(parts: Sequence[Part]) -> list[str]:
+    """The scenes of the parts, those with most wrong pixels first."""
+    wrong = Counter[str]()
+    for part in parts:
+        wrong[part.source] += part.total.counts.fp + part.total.counts.fn
+    return [source for source, _count in wrong.most_common()]

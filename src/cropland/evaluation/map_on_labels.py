@@ -30,7 +30,7 @@ from cropland.evaluation.fields import (
     size_keys,
     value_names,
 )
-from cropland.evaluation.findings import Findings, hashed, watched
+from cropland.evaluation.findings import Findings, hashed, watched, worst_first
 from cropland.evaluation.score import Part, Picture, Score, score
 from cropland.evaluation.subject import (
     BLOCK,
@@ -130,7 +130,9 @@ def maps_on_labels(
     }
     complete, pixels = labels.background != "unknown", sum(rows * columns for rows, columns in shapes)
     whole_groups = complete and column is None  # a mapped field has no value of a column of the labels
-    return Findings(about, sides, complete, whole_groups, pixels, tuple(sheets))
+    order = worst_first(sides[0])
+    shown = sorted((sheet for sheet in sheets if sheet.name in order), key=lambda sheet: order.index(sheet.name))
+    return Findings(about, sides, complete, whole_groups, pixels, tuple(shown))
 
 
 def _label_files(labels: LabelOptions, scenes: Sequence[str]) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,7 +20,7 @@ from cropland.data.chips import INDEX, ChipFolder, open_chips
 from cropland.errors import ChipError
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.fields import FieldCounts, Matches, count_fields, match, overlaps, size_keys
-from cropland.evaluation.findings import Findings, hashed, watched
+from cropland.evaluation.findings import Findings, hashed, watched, worst_first
 from cropland.evaluation.judge import Judge, only_bands
 from cropland.evaluation.score import Part, Picture, score
 from cropland.evaluation.training_chips import refuse_training_chips
@@ -108,12 +107,9 @@ def _logits(engine: Any, values: np.ndarray) -> np.ndarray:
 
 def _chip_sheets(parts: Sequence[Part], pixel_m: float) -> Iterator[Sheet]:
     """A picture of every scene that gave chips, the chips where they lie in it; first those with most wrong pixels."""
-    sources: dict[str, list[Part]] = defaultdict(list)
-    for part in parts:
-        sources[part.source].append(part)
-    wrong = {name: sum(part.total.counts.fp + part.total.counts.fn for part in its) for name, its in sources.items()}
-    for name in sorted(sources, key=lambda name: -wrong[name])[:SHEETS]:
-        yield assembled(name, [(part.window, part.draw) for part in sources[name]], pixel_m=(pixel_m, pixel_m))
+    for name in worst_first(parts)[:SHEETS]:
+        own = [(part.window, part.draw) for part in parts if part.source == name]
+        yield assembled(name, own, pixel_m=(pixel_m, pixel_m))
 
 
 def choose_chips(folder: ChipFolder, model: ModelFile, *, split: str, by: str) -> ChipFolder:

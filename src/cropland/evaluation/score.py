@@ -223,13 +223,21 @@ def _fields(counts: FieldCounts, *, complete: bool) -> dict[str, Any] | None:
 
 
 def _field_sizes(parts: Sequence[Part], *, complete: bool) -> list[dict[str, Any]]:
-    """The figures of each size class that has fields, from the smallest."""
+    """The figures of each size class that has fields, from the smallest.
+
+    Partners may be of two classes, so a class that one side lacks has no F1.
+    """
     found: dict[int, FieldCounts] = defaultdict(FieldCounts)
     for part in parts:
         for size, counts in part.sizes.items():
             found[size] += counts
     rows = ((name, _fields(found[size], complete=complete)) for size, name in enumerate(size_names()))
-    return [{"name": name, "fields": its} for name, its in rows if its]
+    lacks = {"f1": None, "f1_50_95": None}
+    return [
+        {"name": name, "fields": its if its["predicted"] and its["reference"] else its | lacks}
+        for name, its in rows
+        if its
+    ]
 
 
 def _thresholds(levels: Int64[np.ndarray, "2 255"]) -> dict[str, Any]:
