@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cropland.evaluation.report import FALSE, MISSED, RIGHT, best_and_worst, image, percent, verdict
+from cropland.evaluation.report import FALSE, MISSED, RIGHT, best_and_worst, image, verdict
 from cropland.evaluation.score import Part, Picture, score
 
 
@@ -31,10 +31,6 @@ def test_best_is_among_parts_with_both_classes_and_no_part_is_shown_twice():
 
 def test_a_single_block_is_shown_as_it_is():
     assert [len(each) for each in best_and_worst([part("only", "g", right=50)]).values()] == [1]
-
-
-def test_percent():
-    assert [percent(value) for value in (0.9412, 0.0, None)] == ["94.1", "0.0", "–"]
 
 
 SAID = np.array([[1, 1, 0, 0, 255]], np.uint8).repeat(5, axis=0)

@@ -1,30 +1,17 @@
 """A finding for a notebook, and the report in a browser: `apt install chromium`, or name one in CROPLAND_CHROMIUM."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from cropland.lab import report
 from cropland.lab.charts import Bars, Box, Lines, Panel, Panels, Stack, raster
 from cropland.lab.claim import Finding
 from cropland.lab.measure import Number, exactly
 from cropland.lab.results import Results, this_machine
-
-CHROMIUM = os.environ.get("CROPLAND_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM:
-        pytest.skip("no Chromium: apt install chromium, or set CROPLAND_CHROMIUM")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
 
 @pytest.fixture(scope="module")

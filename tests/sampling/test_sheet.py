@@ -3,9 +3,7 @@
 import base64
 import io
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import shapely
 from affine import Affine
 from matplotlib.image import imread
 from odc.geo.geobox import GeoBox
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from pyproj import Transformer
 from rasterio.features import rasterize
 
@@ -26,8 +24,6 @@ from cropland.language import speaking
 from cropland.sampling.sheet import OUTSIDE, write_sheet
 from rasters import UTM50, write_raster
 
-CHROMIUM = os.environ.get("CROPLAND_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 MASK = GeoBox((120, 150), UTM50, 32650)
 PIXELS = [(60, 75), (0, 0), (119, 149), (20, 30), (90, 40), (50, 120)]  # rows and columns of the points
 NEAR, FAR = ".view >> nth=0", ".view >> nth=1"
@@ -169,14 +165,6 @@ def test_points_that_cannot_be_seen_are_one_line(imagery: Path, tmp_path: Path, 
 
 
 # --- in the browser ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM:
-        pytest.skip("no Chromium: apt install chromium, or set CROPLAND_CHROMIUM")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from rich.table import Table
 from cropland.data.labels import LabelOptions
 from cropland.errors import InputError, Option, OutputError
 from cropland.evaluation.map_on_labels import maps_on_labels
-from cropland.evaluation.report import figure_name, names, page, percent
+from cropland.evaluation.report import figure_name, names, page
 from cropland.evaluation.score import Part
 from cropland.evaluation.subject import SubjectOptions
 from cropland.evaluation.viewer import Sheet
@@ -25,6 +25,7 @@ from cropland.fact_sheet import fact_sheet
 from cropland.files import write_json, write_text
 from cropland.language import Message, _, shown
 from cropland.options import ABOVE_0
+from cropland.page import percent
 
 if TYPE_CHECKING:
     from cropland.data.chips import ChipFolder

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from statistics import median
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from cropland import __version__
 from cropland.data_uri import jpeg_uri
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, figures
 from cropland.evaluation.viewer import FALSE, MISSED, RIGHT, Place, Sheet, viewer
 from cropland.geo.area import area_words
-from cropland.language import _, language, shown, translated
+from cropland.language import _, shown
+from cropland.page import percent, rendered
 
-__all__ = ["best_and_worst", "field_names", "figure_name", "image", "names", "page", "percent", "verdict"]
+__all__ = ["best_and_worst", "field_names", "figure_name", "image", "names", "page", "verdict"]
 
 SHOWN = 6
 LONGEST = 512  # pixels of a picture's edge
@@ -69,10 +67,11 @@ def page(
 ) -> str:
     """The report as HTML: the content of metrics.json, pictures of parts, sheets to zoom in, and further sections."""
     examples = best_and_worst(parts)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.globals |= {"_": _marked, "percent": percent, "shown": shown, "finest": _finest, "median": median}
-    template = environment.from_string((files("cropland.evaluation") / "report.html").read_text(encoding="utf-8"))
-    return template.render(
+    return rendered(
+        "cropland.evaluation",
+        "report.html",
+        finest=_finest,
+        median=median,
         found=found,
         title=shown(found["title"]),
         subtitle=shown(found["subtitle"]),
@@ -85,8 +84,6 @@ def page(
         second=found["against"]["file"] if "against" in found else "",
         sections=Markup("").join(sections),
         examples={title: [*map(_figure, shown_)] for title, shown_ in examples.items()},
-        language=language(),
-        version=__version__,
     )
 
 
@@ -129,17 +126,6 @@ def _differences(difference: Mapping[str, Mapping[str, Any]]) -> list[dict[str, 
             }
         )
     return rows
-
-
-def _marked(message: str, /, **values: object) -> Markup:
-    """A message of the page, which may have tags; its values are escaped."""
-    text = Markup(translated(message))
-    return text.format(**values) if values else text
-
-
-def percent(value: float | None) -> str:
-    """A share as percent with one digit, a dash for None."""
-    return "–" if value is None else f"{100 * value:.1f}"
 
 
 def field_names() -> dict[str, str]:

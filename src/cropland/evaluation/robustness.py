@@ -26,13 +26,13 @@ from cropland.errors import InputError
 from cropland.evaluation.bootstrap import differences, intervals
 from cropland.evaluation.counts import UNKNOWN, Counts, count, ratio
 from cropland.evaluation.judge import Judge, only_bands
-from cropland.evaluation.report import percent
 from cropland.evaluation.score import figures
 from cropland.geo.resample import resample, resampled_length, taps
 from cropland.geo.scene import Image
 from cropland.geo.sensor import sensors
 from cropland.geo.statistics import HIGH, LOW
 from cropland.language import Message, _, shown
+from cropland.page import percent
 from cropland.probability import classes
 from cropland.progress import progress_bar
 
