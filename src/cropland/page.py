@@ -14,14 +14,14 @@ from cropland.language import language, shown, translated
 __all__ = ["percent", "rendered"]
 
 
-def rendered(package: str, name: str, **values: Any) -> str:
+def rendered(package: str, page: str, /, **values: Any) -> str:
     """The template of that name in a package, with these values and functions, and `_`, `shown` and `percent`.
 
     What is not `Markup` is escaped. `style` is what pages have in common.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     environment.globals |= {"_": _marked, "percent": percent, "shown": shown}
-    template = environment.from_string((files(package) / name).read_text(encoding="utf-8"))
+    template = environment.from_string((files(package) / page).read_text(encoding="utf-8"))
     style = Markup((files("cropland") / "page.css").read_text(encoding="utf-8"))
     return template.render(style=style, language=language(), version=__version__, **values)
 

@@ -73,11 +73,12 @@ def allocate(
 ) -> Int64[np.ndarray, " stratum"]:
     """The points of each stratum: at least `least`, the rest in proportion to area, never more than there are pixels.
 
-    Where `least` is more than half of an equal share, it is half of that; an empty stratum gets none.
+    Where `least` is more than half of an equal share, it is half of that; it is two where there are as many, since a
+    variance needs two. An empty stratum gets none.
     Source: Olofsson et al. (2014), section 5.1.2, doi:10.1016/j.rse.2014.02.015.
     """
     strata = int((pixels > 0).sum())
-    floor = min(least, max(n // (2 * strata), min(2, n // strata)))
+    floor = max(min(2, n // strata), min(least, n // (2 * strata)))
     low, high = np.minimum(floor, pixels), pixels
     if n >= high.sum():
         return np.array(high, np.int64)

@@ -109,7 +109,7 @@ def judge(trial: Trial, recipe: Recipe, chips: ChipFolder) -> Edges:
     seen = list(zip(levels, read, strict=True))
     threshold = best_threshold(np.sum([histogram(level, chip.target) for level, chip in seen], 0))
     tolerances_m = [_tolerance_m(recipe, chips)]
-    counts = np.zeros((1, 4), np.int64)
+    counts = np.zeros((1, 6))
     for level, chip in seen:
         said = np.where(level == UNKNOWN, UNKNOWN, level / 254 >= threshold).astype(np.uint8)
         size = (chip.pixel_m, chip.pixel_m)
