@@ -48,7 +48,7 @@ sorted(os.listdir("area_sample"))
 #
 # ![The sheet: a pixel from near and from far](sheet.jpg)
 #
-# For this page one person looked at the sixty points. It took some minutes. The answers come with `cropland`:
+# For this page the sixty points were looked at once, which took some minutes. The answers come with `cropland`:
 
 # %%
 answers = FOLDER / "area" / "answers.csv"
