@@ -42,3 +42,15 @@ def test_an_error_inside_leaves_the_language_as_it_was(no_font):
     with pytest.raises(ZeroDivisionError), fonts.lettering():
         raise ZeroDivisionError
     assert language() == "zh"
+
+
+def test_a_family_without_bold_letters_is_no_news(monkeypatch, caplog):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(fonts, "_chinese", lambda: "cmex10")  # matplotlib brings it in one weight
+    with fonts.lettering():
+        figure = Figure()
+        figure.text(0, 0, "a", weight="bold", family="cmex10")
+        FigureCanvasAgg(figure).draw()
+    assert caplog.records == []

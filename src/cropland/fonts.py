@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -44,8 +45,20 @@ def lettering() -> Iterator[None]:
 
     spoken, chinese = language(), _chinese()
     families = [LATIN] if chinese is None else [chinese, LATIN] if spoken == "zh" else [LATIN, chinese]
-    with rc_context({"font.family": families}), speaking(spoken if chinese else "en"):
+    with rc_context({"font.family": families}), speaking(spoken if chinese else "en"), _without_advice():
         yield
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """matplotlib warns of a family that has no bold letters, and takes its others."""
+    log = logging.getLogger("matplotlib.font_manager")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def drawable(text: str) -> str:
