@@ -53,6 +53,7 @@
       const [imagery, verdict] = tiles[key];
       return {key, cells, imagery: imagery && await decoded("jpeg", imagery), verdict: verdict && await decoded("png", verdict)};
     }));
+    const coarsest = tiles[[top, 0, 0].join("/")]?.[0], ground = coarsest && await decoded("jpeg", coarsest);
     if (!painted.has(canvas)) return;
     canvas.width = canvas.height = side + margin;
     canvas.style.width = canvas.style.height = `${(side + margin) * TILE / side}px`;
@@ -68,6 +69,8 @@
     context.clip();
     context.fillStyle = data.blank;
     context.fillRect(0, 0, canvas.width, canvas.height);
+    // Where two pictures meet within a point of the screen, each covers a part of it, and this shows through.
+    if (ground) context.drawImage(ground, -x * side, -y * side, ground.naturalWidth * 2 ** top * along, ground.naturalHeight * 2 ** top * down);
     for (const {key, cells, imagery, verdict} of drawn) {
       const [its, row, col] = key.split("/").map(Number), step = 2 ** its;
       const place = image => [image, col * TILE * step * along - x * side, row * TILE * step * down - y * side,
