@@ -285,6 +285,21 @@ def test_tiles_meet_without_a_seam_at_zooms_between_whole_numbers(browser, tmp_p
             assert same(shown(page, *points), *[over(MISSED, 215)] * len(points))
 
 
+def test_imagery_that_is_dark_all_over_has_no_light_line(browser, tmp_path):
+    """Tiles of the pyramid meet within a point of the screen, through which the ground of the picture shows."""
+    nothing = np.zeros((1024, 1024), np.uint8)
+    page_file = tmp_path / "page.html"
+    dark = np.full((1024, 1024, 3), 20, np.uint8)
+    slim = sheet(nothing, nothing, dark, pixel_m=(1.0, 0.93))  # so that tiles begin within points of the screen
+    page_file.write_text(str(viewer([slim])), encoding="utf-8")
+    for page in opened(browser, page_file, viewport={"width": 900, "height": 680}):
+        picture = Image.open(io.BytesIO(page.locator(".viewer-map").screenshot())).convert("L")
+        pixels = np.asarray(picture)[: picture.height - 60, 60:]  # without buttons and the bar of metres
+        inside = pixels[:, (pixels < 60).mean(axis=0) > 0.5]
+        assert inside.shape[1] > 300
+        assert (np.median(inside, axis=0) < 24).all()
+
+
 def test_arrows_and_wheel_move_the_picture_once_it_is_asked_for(page):
     scale = page.locator(".leaflet-control-scale-line")
     first = scale.inner_text()
