@@ -19,6 +19,7 @@ from cropland.data.labels import LabelOptions, read_labels
 from cropland.errors import InputError, LabelError, SceneError
 from cropland.evaluation import map_on_labels as module
 from cropland.evaluation.counts import Counts
+from cropland.evaluation.evaluate import evaluate
 from cropland.evaluation.fields import count_fields, field_figures, match, overlaps
 from cropland.evaluation.map_on_labels import blocks, maps_on_labels, on_subject, read_regions
 from cropland.evaluation.score import Part, add_up
@@ -412,3 +413,15 @@ def test_parcels_against_a_mask_are_drawn_on_its_grid(mask: Path, polygons: Path
     found = measured(mask, parcels, labels=polygons, background="known")
     assert found["against"]["pooled"]["tp"] == 800 and found["notes"] == []
     assert found["pooled"]["known"] == 90 * 120
+
+
+def test_regions_of_mask_and_of_labels_are_kept_apart(tmp_path: Path):
+    """More regions than are held in memory: those of either side wait in a file of their own."""
+    values = np.zeros((200, 200), np.uint8)
+    values.reshape(40, 5, 40, 5)[:, 1:4, :, 1:4] = 1
+    mask = write_mask(tmp_path / "mask.tif", values)
+    values[:, 100:] = 0
+    labels = write_mask(tmp_path / "labels.tif", values)
+    fields = evaluate(mask, labels=labels)["pooled"]["fields"]
+    assert (fields["predicted"], fields["reference"]) == (1600, 800)
+    assert fields["precision"] == 0.5 and fields["recall"] == 1

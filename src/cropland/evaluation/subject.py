@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor, log10, sqrt
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Annotated
 
 import numpy as np
@@ -374,9 +375,10 @@ def _round_below(length: float) -> float:
 
 
 def connected_regions(mask: Read, ground: NamedGrid, folder: Path) -> Polygons:
-    """The connected regions of a mask as polygons: in a file in `folder`, in memory if the grid has no CRS or there are
-    none."""
-    raster, table = folder / f"{ground.name}.tif", folder / f"{ground.name}.parquet"
+    """The connected regions of a mask as polygons: in a file of their own in `folder`, in memory if the grid has no CRS
+    or there are none."""
+    own = Path(mkdtemp(dir=folder))  # the polygons of another mask may still be read from the same folder
+    raster, table = own / "mask.tif", own / "regions.parquet"
     height, width = ground.shape
     crs = None if ground.grid.crs is None else str(ground.grid.crs)
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "nodata": UNKNOWN, "compress": "deflate", "zlevel": 1}
@@ -386,7 +388,7 @@ def connected_regions(mask: Read, ground: NamedGrid, folder: Path) -> Polygons:
     ) as target:
         for tile in tiles(ground.shape, size=BLOCK, halo=0, stride=1):
             target.write(mask(tile.core), 1, window=tile.core.in_file)
-    with find_parcels(raster, unit_m=ground.unit_m, folder=folder) as found:
+    with find_parcels(raster, unit_m=ground.unit_m, folder=own) as found:
         if crs is None or not len(found):
             return Polygons.of(concat(found.chunks(), ignore_index=True))
         write_geoparquet(found.chunks(), table)
