@@ -1,17 +1,20 @@
-"""A page of HTML from a template, in the person's language and in one look."""
+"""A page of HTML from a template, in the person's language and in one look, and pictures as text within it."""
 
 from __future__ import annotations
 
+import io
+from base64 import b64encode
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from cropland import __version__
 from cropland.language import language, shown, translated
 
-__all__ = ["percent", "rendered"]
+__all__ = ["encoded", "jpeg_uri", "percent", "rendered"]
 
 
 def rendered(package: str, page: str, /, **values: Any) -> str:
@@ -29,6 +32,22 @@ def rendered(package: str, page: str, /, **values: Any) -> str:
 def percent(value: float | None) -> str:
     """A share as percent with one digit, a dash for None."""
     return "–" if value is None else f"{100 * value:.1f}"
+
+
+def jpeg_uri(pixels: np.ndarray, **options: Any) -> str:
+    """Red, green and blue in bytes as a JPEG in a data URI; the options are those of Pillow's encoder."""
+    return "data:image/jpeg;base64," + encoded(pixels, "jpeg", **options)
+
+
+def encoded(pixels: np.ndarray, kind: str, *, palette: bytes = b"", **options: Any) -> str:
+    """The pixels in the format of that name, in base64; palette: red, green, blue, of each value of one band."""
+    from PIL import Image  # matplotlib needs it, so it is there
+
+    picture, buffer = Image.fromarray(pixels), io.BytesIO()
+    if palette:
+        picture.putpalette(palette)
+    picture.save(buffer, kind, **options)
+    return b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _marked(message: str, /, **values: object) -> Markup:

@@ -11,13 +11,12 @@ import numpy as np
 from jaxtyping import UInt8
 from markupsafe import Markup
 
-from cropland.data_uri import jpeg_uri
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Part, Picture, figures
 from cropland.evaluation.viewer import FALSE, MISSED, RIGHT, Place, Sheet, viewer
 from cropland.geo.area import area_words
 from cropland.language import _, shown
-from cropland.page import percent, rendered
+from cropland.page import jpeg_uri, percent, rendered
 
 __all__ = ["best_and_worst", "field_names", "figure_name", "image", "names", "page", "verdict"]
 

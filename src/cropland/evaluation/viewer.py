@@ -20,11 +20,11 @@ from jaxtyping import UInt8
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from cropland.data_uri import encoded
 from cropland.evaluation.counts import UNKNOWN
 from cropland.evaluation.score import Picture
 from cropland.geo.window import Window
 from cropland.language import _
+from cropland.page import encoded
 from cropland.progress import Bar, megapixels, progress_bar
 
 __all__ = ["FALSE", "MISSED", "RIGHT", "Place", "Sheet", "assembled", "viewer"]

@@ -147,9 +147,7 @@ class AreaEstimate:
 
         Raises `OutputError` where they cannot be written.
         """
-        from cropland.sampling.report import page
-
-        folder, html = Path(out), page(self.figures, shares=share_titles())
+        folder, html = Path(out), page(self.figures)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "area.json", self.figures)
@@ -223,6 +221,21 @@ def numbers(figure: Mapping[str, Any], digits: int) -> tuple[str, str, str]:
         return value, "–", "–"
     low, high = (f"{figure[end]:,.{digits}f}" for end in ("low", "high"))
     return value, f"{figure['se']:,.{digits}f}", _("{low} to {high}", low=low, high=high)
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """The report as HTML, from the content of area.json."""
+    from cropland.page import rendered  # jinja2, which an estimate alone does without
+
+    values = {"found": found, "shares": share_titles(), "mu": MU_PER_HA, "title": shown(found["title"])}
+    return rendered("cropland.sampling", "report.html", area=_area, **values)
+
+
+def _area(value: float | None) -> str:
+    """Hectares or mu with one digit below a thousand, a dash for None."""
+    if value is None:
+        return "–"
+    return f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -18,7 +18,6 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from cropland import __version__
-from cropland.data_uri import jpeg_uri
 from cropland.errors import GridError, SceneError
 from cropland.files import write_text
 from cropland.geo.area import pixel_edge_m, pixel_edges_m
@@ -27,6 +26,7 @@ from cropland.geo.scene import COLOURS, Image, Scene
 from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
 from cropland.language import _, language
+from cropland.page import jpeg_uri
 from cropland.progress import prefetch, progress_bar
 
 if TYPE_CHECKING:
