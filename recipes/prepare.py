@@ -1,10 +1,12 @@
-"""Lay out what the shipped model learns from as scenes: patches, blocks of one class, water by index.
+"""Lay out what the shipped model learns from as scenes: patches, blocks of one class, labelled scenes by their place.
 
-python recipes/prepare.py DATA OUT    (DATA holds naip_us, s2_korea, eurosat_rgb.tar, ucmerced_rgb.tar, scenes)
+python recipes/prepare.py DATA OUT    (DATA holds eurosat_rgb.tar, ucmerced_rgb.tar, labelled)
 """
 
 from __future__ import annotations
 
+import csv
+import shutil
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -13,10 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from rasterio.windows import Window
 
 HELD_BACK = 5  # every fifth patch, by name, is never trained on
-WATER = 0.2  # (green - nir) / (green + nir) above: water (McFeeters 1996, doi:10.1080/01431169608948714)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def main(data: Path, out: Path) -> None:
     for collection in (EUROSAT, UCMERCED):
         extract(data / f"{collection.name}_rgb.tar", out)
         write_blocks(collection, out)
-    write_water(data / "scenes", out / "water")
+    name_scenes(data / "labelled", out / "labelled")
 
 
 def extract(archive: Path, out: Path) -> None:
@@ -80,7 +80,7 @@ def patches(collection: Collection, name: str, out: Path) -> tuple[list[Path], l
 
 def write_blocks(collection: Collection, out: Path) -> None:
     """Blocks of one class, patch beside patch, under blocks/train and blocks/validation."""
-    for kind, classes in (("crop", collection.crop), ("other", collection.other)):
+    for kind, classes in (("cropland", collection.crop), ("other", collection.other)):
         for name in classes:
             for side, files in zip(("train", "validation"), patches(collection, name, out), strict=True):
                 folder = out / "blocks" / side / f"{collection.name}-{kind}" / name
@@ -112,45 +112,19 @@ def write_rgb(path: Path, image: np.ndarray) -> None:
         file.write(image)
 
 
-def write_water(scenes: Path, out: Path) -> None:
-    """For scenes with near infrared: the scene as RGB and a raster label, 0 water, 255 unknown.
+def name_scenes(labelled: Path, out: Path) -> None:
+    """The labelled scenes under names that differ, each with its label under `labels`, in a folder per place and side.
 
-    North Dakota 2019 and the eastern third of Delmarva are written to `check`, the rest to `learn`.
+    Every file of a chip folder has the name of its scene, and many of these are called by their date alone.
     """
-    for path in sorted((scenes / "naip_north_dakota").glob("*.tif")):
-        write_labelled(path, out / ("check" if "2019" in path.name else "learn"), rgb=(1, 2, 3))
-    delmarva = scenes / "s2_delmarva" / "s2_l1c_b02_b03_b04_b08_uint16.tif"
-    write_labelled(delmarva, out / "learn", rgb=(3, 2, 1), columns=(0, 2 / 3))
-    write_labelled(delmarva, out / "check", rgb=(3, 2, 1), known=(2 / 3, 1))
-    write_labelled(next((scenes / "s2_austria").glob("*.tif")), out / "learn", rgb=(1, 2, 3))
-
-
-def write_labelled(
-    path: Path,
-    out: Path,
-    *,
-    rgb: tuple[int, ...],
-    columns: tuple[float, float] = (0, 1),
-    known: tuple[float, float] = (0, 1),
-) -> None:
-    """The `columns` (shares of the width) of a scene as RGB; its water, within the columns `known`, under `labels`."""
-    (out / "labels").mkdir(parents=True, exist_ok=True)
-    with rasterio.open(path) as file:
-        left, right = (round(file.width * share) for share in columns)
-        window = Window(left, 0, right - left, file.height)
-        profile = {**file.profile, "width": window.width, "transform": file.window_transform(window)}
-        profile |= {"driver": "GTiff", "compress": "deflate", "nodata": None}
-        image = file.read(rgb, window=window)
-        green, nir = file.read((2, 4), window=window).astype(np.float32)
-    water = np.where((green - nir) / np.maximum(green + nir, 1) > WATER, 0, 255).astype(np.uint8)
-    first, last = (round(window.width * share) for share in known)
-    water[:, :first] = water[:, last:] = 255
-    with rasterio.open(out / path.name, "w", **{**profile, "count": 3, "photometric": "RGB"}) as file:
-        file.write(image)
-        file.descriptions = ("red", "green", "blue")
-    labels = {**profile, "count": 1, "dtype": "uint8", "nodata": 255}
-    with rasterio.open(out / "labels" / path.name, "w", **labels) as file:
-        file.write(water, 1)
+    with (labelled / "index.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        folder = out / row["split"] / row["place"]
+        (folder / "labels").mkdir(parents=True, exist_ok=True)
+        name = f"{row['place']}_{Path(row['image']).stem.removeprefix('image_')}.tif"
+        shutil.copyfile(labelled / row["image"], folder / name)
+        shutil.copyfile(labelled / row["label"], folder / "labels" / name)
 
 
 if __name__ == "__main__":

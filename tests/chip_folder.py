@@ -7,6 +7,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from cropland.data.boundary import boundary_distance
 from cropland.data.chips import ChipFolder, open_chips, write_chip, write_index
 from cropland.geo.scene import Image
 
@@ -31,9 +32,8 @@ def _write(folder: Path, number: int, side: str, rng: np.random.Generator) -> di
     values = (rng.normal(60, 12, (3, SIZE, SIZE)) + 80 * target).astype(np.float32)
     image = Image(values, np.ones(target.shape, bool))
     grid = GeoBox(target.shape, Affine.translation(0, 0), None)
-    paths = write_chip(
-        folder, f"c{number}", image, target, grid=grid, bands=("red", "green", "blue"), dtype=np.dtype("float32")
-    )
+    how = {"boundary": boundary_distance(target, target.astype(np.int32)), "dtype": np.dtype("float32")}
+    paths = write_chip(folder, f"c{number}", image, target, grid=grid, bands=("red", "green", "blue"), **how)
     share = float(target.mean())
     about = {"id": f"c{number}", "source": f"s{number}", "group": f"g{number % 2}", "split": side, "block": 0}
     shape = {"pixel_m": 2.0, "row": 0, "col": 0, "height": SIZE, "width": SIZE}

@@ -59,8 +59,8 @@ class Radiometry(Section):
 
 
 class Sampling(Section):
-    """Which chips are drawn and how: crops of `crop` pixels at `scale` times the chip's pixel, kept within `pixel_m`
-    metres.
+    """Which chips are drawn and how: crops of `crop` pixels at `scale` times the chip's pixel, or that of its group in
+    `scales`, kept within `pixel_m` metres.
 
     `groups` and `paste_groups` weigh chip groups (patterns with `*`); unnamed: every chip alike. With probability
     `paste`, up to
@@ -70,6 +70,7 @@ class Sampling(Section):
 
     crop: PositiveInt = 256
     scale: Range = (0.5, 4.0)
+    scales: dict[str, Range] = {}
     pixel_m: Range = (0.1, 30.0)
     groups: dict[str, PositiveFloat] = {}
     paste: float = Field(0.0, ge=0, le=1)
@@ -77,13 +78,24 @@ class Sampling(Section):
     one_radiometry: tuple[str, ...] = ()
 
 
+class Boundary(Section):
+    """The output `boundary`: whether a pixel lies within the rim of a field, `width_m` metres wide and at least one
+    and a half pixels of the crop. Its `loss` counts `weight` times beside that of cropland.
+    """
+
+    width_m: PositiveFloat = 4.0
+    weight: PositiveFloat = 1.0
+    loss: dict[str, PositiveFloat] = {"cross_entropy": 1.0, "dice": 1.0}
+
+
 class Augmentation(Section):
     """How far crops are varied; all amounts in units of the range between low and high percentile.
 
     `gain` and `offset` of all bands together, `band_gain` and `band_offset` per band, `gamma` as exponent 2^±gamma,
-    `haze` towards
-    white, `blur` in pixels of sigma, `noise` as deviation, `window_percentiles` the probability of a stretch taken
-    from the crop rather than from its scene.
+    `haze` towards white, `blur` in pixels of sigma, `noise` as deviation, `window_percentiles` the probability of a
+    stretch taken from the crop rather than from its scene. With probability `fields` every field has a light and a
+    contrast of its own, and parts of the rest have weaker ones; with probability `colour` the colours fade, and with
+    `swap` the bands change places.
     """
 
     gain: float = 0.2
@@ -95,6 +107,9 @@ class Augmentation(Section):
     blur: float = 1.0
     noise: float = 0.03
     window_percentiles: float = Field(0.5, ge=0, le=1)
+    fields: float = Field(0.0, ge=0, le=1)
+    colour: float = Field(0.0, ge=0, le=1)
+    swap: float = Field(0.0, ge=0, le=1)
 
 
 class Training(Section):
@@ -134,11 +149,12 @@ class Recipe(Section):
 
     name: str = "cropland"
     bands: tuple[str, ...] = ("red", "green", "blue")
-    outputs: tuple[str, ...] = ("cropland",)
+    outputs: tuple[Literal["cropland", "boundary"], ...] = ("cropland",)
     network: Network = Network()
     radiometry: Radiometry = Radiometry()
     sampling: Sampling = Sampling()
     augmentation: Augmentation = Augmentation()
+    boundary: Boundary = Boundary()
     loss: dict[str, PositiveFloat] = {"cross_entropy": 1.0, "dice": 1.0}
     training: Training = Training()
     validation: Validation = Validation()

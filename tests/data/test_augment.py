@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from cropland.data import augment
 from cropland.data.augment import Crop, SourceChip
-from cropland.recipe import Augmentation, Sampling
+from cropland.data.boundary import boundary_distance
+from cropland.recipe import Augmentation
 
 
 def source(height: int, width: int, *, pixel_m: float = 1.0) -> SourceChip:
@@ -18,23 +19,64 @@ def source(height: int, width: int, *, pixel_m: float = 1.0) -> SourceChip:
     known = np.kron(rng.random((-(-height // 16), -(-width // 16))) > 0.2, np.ones((16, 16)))[:height, :width] > 0
     values = np.stack([rough * 100, known * 100, np.zeros_like(rough)]).astype(np.float32)
     edge = np.zeros(3, np.float32)
-    return SourceChip(values, known, rough.astype(np.uint8), edge, edge + 100, pixel_m)
+    label = np.where(known, rough, 255).astype(np.uint8)
+    boundary = boundary_distance(label, rough.astype(np.int32))
+    return SourceChip(values, np.ones_like(known), label, boundary, edge, edge + 100, pixel_m)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(20, 90), st.integers(20, 90), st.sampled_from([0.5, 1.0, 2.0, 3.3]), st.integers(0, 99))
 def test_label_and_validity_stay_on_their_pixels(height: int, width: int, pixel_m: float, seed: int) -> None:
     crop = augment.cut(source(height, width), pixel_m=pixel_m, size=32, rng=np.random.default_rng(seed))
-    assert crop.image.shape == (3, 32, 32) and crop.target.shape == crop.valid.shape == (32, 32)
+    assert crop.image.shape == (3, 32, 32) and crop.target.shape == crop.valid.shape == (2, 32, 32)
+    assert crop.seen.all()
     told = (crop.image[0] >= 0.5).float()
-    clear = crop.valid & ((crop.image[0] - 0.5).abs() > 0.05)
-    assert torch.equal(told[clear], crop.target[clear])
+    clear = crop.valid[0] & (crop.image[1] > 0.999) & ((crop.image[0] - 0.5).abs() > 0.05)
+    assert torch.equal(told[clear], crop.target[0][clear])
+
+
+def test_ground_of_which_nothing_is_known_is_seen_all_the_same() -> None:
+    """What a network maps has no holes where nobody labelled; so it must not learn from images that have."""
+    crop = augment.cut(source(40, 40), pixel_m=1.0, size=40, rng=np.random.default_rng(0))
+    assert not crop.valid[0].all() and torch.equal(crop.image[1] > 0.5, crop.valid[0])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from([0.5, 1.0, 2.0, 5.0]), st.sampled_from([0.0, 4.0]), st.integers(0, 99))
+def test_the_rim_is_never_lost_at_any_pixel(pixel_m: float, rim_m: float, seed: int) -> None:
+    """A straight line between two fields stays a line without gaps, at least one pixel wide."""
+    field = np.where(np.arange(160)[None] < 75, 1, 2) * np.ones((160, 1), np.int32)
+    label = np.ones((160, 160), np.uint8)
+    edge = np.zeros(1, np.float32)
+    one = SourceChip(label[None], label > 0, label, boundary_distance(label, field), edge, edge + 1, 1.0)
+    crop = augment.cut(one, pixel_m=pixel_m, size=round(160 / pixel_m), rng=np.random.default_rng(seed), rim_m=rim_m)
+    rim = crop.target[1].numpy() > 0
+    across = rim if rim.any(1).all() else rim.T
+    widths = across.sum(1) * pixel_m
+    assert (widths == widths[0]).all() and max(pixel_m, rim_m) <= widths[0] <= max(rim_m, 3 * pixel_m, 2)
+
+
+def test_fields_that_touch_get_a_light_of_their_own() -> None:
+    """Of two fields alike the means differ after it; a rim between them is soft; the label stays."""
+    field = np.where(np.arange(64)[None] < 32, 1, 2) * np.ones((64, 1), np.int32)
+    label, edge = np.ones((64, 64), np.uint8), np.zeros(3, np.float32)
+    values = np.random.default_rng(0).uniform(0.3, 0.7, (3, 64, 64)).astype(np.float32)
+    one = SourceChip(values, label > 0, label, boundary_distance(label, field), edge, edge + 1, 1.0)
+    still = {"gain": 0, "offset": 0, "band_gain": 0, "band_offset": 0, "gamma": 0, "haze": 0, "blur": 0, "noise": 0}
+    gaps = []
+    for seed in range(12):
+        crop = augment.cut(one, pixel_m=1.0, size=64, rng=np.random.default_rng(0), rim_m=4.0)
+        varied = augment.vary(crop, Augmentation(**still, fields=1.0), np.random.default_rng(seed))
+        first, second = torch.tensor_split(varied.image.mT if crop.target[1].any(0).all() else varied.image, 2, dim=2)
+        gaps.append(float((first.mean() - second.mean()).abs()))
+        assert torch.equal(varied.target, crop.target)
+    assert np.median(gaps) > 0.1
 
 
 def test_what_a_chip_cannot_fill_is_mirrored_without_a_seam() -> None:
     ramp = np.broadcast_to(np.arange(10, dtype=np.float32), (3, 10, 10)).copy()
     edge = np.zeros(3, np.float32)
-    one = SourceChip(ramp, np.ones((10, 10), bool), np.ones((10, 10), np.uint8), edge, edge + 10, 1.0)
+    one = SourceChip(ramp, np.ones((10, 10), bool), np.ones((10, 10), np.uint8), None, edge, edge + 10, 1.0)
     crop = augment.cut(one, pixel_m=1.0, size=64, rng=np.random.default_rng(0))
     steps = torch.cat([crop.image.diff(dim=1).flatten(), crop.image.diff(dim=2).flatten()])
     assert steps.abs().max() < 0.11
@@ -42,14 +84,14 @@ def test_what_a_chip_cannot_fill_is_mirrored_without_a_seam() -> None:
 
 def test_pasted_label_comes_with_its_image_and_unknown_is_not_pasted() -> None:
     blank = torch.zeros(3, 48, 48)
-    every = torch.ones(48, 48, dtype=torch.bool)
-    base = Crop(blank, torch.zeros(48, 48), every)
+    every = torch.ones(1, 48, 48, dtype=torch.bool)
+    base = Crop(blank, every[0], torch.zeros(1, 48, 48), every)
     half = every.clone()
-    half[:, :24] = False
+    half[..., :24] = False
     for seed in range(8):
-        mixed = augment.paste(base, Crop(blank + 1, torch.ones(48, 48), half), np.random.default_rng(seed))
-        assert torch.equal(mixed.target, (mixed.image[0] > 0.5).float())
-        assert not mixed.target[:, :24].any() and mixed.valid.all()
+        mixed = augment.paste(base, Crop(blank + 1, half[0], torch.ones(1, 48, 48), half), np.random.default_rng(seed))
+        assert torch.equal(mixed.target[0], (mixed.image[0] > 0.5).float())
+        assert not mixed.target[..., :24].any() and mixed.valid.all()
 
 
 @given(st.integers(0, 1000))
@@ -57,14 +99,13 @@ def test_pasted_label_comes_with_its_image_and_unknown_is_not_pasted() -> None:
 def test_variation_keeps_label_and_validity_and_stays_in_range(seed: int) -> None:
     rng = np.random.default_rng(seed)
     crop = augment.cut(source(40, 40), pixel_m=1.0, size=32, rng=rng)
-    varied = augment.stretch(augment.vary(crop, Augmentation(), rng), 0.5, rng)
+    varied = augment.stretch(augment.vary(crop, Augmentation(fields=0.5, colour=0.5, swap=0.5), rng), 0.5, rng)
     assert torch.equal(varied.target, crop.target) and torch.equal(varied.valid, crop.valid)
     assert varied.image.isfinite().all() and varied.image.min() >= -0.5 and varied.image.max() <= 1.5
-    assert (varied.image[:, ~varied.valid] == 0.5).all()
+    assert (varied.image[:, ~varied.seen] == 0.5).all()
 
 
 @given(st.floats(0.2, 20), st.integers(0, 99))
 def test_pixels_stay_within_the_limits(pixel_m: float, seed: int) -> None:
-    sampling = Sampling(scale=(0.5, 4), pixel_m=(0.5, 10))
-    drawn = augment.draw_pixel(source(20, 20, pixel_m=pixel_m), sampling, np.random.default_rng(seed))
+    drawn = augment.draw_pixel(pixel_m, (0.5, 4), limits=(0.5, 10), rng=np.random.default_rng(seed))
     assert 0.5 <= drawn <= 10

@@ -36,7 +36,8 @@ def write(tmp_path):
             (folder / part).mkdir(parents=True)
         image, target = chip(dtype, valid=valid)
         grid = GeoBox(SHAPE, Affine.scale(10, -10), "EPSG:32650")
-        paths = write_chip(folder, "a", image, target, grid=grid, bands=BANDS, dtype=np.dtype(dtype))
+        how = {"boundary": target[::-1], "bands": BANDS, "dtype": np.dtype(dtype)}
+        paths = write_chip(folder, "a", image, target, grid=grid, **how)
         about = {"id": "a", "source": "s", "group": "g", "split": "train", "block": "s/0/0", "pixel_m": 10.0}
         window = {"row": 0, "col": 0, "height": SHAPE[0], "width": SHAPE[1]}
         shares = {"share_cropland": 0.3, "share_other": 0.3, "share_unknown": 0.4}
@@ -56,6 +57,7 @@ def test_a_chip_is_read_as_it_was_written(write, dtype, valid):
     np.testing.assert_array_equal(read.image.values, image.values)
     np.testing.assert_array_equal(read.image.valid, image.valid)
     np.testing.assert_array_equal(read.target, target)
+    np.testing.assert_array_equal(read.boundary, target[::-1])
     assert (read.id, read.group, read.pixel_m, read.low, read.high) == ("a", "g", 10.0, (1.0, 2.0), (3.0, 4.0))
     assert (len(chips), chips.bands) == (1, BANDS)
 
@@ -78,7 +80,8 @@ def test_a_value_below_an_unsigned_type_becomes_its_lowest(tmp_path):
     (tmp_path / "labels").mkdir()
     image = Image(np.full((1, 2, 2), -7, np.float32), np.ones((2, 2), bool))
     grid = GeoBox((2, 2), Affine.scale(1, -1), None)
-    write_chip(tmp_path, "a", image, np.zeros((2, 2), np.uint8), grid=grid, bands=["red"], dtype=np.dtype("uint16"))
+    zero = np.zeros((2, 2), np.uint8)
+    write_chip(tmp_path, "a", image, zero, boundary=zero, grid=grid, bands=["red"], dtype=np.dtype("uint16"))
     with rasterio.open(tmp_path / "images" / "a.tif") as file:
         assert (file.read() == 0).all()
 
@@ -103,7 +106,7 @@ def spoil_header(folder, **changes):
         (lambda folder: (folder / "chips.json").write_text("{", encoding="utf-8"), "is damaged"),
         (lambda folder: (folder / "chips.json").write_text("[]", encoding="utf-8"), "is not a chip folder: cut one"),
         (lambda folder: spoil_header(folder, format="other"), "is not a chip folder: cut one"),
-        (lambda folder: spoil_header(folder, version=2), r"version 2, expected 1 or less: update"),
+        (lambda folder: spoil_header(folder, version=3), r"version 3, expected 2 or less: update"),
         (lambda folder: spoil_header(folder, version="x"), "is not a chip folder: cut one"),
         (lambda folder: spoil_header(folder, bands=7), "is not a chip folder: cut one"),
     ],

@@ -25,7 +25,7 @@ def test_steps_to_a_loss():
 def test_accumulation(norm: str, same: bool):
     torch.manual_seed(0)
     image = torch.rand(4, 3, 32, 32) * torch.rand(4, 1, 1, 1)
-    batch = Batch(image, (image[:, 0] > 0.3).float(), torch.ones(4, 32, 32, dtype=torch.bool), ("",) * 4)
+    batch = Batch(image, (image[:, :1] > 0.3).float(), torch.ones(4, 1, 32, 32, dtype=torch.bool), ("",) * 4)
     (loss,), (cut,) = (train(short_recipe(norm, 0.01, 0), [batch], CPU, micro=micro)[1] for micro in (4, 1))
     assert (abs(loss - cut) < 1e-6) is same
 
@@ -33,7 +33,7 @@ def test_accumulation(norm: str, same: bool):
 def test_statistics_taken_again_are_the_mean_over_batches():
     network = nn.Sequential(nn.BatchNorm2d(1))
     images = [torch.full((2, 1, 4, 4), float(value)) for value in (1, 5)]
-    data = [Batch(image, image[:, 0], image[:, 0] > 0, ("", "")) for image in images]
+    data = [Batch(image, image[:, :1], image[:, :1] > 0, ("", "")) for image in images]
     again = retaken(network, data, CPU)
     assert again[0].running_mean.item() == pytest.approx(3)
     assert network[0].running_mean.item() == 0

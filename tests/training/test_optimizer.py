@@ -49,7 +49,9 @@ def test_no_average_is_the_last_weights_bit_by_bit() -> None:
 
 def batch(target: float) -> Batch:
     """One chip of one label."""
-    return Batch(torch.zeros(1, 3, 4, 4), torch.full((1, 4, 4), target), torch.ones(1, 4, 4, dtype=torch.bool), ("a",))
+    return Batch(
+        torch.zeros(1, 3, 4, 4), torch.full((1, 1, 4, 4), target), torch.ones(1, 1, 4, 4, dtype=torch.bool), ("a",)
+    )
 
 
 @pytest.mark.parametrize(("target", "best"), [(1.0, 0.9), (0.0, 0.1)])

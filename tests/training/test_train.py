@@ -98,6 +98,18 @@ def load_weights(model: ModelFile) -> dict[str, torch.Tensor]:
     return model.network().state_dict()
 
 
+def test_the_boundary_is_learnt_beside_the_cropland(chips: ChipFolder, tmp_path: Path) -> None:
+    both = parse_recipe({**recipe().model_dump(), "outputs": ["cropland", "boundary"], "boundary": {"width_m": 8.0}})
+    model = train(both, chips, tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert model.outputs == ("cropland", "boundary") and model.working_pixels[0].iou > 0.8
+    assert rows[-1]["boundary_iou"] > max(0.3, rows[0]["boundary_iou"] - 0.05)
+    header = json.loads((chips.path / "chips.json").read_text(encoding="utf-8"))
+    old = dataclasses.replace(chips, header={**header, "version": 1})
+    with pytest.raises(ChipError, match="before chips kept the boundaries .* cut it again"):
+        train(both, old, tmp_path / "old")
+
+
 def test_paths_and_values_laid_over_do_in_a_notebook(
     chips: ChipFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

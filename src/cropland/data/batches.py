@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from torch import Tensor
 from cropland.data import augment
 from cropland.data.augment import Crop, SourceChip
 from cropland.data.chips import ChipFolder
-from cropland.data.labels import CROPLAND, UNKNOWN
 from cropland.errors import ChipError
 from cropland.progress import prefetch
 from cropland.recipe import Recipe
@@ -28,11 +27,11 @@ MAX_PASTES = 3
 
 
 class Batch(NamedTuple):
-    """Chips as tensors: normalised image, target 0 or 1, valid where both pixel and label are known."""
+    """Chips as tensors: normalised image, per output target 0 or 1, valid where both pixel and label are known."""
 
     image: Float[Tensor, "batch band height width"]
-    target: Float[Tensor, "batch height width"]
-    valid: Bool[Tensor, "batch height width"]
+    target: Float[Tensor, "batch output height width"]
+    valid: Bool[Tensor, "batch output height width"]
     chips: tuple[str, ...]
 
     def to(self, device: torch.device) -> Batch:
@@ -54,7 +53,7 @@ def batches(sampler: Sampler, epoch: int, *, first: int = 0) -> Iterator[Batch]:
     crops = prefetch(partial(sampler.crop, epoch), numbers, threads=workers, ahead=2 * size)
     for _number in range(first, total):
         taken, names = zip(*islice(crops, size), strict=True)
-        images, targets, valids = map(torch.stack, zip(*taken, strict=True))
+        images, _seen, targets, valids = map(torch.stack, zip(*taken, strict=True))
         yield Batch(images, targets, valids, names)
 
 
@@ -68,6 +67,9 @@ class Sampler:
         self.ranges = ranges(folder, one_radiometry=recipe.sampling.one_radiometry)
         self.base = group_probabilities(folder, recipe.sampling.groups)
         self.pasted = group_probabilities(folder, recipe.sampling.paste_groups)
+        self.scales = np.tile(recipe.sampling.scale, (len(folder), 1))
+        for pattern, scale in recipe.sampling.scales.items():
+            self.scales[matching(folder, pattern)] = scale
         self.read = lru_cache(CHIPS_KEPT)(self._read)
 
     @property
@@ -81,13 +83,14 @@ class Sampler:
         sampling, augmentation = self.recipe.sampling, self.recipe.augmentation
         rng = np.random.default_rng((self.recipe.training.seed, epoch, index))
         number, source = self._choose(self.base, rng)
-        pixel_m = augment.draw_pixel(source, sampling, rng)
-        crop = augment.cut(source, pixel_m=pixel_m, size=sampling.crop, rng=rng)
+        scale = self.scales[number]
+        pixel_m = augment.draw_pixel(source.pixel_m, (scale[0], scale[1]), limits=sampling.pixel_m, rng=rng)
+        how: dict[str, Any] = {"pixel_m": pixel_m, "size": sampling.crop, "rim_m": self.recipe.boundary.width_m}
+        crop = augment.cut(source, rng=rng, **how)
         if rng.random() < sampling.paste:
             for _time in range(int(rng.integers(1, MAX_PASTES + 1))):
                 _number, other = self._choose(self.pasted, rng)
-                patch = augment.cut(other, pixel_m=pixel_m, size=sampling.crop, rng=rng)
-                crop = augment.paste(crop, patch, rng)
+                crop = augment.paste(crop, augment.cut(other, rng=rng, **how), rng)
         varied = augment.vary(crop, augmentation, rng)
         name = str(self.folder.index["id"].iloc[number])
         return augment.stretch(varied, augmentation.window_percentiles, rng), name
@@ -99,9 +102,9 @@ class Sampler:
     def _read(self, number: int) -> SourceChip:
         chip = self.folder.read(number)
         low, high = (limits[number, self.order] for limits in self.ranges)
-        known = chip.image.valid & (chip.target != UNKNOWN)
         values = _compact(chip.image.values[self.order])
-        return SourceChip(values, known, (chip.target == CROPLAND).astype(np.uint8), low, high, chip.pixel_m)
+        boundary = chip.boundary if "boundary" in self.recipe.outputs else None
+        return SourceChip(values, chip.image.valid, chip.target, boundary, low, high, chip.pixel_m)
 
 
 def ranges(

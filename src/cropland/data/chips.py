@@ -3,7 +3,8 @@
 DIR/index.parquet   a row per chip: GeoParquet, footprints in EPSG:4326 (missing where the scene has no CRS)
 DIR/chips.json      format, version, bands, and the scenes and options that the chips were cut with
 DIR/images/ID.tif   bands named by their description, in the scene's own type; a mask where pixels are invalid
-DIR/labels/ID.tif   uint8: 1 cropland, 0 not cropland, 255 unknown
+DIR/labels/ID.tif   uint8: 1 cropland, 0 not cropland, 255 unknown; in a second band the distance to the nearest
+                    boundary of a field in steps of 0.1 pixels, 254 from 25.4 on, 255 unknown (absent in version 1)
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from cropland.geo.scene import Image
 
 __all__ = ["INDEX", "Chip", "ChipFolder", "crs_text", "open_chips", "write_chip", "write_index"]
 
-FORMAT, VERSION = "cropland chips", 1
+FORMAT, VERSION = "cropland chips", 2
 INDEX, HEADER = "index.parquet", "chips.json"
 COLUMNS = (
     *("id", "image", "label", "source", "group", "split", "block", "pixel_m", "row", "col", "height", "width"),
@@ -41,7 +42,8 @@ COLUMNS = (
 class Chip:
     """An image with its label: 1 cropland, 0 not cropland, 255 unknown.
 
-    `low` and `high` are the 2nd and 98th percentile of each band of the scene it was cut from.
+    `low` and `high` are the 2nd and 98th percentile of each band of the scene it was cut from. `boundary` is the
+    distance to the nearest boundary of a field, as `boundary_distance` gives it; None in a folder of version 1.
     """
 
     image: Image
@@ -51,6 +53,7 @@ class Chip:
     pixel_m: float
     low: tuple[float, ...]
     high: tuple[float, ...]
+    boundary: UInt8[np.ndarray, "height width"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +68,11 @@ class ChipFolder:
     def __len__(self) -> int:
         return len(self.index)
 
+    @property
+    def has_boundary(self) -> bool:
+        """Whether its labels hold the distance to the nearest boundary of a field."""
+        return bool(self.header["version"] > 1)
+
     def where(self, **equal: str) -> ChipFolder:
         """The chips whose columns have these values, as in `where(split="train")`."""
         chosen = self.index
@@ -77,14 +85,15 @@ class ChipFolder:
         row = self.index.iloc[number]
         shape = (len(self.bands), row["height"], row["width"])
         values, valid = _read(self.path / row["image"], shape, dtype="float32")
-        target, _known = _read(self.path / row["label"], (1, *shape[1:]), dtype="uint8")
+        labels, _known = _read(self.path / row["label"], (1 + self.has_boundary, *shape[1:]), dtype="uint8")
         about = {name: row[name] for name in ("id", "group", "pixel_m")}
         return Chip(
             Image(values, valid, bands=tuple(self.bands)),
-            target[0],
+            labels[0],
             **about,
             low=tuple(row["low"].tolist()),
             high=tuple(row["high"].tolist()),
+            boundary=labels[1] if self.has_boundary else None,
         )
 
 
@@ -152,6 +161,7 @@ def write_chip(
     image: Image,
     target: UInt8[np.ndarray, "height width"],
     *,
+    boundary: UInt8[np.ndarray, "height width"],
     grid: GeoBox,
     bands: Sequence[str],
     dtype: np.dtype,
@@ -165,7 +175,8 @@ def write_chip(
         values = values.clip(np.iinfo(dtype).min, np.iinfo(dtype).max)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         _write(folder / paths["image"], values.astype(dtype), valid, grid=grid, descriptions=bands)
-        _write(folder / paths["label"], target[None], None, grid=grid, descriptions=["cropland"])
+        labels = np.stack([target, boundary])
+        _write(folder / paths["label"], labels, None, grid=grid, descriptions=["cropland", "boundary"])
     return paths
 
 

@@ -22,6 +22,7 @@ from cyclopts import Parameter
 from odc.geo.geobox import GeoBox
 from shapely.affinity import translate
 
+from cropland.data.boundary import MARGIN, boundary_distance
 from cropland.data.chips import ChipFolder, crs_text, open_chips, write_chip, write_index
 from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw, LabelOptions, Labels, read_labels
 from cropland.data.split import parse_split, split
@@ -108,6 +109,8 @@ def cut_chips(
     if out.exists() and not append:
         raise OutputError("{out} exists: add to it with --append, or choose another --out", out=out)
     earlier = open_chips(out) if out.exists() else None
+    if earlier is not None and not earlier.has_boundary:
+        raise ChipError("{out} was cut before chips kept the boundaries of fields; cut it again", out=out)
     many = [scenes] if isinstance(scenes, str | os.PathLike | Remote | Scene) else scenes
     given = _named(many, group, whole=options.whole is not None)
     _check_distinct([each.name for each in given], taken=[] if earlier is None else [*earlier.index["source"]])
@@ -255,12 +258,18 @@ class _Cutter:
     def _cut(self, scene: Scene, window: Window, draw: Draw, *, name: str, statistics: Statistics) -> Row | None:
         """Write one chip; None if no label of it is known."""
         image = scene.read(window, bands=self.bands)
-        target = np.where(image.valid, draw(window), np.uint8(UNKNOWN))
+        around = window.widened(MARGIN, shape=scene.shape)
+        inner = window.within(around).slices
+        label = draw(around)
+        distance = boundary_distance(label, None if draw.fields is None else draw.fields(around))
+        target, boundary = (np.where(image.valid, each[inner], np.uint8(UNKNOWN)) for each in (label, distance))
         if (target == UNKNOWN).all():
             return None
         dtype = np.result_type(*(layer.dtype for layer in scene.layers))
         grid = _chip_grid(scene, window)
-        paths = write_chip(self.folder, name, image, target, grid=grid, bands=self.bands, dtype=dtype)
+        paths = write_chip(
+            self.folder, name, image, target, boundary=boundary, grid=grid, bands=self.bands, dtype=dtype
+        )
         row = {f"share_{what}": float(np.mean(target == value)) for what, value in SHARES.items()}
         return row | paths | window._asdict() | {"id": name, "low": statistics.low, "high": statistics.high}
 

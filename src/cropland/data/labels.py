@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -16,7 +17,7 @@ import numpy as np
 import rasterio
 import shapely
 from cyclopts import Parameter
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Int32, UInt8
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
 from rasterio.io import DatasetReader
@@ -55,14 +56,19 @@ ENTRY = re.compile(r"(\*|[-+]?\d+(?:\.\d+)?)=(0|1|255)")
 Geometries = np.ndarray  # of shapely geometries
 Values = Float64[np.ndarray, "height width"]
 Label = UInt8[np.ndarray, "height width"]
+Fields = Int32[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Draws the label of a window of a scene's own grid. notes: what was left out, in sentences."""
+    """Draws the label of a window of a scene's own grid. notes: what was left out, in sentences.
+
+    fields: draws the number of the field that a pixel lies in, 0 for none; None where only a mask is known.
+    """
 
     paint: Callable[[Window], Label]
     notes: tuple[str, ...] = ()
+    fields: Callable[[Window], Fields] | None = None
 
     def __call__(self, window: Window) -> Label:
         return self.paint(window)
@@ -331,24 +337,28 @@ class Inside:
         def paint(window: Window) -> Label:
             return np.where(looked_at(window) == CROPLAND, draw(window), np.uint8(UNKNOWN))
 
-        return Draw(paint, (*draw.notes, *looked_at.notes))
+        return Draw(paint, (*draw.notes, *looked_at.notes), draw.fields)
 
 
 def _burning(
     grid: GeoBox, shapes: Geometries, values: UInt8[np.ndarray, " shape"], *, fill: int, notes: tuple[str, ...]
 ) -> Draw:
     tree = shapely.STRtree(shapes)
+    numbers = np.where(values == CROPLAND, np.arange(1, len(values) + 1), 0)
 
-    def paint(window: Window) -> Label:
+    def burn(window: Window, burnt: np.ndarray, *, fill: int, dtype: str) -> np.ndarray:
         here = grid[window.slices]
         met = np.sort(tree.query(here.extent.geom))
         if not len(met):
-            return np.full(window.shape, fill, np.uint8)
-        pairs = zip(shapes[met], values[met].tolist(), strict=True)  # burnt in this order
-        label: Label = rasterize(pairs, window.shape, fill=fill, transform=here.affine, dtype="uint8")
-        return label
+            return np.full(window.shape, fill, dtype)
+        pairs = zip(shapes[met], burnt[met].tolist(), strict=True)  # burnt in this order
+        return rasterize(pairs, window.shape, fill=fill, transform=here.affine, dtype=dtype)  # type: ignore[no-any-return]
 
-    return Draw(paint, notes)
+    return Draw(
+        partial(burn, burnt=values, fill=fill, dtype="uint8"),
+        notes,
+        partial(burn, burnt=numbers, fill=0, dtype="int32"),
+    )
 
 
 def _place(geometry: shapely.Geometry, crs: object) -> str:

@@ -19,7 +19,7 @@ from cropland.probability import to_levels
 if TYPE_CHECKING:
     from cropland.model import ModelFile
 
-__all__ = ["Judge", "Predict", "chip_probability", "only_bands"]
+__all__ = ["Judge", "Predict", "chip_probabilities", "chip_probability", "only_bands"]
 
 Predict = Callable[[Float32[np.ndarray, "band height width"]], Float32[np.ndarray, "output height width"]]
 
@@ -48,12 +48,20 @@ def chip_probability(
     The chip is predicted whole. `predict` gives the logits of a normalised image, channel 0 cropland; `pixel_m` is the
     model's working pixel. Without `statistics` those of the scene that the chip was cut from are used.
     """
+    cropland, *_others = chip_probabilities(chip, predict, pixel_m=pixel_m, statistics=statistics)
+    return cropland
+
+
+def chip_probabilities(
+    chip: Chip, predict: Predict, *, pixel_m: float, statistics: Statistics | None = None
+) -> list[UInt8[np.ndarray, "height width"]]:
+    """As `chip_probability`, of every output."""
     ratio, shape = pixel_m / chip.pixel_m, chip.image.valid.shape
     image = _at(chip.image, ratio, tuple(resampled_length(length, ratio) for length in shape))
     stretch = statistics or Statistics((), chip.low, chip.high)
-    logits = predict(stretch.normalise(image.values, image.valid))[:1]
-    probability = _at(Image(expit(logits), np.ones(logits.shape[1:], bool)), 1 / ratio, shape).values[0]
-    return to_levels(probability, chip.image.valid)
+    logits = predict(stretch.normalise(image.values, image.valid))
+    own = _at(Image(expit(logits), np.ones(logits.shape[1:], bool)), 1 / ratio, shape)
+    return [to_levels(probability, chip.image.valid) for probability in own.values]
 
 
 def only_bands(chip: Chip, has: Sequence[str], wants: Sequence[str]) -> Chip:

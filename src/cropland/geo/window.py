@@ -34,6 +34,12 @@ class Window(NamedTuple):
         """This window counted from the first pixel of `outer`."""
         return self._replace(row=self.row - outer.row, col=self.col - outer.col)
 
+    def widened(self, pixels: int, *, shape: tuple[int, int]) -> "Window":
+        """This window and as many pixels around it as a grid of that shape has."""
+        row, col = max(0, self.row - pixels), max(0, self.col - pixels)
+        bottom, right = min(shape[0], self.row + self.height + pixels), min(shape[1], self.col + self.width + pixels)
+        return Window(row, col, bottom - row, right - col)
+
 
 class Tile(NamedTuple):
     """A window to write (`core`) and the larger one to read (`padded`)."""

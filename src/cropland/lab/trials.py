@@ -195,7 +195,7 @@ def train(recipe: Recipe, data: Sequence[Batch], device: torch.device, *, micro:
     for batch in data:
         here = batch.to(device)
         loss, _ = take_step(network, optimizer, here, objective, micro=micro, clip=recipe.training.clip)
-        share = float(loss.mean() / objective(torch.zeros_like(here.target)[:, None], here).mean())
+        share = float(loss.mean() / objective(torch.zeros_like(here.target), here).mean())
         losses.append(min(share, CEILING) if math.isfinite(share) else CEILING)
     return network, tuple(losses)
 

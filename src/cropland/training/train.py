@@ -27,8 +27,8 @@ from cropland.recipe import Recipe, change_recipe, read_recipe
 from cropland.training import pictures, run_folder
 from cropland.training.memory import choose_device, keep_memory, micro_batch, place_batch, place_network
 from cropland.training.optimizer import (
-    make_objective,
     make_optimizer,
+    recipe_objective,
     require_finite,
     set_rate,
     take_step,
@@ -111,7 +111,7 @@ def train(
     network = place_network(_fresh_network(recipe), where, layout=training.layout)
     plan = _plan(recipe, learn, run, network)
     torch.set_num_threads(plan["threads"])
-    sampler, objective = Sampler(learn, recipe), make_objective(recipe.loss, label_smoothing=training.label_smoothing)
+    sampler, objective = Sampler(learn, recipe), recipe_objective(recipe)
     statistics = fixed_statistics(learn, recipe)
     average = copy.deepcopy(network)
     optimizer = make_optimizer(network, training)
@@ -164,6 +164,12 @@ def _sides(folder: ChipFolder, recipe: Recipe) -> tuple[ChipFolder, ChipFolder]:
             path=folder.path,
             bands=", ".join(folder.bands),
             missing=", ".join(missing),
+        )
+    if "boundary" in recipe.outputs and not folder.has_boundary:
+        raise ChipError(
+            "{path} was cut before chips kept the boundaries of fields, and the recipe has the output boundary: cut it "
+            'again, or take outputs = ["cropland"]',
+            path=folder.path,
         )
     learn, check = folder.where(split="train"), folder.where(split="validation")
     if not len(learn) or not len(check):

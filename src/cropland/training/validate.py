@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64, UInt8
 from torch import nn
 
+from cropland.data.boundary import STEP, half_rim
 from cropland.data.chips import Chip, ChipFolder
+from cropland.data.labels import UNKNOWN
 from cropland.evaluation.calibration import expected_calibration_error, fit_temperature
 from cropland.evaluation.counts import best_threshold, count_at, histogram
-from cropland.evaluation.judge import Predict, chip_probability, only_bands
+from cropland.evaluation.judge import Predict, chip_probabilities, only_bands
 from cropland.geo.statistics import Statistics
 from cropland.language import _
 from cropland.model import WorkingPixel
-from cropland.recipe import Recipe
+from cropland.probability import ONE
+from cropland.recipe import Precision, Recipe
+from cropland.training.memory import autocast
 
 # A chip is not scored at a working pixel that is finer than its own by more than COARSER, nor at one of which fewer
 # than LEAST fit along its edge, unless that pixel is about its own.
@@ -28,18 +32,20 @@ LEAST = 64
 
 @dataclass(frozen=True)
 class ValidationScore:
-    """Validation at each working pixel, and over all of them.
+    """Validation over places, which are the groups of the chips, each chip at the working pixel nearest to its own.
 
-    Threshold and IoU of a working pixel are those of the chips with both classes, since chips of one class hold no edge
-    of a field. `iou` is pooled over all chips and averaged over the working pixels; it decides which epoch is best.
-    `share` is the predicted share of cropland among the known pixels, at the first working pixel. `levels` is the
-    histogram of all chips at all working pixels.
+    `iou` is the mean over the places with both classes; those with one class count together as one more place, by
+    their share of right pixels. It decides which epoch is best, and the one threshold of all working pixels. `pixels`
+    have the mean IoU over the places with both classes that were scored at that pixel, coarser chips aside. `share` is
+    the predicted share of cropland among the known pixels. `levels` is the histogram of all chips. `boundary_iou` is
+    that of the rims, at the best threshold; nan without the output or without a known boundary.
     """
 
     pixels: tuple[WorkingPixel, ...]
     iou: float
     share: float
     levels: Int64[np.ndarray, "2 255"] = field(default_factory=lambda: np.zeros((2, 255), np.int64), compare=False)
+    boundary_iou: float = math.nan
 
     @property
     def temperature(self) -> float | None:
@@ -71,7 +77,8 @@ class ValidationScore:
 
     def row(self) -> dict[str, Any]:
         """Plain values for the journal."""
-        return {"iou": self.iou, "share": self.share, "pixels": [vars(pixel) for pixel in self.pixels]}
+        boundary = {} if math.isnan(self.boundary_iou) else {"boundary_iou": self.boundary_iou}
+        return {"iou": self.iou, "share": self.share, "pixels": [vars(pixel) for pixel in self.pixels], **boundary}
 
 
 def is_one_class(share: float) -> bool:
@@ -81,19 +88,71 @@ def is_one_class(share: float) -> bool:
 
 def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: Statistics | None) -> ValidationScore:
     """Score the network on every validation chip at every working pixel that fits it."""
-    predict = predictor(network)
+    predict = predictor(network, precision=recipe.training.precision)
     chosen = recipe.validation.working_pixels or (float(f"{chips.index['pixel_m'].median():.3g}"),)
-    levels = [_levels(predict, chips, recipe.bands, pixel_m, statistics) for pixel_m in chosen]
-    pixels = tuple(_working_pixel(pixel_m, mixed) for pixel_m, (mixed, _) in zip(chosen, levels, strict=True))
-    counts = [count_at(every, pixel.threshold) for pixel, (_, every) in zip(pixels, levels, strict=True)]
-    first = counts[0]
-    share = (first.tp + first.fp) / max(1, first.total)
+    places, place = np.unique(chips.index["group"].astype(str), return_inverse=True)
+    fitting = np.zeros((len(chosen), len(places), 2, 255), np.int64)  # histograms at every pixel that fits a chip
+    nearest = np.zeros((len(places), 2, 255), np.int64)  # and at the one that a map of it would be made at
+    rims = np.zeros((2, 255), np.int64)
+    for number in range(len(chips)):
+        chip = only_bands(chips.read(number), chips.bands, recipe.bands)
+        best = min(chosen, key=lambda pixel_m: abs(math.log(pixel_m / chip.pixel_m)))
+        for size, pixel_m in enumerate(chosen):
+            if pixel_m != best and not _fits(chip, pixel_m):
+                continue
+            cropland, *others = chip_probabilities(chip, predict, pixel_m=pixel_m, statistics=statistics)
+            levels = histogram(cropland, chip.target)
+            fitting[size, place[number]] += levels
+            if pixel_m == best:
+                nearest[place[number]] += levels
+                if others and chip.boundary is not None:
+                    rims += histogram(others[0], _rim(chip, recipe.boundary.width_m, pixel_m=pixel_m))
+    means = mean_over_places(nearest)
+    best_level = max(range(len(means)), key=lambda level: (means[level], -abs(level + 0.5 - ONE / 2)))
+    threshold = (best_level + 0.5) / ONE
+    every = count_at(nearest.sum(0), threshold)
     return ValidationScore(
-        pixels, fmean(count.iou for count in counts), share, np.sum([every for _, every in levels], axis=0)
+        tuple(
+            WorkingPixel(pixel_m, float(mean_over_places(_mixed(levels))[best_level]), threshold)
+            for pixel_m, levels in zip(chosen, fitting, strict=True)
+        ),
+        float(means[best_level]),
+        (every.tp + every.fp) / max(1, every.total),
+        nearest.sum(0),
+        count_at(rims, best_threshold(rims)).iou if rims.any(1).all() else math.nan,
     )
 
 
-def predictor(network: nn.Module) -> Predict:
+def mean_over_places(levels: Int64[np.ndarray, "place 2 255"]) -> Float64[np.ndarray, " threshold"]:
+    """The mean over places at the thresholds midway between levels, 0.5 / 254 to 253.5 / 254, from their histograms.
+
+    A place with both classes counts by its IoU; those with one class count together as one place, by their share of
+    right pixels.
+    """
+    fp, tp = levels[:, :, :0:-1].cumsum(2)[:, :, ::-1].swapaxes(0, 1).astype(np.float64)
+    other, cropland = levels.sum(2).T[:, :, None]
+    both = ((other > 0) & (cropland > 0))[:, 0]
+    known = (other + cropland > 0)[:, 0] & ~both
+    parts = [*(tp[both] / (cropland + fp)[both])]
+    if known.any():
+        parts.append(((tp + other - fp)[known] / (other + cropland)[known]).mean(0))
+    return np.mean(parts, axis=0) if parts else np.zeros(levels.shape[2] - 1)
+
+
+def _mixed(levels: Int64[np.ndarray, "place 2 255"]) -> Int64[np.ndarray, "place 2 255"]:
+    """The places that have both classes; all, if none has."""
+    both = (levels.sum(2) > 0).all(1)
+    return levels[both] if both.any() else levels
+
+
+def _rim(chip: Chip, width_m: float, *, pixel_m: float) -> UInt8[np.ndarray, "height width"]:
+    """1 within the rim of a field, 0 outside, 255 where that is not known."""
+    assert chip.boundary is not None
+    within = chip.boundary * STEP <= half_rim(width_m, chip_m=chip.pixel_m, pixel_m=pixel_m)
+    return np.where(chip.boundary == UNKNOWN, np.uint8(UNKNOWN), within).astype(np.uint8)
+
+
+def predictor(network: nn.Module, *, precision: Precision = "float32") -> Predict:
     """The network as a function of normalised arrays, in evaluation mode."""
     device = next(network.parameters()).device
     network.eval()
@@ -101,31 +160,13 @@ def predictor(network: nn.Module) -> Predict:
     @torch.inference_mode()
     def predict(values: Float32[np.ndarray, "band height width"]) -> Float32[np.ndarray, "output height width"]:
         image = torch.from_numpy(values)[None].to(device, memory_format=torch.channels_last)
-        logits: np.ndarray = network(image)[0].float().cpu().numpy()
+        with autocast(device, precision):
+            logits: np.ndarray = network(image)[0].float().cpu().numpy()
         return logits
 
     return predict
 
 
-def _working_pixel(pixel_m: float, levels: np.ndarray) -> WorkingPixel:
-    threshold = best_threshold(levels)
-    return WorkingPixel(pixel_m, count_at(levels, threshold).iou, threshold)
-
-
 def _fits(chip: Chip, pixel_m: float) -> bool:
     ratio = pixel_m / chip.pixel_m
     return bool(1 / COARSER <= ratio <= max(COARSER, min(chip.target.shape) / LEAST))
-
-
-def _levels(
-    predict: Predict, chips: ChipFolder, bands: tuple[str, ...], pixel_m: float, statistics: Statistics | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Histograms of probability by class, over the chips that hold both classes (all, if none does) and over all."""
-    mixed, every = np.zeros((2, 2, 255), np.int64)
-    for number in range(len(chips)):
-        chip = only_bands(chips.read(number), chips.bands, bands)
-        if _fits(chip, pixel_m):
-            levels = histogram(chip_probability(chip, predict, pixel_m=pixel_m, statistics=statistics), chip.target)
-            every += levels
-            mixed += levels if levels.any(1).all() else 0
-    return (mixed if mixed.any() else every), every

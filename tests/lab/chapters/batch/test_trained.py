@@ -12,7 +12,7 @@ from cropland.lab.chapters.batch.trained import regrouped
 @pytest.mark.parametrize(("count", "size"), product((1, 3), (2, 8, 16)))
 def test_the_same_chips_in_the_same_order(count: int, size: int):
     image = torch.arange(count * 8.0).reshape(count * 8, 1, 1, 1)
-    data = [Batch(part, part[:, 0], part[:, 0] > 3, ()) for part in image.split(8)]
+    data = [Batch(part, part[:, :1], part[:, :1] > 3, ()) for part in image.split(8)]
     found = regrouped(data, size)
     assert {len(batch.image) for batch in found} <= {size}
     joined = torch.cat([batch.image for batch in found]) if found else image[:0]

@@ -169,9 +169,7 @@ def left_over(norm: str, batch: Batch, recipe: Recipe, *, scale: float, seed: in
     for _ in range(STEPS):
         take_step(network, optimizer, batch, objective)
     with torch.no_grad():
-        coin, loss = (
-            objective(y, batch).mean() for y in (torch.zeros_like(batch.target)[:, None], network(batch.image))
-        )
+        coin, loss = (objective(y, batch).mean() for y in (torch.zeros_like(batch.target), network(batch.image)))
     return min(float(loss.nan_to_num(math.inf) / coin), CEILING)
 
 

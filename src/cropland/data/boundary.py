@@ -1,0 +1,57 @@
+"""How far each pixel of a label lies from the nearest boundary of a field: what the second output learns from.
+
+The distance is kept, not the rim itself: how wide a rim is follows from the recipe and from the pixel that a crop is
+trained at, and a distance can be resampled to any of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+from scipy import ndimage
+
+__all__ = ["MARGIN", "STEP", "boundary_distance", "half_rim"]
+
+STEP = 0.1  # pixels of distance in one level
+FAR = 254  # the level of every distance from 25.4 pixels on
+MARGIN = 26  # pixels around a window within which a boundary counts
+UNKNOWN = 255
+LEAST = 0.75  # pixels on each side of a boundary: a pixel beside one lies 0.5 away, more after resampling
+NEAR = 2.5  # pixels inside an edge of a mask; further in there may be a boundary that a mask does not show
+
+
+def boundary_distance(
+    label: UInt8[np.ndarray, "height width"], field: Int32[np.ndarray, "height width"] | None
+) -> UInt8[np.ndarray, "height width"]:
+    """The distance of every pixel's centre to the nearest boundary of a field, in steps of 0.1 pixels; 255 unknown.
+
+    label: 1 cropland, 0 not cropland, 255 unknown. field: the number of the field that a pixel lies in, 0 for none;
+    None where only a mask is known. A boundary runs between two known pixels of different fields, and between cropland
+    and what is not. A pixel beside an unknown one is unknown unless a boundary runs along it. Without fields, edges of
+    the mask are boundaries, and cropland further in than 2.5 pixels is unknown.
+    """
+    known, cropland = label != UNKNOWN, label == 1
+    region = np.where(cropland, 1 if field is None else field + 1, 0)
+    beside = np.zeros(label.shape, bool)
+    for before, after in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        differ = (region[before] != region[after]) & known[before] & known[after]
+        beside[before] |= differ
+        beside[after] |= differ
+    steps = np.full(label.shape, FAR, np.uint8)
+    if beside.any():
+        # Half a pixel lies between a boundary and the centres of the pixels along it.
+        distance = ndimage.distance_transform_edt(~beside) + 0.5
+        steps = np.minimum(np.rint(distance / STEP), FAR).astype(np.uint8)
+    unsure = ~known | (ndimage.binary_dilation(~known, np.ones((3, 3))) & ~beside)
+    if field is None:
+        unsure |= cropland & (steps > NEAR / STEP)
+    steps[unsure] = UNKNOWN
+    return steps
+
+
+def half_rim(width_m: float, *, chip_m: float, pixel_m: float) -> float:
+    """Half the width of a rim of `width_m` metres on a chip of pixels of `chip_m` metres, in these pixels.
+
+    pixel_m: the pixel that the network sees. The rim is at least one and a half pixels wide, of both.
+    """
+    return max(width_m / 2, LEAST * max(chip_m, pixel_m)) / chip_m
