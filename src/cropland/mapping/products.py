@@ -142,9 +142,10 @@ def write_products(
 ) -> Totals:
     """Write probability, mask and parcels of a probability raster into `folder`, and its boundary where there is one.
 
-    What the journal says was made is not made again. boundary: a raster on the same grid. threshold: 0..1.
-    min_area_m2: of cropland and of holes. unit_m: metres per unit of the coordinates, without a CRS. observed: when the
-    image was taken. draw: makes the picture, of the totals and tables of parcels.
+    What the journal says was made is not made again. boundary: a raster on the same grid; all of it is kept, so
+    that it also serves another mask, of a lower threshold. threshold: 0..1. min_area_m2: of cropland and of holes.
+    unit_m: metres per unit of the coordinates, without a CRS. observed: when the image was taken. draw: makes the
+    picture, of the totals and tables of parcels.
     """
     probability, mask = folder / "probability.tif", folder / "mask.tif"
     classify = by_threshold(threshold)
