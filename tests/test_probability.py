@@ -30,6 +30,8 @@ def test_logits_become_the_levels_of_their_sigmoid(logits, valid):
         expected = ONE / (1 + np.exp(-logits.astype(np.float64)))
     assert (levels[~valid] == NO_DATA).all() and (levels[valid] <= ONE).all()
     assert np.abs(levels - expected)[valid].max(initial=0) <= 0.5 + 1e-3
+    both = from_logits(np.stack([logits, -logits]), valid)
+    np.testing.assert_array_equal(both, [levels, from_logits(-logits, valid)])
 
 
 @given(st.floats(0, 1))

@@ -29,7 +29,7 @@ with TemporaryDirectory(dir=out.parent) as name:
     raster, how = RawRaster(folder / "raster", cut.shape), {"executor": executor, "journal": Journal.begin(folder, {})}
     fill(raster, "raster", work, cut, **how, advance=lambda _: None)
     if job.get("mask", True):
-        flat = on_grid(raster, scene, plan)
+        flat = on_grid(raster, scene, plan)["cropland"]
         rule = {"classify": by_threshold(plan.threshold), "min_area_m2": plan.min_area_m2}
         clean_mask(flat, out, **rule, unit_m=scene.unit_m)
 tell(time.perf_counter() - begun)

@@ -116,7 +116,7 @@ class Model:
         return self.file.bands
 
     def map(self, scene: Scene | Image | AnyPath, **options: Any) -> MapResult:
-        """The map of a scene that fits in memory: mask, probability, parcels, area.
+        """The map of a scene that fits in memory: mask, probability, boundary where the model gives it, parcels, area.
 
         It lies in a temporary folder until `save` keeps it. The options are those of `cropland.map` that decide the
         map. Raises as `cropland.map`.

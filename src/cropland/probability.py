@@ -5,12 +5,23 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-__all__ = ["DESCRIPTION", "LEVELS", "NO_DATA", "ONE", "classes", "from_levels", "from_logits", "to_levels"]
+__all__ = [
+    "BOUNDARY_DESCRIPTION",
+    "DESCRIPTION",
+    "LEVELS",
+    "NO_DATA",
+    "ONE",
+    "classes",
+    "from_levels",
+    "from_logits",
+    "to_levels",
+]
 
 ONE = 254  # the level of a probability of 1
 LEVELS = ONE + 1  # how many levels there are
 NO_DATA = 255
 DESCRIPTION = f"probability x {ONE}"  # of the band of a file
+BOUNDARY_DESCRIPTION = f"boundary probability x {ONE}"
 
 
 def to_levels(
@@ -21,14 +32,16 @@ def to_levels(
 
 
 def from_logits(
-    logits: Float[np.ndarray, "height width"], valid: Bool[np.ndarray, "height width"]
-) -> UInt8[np.ndarray, "height width"]:
+    logits: Float[np.ndarray, "*output height width"], valid: Bool[np.ndarray, "height width"]
+) -> UInt8[np.ndarray, "*output height width"]:
     """The sigmoid of logits as it is stored, in as few passes and copies as numpy allows."""
+    odds = np.negative(logits)
     with np.errstate(over="ignore"):  # beyond e^88 a probability is 0
-        odds = np.exp(-logits)
+        np.exp(odds, out=odds)
     odds += 1
-    rounded = np.rint(np.divide(ONE, odds, out=odds), out=odds).astype(np.uint8)
-    return np.where(valid, rounded, np.uint8(NO_DATA))
+    levels: np.ndarray = np.rint(np.divide(ONE, odds, out=odds), out=odds).astype(np.uint8)
+    np.copyto(levels, NO_DATA, where=~valid)
+    return levels
 
 
 def from_levels(levels: UInt8[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

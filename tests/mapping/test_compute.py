@@ -68,7 +68,7 @@ class Counted(Serial):
 def filled(folder: Path, work: Work, cut: Cut, executor: Serial) -> tuple[np.ndarray, list[ReadError]]:
     raster, journal = RawRaster(folder / "raster", SHAPE), Journal.begin(folder, {})
     failed = fill(raster, "p", work, cut, executor=executor, journal=journal, advance=lambda _: None)
-    return raster.rows(0, SHAPE[0]), failed
+    return raster.rows(0, SHAPE[0])[0], failed
 
 
 def test_a_run_that_was_stopped_goes_on_with_what_is_missing(

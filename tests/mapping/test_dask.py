@@ -71,7 +71,7 @@ def wait_for(condition: object, seconds: float = 60) -> None:
 def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A run of many tasks, without `--out`."""
     folder = tmp_path_factory.mktemp("scene")
-    model = save_model(folder / "m.safetensors")
+    model = save_model(folder / "m.safetensors", outputs=("cropland", "boundary"))
     scene = write_large_scene(folder / "scene.tif", (3000, 1400))
     return ["map", str(scene), "--model", str(model.path), "--threads", "1", "--tile", "128"]
 
@@ -84,7 +84,7 @@ def alone(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_same(out: Path, alone: Path) -> None:
-    for name in ("probability.tif", "mask.tif"):
+    for name in ("probability.tif", "boundary.tif", "mask.tif"):
         assert (out / name).read_bytes() == (alone / name).read_bytes(), name
 
 

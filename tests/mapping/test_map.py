@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import geopandas as gpd
@@ -27,12 +28,13 @@ from cropland.geo import reading
 from cropland.geo.scene import open_scene, open_scenes
 from cropland.geo.statistics import Statistics
 from cropland.language import Message
-from cropland.mapping import plan, units
+from cropland.mapping import plan, products, units
 from cropland.mapping.compute import Serial, UnitResult, Work
-from cropland.mapping.map import MapOptions, map_scene
+from cropland.mapping.map import MapOptions, MapResult, map_in_memory, map_scene
 from cropland.mapping.plan import check_statistics
 from cropland.mapping.units import Cut, cut_swaths, cut_tiles
-from cropland.model import ModelFile
+from cropland.model import ModelFile, read_weights
+from cropland.parcels.parcels import find_parcels
 from large_scene import write_large_scene
 from range_server import serving
 from small_model import save_model
@@ -202,6 +204,120 @@ def test_everything_is_there_and_agrees(scene_path: Path, mapped: Path) -> None:
     project = ElementTree.parse(mapped / "map.qgs")
     sources = [str(layer.text).partition("|")[0] for layer in project.iter("datasource")]
     assert len(sources) == 4 and all((mapped / source).exists() for source in sources), sources
+
+
+THREE = ("cropland", "roads", "boundary")
+WAYS = {"whole": {}, "tiles": {"tile": 64}, "slide": {}, "strips": {}}
+
+
+@pytest.fixture(scope="module")
+def model_of_three(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
+    return save_model(tmp_path_factory.mktemp("model") / "three.safetensors", pixel_m=PIXEL, outputs=THREE)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_boundary_is_that_channel_of_the_network(
+    scene_path: Path, model_of_three: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """As torch gives it for the whole image, wherever the output stands; what no map holds is left out, and it is
+    said."""
+    if way in ("slide", "strips"):
+        monkeypatch.setattr(plan, "SMALL", 0)
+        monkeypatch.setattr(units, "WIDEST", {"slide": 8192, "strips": 96}[way])
+    scene, out = open_scene(scene_path), tmp_path / "out"
+    options, executor = MapOptions(**WAYS[way]), Serial(open_openvino(model_of_three, precision="f32"))
+    result = map_scene(scene, model_of_three, out, executor=executor, options=options)
+    assert [*map(str, result.notes)] == ["The map leaves out these outputs of the model: roads."]
+    image = scene.read(bands=model_of_three.bands)
+    statistics = scene.statistics(model_of_three.bands)
+    logits = open_torch(model_of_three)(statistics.normalise(image.values, image.valid)[None])[0]
+    for name, channel in (("probability", 0), ("boundary", 2)):
+        with rasterio.open(out / f"{name}.tif") as file:
+            levels, description = file.read(1), file.descriptions[0]
+            assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG" and file.nodata == 255
+        assert description == {"probability": "probability x 254", "boundary": "boundary probability x 254"}[name]
+        np.testing.assert_array_equal(levels == 255, ~image.valid)
+        expected = 254 / (1 + np.exp(-logits[channel].astype(float)))
+        assert np.abs(levels - expected)[image.valid].max() < 0.51
+    boundary = result.boundary
+    assert boundary is not None and boundary.bands == ("boundary",) and boundary.grid == result.mask.grid
+    np.testing.assert_allclose(boundary.values[0][image.valid], levels[image.valid] / 254, atol=1e-6)
+    assert json.loads((out / "map.json").read_text())["options"]["outputs"] == ["cropland", "boundary"]
+
+
+def test_a_map_without_a_boundary_says_nothing_of_it(scene_path: Path, mapped: Path) -> None:
+    """Its folder is what it was before there was a boundary; a file of the user's own beside it is none."""
+    about = json.loads((mapped / "map.json").read_text(encoding="utf-8"))
+    result = MapResult.earlier(open_scene(scene_path), mapped, about)
+    assert "outputs" not in about["options"] and result.boundary is None
+    (mapped / "boundary.tif").touch()
+    assert result.boundary is None
+    (mapped / "boundary.tif").unlink()
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
+    """A model that says of the boundary what it says of cropland."""
+    path = tmp_path_factory.mktemp("model") / "twin.safetensors"
+    two = save_model(path, pixel_m=PIXEL, outputs=("cropland", "boundary"))
+    weights = read_weights(path)
+    for name in ("head.weight", "head.bias"):
+        weights[name][1] = weights[name][0]
+    return two.save(path, weights)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [MapOptions(flips=8), MapOptions(out_pixel_m=23.0), MapOptions(out_pixel_m=3.0, flips=2)],
+    ids=["flips", "coarser", "finer"],
+)
+def test_what_is_done_to_the_probability_is_done_to_the_boundary(
+    scene_path: Path, twin: ModelFile, tmp_path: Path, options: MapOptions
+) -> None:
+    map_scene(open_scene(scene_path), twin, tmp_path / "out", executor=Serial(open_openvino(twin)), options=options)
+    with (
+        rasterio.open(tmp_path / "out" / "probability.tif") as one,
+        rasterio.open(tmp_path / "out" / "boundary.tif") as other,
+        rasterio.open(tmp_path / "out" / "mask.tif") as mask,
+    ):
+        np.testing.assert_array_equal(one.read(1), other.read(1))
+        assert (other.shape, other.transform, other.crs) == (mask.shape, mask.transform, mask.crs)
+
+
+@pytest.mark.parametrize("out_pixel_m", [None, 23.0])
+def test_the_fields_are_made_of_the_boundary(
+    scene_path: Path,
+    model_of_three: ModelFile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    out_pixel_m: float | None,
+) -> None:
+    seen = {}
+
+    def spied(mask: Path, **given: Any) -> Any:
+        for name in ("boundary", "probability"):
+            with rasterio.open(given[name]) as file:
+                seen[name] = file.read(1)
+        return find_parcels(mask, **given)
+
+    monkeypatch.setattr(products, "find_parcels", spied)
+    options = MapOptions(out_pixel_m=out_pixel_m)
+    executor = Serial(open_openvino(model_of_three))
+    map_scene(open_scene(scene_path), model_of_three, tmp_path / "out", executor=executor, options=options)
+    assert not np.array_equal(seen["boundary"], seen["probability"])
+    for name, levels in seen.items():
+        with rasterio.open(tmp_path / "out" / f"{name}.tif") as file:
+            np.testing.assert_array_equal(file.read(1), levels)
+
+
+def test_a_map_of_two_outputs_is_saved_with_its_boundary(
+    scene_path: Path, model_of_three: ModelFile, tmp_path: Path
+) -> None:
+    result = map_in_memory(open_scene(scene_path), model_of_three, executor=Serial(open_openvino(model_of_three)))
+    kept = result.save(tmp_path / "kept")
+    assert kept.boundary is not None and result.boundary is not None
+    np.testing.assert_array_equal(kept.boundary.values, result.boundary.values)
+    assert "./boundary.tif" in (tmp_path / "kept" / "map.qgs").read_text(encoding="utf-8")
 
 
 def test_several_scenes_in_one_run(model: ModelFile, tmp_path: Path) -> None:

@@ -126,6 +126,41 @@ def test_options_that_do_not_fit_are_told_before_anything_is_mapped(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("overlap", ["mean", "latest", "most-valid"])
+def test_the_boundary_of_a_mosaic_follows_the_rule_of_its_probability(
+    tmp_path: Path, overlap: overlaps.Overlap
+) -> None:
+    """Three scenes, one of them warped, whose boundaries are the reverse of their probabilities."""
+    made = []
+    for number, (affine, crs) in enumerate(((WEST, "EPSG:32650"), (EAST, "EPSG:32651"), (WEST, "EPSG:32650"))):
+        levels = pattern((150, 200), affine, crs)
+        levels[: 40 * number] = 255
+        levels[-20:] -= 20 * number
+        taken = f"202{number}:05:01 00:00:00"
+        made.append(save_map(tmp_path / f"s{number}", levels, affine=affine, crs=crs, taken=taken))
+        with (
+            rasterio.open(made[-1][1] / "probability.tif") as file,
+            rasterio.open(made[-1][1] / "boundary.tif", "w", **file.profile) as out,
+        ):
+            out.write(np.where(levels == 255, 255, 254 - levels).astype(np.uint8), 1)
+    two = save_model(tmp_path / "two.safetensors", pixel_m=10.0, outputs=("cropland", "boundary"))
+    mosaic(made, two, tmp_path / "out", overlap=overlap, options=MapOptions(threshold=0.5))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == PRODUCTS | {"boundary.tif"}
+    with (
+        rasterio.open(tmp_path / "out" / "probability.tif") as one,
+        rasterio.open(tmp_path / "out" / "boundary.tif") as other,
+    ):
+        levels, boundary = one.read(1).astype(int), other.read(1)
+        assert other.descriptions == ("boundary probability x 254",)
+    np.testing.assert_array_equal(boundary == 255, levels == 255)
+    assert np.abs(254 - levels - boundary)[boundary < 255].max() <= 1  # means and warps of a reverse are rounded
+    about = read(tmp_path / "out" / "map.json")
+    assert about["options"]["outputs"] == ["cropland", "boundary"]
+    assert all(len(scene["boundary_sha256_sampled"]) == 64 for scene in about["scenes"])
+    project = (tmp_path / "out" / "map.qgs").read_text(encoding="utf-8")
+    assert "./boundary.tif" in project
+
+
 def test_one_scene_that_is_gone_since_is_a_mosaic_too(model: ModelFile, tmp_path: Path) -> None:
     levels = pattern((60, 70), WEST, "EPSG:32650")
     made = save_map(tmp_path / "only", levels, affine=WEST, taken="2020:05:01 00:00:00")

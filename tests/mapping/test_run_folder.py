@@ -24,6 +24,8 @@ from cropland.mapping.units import Cut
 from large_scene import write_large_scene
 from small_model import save_model
 
+HOLDS_BOUNDARY = json.dumps({"found": {}, "options": {"outputs": ["cropland", "boundary"]}})
+
 
 def write_map(out: Path, words: str, *, overwrite: bool = False) -> None:
     with work_folder(out, overwrite=overwrite) as folder:
@@ -57,6 +59,16 @@ def test_replacing_a_map_keeps_files_of_the_users_own(tmp_path: Path) -> None:
     write_map(tmp_path / "out", "2", overwrite=True)
     assert (tmp_path / "out" / "mask.tif").read_text(encoding="utf-8") == "2"
     assert (tmp_path / "out" / "notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(("earlier", "stays"), [(HOLDS_BOUNDARY, False), ('{"found": {}}', True), ("not JSON", True)])
+def test_the_boundary_of_an_earlier_map_goes_and_a_file_of_that_name_that_is_the_users_stays(
+    tmp_path: Path, earlier: str, stays: bool
+) -> None:
+    write_map(tmp_path / "out", earlier)
+    (tmp_path / "out" / "boundary.tif").write_text("first", encoding="utf-8")
+    write_map(tmp_path / "out", "2", overwrite=True)
+    assert (tmp_path / "out" / "boundary.tif").exists() == stays
 
 
 def test_here_is_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +118,7 @@ def write_units(raster: RawRaster, journal: Journal, numbers: list[int]) -> None
     import zlib
 
     for number in numbers:
-        values = np.full(CUT.units[number].core.shape, number + 1, np.uint8)
+        values = np.full((raster.bands, *CUT.units[number].core.shape), number + 1, np.uint8)
         raster.write(CUT.units[number].core, values)
         journal.note({f"a {number}": zlib.crc32(values.data)})
 
@@ -120,19 +132,19 @@ def test_what_stands_in_the_journal_is_not_missing(tmp_path: Path) -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 1200), st.integers(0, 400))
+@given(st.integers(1, 2), st.integers(0, 2400), st.integers(0, 400))
 def test_a_cut_off_file_costs_only_what_it_lost(
-    tmp_path_factory: pytest.TempPathFactory, kept_bytes: int, kept_letters: int
+    tmp_path_factory: pytest.TempPathFactory, bands: int, kept_bytes: int, kept_letters: int
 ) -> None:
-    """Of the plane and of the journal, anywhere."""
+    """Of the raster and of the journal, anywhere; a unit is done where it is whole in the last band as well."""
     folder = tmp_path_factory.mktemp("cut")
-    raster = RawRaster(folder / "raster", CUT.shape)
+    raster = RawRaster(folder / "raster", CUT.shape, bands)
     write_units(raster, Journal.begin(folder, {}), list(range(12)))
-    os.truncate(raster.path, kept_bytes)
+    os.truncate(raster.path, min(kept_bytes, raster.start(bands)))
     os.truncate(folder / "journal.jsonl", min(kept_letters, (folder / "journal.jsonl").stat().st_size))
     lines = (folder / "journal.jsonl").read_text(encoding="utf-8").split("\n")
     noted = [json.loads(line)["done"] for line in lines if line.endswith("}")]
-    whole = [n for n, unit in enumerate(CUT.units) if kept_bytes >= _end(unit.core)]
+    whole = [n for n, unit in enumerate(CUT.units) if kept_bytes >= raster.start(bands - 1) + _end(unit.core)]
     missing = Journal.begin(folder, {}).missing("a", CUT, raster)
     assert missing == [n for n in range(12) if n not in whole or f"a {n}" not in noted]
 
@@ -176,9 +188,9 @@ KILLS = [pytest.param(number, marks=[pytest.mark.soak] if number > 2 else []) fo
 
 @pytest.fixture(scope="module")
 def whole_map(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path, float]:
-    """The words of a run without `--out`, its map, and how long it took."""
+    """The words of a run without `--out`, its map with a boundary, and how long it took."""
     folder = tmp_path_factory.mktemp("whole")
-    model = save_model(folder / "m.safetensors")
+    model = save_model(folder / "m.safetensors", outputs=("cropland", "boundary"))
     write_large_scene(folder / "scene.tif", (3000, 1400))
     words = ["map", str(folder / "scene.tif"), "--model", str(model.path)]
     begun = time.monotonic()
@@ -203,7 +215,7 @@ def test_a_run_that_is_killed_anywhere_ends_at_the_same_bytes(
         assert not list(out.parent.glob("*/mask.tif"))  # no half of a map where a reader looks
     else:
         assert main([*words, "--out", str(out)]) == 0
-    for name in ("probability.tif", "mask.tif"):
+    for name in ("probability.tif", "boundary.tif", "mask.tif"):
         assert (out / name).read_bytes() == (expected / name).read_bytes(), name
     for name, read in (("parcels.parquet", gpd.read_parquet), ("parcels.gpkg", gpd.read_file)):
         assert_geodataframe_equal(read(out / name), read(expected / name))
@@ -211,10 +223,11 @@ def test_a_run_that_is_killed_anywhere_ends_at_the_same_bytes(
 
 
 def test_a_plane_gives_back_what_was_written(tmp_path: Path) -> None:
-    raster, values = RawRaster(tmp_path / "raster", (5, 7)), np.arange(35, dtype=np.uint8).reshape(5, 7)
+    raster, values = RawRaster(tmp_path / "raster", (5, 7), 2), np.arange(70, dtype=np.uint8).reshape(2, 5, 7)
     assert not raster.rows(0, 5).any()
     for window in (Window(2, 3, 3, 4), Window(0, 0, 2, 7), Window(2, 0, 3, 3)):
-        raster.write(window, values[window.slices])
-        assert np.array_equal(raster.read(window), values[window.slices])
+        raster.write(window, values[:, *window.slices])
+        assert np.array_equal(raster.read(window), values[:, *window.slices])
     sync(raster.path), sync(tmp_path)
-    assert np.array_equal(raster.rows(1, 4), values[1:])
+    assert np.array_equal(raster.rows(1, 4), values[:, 1:])
+    assert raster.path.read_bytes() == values.tobytes()  # as the VRT of a band tells GDAL

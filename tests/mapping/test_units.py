@@ -84,12 +84,12 @@ def _scene(factory: object) -> Path:
 
 
 def test_the_mean_lies_as_the_scene_does(tmp_path: Path) -> None:
-    truth = np.random.default_rng(0).integers(0, 250, (600, 90)).astype(np.uint8)
-    truth[:5] = 255
+    truth = np.random.default_rng(0).integers(0, 250, (2, 600, 90)).astype(np.uint8)
+    truth[:, :5] = 255
     rasters = []
     for number, flip in enumerate(FLIPS):
         laid = flip(truth.astype(int) + (truth < 255) * (number % 2) * 3).astype(np.uint8)
-        rasters.append(RawRaster(tmp_path / str(number), laid.shape))
-        rasters[-1].write(Window(0, 0, *laid.shape), laid)
+        rasters.append(RawRaster(tmp_path / str(number), laid.shape[1:], 2))
+        rasters[-1].write(Window(0, 0, *laid.shape[1:]), laid)
     mean = mean_of_flips(rasters, FLIPS, tmp_path / "mean").rows(0, 600)
     assert np.array_equal(mean, np.where(truth == 255, 255, np.rint(truth + 1.5).astype(np.uint8)))

@@ -220,12 +220,13 @@ def test_the_item_of_the_model_that_ships_is_what_is_written_today(tmp_path: Pat
 
 
 def project(
-    folder: Path, *, bands: int, shown: tuple[int, int, int] | int, home: Path | None = None
+    folder: Path, *, bands: int, shown: tuple[int, int, int] | int, home: Path | None = None, boundary: bool = False
 ) -> ElementTree.Element:
     """The project of a small map in `folder`/map beside its scene, as XML."""
     (folder / "map").mkdir()
     scene = raster(folder / "scene & co.tif", bands=bands, dtype="uint16")
-    files = {name: raster(folder / "map" / f"{name}.tif") for name in ("probability", "mask")}
+    names = ("probability", "mask", "boundary") if boundary else ("probability", "mask")
+    files = {name: raster(folder / "map" / f"{name}.tif") for name in names}
     write_geopackage([frame()], folder / "map" / "parcels.gpkg")
     write_qgis(
         folder / "map" / "map.qgs",
@@ -262,6 +263,17 @@ def test_qgis_project_has_relative_paths_and_styles(tmp_path: Path) -> None:
     assert ids == {layer.get("id") for layer in root.iter("layer-tree-layer")}
     assert all(len(number) >= 10 for number in ids)
     assert float(root.findtext("mapcanvas/extent/xmax")) == 507_000
+
+
+def test_qgis_project_has_the_boundary_between_mask_and_probability_where_there_is_one(tmp_path: Path) -> None:
+    root = project(tmp_path, bands=3, shown=(1, 2, 3), boundary=True)
+    tree = [(layer.get("name"), layer.get("checked")) for layer in root.iter("layer-tree-layer")]
+    off = [(name, "Qt::Unchecked") for name in ("mask", "boundary", "probability")]
+    assert tree == [("parcels", "Qt::Checked"), *off, ("scene", "Qt::Checked")]
+    layers = {layer.findtext("layername"): layer for layer in root.iter("maplayer")}
+    assert layers["boundary"].findtext("datasource") == "./boundary.tif"
+    colours = [[item.get("color") for item in layers[name].iter("item")] for name in ("boundary", "probability")]
+    assert len(colours[0]) == 5 and not set(colours[0][1:]) & set(colours[1][1:])
 
 
 def test_qgis_project_of_bands_in_files_of_their_own_is_grey(tmp_path: Path) -> None:

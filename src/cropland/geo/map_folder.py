@@ -18,7 +18,8 @@ __all__ = ["MapFolder", "imagery_of"]
 
 @dataclass(frozen=True)
 class MapFolder:
-    """A folder with mask.tif, probability.tif, parcels.parquet, and map.json, whose content is `about`."""
+    """A folder with mask.tif, probability.tif, perhaps boundary.tif, parcels.parquet, and map.json, whose content is
+    `about`."""
 
     path: Path
     about: Mapping[str, Any]
@@ -49,6 +50,12 @@ class MapFolder:
     def probability(self) -> Path:
         """p x 254 in a byte, 255 no data."""
         return self.path / "probability.tif"
+
+    @property
+    def boundary(self) -> Path | None:
+        """The probability of a rim of a field, as `probability`; None for the map of a model without this output."""
+        outputs = (self.about.get("options") or {}).get("outputs", ())
+        return self.path / "boundary.tif" if "boundary" in outputs else None
 
     @property
     def parcels(self) -> Path:

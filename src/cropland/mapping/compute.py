@@ -1,4 +1,4 @@
-"""The probability of a whole grid, unit by unit: read ahead, compute, write behind, note in the journal.
+"""The outputs of a network over a whole grid, unit by unit: read ahead, compute, write behind, note in the journal.
 
 A network that slides computes every pixel once. A run of units may begin anywhere: what is kept of rows further up than
 the network sees has no part in what it gives. So a run that goes on, or that another machine computes, gives the bytes
@@ -34,7 +34,7 @@ from cropland.streaming.slide import Slide, slide_down
 __all__ = ["Executor", "Pixels", "Serial", "UnitResult", "Work", "compute", "fill", "mean_of_flips"]
 
 WAITING = 2  # units that may wait to be written
-AT_ONCE = 1 << 21  # pixels that go to the disk together: to wait for it costs some milliseconds
+AT_ONCE = 1 << 21  # pixels of a band that go to the disk together: to wait for it costs some milliseconds
 MEAN_ROWS = 256  # of the mean of flips in memory
 
 
@@ -134,7 +134,7 @@ class _Keeper:
             values = done.levels()
             self.raster.write(self.cut.units[done.number].core, values)
             self._sums[f"{self.name} {done.number}"] = zlib.crc32(values.data)
-            self._size += values.size
+            self._size += values[0].size
             if self._size >= AT_ONCE:
                 self.commit()
 
@@ -156,12 +156,16 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Work:
-    """A scene with all that decides what the network sees of it. `radius`: how far the network sees, in pixels."""
+    """A scene with all that decides what the network sees of it, and which channels of its output are kept.
+
+    radius: how far the network sees, in pixels. channels: cropland, and further ones of the map.
+    """
 
     scene: Readable
     statistics: Statistics
     ratio: float
     radius: int | None
+    channels: tuple[int, ...] = (0,)
 
     def read(self, window: Window) -> Pixels:
         """A window of the working grid, normalised."""
@@ -181,17 +185,17 @@ class UnitResult:
     written; or why it could not be read."""
 
     number: int
-    logits: Sequence[Float[np.ndarray, "rows width"]] = ()
+    logits: Sequence[Float[np.ndarray, "output rows width"]] = ()
     valid: Sequence[Bool[np.ndarray, "rows width"]] = ()
     error: ReadError | None = None
-    values: UInt8[np.ndarray, "height width"] | None = None
+    values: UInt8[np.ndarray, "output height width"] | None = None
 
-    def levels(self) -> UInt8[np.ndarray, "height width"]:
+    def levels(self) -> UInt8[np.ndarray, "output height width"]:
         """Probabilities as they are written."""
         if self.values is not None:
             return self.values
-        logits, valid = np.concatenate(self.logits), np.concatenate(self.valid)
-        return from_logits(logits, valid) if valid.any() else np.full(valid.shape, NO_DATA, np.uint8)
+        logits, valid = np.concatenate(self.logits, axis=1), np.concatenate(self.valid)
+        return from_logits(logits, valid) if valid.any() else np.full(logits.shape, NO_DATA, np.uint8)
 
     def packed(self, number: int) -> UnitResult:
         """The same as unit `number`, as small as it can be sent."""
@@ -212,19 +216,19 @@ def _tiles(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator
     """The tiles of a run; while one is computed, the next is read."""
     windows = [cut.units[number].padded for number in run]
     for number, pixels in zip(run, _read_ahead(work.read, windows), strict=True):
-        yield _computed(number, pixels, cut, engine)
+        yield _computed(number, pixels, work.channels, cut, engine)
 
 
-def _computed(number: int, pixels: Pixels, cut: Cut, engine: Engine) -> UnitResult:
+def _computed(number: int, pixels: Pixels, channels: tuple[int, ...], cut: Cut, engine: Engine) -> UnitResult:
     if pixels.error:
         return UnitResult(number, error=pixels.error)
     rows, cols = cut.units[number].inner.slices
     valid = pixels.valid[rows, cols]
     if not valid.any():
-        return UnitResult(number, [valid], [valid])
+        return UnitResult(number, [np.zeros((len(channels), *valid.shape), np.float32)], [valid])
     with timed("network"):
         logits = engine(pixels.values[None])
-    return UnitResult(number, [logits[0, 0, rows, cols]], [valid])
+    return UnitResult(number, [logits[0, channels, rows, cols]], [valid])
 
 
 def _slide(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator[UnitResult]:
@@ -237,7 +241,7 @@ def _slide(work: Work, cut: Cut, run: Sequence[int], engine: Engine) -> Iterator
     bands = _Bands(work, units[0], slide.band, first * slide.band, _read_to(slide, top + sum(heights), height))
     found = timed_each("network", slide_down(slide, bands, height, first=first, radius=work.radius))
     above = max(0, first * slide.band - slide.schedule.delay)
-    logits = _regrouped((rows[0, 0, :, bands.core] for rows in found), [top - above, *heights])
+    logits = _regrouped((rows[0, work.channels, :, bands.core] for rows in found), [top - above, *heights])
     valid = _regrouped(bands.valid(), [top - first * slide.band, *heights])
     next(logits), next(valid)  # above the run
     for number, unit, found_here, valid_here in zip(run, units, logits, valid, strict=True):
@@ -293,14 +297,15 @@ class _Bands:
 
 
 def _regrouped(parts: Iterable[np.ndarray], heights: Iterable[int]) -> Iterator[list[np.ndarray]]:
-    """Rows that come in parts of any height, in lists of parts of these heights together."""
+    """Rows (the last axis but one) that come in parts of any height, in lists of parts of these heights together."""
     parts, rest = iter(parts), np.empty((0, 0))
     for height in heights:
         group, missing = [], height
         while missing:
-            rest = rest if len(rest) else next(parts)
-            group.append(rest[:missing])
-            missing, rest = missing - len(group[-1]), rest[len(group[-1]) :]
+            rest = rest if rest.shape[-2] else next(parts)
+            group.append(rest[..., :missing, :])
+            taken = group[-1].shape[-2]
+            missing, rest = missing - taken, rest[..., taken:, :]
         yield group
 
 
@@ -308,7 +313,7 @@ def mean_of_flips(rasters: Sequence[RawRaster], flips: Sequence[Flip], out: Path
     """The mean of rasters that were computed flipped, flipped back and rounded; no data where the first has none."""
     if len(rasters) == 1:
         return rasters[0]
-    mean = RawRaster(out, rasters[0].shape)
+    mean = RawRaster(out, rasters[0].shape, rasters[0].bands)
     height, width = mean.shape
     for start in range(0, height, MEAN_ROWS):
         window = Window(start, 0, min(MEAN_ROWS, height - start), width)

@@ -1,4 +1,5 @@
-"""From a scene to a map: probability, mask, parcels, picture. The only tiler in the package is reached from here."""
+"""From a scene to a map: probability, boundary, mask, parcels, picture. The only tiler in the package is reached from
+here."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from cropland.fact_sheet import fact_sheet
 from cropland.files import write_json
 from cropland.geo.area import MU_M2, MU_PER_HA, area_words
 from cropland.geo.grid import grid_of
-from cropland.geo.map_folder import imagery_of
+from cropland.geo.map_folder import MapFolder, imagery_of
 from cropland.geo.scene import Image, Scene, SceneOptions
 from cropland.geo.statistics import Statistics
 from cropland.language import _, shown
@@ -94,8 +95,18 @@ class MapResult:
     @property
     def probability(self) -> Image:
         """One band, `cropland`, of the probability, 0..1; not valid where there is no data."""
-        levels, grid = self._read("probability.tif")
-        return Image(np.nan_to_num(from_levels(levels))[None], levels != NO_DATA, grid, ("cropland",))
+        return self._probability("probability.tif", "cropland")
+
+    @property
+    def boundary(self) -> Image | None:
+        """One band, `boundary`, of the probability of a rim of a field, 0..1; not valid where there is no data.
+
+        None where the model has no such output.
+        """
+        found = MapFolder.find(self.folder)
+        if found is None or found.boundary is None:
+            return None
+        return self._probability("boundary.tif", "boundary")
 
     @property
     def parcels(self) -> GeoDataFrame:
@@ -143,6 +154,10 @@ class MapResult:
             return _("{seconds:.1f} s, resuming an earlier run", seconds=self.seconds)
         speed = self.scene.shape[0] * self.scene.shape[1] / 1e6 / self.seconds
         return _("{seconds:.1f} s, {speed:.2f} Mpx/s", seconds=self.seconds, speed=speed)
+
+    def _probability(self, name: str, band: str) -> Image:
+        levels, grid = self._read(name)
+        return Image(np.nan_to_num(from_levels(levels))[None], levels != NO_DATA, grid, (band,))
 
     def _read(self, name: str) -> tuple[UInt8[np.ndarray, "height width"], GeoBox]:
         with rasterio.open(self.folder / name) as file:
@@ -194,9 +209,9 @@ def map_scene(
     if earlier:
         return MapResult.earlier(scene, out, earlier)
     with work_folder(out, overwrite=overwrite) as folder:
-        check_room(out, plan.pixels, work=folder)
+        check_room(out, plan.pixels, outputs=len(plan.channels), work=folder)
         journal = Journal.begin(folder, task, anew=overwrite)
-        raster = _probability(scene, plan, folder, executor=executor, journal=journal)
+        raster = _probabilities(scene, plan, folder, executor=executor, journal=journal)
         from cropland.mapping.products import finish  # what makes parcels takes as long to import as all before
 
         whole = folder / "map"
@@ -213,14 +228,14 @@ def map_scene(
     return result
 
 
-def _probability(scene: Scene, plan: Plan, folder: Path, *, executor: Executor, journal: Journal) -> RawRaster:
-    """The probability on the working grid: the mean of all flips that are asked for."""
+def _probabilities(scene: Scene, plan: Plan, folder: Path, *, executor: Executor, journal: Journal) -> RawRaster:
+    """Of each output of the map, on the working grid: the mean of all flips that are asked for."""
     failed: list[ReadError] = []
     rasters = []
     with progress_bar(scene.name, total=len(plan.passes) * plan.working_pixels, rate=megapixels) as advance:
         for each in plan.passes:
-            work = Work(each.readable, plan.statistics, plan.ratio, plan.radius)
-            rasters.append(RawRaster(folder / each.name, each.cut.shape))
+            work = Work(each.readable, plan.statistics, plan.ratio, plan.radius, tuple(plan.channels.values()))
+            rasters.append(RawRaster(folder / each.name, each.cut.shape, len(plan.channels)))
             failed += fill(rasters[-1], each.name, work, each.cut, executor=executor, journal=journal, advance=advance)
     if failed:
         first = failed[0]

@@ -43,7 +43,7 @@ from cropland.mapping.plan import MapOptions
 from cropland.mapping.products import write_products
 from cropland.mapping.run_folder import FORMAT, MOSAIC, Journal, Totals, check_room, fingerprint, publish, work_folder
 from cropland.model import ModelFile
-from cropland.probability import DESCRIPTION, NO_DATA, ONE, classes
+from cropland.probability import BOUNDARY_DESCRIPTION, DESCRIPTION, NO_DATA, ONE, classes
 from cropland.progress import megapixels, progress_bar
 from cropland.writers.qgis import write_qgis
 
@@ -136,8 +136,14 @@ def mosaic(
         whole.mkdir(exist_ok=True)
         journal = Journal.begin(folder, _job(mapped, model, rule, options), anew=overwrite)
         borders = write_mosaic(scenes, maps, flat, **rule)
-        totals = _products(flat, whole, scenes, threshold=threshold, options=options, journal=journal)
+        boundary = None
+        if "boundary" in model.outputs:
+            boundary, lines = folder / "flat-boundary.tif", [place / "boundary.tif" for _, place in mapped]
+            write_mosaic(scenes, lines, boundary, **rule, description=BOUNDARY_DESCRIPTION)
+        made_of: dict[str, Any] = {"threshold": threshold, "options": options, "journal": journal}
+        totals = _products(flat, boundary, whole, scenes, **made_of)
         files: dict[str, Any] = {"mask": whole / "mask.tif", "parcels": whole / "parcels.gpkg", "home": out.absolute()}
+        files["boundary"] = whole / "boundary.tif" if boundary else None
         write_qgis(whole / "map.qgs", title=MOSAIC, scene=None, probability=whole / "probability.tif", **files)
         made = Mosaic(out, totals, tuple(borders), _notes(model, options))
         about = _record(made, journal, whole / "mask.tif")
@@ -153,13 +159,21 @@ def _threshold(scenes: Sequence[Scene], model: ModelFile, options: MapOptions) -
 
 
 def _products(
-    flat: Path, folder: Path, scenes: Sequence[Scene], *, threshold: float, options: MapOptions, journal: Journal
+    flat: Path,
+    boundary: Path | None,
+    folder: Path,
+    scenes: Sequence[Scene],
+    *,
+    threshold: float,
+    options: MapOptions,
+    journal: Journal,
 ) -> Totals:
     pixel_m = pixel_edge_m(_grid(flat))
     times = {scene.observed for scene in scenes}
     return write_products(
         flat,
         folder,
+        boundary=boundary,
         threshold=threshold,
         min_area_m2=default_min_area_m2(pixel_m) if options.min_area_m2 is None else options.min_area_m2,
         unit_m=None,
@@ -208,20 +222,23 @@ def _job(
     mapped: Sequence[tuple[Scene, Path]], model: ModelFile, rule: dict[str, Any], options: MapOptions
 ) -> dict[str, Any]:
     """All that decides a mosaic."""
+    has_boundary = "boundary" in model.outputs
     scenes = [
         {
             "name": scene.name,
             "map": folder.name,
             "observed": scene.observed and scene.observed.isoformat(),
             "sha256_sampled": fingerprint(folder / "probability.tif"),
+            **({"boundary_sha256_sampled": fingerprint(folder / "boundary.tif")} if has_boundary else {}),
         }
         for scene, folder in mapped
     ]
+    outputs = {"outputs": ["cropland", "boundary"]} if has_boundary else {}
     return {
         "cropland": __version__,
         "scenes": scenes,
         "model": {"name": model.name, "sha256": model.digest, "version": model.version, "trained": model.source_hash},
-        "options": {**rule, "min_area_m2": options.min_area_m2},
+        "options": {**rule, "min_area_m2": options.min_area_m2, **outputs},
     }
 
 
@@ -270,6 +287,7 @@ def write_mosaic(
     threshold: float,
     crs: str | None = None,
     allow_datum_shift: bool = False,
+    description: str = DESCRIPTION,
 ) -> list[Border]:
     """Write the probability of all scenes as one tiled GeoTIFF; how much they differ where they meet.
 
@@ -281,6 +299,8 @@ def write_mosaic(
     most-valid  the one whose map has the largest share of pixels with data; of equals the one given first
 
     A block of 512 x 512 pixels of the maps over it is in memory. threshold: of the classes that are compared.
+    description: of the band. The boundaries of the scenes have data where their probabilities have, so the same rule
+    takes both from the same scenes.
     Raises `GridError` for maps without a common place, `OutputError` for a disk that is too small.
     """
     grids = [_grid(path) for path in probabilities]
@@ -298,7 +318,7 @@ def write_mosaic(
         rasterio.open(out, "w", **_profile(grid)) as file,
         progress_bar(out.stem, total=prod(grid.shape), rate=megapixels) as advance,
     ):
-        file.descriptions = (DESCRIPTION,)
+        file.descriptions = (description,)
         for core, values in _blocks(maps, grid, compose, borders):
             file.write(values, 1, window=core.in_file)
             advance(core.height * core.width)

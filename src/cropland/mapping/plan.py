@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -66,6 +66,7 @@ class Plan:
     threshold: float
     min_area_m2: float
     radius: int | None
+    channels: Mapping[str, int]  # of the network, by what the map holds of them: cropland, and boundary if there is one
     flips: tuple[Flip, ...]
     passes: tuple[Pass, ...]
     notes: tuple[Message, ...]
@@ -77,7 +78,7 @@ class Plan:
 
     @property
     def pixels(self) -> int:
-        """Of all passes and the product."""
+        """Of all passes and the product, for each output."""
         return len(self.passes) * self.working_pixels + prod(map(int, self.grid.shape))
 
     @property
@@ -94,6 +95,8 @@ class Plan:
             "way": cut.way,
             "units": len(cut.units),
             "unit": list(cut.units[0].core.shape),
+            # Unnamed where it is cropland alone, so that such a map is what it was before there was more.
+            **({"outputs": list(self.channels)} if len(self.channels) > 1 else {}),
         }
 
 
@@ -128,6 +131,11 @@ def make_plan(
             iou=pixel.iou,
         )
         notes = (resampled, *notes)
+    channels = {"cropland": 0}  # by contract
+    if "boundary" in model.outputs[1:]:
+        channels["boundary"] = model.outputs.index("boundary", 1)
+    if ignored := [name for name in model.outputs[1:] if name not in channels]:
+        notes = (*notes, Message("The map leaves out these outputs of the model: {names}.", names=", ".join(ignored)))
     return Plan(
         pixel,
         ratio,
@@ -137,6 +145,7 @@ def make_plan(
         pixel.threshold if options.threshold is None else options.threshold,
         default_min_area_m2(scene.pixel_m) if options.min_area_m2 is None else options.min_area_m2,
         model.radius,
+        channels,
         flips,
         tuple(
             Pass(f"raster-{number}", Flipped(scene, flip, (height, width)) if number else scene, cut)

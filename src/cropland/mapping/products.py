@@ -1,9 +1,10 @@
-"""From the probability of a grid to what follows from it alone: mask, areas, parcels, picture and project."""
+"""From the probabilities of a grid to what follows from them alone: mask, areas, parcels, picture and project."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from cropland.mapping.plan import Plan
 from cropland.mapping.run_folder import Journal, RawRaster, Totals
 from cropland.parcels.clean import by_threshold, clean_mask
 from cropland.parcels.parcels import find_parcels
-from cropland.probability import DESCRIPTION, NO_DATA
+from cropland.probability import BOUNDARY_DESCRIPTION, DESCRIPTION, NO_DATA
 from cropland.progress import timed
 from cropland.writers.cog import write_cog
 from cropland.writers.qgis import write_qgis, write_style
@@ -36,18 +37,20 @@ from cropland.writers.vector import write_geopackage, write_geoparquet
 
 __all__ = ["finish", "on_grid", "write_index", "write_products", "write_project"]
 
+DESCRIPTIONS = {"cropland": DESCRIPTION, "boundary": BOUNDARY_DESCRIPTION}  # of the band, by the output
 FEW = 2048  # parcels in memory, where a file does not gain by more
 STRIP = 512  # rows: a multiple of the tiles' height
 
 
 def finish(scene: Scene, plan: Plan, raster: RawRaster, folder: Path, *, home: Path, journal: Journal) -> Totals:
-    """Write all but map.json into `folder`, which will be moved to `home`, from the probability on the working grid."""
+    """Write all but map.json into `folder`, which will be moved to `home`, from what is on the working grid."""
     folder.mkdir(exist_ok=True)
     with timed("own grid"):
         flat = on_grid(raster, scene, plan)
     totals = write_products(
-        flat,
+        flat["cropland"],
         folder,
+        boundary=flat.get("boundary"),
         threshold=plan.threshold,
         min_area_m2=plan.min_area_m2,
         unit_m=scene.unit_m,
@@ -59,51 +62,54 @@ def finish(scene: Scene, plan: Plan, raster: RawRaster, folder: Path, *, home: P
     return totals
 
 
-def on_grid(raster: RawRaster, scene: Scene, plan: Plan) -> Path:
-    """A file, beside the raster, of the probability on the grid of the product.
+def on_grid(raster: RawRaster, scene: Scene, plan: Plan) -> dict[str, Path]:
+    """For each output of the map a file, beside the raster, of its probability on the grid of the product.
 
-    Where that is the working grid, the file only describes the raster, and nothing is copied. Else the probability is
+    Where that is the working grid, a file only describes the raster, and nothing is copied. Else the probability is
     interpolated bilinearly (averaged, where the product is coarser); on the scene's own grid a pixel without data stays
     without.
     """
     grid = plan.grid
     if plan.ratio == plan.out_ratio:
-        return _described(raster, grid)
+        return {name: _described(raster, band, name, grid) for band, name in enumerate(plan.channels)}
     height, width = grid.shape
-    out = raster.path.with_name("flat.tif")
+    files = {name: raster.path.with_name(f"flat-{name}.tif") for name in plan.channels}
     profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": NO_DATA, "height": height, "width": width}
     profile |= {"tiled": True, "blockxsize": 512, "blockysize": STRIP, "bigtiff": "if_safer"}
     profile |= {"crs": None if grid.crs is None else grid.crs.to_wkt(), "transform": grid.affine}
-    with rasterio.open(out, "w", **profile) as file:
-        file.descriptions = (DESCRIPTION,)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(rasterio.open(path, "w", **profile)) for path in files.values()]
+        for name, file in zip(files, opened, strict=True):
+            file.descriptions = (DESCRIPTIONS[name],)
         for start in range(0, height, STRIP):
             window = Window(start, 0, min(STRIP, height - start), width)
             values = _resampled(raster, window, plan.out_ratio / plan.ratio)
             if plan.out_ratio == 1 and scene.has_no_data:
                 values = np.where(scene.read_valid(window), values, NO_DATA).astype(np.uint8)
-            file.write(values, 1, window=window.in_file)
-    return out
+            for file, plane in zip(opened, values, strict=True):
+                file.write(plane, 1, window=window.in_file)
+    return files
 
 
-def _described(raster: RawRaster, grid: GeoBox) -> Path:
-    """A VRT that tells GDAL how the bytes of a raw raster lie. Source: gdal.org, VRTRawRasterBand."""
+def _described(raster: RawRaster, band: int, name: str, grid: GeoBox) -> Path:
+    """A VRT that tells GDAL how the bytes of a band of a raw raster lie. Source: gdal.org, VRTRawRasterBand."""
     height, width = raster.shape
     crs = "" if grid.crs is None else f"<SRS>{escape(grid.crs.to_wkt())}</SRS>"
     transform = ", ".join(repr(float(number)) for number in grid.affine.to_gdal())
     text = f"""<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{crs}
 <GeoTransform>{transform}</GeoTransform>
 <VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand">
-<Description>{DESCRIPTION}</Description><NoDataValue>{NO_DATA}</NoDataValue>
+<Description>{DESCRIPTIONS[name]}</Description><NoDataValue>{NO_DATA}</NoDataValue>
 <SourceFilename relativeToVRT="1">{escape(raster.path.name)}</SourceFilename>
-<ImageOffset>0</ImageOffset><PixelOffset>1</PixelOffset><LineOffset>{width}</LineOffset>
+<ImageOffset>{raster.start(band)}</ImageOffset><PixelOffset>1</PixelOffset><LineOffset>{width}</LineOffset>
 </VRTRasterBand></VRTDataset>
 """
-    out = raster.path.with_name("flat.vrt")
+    out = raster.path.with_name(f"flat-{name}.vrt")
     write_text(out, text)
     return out
 
 
-def _resampled(raster: RawRaster, window: Window, ratio: float) -> UInt8[np.ndarray, "height width"]:
+def _resampled(raster: RawRaster, window: Window, ratio: float) -> UInt8[np.ndarray, "band height width"]:
     rows, cols = (
         taps(ratio, start=start, count=count, length=length)
         for start, count, length in zip(window[:2], window[2:], raster.shape, strict=True)
@@ -111,11 +117,13 @@ def _resampled(raster: RawRaster, window: Window, ratio: float) -> UInt8[np.ndar
     return _interpolated(raster.rows(*rows.span), rows, cols)
 
 
-def _interpolated(values: UInt8[np.ndarray, "row col"], rows: Taps, cols: Taps) -> UInt8[np.ndarray, "height width"]:
+def _interpolated(
+    values: UInt8[np.ndarray, "band row col"], rows: Taps, cols: Taps
+) -> UInt8[np.ndarray, "band height width"]:
     first, count = cols.span
-    part = values[:, first : first + count]
-    known = part != NO_DATA
-    (probability,), valid = resample(part[None], None if known.all() else known, rows=rows, cols=cols)
+    part = values[:, :, first : first + count]
+    known = part[0] != NO_DATA  # in every band, since they come of one network
+    probability, valid = resample(part, None if known.all() else known, rows=rows, cols=cols)
     rounded = np.rint(probability)
     return (rounded if valid is None else np.where(valid, rounded, NO_DATA)).astype(np.uint8)
 
@@ -124,6 +132,7 @@ def write_products(
     flat: Path,
     folder: Path,
     *,
+    boundary: Path | None = None,
     threshold: float,
     min_area_m2: float,
     unit_m: float | None,
@@ -131,11 +140,12 @@ def write_products(
     journal: Journal,
     draw: Callable[[Totals, Iterable[GeoDataFrame]], None],
 ) -> Totals:
-    """Write probability, mask and parcels of a probability raster into `folder`.
+    """Write probability, mask and parcels of a probability raster into `folder`, and its boundary where there is one.
 
-    What the journal says was made is not made again. threshold: 0..1. min_area_m2: of cropland and of holes. unit_m:
-    metres per unit of the coordinates, without a CRS. observed: when the image was taken.
-    draw: makes the picture, of the totals and tables of parcels.
+    What the journal says was made is not made again. boundary: a raster on the same grid; all of it is kept, so
+    that it also serves another mask, of a lower threshold. threshold: 0..1. min_area_m2: of cropland and of holes.
+    unit_m: metres per unit of the coordinates, without a CRS. observed: when the image was taken. draw: makes the
+    picture, of the totals and tables of parcels.
     """
     probability, mask = folder / "probability.tif", folder / "mask.tif"
     classify = by_threshold(threshold)
@@ -147,7 +157,10 @@ def write_products(
                 mask, lambda out: clean_mask(flat, out, classify=classify, min_area_m2=min_area_m2, unit_m=unit_m)
             )
         areas = beside.submit(_areas_ha, mask, unit_m)
-        with timed("parcels"), find_parcels(mask, probability=flat, **about, folder=folder) as parcels:
+        # Last, since nothing else waits for it: it is compressed while parcels are made and the picture is drawn.
+        further = beside.submit(_compress, boundary, folder / "boundary.tif", journal) if boundary else None
+        about |= {"boundary": boundary, "probability": flat, "folder": folder}
+        with timed("parcels"), find_parcels(mask, **about) as parcels:
             with timed("parcels.parquet"):
                 write_geoparquet(parcels.chunks(), folder / "parcels.parquet")
             with timed("parcels.gpkg"):
@@ -158,11 +171,14 @@ def write_products(
             totals = Totals(*areas.result(), len(parcels))
             with timed("overview.png"):
                 draw(totals, parcels.chunks(FEW))
+        if further:
+            with timed("waiting for boundary.tif"):
+                further.result()
     return totals
 
 
 def _compress(flat: Path, out: Path, journal: Journal) -> None:
-    with timed("probability.tif"):
+    with timed(out.name):
         journal.once(out, lambda out: write_cog(flat, out, overviews="average"))
 
 
@@ -192,6 +208,7 @@ def write_project(scene: Scene, statistics: Statistics, folder: Path, *, home: P
         bands=(numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else numbers[0],
         limits=list(zip(statistics.low, statistics.high, strict=True))[:3],
         probability=folder / "probability.tif",
+        boundary=folder / "boundary.tif" if (folder / "boundary.tif").exists() else None,
         mask=folder / "mask.tif",
         parcels=folder / "parcels.gpkg",
         home=home,

@@ -26,8 +26,9 @@ from rasterio.errors import RasterioError
 
 from cropland import __version__
 from cropland.engines import Described
-from cropland.errors import IncompleteError, OutputError
+from cropland.errors import IncompleteError, OutputError, SceneError
 from cropland.files import sync, write_json
+from cropland.geo.map_folder import MapFolder
 from cropland.geo.reading import ImageFile, Remote, identity
 from cropland.geo.scene import Scene
 from cropland.geo.window import Window
@@ -54,7 +55,7 @@ __all__ = [
 
 FORMAT = 1  # of map.json
 MOSAIC = "mosaic"  # the folder of a mosaic, beside those of its scenes
-BYTES_PER_PIXEL = 4  # probability and mask, flat and as COG, before compression
+BYTES_PER_PIXEL = 2  # of each raster, flat and as COG, before compression
 BESIDES = 20_000_000  # parcels, picture and project
 SHORT = 30  # letters of a value that an error repeats
 SAMPLES, SAMPLE = 64, 1 << 16  # blocks of a file that are hashed, and their bytes
@@ -124,11 +125,14 @@ def _unwritable(out: Path, folder: Path, error: Exception) -> OutputError | Inco
     )
 
 
-def check_room(out: Path, pixels: int, *, work: Path | None = None) -> None:
-    """Raise `OutputError` unless the disk holds a map of so many pixels, of which `work` may hold a part already."""
+def check_room(out: Path, pixels: int, *, outputs: int = 1, work: Path | None = None) -> None:
+    """Raise `OutputError` unless the disk holds the mask and the `outputs` of a map of so many pixels.
+
+    work: a folder that may hold a part of it already.
+    """
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     done = sum(path.stat().st_size for path in work.rglob("*")) if work else 0
-    needed, free = pixels * BYTES_PER_PIXEL + BESIDES - done, shutil.disk_usage(existing).free
+    needed, free = pixels * BYTES_PER_PIXEL * (outputs + 1) + BESIDES - done, shutil.disk_usage(existing).free
     if free < needed:
         raise OutputError(
             "the map may need {needed:,.0f} MB and {existing} has {free:,.0f} MB free; free some disk space, choose "
@@ -153,12 +157,21 @@ def check_free(out: Path, *, overwrite: bool) -> None:
 
 
 def publish(folder: Path, out: Path) -> None:
-    """Move a finished map to its place; where one is replaced, files of the user's own beside it stay."""
+    """Move a finished map to its place; where one is replaced, files of the user's own beside it stay.
+
+    The boundary of the earlier map goes where the new one has none.
+    """
     if not out.exists():
         folder.rename(out)
         sync(out.parent)
         return
+    try:
+        earlier = MapFolder.find(out)
+    except SceneError:  # its map.json is damaged
+        earlier = None
     (out / "map.json").unlink(missing_ok=True)
+    if earlier and earlier.boundary:
+        earlier.boundary.unlink(missing_ok=True)
     for path in sorted(folder.iterdir(), key=lambda path: path.name == "map.json"):  # it says that the rest is there
         path.replace(out / path.name)
 
@@ -257,41 +270,47 @@ def _checksum(path: Path) -> int:
 
 @dataclass(frozen=True)
 class RawRaster:
-    """A raster of uint8 in a plain file, row by row, without a header.
+    """Bands of uint8 in a plain file, one after the other, each row by row, without a header.
 
-    It is written by seeking: a full disk then raises, where a memory map would crash.
+    It is written by seeking: a full disk then raises, where a memory map would crash. The bands share a file, so that
+    a unit of the journal has one checksum and is done in all of them or in none.
     """
 
     path: Path
     shape: tuple[int, int]
+    bands: int = 1
 
-    def write(self, window: Window, values: UInt8[np.ndarray, "height width"]) -> None:
+    def start(self, band: int) -> int:
+        """The byte with which a band begins, counted from 0."""
+        return band * self.shape[0] * self.shape[1]
+
+    def write(self, window: Window, values: UInt8[np.ndarray, "band height width"]) -> None:
         """Write a window; the file grows as needed."""
         with self.path.open("r+b" if self.path.exists() else "w+b") as file:
-            if window.width == self.shape[1]:
-                file.seek(window.row * window.width)
-                file.write(np.ascontiguousarray(values).data)
-                return
-            for row, line in enumerate(values, window.row):
-                file.seek(row * self.shape[1] + window.col)
-                file.write(line.tobytes())
+            for place, part in self._parts(window, values):
+                file.seek(place)
+                file.write(np.ascontiguousarray(part).data)
 
-    def read(self, window: Window) -> UInt8[np.ndarray, "height width"]:
+    def read(self, window: Window) -> UInt8[np.ndarray, "band height width"]:
         """A window; what was never written is 0, also beyond the end of the file."""
-        values = np.zeros(window.shape, np.uint8)
-        if not self.path.exists():
-            return values
-        with self.path.open("rb") as file:
-            if window.width == self.shape[1]:
-                file.seek(window.row * window.width)
-                file.readinto(values.data)
-                return values
-            for row, line in enumerate(values, window.row):
-                file.seek(row * self.shape[1] + window.col)
-                file.readinto(line.data)
+        values = np.zeros((self.bands, *window.shape), np.uint8)
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                for place, part in self._parts(window, values):
+                    file.seek(place)
+                    file.readinto(part.data)
         return values
 
-    def rows(self, start: int, count: int) -> UInt8[np.ndarray, "rows width"]:
+    def _parts(self, window: Window, values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """What lies in one piece in the file, and the byte with which it begins."""
+        for band, plane in enumerate(values):
+            if window.width == self.shape[1]:
+                yield self.start(band) + window.row * window.width, plane
+                continue
+            for row, line in enumerate(plane, window.row):
+                yield self.start(band) + row * self.shape[1] + window.col, line
+
+    def rows(self, start: int, count: int) -> UInt8[np.ndarray, "band rows width"]:
         """Some whole rows."""
         return self.read(Window(start, 0, count, self.shape[1]))
 

@@ -202,6 +202,7 @@ def parcels(
 def find_parcels(
     mask: Path,
     *,
+    boundary: Path | None = None,
     probability: Path | None = None,
     simplify_m: float | None = None,
     unit_m: float | None = None,

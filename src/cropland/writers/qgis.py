@@ -1,7 +1,7 @@
 """QGIS: projects of a map and of a sample, styled, which still open after their folder was moved."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent, tostring
 
@@ -19,6 +19,7 @@ __all__ = ["write_qgis", "write_sample_project", "write_style"]
 
 VERSION = "3.22.0"  # the oldest that is known to open it
 RAMP = {0: "#f7f3e8", 64: "#e3d9a7", 127: "#b5c46b", 190: "#5f9a3a", ONE: "#1c5c2a"}
+BOUNDARY_RAMP = {0: "#f7f3e8", 64: "#ecc9a0", 127: "#d9894f", 190: "#a8492b", ONE: "#5c1a1a"}
 CLASSES = {0: ("#e9e4d6", Message("not cropland")), 1: ("#548c2f", Message("cropland"))}
 OUTLINE = "255,196,0,255"
 WIDEST = 3  # pixels of the map that an outline covers at most
@@ -40,6 +41,7 @@ def write_qgis(
     bands: tuple[int, int, int] | int = 1,
     limits: Sequence[tuple[float, float]] = (),
     probability: Path,
+    boundary: Path | None = None,
     mask: Path,
     parcels: Path,
     home: Path | None = None,
@@ -47,8 +49,8 @@ def write_qgis(
     """Write a QGIS 3 project (.qgs) that shows the files of a map by relative paths, a remote scene by its address.
 
     scene: None to leave it out. bands, limits: of the scene, counted from 1, and the values drawn darkest and
-    brightest. parcels: a GeoPackage. home: the folder that the project will be moved to with probability, mask and
-    parcels beside it, if not its own.
+    brightest. boundary: None to leave it out. parcels: a GeoPackage. home: the folder that the project will be moved
+    to with probability, boundary, mask and parcels beside it, if not its own.
     Raises `OutputError` where `out` cannot be written.
     """
     home = home or out.parent
@@ -57,7 +59,8 @@ def write_qgis(
         layers = [
             _parcels(f"./{parcels.name}|layername=parcels", crs, pixel=grid.res[0]),
             _raster("mask", f"./{mask.name}", crs, _palette()),
-            _raster("probability", f"./{probability.name}", crs, _ramp()),
+            *([_raster("boundary", f"./{boundary.name}", crs, _ramp(BOUNDARY_RAMP))] if boundary else []),
+            _raster("probability", f"./{probability.name}", crs, _ramp(RAMP)),
         ]
     if scene is not None:
         layers.append(_scene(scene, crs, bands, limits, home=home))
@@ -204,7 +207,7 @@ def _palette() -> Element:
     return renderer
 
 
-def _ramp() -> Element:
+def _ramp(colours: Mapping[int, str]) -> Element:
     renderer = _renderer("singlebandpseudocolor", band="1", classificationMin="0", classificationMax=str(ONE))
     range_of = {
         "minimumValue": "0",
@@ -213,7 +216,7 @@ def _ramp() -> Element:
         "classificationMode": "1",
     }
     shader = SubElement(SubElement(renderer, "rastershader"), "colorrampshader", range_of, clip="0")
-    for value, colour in RAMP.items():
+    for value, colour in colours.items():
         SubElement(shader, "item", value=str(value), color=colour, label=f"{value / ONE:.0%}", alpha="255")
     return renderer
 
