@@ -106,7 +106,7 @@ def test_the_boundary_is_learnt_beside_the_cropland(chips: ChipFolder, tmp_path:
     assert rows[-1]["boundary_iou"] > max(0.3, rows[0]["boundary_iou"] - 0.05)
     header = json.loads((chips.path / "chips.json").read_text(encoding="utf-8"))
     old = dataclasses.replace(chips, header={**header, "version": 1})
-    with pytest.raises(ChipError, match="before chips kept the boundaries .* cut it again"):
+    with pytest.raises(ChipError, match=r"before chips kept the boundaries .* cut it again"):
         train(both, old, tmp_path / "old")
 
 

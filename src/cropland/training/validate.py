@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +39,8 @@ class ValidationScore:
     their share of right pixels. It decides which epoch is best, and the one threshold of all working pixels. `pixels`
     have the mean IoU over the places with both classes that were scored at that pixel, coarser chips aside. `share` is
     the predicted share of cropland among the known pixels. `levels` is the histogram of all chips. `boundary_iou` is
-    that of the rims, at the best threshold; nan without the output or without a known boundary.
+    that of the rims, at the best threshold; nan without the output or without a known boundary. `places` has the IoU
+    of each place, or its share of right pixels where it has one class.
     """
 
     pixels: tuple[WorkingPixel, ...]
@@ -46,6 +48,7 @@ class ValidationScore:
     share: float
     levels: Int64[np.ndarray, "2 255"] = field(default_factory=lambda: np.zeros((2, 255), np.int64), compare=False)
     boundary_iou: float = math.nan
+    places: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def temperature(self) -> float | None:
@@ -78,7 +81,8 @@ class ValidationScore:
     def row(self) -> dict[str, Any]:
         """Plain values for the journal."""
         boundary = {} if math.isnan(self.boundary_iou) else {"boundary_iou": self.boundary_iou}
-        return {"iou": self.iou, "share": self.share, "pixels": [vars(pixel) for pixel in self.pixels], **boundary}
+        pixels = [vars(pixel) for pixel in self.pixels]
+        return {"iou": self.iou, "share": self.share, "pixels": pixels, "places": dict(self.places), **boundary}
 
 
 def is_one_class(share: float) -> bool:
@@ -120,6 +124,10 @@ def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: 
         (every.tp + every.fp) / max(1, every.total),
         nearest.sum(0),
         count_at(rims, best_threshold(rims)).iou if rims.any(1).all() else math.nan,
+        {
+            name: float(mean_over_places(one[None])[best_level])
+            for name, one in zip(places.tolist(), nearest, strict=True)
+        },
     )
 
 
