@@ -55,8 +55,8 @@ def _write_plain(size: int, folder: Path) -> None:
     to_point, nearest = ndimage.distance_transform_edt(~points, return_indices=True)
     field = nearest[0] * size + nearest[1]
     lines = ndimage.maximum_filter(field, 4) != ndimage.minimum_filter(field, 4)
-    strength = ndimage.zoom(random.random((size // 16, size // 16), np.float32), 16, order=1)
-    lines &= strength > 0.2  # gaps of some 10 to 30 pixels
+    strength = ndimage.zoom(random.random((size // 4, size // 4), np.float32), 4, order=1)
+    lines &= strength > 0.1  # gaps of some pixels
     levels = ndimage.gaussian_filter(254 * lines.astype(np.float32), 1)
     levels += np.abs(ndimage.gaussian_filter(random.standard_normal(levels.shape, np.float32), 2)) * 60
     mask = (to_point > 12).astype(np.uint8)  # a farm in each field
