@@ -71,7 +71,8 @@ def trace_fields(fields: Path, probability: Path | None, own: Window, *, toleran
     As in `trace_cell`, outlines run through the middles of pixel edges, and the lines of the lattice through centres.
     Outlines also run through the corners at which three or four of them meet, so that neighbours share their edges
     exactly. At the edge of the cropland such a corner is drawn to where the outline of all cropland passes: the union
-    of the fields is, before simplification, what `trace_cell` outlines.
+    of the fields is, before simplification, what `trace_cell` outlines, and at most half a pixel more wherever cropland
+    meets cropland at a corner alone.
     """
     with rasterio.open(fields) as source:
         field = _framed(source, own)
@@ -160,8 +161,7 @@ def _meetings(
     upper, lower = framed[:-1], framed[1:]
     a, b, c, d = upper[:, :-1], upper[:, 1:], lower[:, :-1], lower[:, 1:]
     turns = (a != b).astype(np.int8) + (b != d) + (d != c) + (c != a)
-    # Where two opposite pixels are none, outlines of the others are separate.
-    meets = (turns > 2) & ~((a == 0) & (d == 0)) & ~((b == 0) & (c == 0))
+    meets = turns > 2
     drawn = np.zeros((2, *meets.shape))
     rows, columns = np.nonzero(meets)
     around = np.stack([each[rows, columns] for each in (a, b, c, d)])

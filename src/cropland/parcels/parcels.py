@@ -239,7 +239,7 @@ def find_parcels(
 
     Polygons are valid and do not overlap; they depend on the rasters and on `cell` alone. Without a boundary they are
     the connected regions of the mask. With one, they are fields: neighbours share their edges exactly, and their union
-    is that of these regions, exactly so with a simplify_m of 0.
+    is that of these regions: with a simplify_m of 0 exactly, but for half a pixel where cropland meets at a corner.
 
     boundary: uint8 on the grid of the mask, p x 254 of being in the rim of a field, 255 no data. boundary_threshold:
     0..1, of p. gap_m: up to which a gap in a boundary unites no fields. min_area_m2: what the boundary cuts off
