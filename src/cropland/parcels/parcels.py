@@ -49,7 +49,7 @@ from cropland.writers.vector import write_geojson, write_geopackage, write_geopa
 __all__ = ["CELL", "PolygonStore", "command", "find_parcels", "parcels"]
 
 CELL = 1024  # pixels between two lines of the lattice, on which outlines are held: a part of the result
-BOUNDARY_THRESHOLD = 0.2  # of the probability of a boundary; with a gap of 4 m the best on validation
+BOUNDARY_THRESHOLD = 0.2  # of the probability of a boundary; provisional, as is the gap, until a network is trained
 GAP_M = 4.0  # in a boundary, that unites no fields
 ROWS = 8192  # of a chunk of the table: a reader of an area reads or skips whole chunks
 Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
