@@ -15,7 +15,7 @@ import country_scale
 import report
 from results import load, save
 
-QUESTIONS = ("start", "roofline", "sliding", "breakdown", "parcels", "fields", "peers", "sizes")
+QUESTIONS = ("start", "roofline", "sliding", "breakdown", "parcels", "field_instances", "fields", "peers", "sizes")
 
 
 def main(words: list[str]) -> None:

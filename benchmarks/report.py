@@ -198,6 +198,15 @@ def _parcels_row(size: Kept, stages: Sequence[str]) -> Sequence[object]:
     return size_of(size), f"{size['parcels']:,}", seconds, seconds / megapixels, median(size["peak_mb"]), *shares
 
 
+def _field_instances(figures: Kept, _: Path) -> Values:
+    rows = [
+        (size_of(size), what, f"{size[what]['found']:,}", size[what]["ms_per_mpx"], median(size[what]["peak_mb"]))
+        for size in figures["sizes"]
+        for what in ("fields", "parcels")
+    ]
+    return {"instances": table(("rows x columns", "", "found", "ms per Mpx", "peak MB"), rows)}
+
+
 def _field_pairs(figures: Kept, _: Path) -> Values:
     rows = [
         (f"{size['fields']:,}", size["format"], f"{size['pairs']:,}", median(size["seconds"]), median(size["peak_mb"]))
@@ -245,6 +254,7 @@ SECTIONS: dict[str, Callable[[Kept, Path], Values]] = {
     "sizes": _sizes,
     "breakdown": _breakdown,
     "parcels": _parcels,
+    "field_instances": _field_instances,
     "fields": _field_pairs,
     "roofline": _roofline,
     "sliding": _sliding,

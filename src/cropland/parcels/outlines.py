@@ -10,7 +10,8 @@ import numpy as np
 import rasterio
 import shapely
 from contourpy import contour_generator
-from jaxtyping import Bool, Float64, Int32, Int64, UInt8
+from jaxtyping import Bool, Float64, Int32, Int64
+from rasterio.features import shapes
 from rasterio.io import DatasetReader
 from scipy import ndimage
 
@@ -18,7 +19,7 @@ from cropland.geo.window import Window
 from cropland.parcels.clean import EDGES, connected, run_starts
 from cropland.probability import NO_DATA
 
-__all__ = ["Regions", "Traced", "join_cells", "trace_cell"]
+__all__ = ["Regions", "Traced", "join_cells", "trace_cell", "trace_fields"]
 
 
 class _CellLines(NamedTuple):
@@ -64,12 +65,119 @@ def trace_cell(mask: Path, probability: Path | None, own: Window, *, tolerance: 
     return Traced(_pieces(inside, labels, own, tolerance), sums, _CellLines(*(line.copy() for line in borders)))
 
 
-def _framed(source: DatasetReader, own: Window) -> UInt8[np.ndarray, "height width"]:
+def trace_fields(fields: Path, probability: Path | None, own: Window, *, tolerance: float) -> Traced:
+    """Outline the fields (numbers from 1, 0 for none) of one cell of the lattice, independently of other cells.
+
+    As in `trace_cell`, outlines run through the middles of pixel edges, and the lines of the lattice through centres.
+    Outlines also run through the corners at which three or four of them meet, so that neighbours share their edges
+    exactly. At the edge of the cropland such a corner is drawn to where the outline of all cropland passes: the union
+    of the fields is, before simplification, what `trace_cell` outlines, and at most half a pixel more wherever cropland
+    meets cropland at a corner alone.
+    """
+    with rasterio.open(fields) as source:
+        field = _framed(source, own)
+    starts = run_starts(field)
+    numbers, local = np.unique(field.ravel()[starts], return_inverse=True)
+    local = local.astype(np.int32) + np.int32(numbers[0] > 0)
+    labels = np.repeat(local, np.diff(starts, append=field.size)).reshape(field.shape)
+    count = int(labels.max())
+    sums = np.zeros((2, count))
+    if probability is not None:
+        sums = _sums(probability, own, labels[1 : own.height + 1, 1 : own.width + 1], count)
+    borders = _CellLines(labels[0], labels[:, 0], labels[-1], labels[:, -1])
+    polygons = _coverage(labels, count, own, tolerance) if count else np.empty(0, object)
+    return Traced(polygons, sums, _CellLines(*(line.copy() for line in borders)))
+
+
+def _coverage(labels: Int32[np.ndarray, "height width"], count: int, own: Window, tolerance: float) -> np.ndarray:
+    """The polygons of labels 1, 2, ... in the coordinates of the raster; of several parts where the cell cuts one."""
+    traced = [(shape["coordinates"], int(label)) for shape, label in shapes(labels, connectivity=4)]
+    label = np.array([each for _, each in traced])
+    rings = [np.array(ring) for polygon, _ in traced for ring in polygon]
+    of = np.repeat(np.arange(len(traced)), [len(polygon) for polygon, _ in traced])
+    points, ends = _through_middles(rings, labels)
+    first = np.flatnonzero(np.diff(of, prepend=-1))
+    starts = np.append(first, len(rings))
+    polygons = _without_collinear(points, np.concatenate([[0], ends]), starts, centre=0.5)
+    if tolerance > 0:
+        polygons = shapely.coverage_simplify(polygons, tolerance, simplify_boundary=False)
+    cropland = label > 0
+    order = np.argsort(label[cropland], kind="stable")
+    polygons, label = polygons[cropland][order], label[cropland][order]
+    starts = np.searchsorted(label, np.arange(1, count + 1))
+    whole = polygons[starts]
+    for number in np.flatnonzero(np.diff(starts, append=len(label)) > 1):
+        whole[number] = shapely.multipolygons(polygons[label == number + 1])
+    moved: np.ndarray = shapely.transform(whole, lambda points: points + np.array([own.col, own.row]) - 1)
+    return moved
+
+
+def _through_middles(
+    rings: Sequence[Float64[np.ndarray, "corner 2"]], labels: Int32[np.ndarray, "height width"]
+) -> tuple[Float64[np.ndarray, "point 2"], Int64[np.ndarray, "ring"]]:
+    """Closed rings along pixel edges, led through the middles of these and the corners where outlines meet; their ends.
+
+    The frame is drawn in to the centres of its pixels.
+    """
+    lengths = np.array([len(ring) for ring in rings])
+    corners = np.concatenate(rings)
+    steps = np.diff(corners, axis=0)
+    steps[np.cumsum(lengths)[:-1] - 1] = 0  # from one ring to the next
+    units = np.abs(steps).sum(axis=1).astype(np.int64)
+    edge = np.repeat(np.arange(len(units)), units)
+    along = np.arange(len(edge)) - np.repeat(np.cumsum(units) - units, units)
+    direction = np.sign(steps[edge])
+    start = corners[edge] + along[:, None] * direction
+    meets, drawn = _meetings(labels)
+    at = tuple(start.astype(np.int64).T[::-1])
+    is_met = meets[at]
+    points = np.stack([start + drawn[(slice(None), *at)].T, start + direction / 2], axis=1)
+    kept = np.stack([is_met, np.ones(len(start), bool)], axis=1)
+    ring = np.repeat(np.arange(len(rings)), lengths)[:-1][edge]
+    sizes = np.bincount(ring, kept.sum(axis=1), minlength=len(rings)).astype(np.int64)
+    height, width = labels.shape
+    flat = np.clip(points[kept], 0.5, [width - 0.5, height - 0.5])
+    ends = np.cumsum(sizes)
+    # Each ring is closed by its first point.
+    closed = np.insert(flat, ends, flat[ends - sizes], axis=0)
+    return _without_repeated(closed, ends + np.arange(1, len(ends) + 1))
+
+
+def _without_repeated(
+    points: Float64[np.ndarray, "point 2"], ends: Int64[np.ndarray, "ring"]
+) -> tuple[Float64[np.ndarray, "point 2"], Int64[np.ndarray, "ring"]]:
+    """Rings without points that are equal to the one before them, which drawing in the frame makes."""
+    kept = np.ones(len(points), bool)
+    kept[1:] = (points[1:] != points[:-1]).any(axis=1)
+    kept[ends[:-1]] = True  # the first of the next ring
+    return points[kept], np.cumsum(kept)[ends - 1]
+
+
+def _meetings(
+    labels: Int32[np.ndarray, "height width"],
+) -> tuple[Bool[np.ndarray, "row column"], Float64[np.ndarray, "2 row column"]]:
+    """At which corners of pixels outlines meet, and how far (column, row) each is drawn out of the corner."""
+    framed = np.pad(labels, 1, constant_values=-1)
+    upper, lower = framed[:-1], framed[1:]
+    a, b, c, d = upper[:, :-1], upper[:, 1:], lower[:, :-1], lower[:, 1:]
+    turns = (a != b).astype(np.int8) + (b != d) + (d != c) + (c != a)
+    meets = turns > 2
+    drawn = np.zeros((2, *meets.shape))
+    rows, columns = np.nonzero(meets)
+    around = np.stack([each[rows, columns] for each in (a, b, c, d)])
+    one = (around == 0).sum(axis=0) == 1
+    place = np.argmax(around == 0, axis=0)
+    drawn[0, rows[one], columns[one]] = np.where(place % 2, 0.25, -0.25)[one]
+    drawn[1, rows[one], columns[one]] = np.where(place // 2, 0.25, -0.25)[one]
+    return meets, drawn
+
+
+def _framed(source: DatasetReader, own: Window) -> np.ndarray:
     """A cell with the row above and the column before it; pixels outside the raster are 0."""
     row, col = max(0, own.row - 1), max(0, own.col - 1)
     bottom, right = own.row + own.height, own.col + own.width
     height, width = source.shape
-    framed = np.zeros((own.height + 1 + (bottom == height), own.width + 1 + (right == width)), np.uint8)
+    framed = np.zeros((own.height + 1 + (bottom == height), own.width + 1 + (right == width)), source.dtypes[0])
     values = source.read(1, window=Window(row, col, bottom - row, right - col).in_file)
     framed[row - own.row + 1 : own.height + 1, col - own.col + 1 : own.width + 1] = values
     return framed
@@ -112,7 +220,7 @@ def _polygons(filled: Any) -> np.ndarray:
     (points,), (rings,), (polygons,) = filled
     if points is None:
         return np.empty(0, object)
-    return _without_collinear(points, rings.astype(np.int64), polygons.astype(np.int64))
+    return _without_collinear(points, rings.astype(np.int64), polygons.astype(np.int64), centre=0.0)
 
 
 @lru_cache(maxsize=4)
@@ -193,22 +301,29 @@ def _united(pieces: np.ndarray, region: Int64[np.ndarray, "piece"]) -> np.ndarra
         joined = [shapely.coverage_union_all(groups[number]) for number in np.flatnonzero(several)]
         # Only a region that was cut can have got points on a straight line.
         _, points, (rings, polygons) = shapely.to_ragged_array(joined)
-        united[several] = _without_collinear(points, rings, polygons)
+        united[several] = _without_collinear(points, rings, polygons, centre=0.5)
     return united
 
 
 def _without_collinear(
-    points: Float64[np.ndarray, "point 2"], rings: Int64[np.ndarray, "ring"], polygons: Int64[np.ndarray, "polygon"]
+    points: Float64[np.ndarray, "point 2"],
+    rings: Int64[np.ndarray, "ring"],
+    polygons: Int64[np.ndarray, "polygon"],
+    *,
+    centre: float,
 ) -> np.ndarray:
     """Polygons of closed rings without points on a straight line; offsets as in `shapely.to_ragged_array`.
 
-    Exact for coordinates that are multiples of a half.
+    Exact for coordinates that are multiples of a quarter. centre: the fraction of the coordinates of centres of pixels.
+    All points but those where several outlines meet lie on a row or a column of centres; these stay, since they are
+    points of a neighbour.
     """
     first, last = rings[:-1], rings[1:] - 1
     following, preceding = np.arange(len(points)) + 1, np.arange(len(points)) - 1
     following[last], preceding[first] = first + 1, last - 1
     into, out_of = points - points[preceding], points[following] - points
     kept = into[:, 0] * out_of[:, 1] != into[:, 1] * out_of[:, 0]
+    kept |= (points % 1 != centre).all(axis=1)
     kept[last] = False  # the first again; shapely closes rings
     ring = np.repeat(np.arange(len(first)), np.diff(rings))[kept]
     lines = shapely.linearrings(points[kept], indices=ring)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import groupby
-from math import sqrt
+from math import ceil, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Annotated, Any, BinaryIO
@@ -35,21 +35,24 @@ from cropland.geo.area import (
     pixel_edge_m,
 )
 from cropland.geo.grid import grid_of
-from cropland.geo.window import Window, tiles
+from cropland.geo.window import tiles
 from cropland.language import _
-from cropland.options import ABOVE_0, NOT_NEGATIVE
+from cropland.options import ABOVE_0, NOT_NEGATIVE, SHARE
 from cropland.parcels.clean import by_value, clean_mask
-from cropland.parcels.outlines import Regions, Traced, join_cells, trace_cell
+from cropland.parcels.instances import FieldRule, find_fields
+from cropland.parcels.outlines import Regions, join_cells, trace_cell, trace_fields
 from cropland.probability import ONE
-from cropland.progress import prefetch, timed_each
+from cropland.progress import prefetch, timed, timed_each
 from cropland.writers.qgis import write_style
 from cropland.writers.vector import write_geojson, write_geopackage, write_geoparquet
 
 __all__ = ["CELL", "PolygonStore", "command", "find_parcels", "parcels"]
 
 CELL = 1024  # pixels between two lines of the lattice, on which outlines are held: a part of the result
+BOUNDARY_THRESHOLD = 0.2  # of the probability of a boundary; provisional, as is the gap, until a network is trained
+GAP_M = 4.0  # in a boundary, that unites no fields
 ROWS = 8192  # of a chunk of the table: a reader of an area reads or skips whole chunks
-Spread = Callable[[Callable[[Window], Traced], Iterable[Window]], Iterator[Traced]]
+Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
 def command(
@@ -57,6 +60,9 @@ def command(
     *,
     out: Path | None = None,
     probability: Path | None = None,
+    boundary: Path | None = None,
+    boundary_threshold: Annotated[float, SHARE] = BOUNDARY_THRESHOLD,
+    gap_m: Annotated[float, NOT_NEGATIVE] = GAP_M,
     value: float = 1,
     min_area_m2: Annotated[float | None, NOT_NEGATIVE] = None,
     min_area_mu: Annotated[float | None, NOT_NEGATIVE] = None,
@@ -78,6 +84,13 @@ def command(
         .parquet (GeoParquet), .gpkg or .geojson; MASK_parcels.parquet beside the mask if not given.
     probability
         probability.tif of the same grid, for the mean probability of each parcel.
+    boundary
+        boundary.tif of the same grid, the probability of field boundaries: fields that touch become parcels of their
+        own.
+    boundary_threshold
+        The probability from which on a pixel is of a boundary, 0 to 1; a lower one finds more boundaries.
+    gap_m
+        How wide a gap in a boundary may be, in metres, without uniting the fields beside it.
     value
         The class that is cropland.
     min_area_m2
@@ -95,12 +108,15 @@ def command(
         raise OutputError("{name}: no format has this suffix; use {writers}", name=out.name, writers=", ".join(WRITERS))
     with _opened(mask) as source, TemporaryDirectory(prefix="cropland-") as folder:
         _check_classes(source, value)
+        if boundary is not None:
+            _check_boundary(boundary, source)
         unit_m = _unit_m(source, pixel_m)
         least_m2 = _min_area_m2(min_area_m2, min_area_mu, pixel_m=pixel_edge_m(grid_of(source), unit_m=unit_m))
         cleaned = Path(folder) / "mask.tif"
         classify = by_value(value, nodata=source.nodata)
         clean_mask(mask, cleaned, classify=classify, min_area_m2=least_m2, unit_m=unit_m)
         how: dict[str, Any] = {"probability": probability, "simplify_m": simplify_m, "unit_m": unit_m}
+        how |= {"boundary": boundary, "boundary_threshold": boundary_threshold, "gap_m": gap_m, "min_area_m2": least_m2}
         with find_parcels(cleaned, **how, folder=Path(folder)) as found:
             write(found, out)
             count, area_ha = len(found), found.area_ha
@@ -187,14 +203,19 @@ def _min_area_m2(given_m2: float | None, given_mu: float | None, *, pixel_m: flo
 def parcels(
     mask: Path,
     *,
+    boundary: Path | None = None,
     probability: Path | None = None,
+    boundary_threshold: float = BOUNDARY_THRESHOLD,
+    gap_m: float = GAP_M,
+    min_area_m2: float | None = None,
     simplify_m: float | None = None,
     unit_m: float | None = None,
     observed: datetime | None = None,
 ) -> GeoDataFrame:
     """All parcels of a clean mask in one table, where memory holds it; see `find_parcels`."""
     how: dict[str, Any] = {"simplify_m": simplify_m, "unit_m": unit_m, "observed": observed}
-    with find_parcels(mask, probability=probability, **how) as found:
+    how |= {"boundary_threshold": boundary_threshold, "gap_m": gap_m, "min_area_m2": min_area_m2}
+    with find_parcels(mask, boundary=boundary, probability=probability, **how) as found:
         return pd.concat(found.chunks(), ignore_index=True)
 
 
@@ -204,6 +225,9 @@ def find_parcels(
     *,
     boundary: Path | None = None,
     probability: Path | None = None,
+    boundary_threshold: float = BOUNDARY_THRESHOLD,
+    gap_m: float = GAP_M,
+    min_area_m2: float | None = None,
     simplify_m: float | None = None,
     unit_m: float | None = None,
     observed: datetime | None = None,
@@ -213,18 +237,34 @@ def find_parcels(
 ) -> Iterator[Parcels]:
     """The parcels of a clean mask (0, 1, 255) of any size, in its own CRS.
 
-    Polygons are valid and do not overlap; they depend on the mask and on `cell` alone. simplify_m: one pixel if not
-    given. unit_m: metres per unit of the coordinates, without a CRS. folder: for a temporary file as large as the
-    parcels. spread: a `map` over cells; two threads if not given. Raises `GridError` where areas cannot be computed or
-    the two rasters are not on one grid.
+    Polygons are valid and do not overlap; they depend on the rasters and on `cell` alone. Without a boundary they are
+    the connected regions of the mask. With one, they are fields: neighbours share their edges exactly, and their union
+    is that of these regions: with a simplify_m of 0 exactly, but for half a pixel where cropland meets at a corner.
+
+    boundary: uint8 on the grid of the mask, p x 254 of being in the rim of a field, 255 no data. boundary_threshold:
+    0..1, of p. gap_m: up to which a gap in a boundary unites no fields. min_area_m2: what the boundary cuts off
+    and is smaller is united with a neighbour; as for masks if not given. simplify_m: one pixel if not given. unit_m:
+    metres per unit of the coordinates, without a CRS. folder: for temporary files, of the size of the parcels, and
+    with a boundary of 8 bytes a pixel. spread: a `map` over cells; two threads if not given. Raises `GridError` where
+    areas cannot be computed or the rasters are not on one grid, and `SceneError` for a boundary of other values.
     """
     spread = spread or partial(prefetch, threads=2)
-    with rasterio.open(mask) as source, TemporaryFile(dir=folder) as file:
+    with rasterio.open(mask) as source, TemporaryFile(dir=folder) as file, ExitStack() as held:
         grid = grid_of(source)
         if probability is not None:
             _check_grid(probability, source)
-        tolerance = 1.0 if simplify_m is None else simplify_m / pixel_edge_m(grid, unit_m=unit_m)
+        pixel_m = pixel_edge_m(grid, unit_m=unit_m)
+        tolerance = 1.0 if simplify_m is None else simplify_m / pixel_m
         trace = partial(trace_cell, mask, probability, tolerance=tolerance)
+        if boundary is not None:
+            _check_boundary(boundary, source)
+            fields = Path(held.enter_context(TemporaryDirectory(dir=folder, prefix=".fields-"))) / "fields.tif"
+            least_m2 = default_min_area_m2(pixel_m) if min_area_m2 is None else min_area_m2
+            level, erosion = max(1, ceil(boundary_threshold * ONE)), int(gap_m / pixel_m / 2)
+            rule = FieldRule(level=level, erosion=erosion, min_area_m2=least_m2)
+            with timed("fields"):
+                find_fields(mask, boundary, fields, rule=rule, unit_m=unit_m, cell=cell, spread=spread)
+            trace = partial(trace_fields, fields, probability, tolerance=tolerance)
         cells = [tile.core for tile in tiles(source.shape, size=cell, halo=0, stride=1)]
         traced = zip(cells, spread(trace, cells), strict=True)
         rows = ([each for _, each in row] for _, row in groupby(traced, key=lambda pair: pair[0].row))
@@ -239,6 +279,33 @@ def _check_grid(probability: Path, mask: DatasetReader) -> None:
         if source.shape != mask.shape or not source.transform.almost_equals(mask.transform, 1e-6):
             raise GridError(
                 "{name} is not on the grid of the mask; give the one that the mask was made from", name=probability.name
+            )
+
+
+def _check_boundary(boundary: Path, mask: DatasetReader) -> None:
+    with _opened(boundary) as source:
+        if source.count != 1 or source.dtypes[0] != "uint8":
+            raise SceneError(
+                "{name} has {count} bands of {dtype}, expected one band of uint8: the probability of a field boundary "
+                "times 254, and 255 for no data; give the boundary.tif of a map",
+                name=boundary.name,
+                count=source.count,
+                dtype=source.dtypes[0],
+            )
+        same_crs = source.crs == mask.crs or not (source.crs and mask.crs)
+        if source.shape != mask.shape or not source.transform.almost_equals(mask.transform, 1e-6) or not same_crs:
+            raise GridError(
+                "{boundary} is not on the grid of {mask}; give the boundary.tif of the same map, or resample it to that"
+                " grid with gdalwarp",
+                boundary=boundary.name,
+                mask=Path(mask.name).name,
+            )
+        sample = source.read(1, out_shape=tuple(min(1000, length) for length in source.shape))
+        if set(np.unique(sample).tolist()) - {0, 255} == {1}:
+            raise SceneError(
+                "{name} has the values 0 and 1 only, like a mask, expected the probability of a field boundary times "
+                "254; give the boundary.tif of a map",
+                name=boundary.name,
             )
 
 
