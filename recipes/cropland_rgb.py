@@ -64,7 +64,7 @@ def cut_fields(data: Path) -> None:
 
 
 def cut_scenes() -> None:
-    """The labelled scenes, each place on one side; several dates of a place share its weight.
+    """The labelled scenes, each place on one side, and water; several dates of a place share its weight.
 
     Those that validate come first: what lies beside them is left out of what is learnt from.
     """
@@ -73,6 +73,9 @@ def cut_scenes() -> None:
             labels, size = LabelOptions(place / "labels"), 256 if place.name == "parana_1" else 512
             scenes, pixel_m = sorted(place.glob("*.tif")), NO_CRS.get(place.name)
             chips(scenes, labels, group=place.name, side=side, size=size, pixel_m=pixel_m)
+    for kind, size in (("whole", 2048), ("patch", 128)):
+        water, labels = WORK / "water" / kind, LabelOptions(WORK / "water" / kind / "labels")
+        chips(sorted(water.glob("*.tif")), labels, group=f"water-{kind}", side="train", size=size)
 
 
 def cut_patches() -> None:

@@ -1,4 +1,4 @@
-"""Lay out what the shipped model learns from as scenes: patches, blocks of one class, labelled scenes by their place.
+"""Lay out what the shipped model learns from as scenes: patches and blocks of one class, labelled scenes, water.
 
 python recipes/prepare.py DATA OUT    (DATA holds eurosat_rgb.tar, ucmerced_rgb.tar, labelled)
 """
@@ -16,6 +16,11 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
+from cropland.geo.scene import open_scene
+from cropland.geo.window import Window
+
+WATER = 0.2  # (green - nir) / (green + nir) above: water (McFeeters 1996, doi:10.1080/01431169608948714)
+LEAST_WATER = 0.02  # of a scene, for it to be of use
 HELD_BACK = 5  # every fifth patch, by name, is never trained on
 
 
@@ -63,6 +68,7 @@ def main(data: Path, out: Path) -> None:
         extract(data / f"{collection.name}_rgb.tar", out)
         write_blocks(collection, out)
     name_scenes(data / "labelled", out / "labelled")
+    write_water(out / "labelled" / "train", out / "water")
 
 
 def extract(archive: Path, out: Path) -> None:
@@ -110,6 +116,29 @@ def write_rgb(path: Path, image: np.ndarray) -> None:
     profile = {"driver": "GTiff", "count": bands, "height": height, "width": width, "dtype": image.dtype}
     with rasterio.open(path, "w", photometric="RGB", compress="deflate", **profile) as file:
         file.write(image)
+
+
+def write_water(scenes: Path, out: Path) -> None:
+    """Of the scenes with near infrared the known water: 0, the rest 255; twice, under names that differ.
+
+    It is cut once whole, to be pasted, and once in patches of open water.
+    """
+    for path in sorted(scenes.glob("*/*.tif")):
+        with rasterio.open(path.parent / "labels" / path.name) as drawn:
+            label, profile = drawn.read(1), drawn.profile
+        scene = open_scene(path, pixel_m=1.0 if profile["crs"] is None else None)
+        if "nir" not in scene.bands or profile["crs"] is None:
+            continue
+        green, nir = scene.read(Window(0, 0, *label.shape), bands=("green", "nir")).values
+        is_water = ((green - nir) / np.maximum(green + nir, 1e-6) > WATER) & (label == 0)
+        if is_water.mean() < LEAST_WATER:
+            continue
+        for kind in ("whole", "patch"):
+            folder, name = out / kind, f"{kind}_water_{path.name}"
+            (folder / "labels").mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
+            with rasterio.open(folder / "labels" / name, "w", **profile) as file:
+                file.write(np.where(is_water, 0, 255).astype(np.uint8), 1)
 
 
 def name_scenes(labelled: Path, out: Path) -> None:

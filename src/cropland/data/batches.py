@@ -90,7 +90,8 @@ class Sampler:
         if rng.random() < sampling.paste:
             for _time in range(int(rng.integers(1, MAX_PASTES + 1))):
                 _number, other = self._choose(self.pasted, rng)
-                crop = augment.paste(crop, augment.cut(other, rng=rng, **how), rng)
+                patch = augment.vary(augment.cut(other, rng=rng, **how), augmentation, rng)  # in a light of its own
+                crop = augment.paste(crop, patch, rng)
         varied = augment.vary(crop, augmentation, rng)
         name = str(self.folder.index["id"].iloc[number])
         return augment.stretch(varied, augmentation.window_percentiles, rng), name
