@@ -183,7 +183,8 @@ def _grow(mask: Path, boundary: Path, seeds: Path, unit_m: float | None, tile: T
     with rasterio.open(mask) as source:
         cropland, grid = source.read(1, window=tile.core.in_file) == 1, grid_of(source)
     if field.any():
-        nearest = ndimage.distance_transform_edt(field == 0, return_distances=False, return_indices=True)
+        # By rows, columns and diagonals: a line to share out is narrow, and this takes half as long as to be exact.
+        nearest = ndimage.distance_transform_cdt(field == 0, return_distances=False, return_indices=True)
         field = field[tuple(axis[own] for axis in nearest)]
     else:
         field = field[own]
