@@ -80,12 +80,11 @@ class Sampling(Section):
 
 class Boundary(Section):
     """The output `boundary`: whether a pixel lies within the rim of a field, `width_m` metres wide and at least one
-    and a half pixels of the crop. Its `loss` counts `weight` times beside that of cropland.
+    and a half pixels of the crop. It has the loss of cropland, `weight` times.
     """
 
     width_m: PositiveFloat = 4.0
     weight: PositiveFloat = 1.0
-    loss: dict[str, PositiveFloat] = {"cross_entropy": 1.0, "dice": 1.0}
 
 
 class Augmentation(Section):

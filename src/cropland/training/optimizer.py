@@ -12,28 +12,31 @@ from torch import Tensor, nn
 from cropland.catalog import find
 from cropland.data.batches import Batch
 from cropland.errors import CroplandError
-from cropland.recipe import Boundary, Precision, Recipe, Training
+from cropland.recipe import Precision, Recipe, Training
 from cropland.training.memory import autocast
 
 Objective = Callable[[Tensor, Batch], Float[Tensor, " batch"]]
 
 
 def make_objective(
-    loss: Mapping[str, float], *, boundary: Boundary | None = None, label_smoothing: float = 0.0
+    loss: Mapping[str, float], *, boundary: float | None = None, label_smoothing: float = 0.0
 ) -> Objective:
     """A function of (logits, batch) that returns one loss per chip, from names and weights of the `losses` shelf.
 
-    boundary: how the second output counts, if there is one. Label smoothing s turns the labels 0 and 1 into s / 2 and
-    1 - s / 2 (Szegedy et al. 2016, arXiv:1512.00567).
+    boundary: the weight of the loss of the second output, if there is one. Label smoothing s turns the labels 0 and 1
+    into s / 2 and 1 - s / 2 (Szegedy et al. 2016, arXiv:1512.00567).
     """
-    terms = [(0, find("losses", name), weight) for name, weight in loss.items()]
-    if boundary:
-        terms += [(1, find("losses", name), boundary.weight * weight) for name, weight in boundary.loss.items()]
+    terms = [(find("losses", name), weight) for name, weight in loss.items()]
+    outputs = (1.0,) if boundary is None else (1.0, boundary)
 
     def objective(logits: Tensor, batch: Batch) -> Tensor:
-        logits, target = logits.float(), batch.target * (1 - label_smoothing) + label_smoothing / 2
+        target = batch.target * (1 - label_smoothing) + label_smoothing / 2
         return torch.stack(
-            [weight * loss(logits[:, k], target[:, k], batch.valid[:, k]) for k, loss, weight in terms]
+            [
+                share * weight * each(logits[:, channel].float(), target[:, channel], batch.valid[:, channel])
+                for channel, share in enumerate(outputs)
+                for each, weight in terms
+            ]
         ).sum(0)
 
     return objective
@@ -41,7 +44,7 @@ def make_objective(
 
 def recipe_objective(recipe: Recipe) -> Objective:
     """The objective of a recipe."""
-    boundary = recipe.boundary if "boundary" in recipe.outputs else None
+    boundary = recipe.boundary.weight if "boundary" in recipe.outputs else None
     return make_objective(recipe.loss, boundary=boundary, label_smoothing=recipe.training.label_smoothing)
 
 
