@@ -3,6 +3,7 @@
     python benchmarks                  all questions; the first time the peers are installed too
     python benchmarks peers roofline   these, and the page
     python benchmarks --missing        those without results
+    python benchmarks three_classes    asked by name alone, since a network is trained for hours
 
 Results are kept question by question, so what was stopped goes on. Environments and scenes are kept in build/bench or
 CROPLAND_BENCH. It takes some 40 minutes on two cores, and more the first time, in which the machine should rest.
@@ -16,13 +17,14 @@ import report
 from results import load, save
 
 QUESTIONS = ("start", "roofline", "sliding", "breakdown", "parcels", "field_instances", "fields", "peers", "sizes")
+LONG = ("three_classes",)
 
 
 def main(words: list[str]) -> None:
     """Ask, and write the pages."""
     chosen = words if words and words != ["--missing"] else list(QUESTIONS)
-    if unknown := set(chosen) - set(QUESTIONS):
-        sys.exit(f"no question {', '.join(sorted(unknown))}; there are: {', '.join(QUESTIONS)}")
+    if unknown := set(chosen) - {*QUESTIONS, *LONG}:
+        sys.exit(f"no question {', '.join(sorted(unknown))}; there are: {', '.join((*QUESTIONS, *LONG))}")
     if words == ["--missing"]:
         chosen = [question for question in QUESTIONS if question not in load()]
     for question in chosen:

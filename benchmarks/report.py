@@ -216,6 +216,42 @@ def _field_pairs(figures: Kept, _: Path) -> Values:
     return {"fields": table(("fields on each side", "file", "pairs that meet", "s", "peak MB"), rows)}
 
 
+def _three_classes(figures: Kept, _: Path) -> Values:
+    contenders, megapixels = figures["contenders"], figures["megapixels"]
+    ran = {name: its for name, its in contenders.items() if "seconds" in its}
+    names = ("f1", "f1_50_95", "over_segmentation", "under_segmentation")
+    rows = [
+        (
+            name,
+            *(share if share is None else f"{share:.3f}" for share in (*map(its["fields"].get, names), its["iou"])),
+            f"{its['fields']['predicted']:,}",
+            median(its["seconds"]) / megapixels,
+        )
+        for name, its in ran.items()
+    ]
+    head = (
+        "",
+        "field F1",
+        "F1 0.5–0.95",
+        "over-segmentation",
+        "under-segmentation",
+        "IoU of pixels",
+        "fields",
+        "s per Mpx",
+    )
+    return {
+        "three_classes": table(head, rows),
+        "untried": listed(
+            "Not measured:", {name: its["missing"] for name, its in contenders.items() if name not in ran}
+        ),
+        "crops": f"{figures['crops']:,}",
+        "start": {None: "random weights", "imagenet": "them too"}.get(figures["start"], figures["start"]),
+        "pixel_m": digits(figures["pixel_m"]),
+        "reference": next((its["fields"]["reference"] for its in ran.values()), 0),
+        "version": figures["version"],
+    }
+
+
 def _roofline(figures: Kept, folder: Path) -> Values:
     head = ("", "ms per tile of 512", "least", "reached", "GFLOP/s", "best GFLOP/s")
     return {
@@ -256,6 +292,7 @@ SECTIONS: dict[str, Callable[[Kept, Path], Values]] = {
     "parcels": _parcels,
     "field_instances": _field_instances,
     "fields": _field_pairs,
+    "three_classes": _three_classes,
     "roofline": _roofline,
     "sliding": _sliding,
 }

@@ -10,16 +10,25 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from geopandas import GeoDataFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pandas import concat
+from rasterio.transform import from_origin
+from shapely import box
 
 import country_scale
+import cropland
 import environments
 import goals
+import map_three_classes
 import processes
 import report
 import scenes
+import train_three_classes
 from country_scale import HARSH, PERFECT, World, simulate
+from cropland.data.batches import Batch
+from cropland.geo.scene import open_scene
 from given import Job
 from plain_loop import windowed_loop
 
@@ -124,6 +133,75 @@ def test_a_peer_that_cannot_be_installed_says_why(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "none" / "made").exists()
 
 
+def test_an_environment_of_other_packages_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(environments, "WORK", tmp_path)
+    monkeypatch.setattr(environments, "FAILED", {})
+    python, asked = tmp_path / "one" / "bin" / "python", tmp_path / "asked"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\necho "$@" >> "{asked}"\n', encoding="utf-8")
+    python.chmod(0o755)
+    for packages in (("first",), ("first",), ("first", "second")):
+        monkeypatch.setitem(environments.PACKAGES, "one", packages)
+        assert environments.environment("one") == python
+    calls = asked.read_text(encoding="utf-8").splitlines()
+    assert [line.partition("--quiet ")[2] for line in calls] == ["first", "first second"]
+
+
+def three_class_batch() -> Batch:
+    """Two chips of 2 x 3 pixels: background, cropland, and the rim on either side; unknown by mask, rim, and both."""
+    cropland = torch.tensor([[[0.0, 1, 0], [1, 1, 0]], [[1, 1, 1], [0, 0, 0]]])
+    rim = torch.tensor([[[0.0, 0, 1], [1, 0, 0]], [[0, 0, 0], [0, 1, 0]]])
+    known_cropland = torch.tensor([[[True, True, True], [True, True, False]], [[True] * 3, [True, False, False]]])
+    known_rim = torch.tensor([[[True, True, True], [True, False, True]], [[True] * 3, [True, True, False]]])
+    target, valid = torch.stack([cropland, rim], 1), torch.stack([known_cropland, known_rim], 1)
+    return Batch(torch.zeros(2, 3, 2, 3), target, valid, ("one", "other"))
+
+
+def test_three_classes_are_known_where_mask_and_rim_are():
+    unknown = train_three_classes.UNKNOWN
+    expected = [[[0, 1, 2], [2, unknown, unknown]], [[1, 1, 1], [0, unknown, unknown]]]
+    assert train_three_classes.classes_of(three_class_batch()).tolist() == expected
+
+
+def test_the_mean_of_the_losses_is_pytorchs_weighted_mean():
+    batch, logits = three_class_batch(), torch.randn(2, 3, 2, 3, generator=torch.Generator().manual_seed(0))
+    losses = train_three_classes.weighted_cross_entropy(logits, batch)
+    criterion = torch.nn.CrossEntropyLoss(
+        weight=torch.tensor(train_three_classes.WEIGHTS), ignore_index=train_three_classes.UNKNOWN
+    )
+    assert losses.shape == (2,)
+    torch.testing.assert_close(losses.mean(), criterion(logits, train_three_classes.classes_of(batch)))
+
+
+def test_a_batch_of_unknown_pixels_has_no_loss():
+    batch = three_class_batch()
+    none = batch._replace(valid=torch.zeros_like(batch.valid))
+    assert train_three_classes.weighted_cross_entropy(torch.randn(2, 3, 2, 3), none).tolist() == [0.0, 0.0]
+
+
+def test_interiors_become_the_map_of_their_fields(tmp_path: Path):
+    # Two fields that share a boundary of four pixels, and a speck of 16 m2 that is no field.
+    image = np.zeros((3, 64, 96), np.uint8)
+    image[:, ::2] = 9
+    place = {"crs": "EPSG:32650", "transform": from_origin(500_000, 5e6, 1, 1)}
+    with rasterio.open(tmp_path / "s.tif", "w", "GTiff", 96, 64, 3, dtype="uint8", **place) as file:
+        file.write(image)
+    classes = np.zeros((64, 96), np.int64)
+    classes[4:60, 4:92], classes[4:60, 46:50], classes[0:4, 0:4] = 1, 2, 1
+    shares = np.float32(np.stack([classes == each for each in range(3)]))
+    scene, folder = open_scene(tmp_path / "s.tif"), tmp_path / "maps" / "s"
+    numbers = map_three_classes.field_numbers(shares, "interiors", pixel_m=1.0)
+    fields = map_three_classes.polygons_of(numbers, scene, simplify=1.0)
+    map_three_classes.write_map(folder, scene, fields, shares)
+
+    reference = GeoDataFrame(geometry=[box(500_004, 4_999_940, 500_046, 4_999_996)], crs=32650)
+    reference = concat([reference, reference.translate(46).rename("geometry").to_frame()])
+    reference.to_file(tmp_path / "fields.gpkg")
+    found = cropland.evaluate(tmp_path / "maps", labels=tmp_path / "fields.gpkg", background="known")
+    assert found.field_f1 == 1.0 and found.iou == pytest.approx(1.0)
+    assert found["pooled"]["fields"]["predicted"] == 2
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """As the questions write them, with figures made up."""
@@ -153,6 +231,19 @@ def results(tmp_path: Path) -> Path:
             "products": products,
         },
     }
+    fields = {"f1": 0.5, "f1_50_95": 0.25, "over_segmentation": 0.125, "under_segmentation": None}
+    fields |= {"predicted": 1200, "reference": 1000}
+    figures["three_classes"] = {
+        "crops": 80_000,
+        "start": None,
+        "pixel_m": 2.0,
+        "megapixels": 4.0,
+        "version": "smp 1",
+        "contenders": {
+            "cropland": {"seconds": [2.0, 1.0, 4.0], "iou": 0.75, "fields": fields},
+            "three classes, watershed": {"missing": "no wheel for this Python"},
+        },
+    }
     about = {"machine": {**MACHINE, "packages": {"torch": "2"}}, "minutes": 1.0, "busy": 0.1}
     (tmp_path / "results").mkdir()
     for question, found in figures.items():
@@ -175,6 +266,15 @@ def test_the_page_is_made_of_the_results(results: Path, tmp_path: Path):
     assert "not at rest" not in page
     linked = [part.partition(")")[0] for part in page.split("](")[1:]]
     assert linked and all((tmp_path / link).read_text(encoding="utf-8").startswith("<?xml") for link in linked)
+
+
+def test_the_page_compares_fields_by_three_classes(results: Path, tmp_path: Path):
+    report.write(results, tmp_path)
+    page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    page = page[page.index("## Fields by three classes") :]
+    assert "80,000 crops" in page and "started from random weights" in page and "its 1000 fields" in page
+    assert row(page, "cropland") == ["0.500", "0.250", "0.125", "", "0.750", "1,200", "0.5"]
+    assert "- three classes, watershed: no wheel for this Python" in page
 
 
 def row(page: str, words: str) -> list[str]:
