@@ -129,5 +129,6 @@ print(f"training {training.iou:.3f}, validation {evaluation.iou:.3f}")
 # ## What to do next
 #
 # - [Label with polygons](../how_to/label_with_polygons.md): what lies outside, the codes of a survey, rasters.
+# - [Train a model of your own](../how_to/train_your_own_model.md): fields that come apart, pixel sizes, variation, which epoch is kept.
 # - [Evaluate honestly](../how_to/evaluate_honestly.md): where to measure, and how to read the report.
 # - [Choose a block](choose_a_block.py), and [train with little memory](../how_to/train_with_little_memory.md).

@@ -171,7 +171,8 @@ def map(
 
     model: the one that ships if not given. executor: serial, dask, or dask:tcp://HOST:8786. Options that decide the
     map: threshold (0..1), min_area_m2, out_pixel (m), statistics (a `Statistics` or the map.json of an earlier map),
-    flips (1, 2, 4 or 8), tiles, tile (pixels), memory (as "2GB").
+    flips (1, 2, 4 or 8), tiles, tile (pixels), memory (as "2GB"). A model with the output boundary also gives
+    `MapResult.boundary`, and its parcels are fields.
     Raises `InputError` or one of its kinds for input that cannot be used, `IncompleteError` for a run that stopped.
 
     >>> import cropland, tempfile
@@ -203,11 +204,12 @@ def cut_chips(
 ) -> CutReport:
     """Cut chips for training from scenes, open or one path each, and labels into a folder.
 
-    labels: polygons of any format and CRS, a raster, or a folder of rasters. background: what lies outside polygons,
-    known (it is not cropland) or unknown. size: edge of a chip in pixels. validation: share of the chips that validate,
-    0..1. Further options: layer, where, preset, encoding, inside, unknown_where, classes; group, append; for paths
-    sensor, bands, nodata, crs, pixel_m; allow_datum_shift. Raises `InputError` or one of its kinds for input that
-    cannot be used; the folder stays as it was.
+    labels: polygons of any format and CRS, one for each field, whose boundaries a recipe with the output boundary
+    learns; a raster, or a folder of rasters. background: what lies outside polygons, known (it is not cropland) or
+    unknown. size: edge of a chip in pixels. validation: share of the chips that validate, 0..1. Further options: layer,
+    where, preset, encoding, inside, unknown_where, classes; group, append; for paths sensor, bands, nodata, crs,
+    pixel_m; allow_datum_shift. Raises `InputError` or one of its kinds for input that cannot be used; the folder stays
+    as it was.
 
     >>> import cropland, tempfile
     >>> from cropland.demo import FIELDS, TILE

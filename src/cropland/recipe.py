@@ -138,7 +138,10 @@ class Training(Section):
 
 
 class Validation(Section):
-    """Working pixels (metres) that are scored; the first decides which epoch is best. Empty: the pixel of the chips."""
+    """Working pixels (metres) that are scored, each chip at the nearest to its own. Empty: the pixel of the chips.
+
+    The mean over places, which are groups of chips, decides which epoch is best, and the one threshold of all pixels.
+    """
 
     working_pixels: tuple[PositiveFloat, ...] = ()
 

@@ -56,6 +56,8 @@ def command(
     """Cut chips for training from scenes and labels.
 
     The folder is complete in itself: copied alone to another machine, it trains there.
+    Labels also keep how far each pixel lies from a boundary of a field, for recipes with the output boundary.
+    Polygons, one for each field, know all boundaries; a mask knows its edges only.
 
     Example: cropland chips scene.tif --labels fields.gpkg --background known --out my_chips
 
@@ -92,6 +94,8 @@ def cut_chips(
     opening: SceneOptions = SceneOptions(),  # noqa: B008 - frozen
 ) -> CutReport:
     """Cut scenes, one path each or already open, into a new chip folder or, with `append`, into one of the same bands.
+
+    Chips also keep the distance to the nearest boundary of a field, for a recipe with the output boundary.
 
     labels: polygons or rasters by their path, or `LabelOptions`. background: what lies outside the polygons, known (not
     cropland) or unknown. group: a name to report figures by; if not given, the scene's name, for labels of whole scenes

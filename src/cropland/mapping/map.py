@@ -279,6 +279,8 @@ def command(
 ) -> None:
     """Map the cropland of scenes: probability, mask, parcels and a picture.
 
+    A model with the output boundary also gives boundary.tif, and fields that touch are parcels of their own.
+
     Example:
         cropland map my_scene.tif --out my_map
 

@@ -72,9 +72,13 @@ def command(
     """Turn a mask into parcels: polygons with their area, perimeter and mean probability.
 
     Patches and holes below the minimum area are removed first. Edges of parcels are smoothed and never cross.
+    Parcels are connected regions of the mask; with --boundary they are fields, which share their edges.
 
     Example:
         cropland parcels mask.tif --out parcels.gpkg --min-area-mu 1
+
+    Example:
+        cropland parcels my_map/mask.tif --boundary my_map/boundary.tif --out fields.gpkg
 
     Parameters
     ----------
@@ -85,8 +89,8 @@ def command(
     probability
         probability.tif of the same grid, for the mean probability of each parcel.
     boundary
-        boundary.tif of the same grid, the probability of field boundaries: fields that touch become parcels of their
-        own.
+        boundary.tif of the same grid, the probability of field boundaries x 254: fields that touch become parcels of
+        their own.
     boundary_threshold
         The probability from which on a pixel is of a boundary, 0 to 1; a lower one finds more boundaries.
     gap_m
@@ -212,7 +216,10 @@ def parcels(
     unit_m: float | None = None,
     observed: datetime | None = None,
 ) -> GeoDataFrame:
-    """All parcels of a clean mask in one table, where memory holds it; see `find_parcels`."""
+    """All parcels of a clean mask in one table, where memory holds it: fields, where a boundary is given.
+
+    Arguments, columns and errors are those of `find_parcels` and `Parcels`.
+    """
     how: dict[str, Any] = {"simplify_m": simplify_m, "unit_m": unit_m, "observed": observed}
     how |= {"boundary_threshold": boundary_threshold, "gap_m": gap_m, "min_area_m2": min_area_m2}
     with find_parcels(mask, boundary=boundary, probability=probability, **how) as found:

@@ -58,7 +58,7 @@ def command(
     Parameters
     ----------
     recipe
-        A .toml file with all that decides the model.
+        A .toml file with all that decides the model; outputs = ["cropland", "boundary"] in it makes fields come apart.
     chips
         A folder made by `cropland chips`.
     out
