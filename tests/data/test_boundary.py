@@ -31,9 +31,12 @@ def test_of_a_mask_the_inside_of_cropland_is_unknown():
 
 
 def test_towards_unknown_ground_nothing_is_said():
-    label, field = np.array([[1, 1, 1, 255, 0, 0]], np.uint8), np.array([[1, 1, 1, 0, 0, 0]], np.int32)
+    label = np.array([[1, 1, 1, 1, 1, 255, 0, 0, 0, 0]], np.uint8)
+    near = boundary_distance(label, (label == 1).astype(np.int32))[0]
+    assert (near[[2, 3, 4, 5, 6, 7, 8]] == 255).all() and (near[[0, 1, 9]] == 254).all()
+    field = np.array([[1, 1, 1, 1, 2, 0, 0, 0, 0, 0]], np.int32)
     near = boundary_distance(label, field)[0]
-    assert (near[[2, 3, 4]] == 255).all() and (near[[0, 1, 5]] == 254).all()
+    np.testing.assert_allclose(near[:5] * STEP, [3.5, 2.5, 1.5, 0.5, 0.5])  # nearer than what is unknown
 
 
 LABELS = st.integers(0, 10_000).map(
@@ -57,17 +60,25 @@ def test_every_known_distance_is_that_to_the_nearest_pair_that_differs(drawn):
                 beside |= {(row, col), other}
     found = boundary_distance(label, field)
     for (row, col), level in np.ndenumerate(found):
-        around = label[max(0, row - 1) : row + 2, max(0, col - 1) : col + 2]
-        if label[row, col] == 255 or ((around == 255).any() and (row, col) not in beside):
+        nearest = min((np.hypot(row - r, col - c) for r, c in beside), default=np.inf) + 0.5
+        to_unknown = min((np.hypot(row - r, col - c) for r, c in np.argwhere(label == 255)), default=np.inf) - 0.5
+        if label[row, col] == 255 or (to_unknown <= 2.5 and to_unknown < nearest):
             assert level == 255
         else:
-            nearest = min((np.hypot(row - r, col - c) for r, c in beside), default=np.inf) + 0.5
             assert abs(level * STEP - min(nearest, 25.4)) <= STEP / 2 + 1e-9
 
 
 @pytest.mark.parametrize(
     "width_m, chip_m, pixel_m, expected",
-    [(4, 1, 1, 2), (4, 1, 2, 2), (4, 1, 8, 6), (4, 10, 10, 0.75), (4, 10, 5, 0.75), (4, 0.1, 0.5, 20)],
+    [
+        (4, 1, 1, 2),
+        (4, 1, 2, 2),
+        (4, 1, 8, 6),
+        (4, 10, 10, 0.75),
+        (4, 10, 5, 0.75),
+        (4, 0.1, 0.5, 20),
+        (4, 0.05, 0.5, 25.3),
+    ],
 )
 def test_a_rim_is_as_wide_as_asked_and_at_least_a_pixel_and_a_half(width_m, chip_m, pixel_m, expected):
     assert half_rim(width_m, chip_m=chip_m, pixel_m=pixel_m) == pytest.approx(expected)

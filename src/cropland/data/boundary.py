@@ -7,7 +7,7 @@ trained at, and a distance can be resampled to any of them.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Bool, Float64, Int32, UInt8
 from scipy import ndimage
 
 __all__ = ["MARGIN", "STEP", "boundary_distance", "half_rim"]
@@ -17,7 +17,7 @@ FAR = 254  # the level of every distance from 25.4 pixels on
 MARGIN = 26  # pixels around a window within which a boundary counts
 UNKNOWN = 255
 LEAST = 0.75  # pixels on each side of a boundary: a pixel beside one lies 0.5 away, more after resampling
-NEAR = 2.5  # pixels inside an edge of a mask; further in there may be a boundary that a mask does not show
+NEAR = 2.5  # pixels: so near to unknown ground, or so far inside the edge of a mask, there may be other boundaries
 
 
 def boundary_distance(
@@ -27,8 +27,8 @@ def boundary_distance(
 
     label: 1 cropland, 0 not cropland, 255 unknown. field: the number of the field that a pixel lies in, 0 for none;
     None where only a mask is known. A boundary runs between two known pixels of different fields, and between cropland
-    and what is not. A pixel beside an unknown one is unknown unless a boundary runs along it. Without fields, edges of
-    the mask are boundaries, and cropland further in than 2.5 pixels is unknown.
+    and what is not. Within 2.5 pixels of unknown ground, where another may run, only boundaries that are nearer count.
+    Without fields, edges of the mask are boundaries, and cropland further in than 2.5 pixels is unknown.
     """
     known, cropland = label != UNKNOWN, label == 1
     region = np.where(cropland, 1 if field is None else field + 1, 0)
@@ -37,21 +37,27 @@ def boundary_distance(
         differ = (region[before] != region[after]) & known[before] & known[after]
         beside[before] |= differ
         beside[after] |= differ
-    steps = np.full(label.shape, FAR, np.uint8)
-    if beside.any():
-        # Half a pixel lies between a boundary and the centres of the pixels along it.
-        distance = ndimage.distance_transform_edt(~beside) + 0.5
-        steps = np.minimum(np.rint(distance / STEP), FAR).astype(np.uint8)
-    unsure = ~known | (ndimage.binary_dilation(~known, np.ones((3, 3))) & ~beside)
+    distance, to_unknown = _distance(beside) + 0.5, _distance(~known) - 0.5
+    steps = np.minimum(np.rint(distance / STEP), FAR).astype(np.uint8)
+    unsure = ~known | ((to_unknown <= NEAR) & (to_unknown < distance))
     if field is None:
         unsure |= cropland & (steps > NEAR / STEP)
     steps[unsure] = UNKNOWN
     return steps
 
 
+def _distance(inside: Bool[np.ndarray, "height width"]) -> Float64[np.ndarray, "height width"]:
+    """Of each pixel's centre to that of the nearest pixel inside; infinite where there is none."""
+    if not inside.any():
+        return np.full(inside.shape, np.inf)
+    distance: np.ndarray = ndimage.distance_transform_edt(~inside)
+    return distance
+
+
 def half_rim(width_m: float, *, chip_m: float, pixel_m: float) -> float:
     """Half the width of a rim of `width_m` metres on a chip of pixels of `chip_m` metres, in these pixels.
 
-    pixel_m: the pixel that the network sees. The rim is at least one and a half pixels wide, of both.
+    pixel_m: the pixel that the network sees. The rim is at least one and a half pixels wide, of both, and at most the
+    50 pixels of the chip within which a distance is kept.
     """
-    return max(width_m / 2, LEAST * max(chip_m, pixel_m)) / chip_m
+    return min(max(width_m / 2, LEAST * max(chip_m, pixel_m)) / chip_m, (FAR - 1) * STEP)

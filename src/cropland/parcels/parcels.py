@@ -267,7 +267,7 @@ def find_parcels(
             _check_boundary(boundary, source)
             fields = Path(held.enter_context(TemporaryDirectory(dir=folder, prefix=".fields-"))) / "fields.tif"
             least_m2 = default_min_area_m2(pixel_m) if min_area_m2 is None else min_area_m2
-            level, erosion = max(1, ceil(boundary_threshold * ONE)), int(gap_m / pixel_m / 2)
+            level, erosion = max(1, ceil(boundary_threshold * ONE)), round(gap_m / pixel_m / 2)
             rule = FieldRule(level=level, erosion=erosion, min_area_m2=least_m2)
             with timed("fields"):
                 find_fields(mask, boundary, fields, rule=rule, unit_m=unit_m, cell=cell, spread=spread)
