@@ -24,7 +24,8 @@ from cropland.data.labels import LabelOptions, read_labels
 from cropland.demo import FIELDS, TILE
 from cropland.geo.scene import open_scene
 from cropland.geo.window import Window
-from cropland.parcels.parcels import BOUNDARY_THRESHOLD, GAP_M, parcels
+from cropland.parcels.instances import GAP_M
+from cropland.parcels.parcels import BOUNDARY_THRESHOLD, parcels
 
 PART = Window(450, 395, 570, 620)  # of the tile, in pixels of a metre: where fields touch
 COARSE = 10  # metres
@@ -84,7 +85,7 @@ def cores_picture(image: np.ndarray, drawn: np.ndarray, boundary: np.ndarray) ->
     """The steps from mask and boundary to fields; the fields themselves are those of `cropland parcels`."""
     cropland = ndimage.binary_closing(np.pad(drawn, 4), np.ones((7, 7)))[4:-4, 4:-4]  # a mask spans narrow lines
     below = boundary < BOUNDARY_THRESHOLD * 254
-    erosion = int(GAP_M / 2)  # at a metre
+    erosion = round(GAP_M / 2)  # at a metre
     core = cropland & ndimage.minimum_filter(below, 2 * erosion + 1, mode="constant", cval=1)
     with TemporaryDirectory() as name:
         mask, lines = Path(name) / "mask.tif", Path(name) / "boundary.tif"

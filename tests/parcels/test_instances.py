@@ -201,7 +201,7 @@ def test_fields_of_polygons_come_back(tmp_path: Path) -> None:
     mask, boundary = write_in_pixels(tmp_path / "m.tif", np.ones((400, 400), np.uint8)), tmp_path / "b.tif"
     write_in_pixels(boundary, np.rint(ndimage.gaussian_filter(rims.astype(float), 1)).astype(np.uint8))
     for cell in (100, CELL):
-        found = find(mask, boundary, gap_m=8, cell=cell, min_area_m2=100).geometry.to_numpy()
+        found = find(mask, boundary, gap_m=8, cell=cell, min_area_m2=100, boundary_threshold=0.2).geometry.to_numpy()
         mine = shapely.transform(truth, lambda places: places * [1, -1])
         pairs = shapely.STRtree(found).query(mine, predicate="intersects")
         shared = shapely.area(shapely.intersection(mine[pairs[0]], found[pairs[1]]))

@@ -141,6 +141,7 @@ def mosaic(
             boundary, lines = folder / "flat-boundary.tif", [place / "boundary.tif" for _, place in mapped]
             write_mosaic(scenes, lines, boundary, **rule, description=BOUNDARY_DESCRIPTION)
         made_of: dict[str, Any] = {"threshold": threshold, "options": options, "journal": journal}
+        made_of |= {"boundary_threshold": model.boundary_threshold}
         totals = _products(flat, boundary, whole, scenes, **made_of)
         files: dict[str, Any] = {"mask": whole / "mask.tif", "parcels": whole / "parcels.gpkg", "home": out.absolute()}
         files["boundary"] = whole / "boundary.tif" if boundary else None
@@ -165,6 +166,7 @@ def _products(
     scenes: Sequence[Scene],
     *,
     threshold: float,
+    boundary_threshold: float | None,
     options: MapOptions,
     journal: Journal,
 ) -> Totals:
@@ -175,6 +177,7 @@ def _products(
         folder,
         boundary=boundary,
         threshold=threshold,
+        boundary_threshold=boundary_threshold,
         min_area_m2=default_min_area_m2(pixel_m) if options.min_area_m2 is None else options.min_area_m2,
         unit_m=None,
         observed=times.pop() if len(times) == 1 else None,

@@ -66,6 +66,7 @@ class Plan:
     threshold: float
     min_area_m2: float
     radius: int | None
+    boundary_threshold: float | None  # of the model; None: that of `find_parcels`
     channels: Mapping[str, int]  # of the network, by what the map holds of them: cropland, and boundary if there is one
     flips: tuple[Flip, ...]
     passes: tuple[Pass, ...]
@@ -96,7 +97,11 @@ class Plan:
             "units": len(cut.units),
             "unit": list(cut.units[0].core.shape),
             # Unnamed where it is cropland alone, so that such a map is what it was before there was more.
-            **({"outputs": list(self.channels)} if len(self.channels) > 1 else {}),
+            **(
+                {"outputs": list(self.channels), "boundary_threshold": self.boundary_threshold}
+                if len(self.channels) > 1
+                else {}
+            ),
         }
 
 
@@ -145,6 +150,7 @@ def make_plan(
         pixel.threshold if options.threshold is None else options.threshold,
         default_min_area_m2(scene.pixel_m) if options.min_area_m2 is None else options.min_area_m2,
         model.radius,
+        model.boundary_threshold,
         channels,
         flips,
         tuple(

@@ -52,6 +52,7 @@ def finish(scene: Scene, plan: Plan, raster: RawRaster, folder: Path, *, home: P
         folder,
         boundary=flat.get("boundary"),
         threshold=plan.threshold,
+        boundary_threshold=plan.boundary_threshold,
         min_area_m2=plan.min_area_m2,
         unit_m=scene.unit_m,
         observed=scene.observed,
@@ -134,6 +135,7 @@ def write_products(
     *,
     boundary: Path | None = None,
     threshold: float,
+    boundary_threshold: float | None,
     min_area_m2: float,
     unit_m: float | None,
     observed: datetime | None,
@@ -142,10 +144,10 @@ def write_products(
 ) -> Totals:
     """Write probability, mask and parcels of a probability raster into `folder`, and its boundary where there is one.
 
-    What the journal says was made is not made again. boundary: a raster on the same grid; all of it is kept, so
-    that it also serves another mask, of a lower threshold. threshold: 0..1. min_area_m2: of cropland and of holes.
-    unit_m: metres per unit of the coordinates, without a CRS. observed: when the image was taken. draw: makes the
-    picture, of the totals and tables of parcels.
+    What the journal says was made is not made again. boundary: a raster on the same grid; all of it is kept, so that it
+    also serves another mask, of a lower threshold. threshold, boundary_threshold: 0..1. min_area_m2: of cropland, of
+    holes, and of the cores of fields. unit_m: metres per unit of the coordinates, without a CRS. observed: when the
+    image was taken. draw: makes the picture, of the totals and tables of parcels.
     """
     probability, mask = folder / "probability.tif", folder / "mask.tif"
     classify = by_threshold(threshold)
@@ -159,7 +161,8 @@ def write_products(
         areas = beside.submit(_areas_ha, mask, unit_m)
         # Last, since nothing else waits for it: it is compressed while parcels are made and the picture is drawn.
         further = beside.submit(_compress, boundary, folder / "boundary.tif", journal) if boundary else None
-        about |= {"boundary": boundary, "probability": flat, "folder": folder}
+        about |= {"boundary": boundary, "boundary_threshold": boundary_threshold, "min_area_m2": min_area_m2}
+        about |= {"probability": flat, "folder": folder}
         with timed("parcels"), find_parcels(mask, **about) as parcels:
             with timed("parcels.parquet"):
                 write_geoparquet(parcels.chunks(), folder / "parcels.parquet")

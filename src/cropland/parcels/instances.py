@@ -6,6 +6,7 @@ cell is made by connected components of the whole raster.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,9 @@ from cropland.geo.window import Tile, Window, tiles
 from cropland.parcels.clean import EDGES, SLACK, connected, run_starts
 from cropland.probability import NO_DATA, ONE
 
-__all__ = ["FieldRule", "find_fields"]
+__all__ = ["GAP_M", "FieldRule", "find_fields"]
 
+GAP_M = 6.0  # metres of a boundary that may be missing without uniting two fields
 RIM = 8  # pixels: half of the widest line between fields that is shared out among them
 Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
@@ -29,12 +31,17 @@ Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 class FieldRule(NamedTuple):
     """What parts fields: levels of the boundary from `level` on (0..254), and gaps in it of up to 2 x `erosion` pixels.
 
-    min_area_m2: on the ellipsoid; what the lines cut into less is united with a neighbour.
+    min_area_m2: on the ellipsoid; a field whose core is smaller is united with a neighbour.
     """
 
     level: int
     erosion: int
     min_area_m2: float
+
+    @staticmethod
+    def of(threshold: float, *, pixel_m: float, min_area_m2: float, gap_m: float = GAP_M) -> "FieldRule":
+        """The rule for pixels of that size, from the probability of a boundary (0..1) and the width of a gap."""
+        return FieldRule(max(1, ceil(threshold * ONE)), round(gap_m / pixel_m / 2), min_area_m2)
 
     @property
     def reach(self) -> int:
@@ -50,8 +57,9 @@ def find_fields(
     The interior of fields is cropland whose boundary level is below the rule's. Lines are widened there, so that a
     gap in one joins no fields; what is connected then is the core of a field. Cores grow back to all cropland that is
     nearest to them. A part of the interior without a core, which is a field too narrow to keep one, is a field as it
-    stands, and so is cropland further than the rule's reach from any interior. What is smaller than the least area is
-    united with the neighbour along the longest and weakest line: the one with the largest sum of (254 - level). Thus
+    stands, and so is cropland further than the rule's reach from any interior. A field that grew from less than the
+    least area, such as a sliver between two lines, is united with the neighbour along the longest and weakest line: the
+    one with the largest sum of (254 - level). Thus
     every pixel of cropland lies in one field, every field is connected by edges, and a boundary of 0 everywhere gives
     the connected regions of the mask.
 
@@ -163,7 +171,7 @@ def _fields_of_seeds(cells: Iterable[tuple[Tile, _Seeded, _Edges]]) -> Int32[np.
 
 
 class _Grown(NamedTuple):
-    """The pieces of fields in a cell: numbers from 1, and for each the field of its seeds and its area.
+    """The pieces of fields in a cell: numbers from 1, and for each the field of its seeds and the area of these.
 
     beside: pairs of pieces that share edges; openness: the sum of (254 - level) along them.
     """
@@ -179,6 +187,7 @@ class _Grown(NamedTuple):
 def _grow(mask: Path, boundary: Path, seeds: Path, unit_m: float | None, tile: Tile) -> _Grown:
     """Give each pixel of cropland to the nearest seed, and number what is connected of each field."""
     own, field = tile.inner.slices, _read(seeds, tile.padded)
+    is_seed = field[own] > 0
     levels = _levels(boundary, tile.core)
     with rasterio.open(mask) as source:
         cropland, grid = source.read(1, window=tile.core.in_file) == 1, grid_of(source)
@@ -191,7 +200,7 @@ def _grow(mask: Path, boundary: Path, seeds: Path, unit_m: float | None, tile: T
     field = np.where(cropland, field, 0)
     numbers, of_field = _pieces(field)
     area_m2 = pixel_area_m2(grid, tile.core, unit_m=unit_m)
-    area = np.bincount(numbers.ravel(), area_m2.ravel(), minlength=len(of_field) + 1)[1:]
+    area = np.bincount(numbers.ravel(), (area_m2 * is_seed).ravel(), minlength=len(of_field) + 1)[1:]
     beside = [
         np.stack([numbers[one], numbers[other], np.maximum(levels[one], levels[other])]).reshape(3, -1)
         for one, other in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:]))
@@ -234,7 +243,7 @@ def _opennesses(
 
 
 def _without_specks(cells: Iterable[tuple[Tile, _Grown, _Edges]], min_area_m2: float) -> Int32[np.ndarray, "piece"]:
-    """The field of each piece of the raster, from 1; fields below the least area are united with a neighbour."""
+    """The field of each piece of the raster, from 1; fields of too small a core are united with a neighbour."""
     fields, areas, beside, opens, before = [np.zeros(1, np.int32)], [np.zeros(1)], [], [], 1
 
     def kept() -> Iterator[tuple[Tile, _Edges]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import groupby
-from math import ceil, sqrt
+from math import sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Annotated, Any, BinaryIO
@@ -39,7 +39,7 @@ from cropland.geo.window import tiles
 from cropland.language import _
 from cropland.options import ABOVE_0, NOT_NEGATIVE, SHARE
 from cropland.parcels.clean import by_value, clean_mask
-from cropland.parcels.instances import FieldRule, find_fields
+from cropland.parcels.instances import GAP_M, FieldRule, find_fields
 from cropland.parcels.outlines import Regions, join_cells, trace_cell, trace_fields
 from cropland.probability import ONE
 from cropland.progress import prefetch, timed, timed_each
@@ -49,8 +49,7 @@ from cropland.writers.vector import write_geojson, write_geopackage, write_geopa
 __all__ = ["CELL", "PolygonStore", "command", "find_parcels", "parcels"]
 
 CELL = 1024  # pixels between two lines of the lattice, on which outlines are held: a part of the result
-BOUNDARY_THRESHOLD = 0.2  # of the probability of a boundary; provisional, as is the gap, until a network is trained
-GAP_M = 4.0  # in a boundary, that unites no fields
+BOUNDARY_THRESHOLD = 0.1  # of the probability of a boundary, where no model says which
 ROWS = 8192  # of a chunk of the table: a reader of an area reads or skips whole chunks
 Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
@@ -209,7 +208,7 @@ def parcels(
     *,
     boundary: Path | None = None,
     probability: Path | None = None,
-    boundary_threshold: float = BOUNDARY_THRESHOLD,
+    boundary_threshold: float | None = None,
     gap_m: float = GAP_M,
     min_area_m2: float | None = None,
     simplify_m: float | None = None,
@@ -232,7 +231,7 @@ def find_parcels(
     *,
     boundary: Path | None = None,
     probability: Path | None = None,
-    boundary_threshold: float = BOUNDARY_THRESHOLD,
+    boundary_threshold: float | None = None,
     gap_m: float = GAP_M,
     min_area_m2: float | None = None,
     simplify_m: float | None = None,
@@ -249,11 +248,12 @@ def find_parcels(
     is that of these regions: with a simplify_m of 0 exactly, but for half a pixel where cropland meets at a corner.
 
     boundary: uint8 on the grid of the mask, p x 254 of being in the rim of a field, 255 no data. boundary_threshold:
-    0..1, of p. gap_m: up to which a gap in a boundary unites no fields. min_area_m2: what the boundary cuts off
-    and is smaller is united with a neighbour; as for masks if not given. simplify_m: one pixel if not given. unit_m:
-    metres per unit of the coordinates, without a CRS. folder: for temporary files, of the size of the parcels, and
-    with a boundary of 8 bytes a pixel. spread: a `map` over cells; two threads if not given. Raises `GridError` where
-    areas cannot be computed or the rasters are not on one grid, and `SceneError` for a boundary of other values.
+    0..1, of p; 0.1 if not given. gap_m: up to which a gap in a boundary unites no fields. min_area_m2: fields whose
+    core, inside of the boundary, is smaller are united with a neighbour; as for masks if not given. simplify_m: one
+    pixel if not given. unit_m: metres per unit of the coordinates, without a CRS. folder: for temporary files, of the
+    size of the parcels, and with a boundary of 8 bytes a pixel. spread: a `map` over cells; two threads if not given.
+    Raises `GridError` where areas cannot be computed or the rasters are not on one grid, and `SceneError` for a
+    boundary of other values.
     """
     spread = spread or partial(prefetch, threads=2)
     with rasterio.open(mask) as source, TemporaryFile(dir=folder) as file, ExitStack() as held:
@@ -267,8 +267,8 @@ def find_parcels(
             _check_boundary(boundary, source)
             fields = Path(held.enter_context(TemporaryDirectory(dir=folder, prefix=".fields-"))) / "fields.tif"
             least_m2 = default_min_area_m2(pixel_m) if min_area_m2 is None else min_area_m2
-            level, erosion = max(1, ceil(boundary_threshold * ONE)), round(gap_m / pixel_m / 2)
-            rule = FieldRule(level=level, erosion=erosion, min_area_m2=least_m2)
+            threshold = BOUNDARY_THRESHOLD if boundary_threshold is None else boundary_threshold
+            rule = FieldRule.of(threshold, gap_m=gap_m, pixel_m=pixel_m, min_area_m2=least_m2)
             with timed("fields"):
                 find_fields(mask, boundary, fields, rule=rule, unit_m=unit_m, cell=cell, spread=spread)
             trace = partial(trace_fields, fields, probability, tolerance=tolerance)

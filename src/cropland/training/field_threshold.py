@@ -1,0 +1,121 @@
+"""From which probability on the output `boundary` parts fields: the one whose fields match those of validation best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import rasterio
+from jaxtyping import Int32, UInt8
+from rasterio.transform import from_origin
+from scipy import ndimage
+
+from cropland.data.boundary import STEP
+from cropland.data.chips import Chip, ChipFolder
+from cropland.data.labels import CROPLAND, UNKNOWN
+from cropland.evaluation.judge import chip_probabilities, only_bands
+from cropland.geo.area import default_min_area_m2
+from cropland.model import ModelFile
+from cropland.parcels.clean import by_threshold, clean_mask
+from cropland.parcels.instances import FieldRule, find_fields
+from cropland.probability import NO_DATA
+from cropland.training.validate import predictor
+
+__all__ = ["choose_boundary_threshold"]
+
+THRESHOLDS = (0.04, 0.06, 0.08, 0.1, 0.125, 0.15, 0.175, 0.2, 0.25, 0.3, 0.4, 0.5)
+CELL = 1024
+MATCH = 0.5  # intersection over union from which on two fields are one
+
+
+class FieldMatches(NamedTuple):
+    """Fields that match one to one, predicted ones and those of the reference; add by `plus`."""
+
+    matched: int = 0
+    predicted: int = 0
+    reference: int = 0
+
+    def plus(self, other: FieldMatches) -> FieldMatches:
+        """Both together."""
+        return FieldMatches(*(a + b for a, b in zip(self, other, strict=True)))
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall; 0 without fields."""
+        return 2 * self.matched / max(1, self.predicted + self.reference)
+
+
+def choose_boundary_threshold(model: ModelFile, chips: ChipFolder) -> tuple[float, float] | None:
+    """The threshold with the highest F1 of fields at an IoU of 0.5, and that F1; None where no chip knows its fields.
+
+    Fields are compared as pixels of the chips, each predicted at the working pixel nearest to its own. Two fields of
+    different sides that overlap by more than half match no others, so that the matches are one to one.
+    """
+    predict, total = predictor(model.network()), dict.fromkeys(THRESHOLDS, FieldMatches())
+    for number in range(len(chips)):
+        chip = only_bands(chips.read(number), chips.bands, model.bands)
+        reference = reference_fields(chip)
+        if reference is None:
+            continue
+        pixel = model.nearest_pixel(chip.pixel_m)
+        cropland, boundary = chip_probabilities(chip, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
+        for threshold, fields in _fields(chip, cropland, boundary, pixel.threshold):
+            total[threshold] = total[threshold].plus(matches(fields, reference))
+    best = max(total, key=lambda threshold: total[threshold].f1)
+    return (best, total[best].f1) if total[best].reference else None
+
+
+def reference_fields(chip: Chip) -> Int32[np.ndarray, "height width"] | None:
+    """The fields of a chip, numbered from 1; None where it has none or knows the edges of a mask only.
+
+    What boundaries part is a field; the pixels along them go to the nearest.
+    """
+    if chip.boundary is None:
+        return None
+    cropland = chip.target == CROPLAND
+    if not cropland.any() or (chip.boundary[cropland] == UNKNOWN).mean() > 0.5:
+        return None
+    inside, _ = ndimage.label(cropland & (chip.boundary * STEP > 1))
+    rows, columns = ndimage.distance_transform_edt(inside == 0, return_distances=False, return_indices=True)
+    fields: np.ndarray = np.where(cropland, inside[rows, columns], 0)
+    return fields.astype(np.int32)
+
+
+def matches(fields: Int32[np.ndarray, "height width"], reference: Int32[np.ndarray, "height width"]) -> FieldMatches:
+    """The fields of a reference and of a prediction that match."""
+    sizes, of = np.bincount(fields.ravel()), np.bincount(reference.ravel())
+    both = (fields > 0) & (reference > 0)
+    pairs, shared = np.unique(fields[both].astype(np.int64) * len(of) + reference[both], return_counts=True)
+    one, other = np.divmod(pairs, len(of))
+    iou = shared / (sizes[one] + of[other] - shared)
+    return FieldMatches(int((iou > MATCH).sum()), int((sizes[1:] > 0).sum()), int((of[1:] > 0).sum()))
+
+
+def _fields(
+    chip: Chip, cropland: UInt8[np.ndarray, "height width"], boundary: UInt8[np.ndarray, "height width"], at: float
+) -> Iterator[tuple[float, Int32[np.ndarray, "height width"]]]:
+    """The fields that a map of the chip would have, by threshold. at: the threshold of cropland."""
+    least_m2 = default_min_area_m2(chip.pixel_m)
+    with TemporaryDirectory(prefix="cropland-") as name:
+        folder = Path(name)
+        for layer, values in (("probability", cropland), ("boundary", boundary)):
+            _write(folder / f"{layer}.tif", values, chip.pixel_m)
+        how: dict[str, Any] = {"unit_m": 1.0}
+        classify = by_threshold(at)
+        clean_mask(folder / "probability.tif", folder / "mask.tif", classify=classify, min_area_m2=least_m2, **how)
+        for threshold in THRESHOLDS:
+            rule = FieldRule.of(threshold, pixel_m=chip.pixel_m, min_area_m2=least_m2)
+            files = (folder / f"{each}.tif" for each in ("mask", "boundary", "fields"))
+            find_fields(*files, rule=rule, cell=CELL, spread=map, **how)
+            with rasterio.open(folder / "fields.tif") as file:
+                yield threshold, file.read(1)
+
+
+def _write(path: Path, values: UInt8[np.ndarray, "height width"], pixel_m: float) -> None:
+    height, width = values.shape
+    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint8", "nodata": NO_DATA}
+    with rasterio.open(path, "w", **profile, transform=from_origin(0, 0, pixel_m, pixel_m)) as file:
+        file.write(values, 1)
