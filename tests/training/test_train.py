@@ -98,12 +98,19 @@ def load_weights(model: ModelFile) -> dict[str, torch.Tensor]:
     return model.network().state_dict()
 
 
-def test_the_boundary_is_learnt_beside_the_cropland(chips: ChipFolder, tmp_path: Path) -> None:
+def test_the_boundary_is_learnt_beside_the_cropland(trained: ModelFile, chips: ChipFolder, tmp_path: Path) -> None:
     both = parse_recipe({**recipe().model_dump(), "outputs": ["cropland", "boundary"], "boundary": {"width_m": 8.0}})
     model = train(both, chips, tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
     assert model.outputs == ("cropland", "boundary") and model.working_pixels[0].iou > 0.8
     assert rows[-1]["boundary_iou"] > max(0.3, rows[0]["boundary_iou"] - 0.05)
+    start = {
+        "network": {**SMALL["network"], "start": str(trained.path)},
+        "training": {"epochs": 1, "chips_per_epoch": 4},
+    }
+    after = train(parse_recipe({**both.model_dump(), **start}), chips, tmp_path / "after")
+    kept = float(trained.network().state_dict()["head.bias"]), after.network().state_dict()["head.bias"]
+    assert kept[1].shape == (2,) and float(kept[1][0]) == pytest.approx(kept[0], abs=0.05)
     header = json.loads((chips.path / "chips.json").read_text(encoding="utf-8"))
     old = dataclasses.replace(chips, header={**header, "version": 1})
     with pytest.raises(ChipError, match=r"before chips kept the boundaries .* cut it again"):

@@ -193,11 +193,20 @@ def _fresh_network(recipe: Recipe) -> nn.Module:
 
 
 def _start(network: nn.Module, start: str) -> None:
-    """Load the weights of another model's file, or those that the encoder knows by name."""
+    """Load the weights of another model's file, or those that the encoder knows by name.
+
+    Of outputs that the other model lacks, the weights of the last layer stay as they are.
+    """
     encoder = getattr(network, "encoder", None)
     if start.endswith(".safetensors"):
+        theirs, ours = ModelFile.load(Path(start)), network.state_dict()
+        weights = theirs.network().state_dict()
+        for name, weight in weights.items():
+            fresh = ours.get(name, weight)
+            if weight.shape[:1] == (len(theirs.outputs),) and weight.shape[1:] == fresh.shape[1:]:
+                weights[name] = torch.cat([weight, fresh[len(weight) :]])
         try:
-            network.load_state_dict(ModelFile.load(Path(start)).network().state_dict())
+            network.load_state_dict(weights)
         except RuntimeError as error:
             raise ModelError(
                 "start = '{start}': that model has another network; name a model of the same recipe", start=start
