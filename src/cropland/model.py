@@ -34,11 +34,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkingPixel:
-    """A pixel size in metres that the model knows, its validation IoU there, and the threshold chosen there."""
+    """A pixel size in metres that the model knows, its validation IoU there, and the threshold chosen.
+
+    boundary_threshold: the probability from which on the output `boundary` parts fields, chosen on validation with the
+    F1 of fields `field_f1`; both None where no fields are known there.
+    """
 
     pixel_m: float
     iou: float
     threshold: float
+    boundary_threshold: float | None = None
+    field_f1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,8 @@ class ModelFile:
     """A trained network and everything needed to use it.
 
     temperature: what the logits are divided by where a probability must be right as a number, fitted on validation
-    (`evaluation.calibration`); maps do without. None where validation had one class only. boundary_threshold: the
-    probability from which on the output `boundary` parts fields, chosen on validation; None where no fields are known
-    there. trained_on: the ground of the training chips. All three are None for a file that is older than they are.
+    (`evaluation.calibration`); maps do without. None where validation had one class only. trained_on: the ground of the
+    training chips. Both are None for a file that is older than they are.
     """
 
     recipe: Recipe
@@ -58,7 +63,6 @@ class ModelFile:
     statistics: Statistics | None = None  # when the radiometry is fixed
     metrics: Mapping[str, Any] = field(default_factory=dict)
     temperature: float | None = None
-    boundary_threshold: float | None = None
     trained_on: TrainingGround | None = None
     version: str = __version__
     source_hash: str = ""
@@ -169,13 +173,15 @@ class ModelFile:
             "format": FORMAT,
             "version": self.version,
             "recipe": self.recipe.model_dump(mode="json"),
-            "working_pixels": [asdict(pixel) for pixel in self.working_pixels],
+            "working_pixels": [
+                {name: value for name, value in asdict(pixel).items() if value is not None}
+                for pixel in self.working_pixels
+            ],
             "stride": self.stride,
             "radius": self.radius,
             "statistics": self.statistics.to_json() if self.statistics else None,
             "metrics": dict(self.metrics),
             **({"temperature": self.temperature} if self.temperature else {}),
-            **({"boundary_threshold": self.boundary_threshold} if self.boundary_threshold else {}),
             **({"trained_on": self.trained_on.to_json()} if self.trained_on else {}),
             "source_hash": self.source_hash,
             **({"code": dict(self.code)} if self.code else {}),
@@ -222,7 +228,6 @@ def _from_header(header: dict[str, Any], path: Path) -> ModelFile:
             statistics=Statistics.from_json(header["statistics"]) if header["statistics"] else None,
             metrics=header["metrics"],
             temperature=header.get("temperature"),
-            boundary_threshold=header.get("boundary_threshold"),
             trained_on=TrainingGround.from_json(header["trained_on"]) if "trained_on" in header else None,
             version=header["version"],
             source_hash=header["source_hash"],

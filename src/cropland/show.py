@@ -219,6 +219,12 @@ def _facts(found: dict[str, Any]) -> Table:
         table.add_row(_("its own code"), _("see below; --trust runs it and shows the network"))
     for pixel in found.get("working_pixels", ()):
         scored = _("IoU {iou:.4f}, threshold {threshold:.3f}", iou=pixel["iou"], threshold=pixel["threshold"])
+        if "field_f1" in pixel:
+            scored += "; " + _(
+                "fields: F1 {f1:.3f}, boundary threshold {threshold:.3f}",
+                f1=pixel["field_f1"],
+                threshold=pixel["boundary_threshold"],
+            )
         table.add_row(_("at {pixel_m:g} m", pixel_m=pixel["pixel_m"]), scored)
     if "version" in found:
         table.add_row(_("temperature"), _temperature(found))

@@ -1,5 +1,6 @@
 """The probability on a chip's own grid."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import logit
 
 from cropland.data.chips import Chip
-from cropland.evaluation.judge import chip_probability, only_bands
+from cropland.evaluation.judge import at_pixel, chip_probability, only_bands, resized
 from cropland.geo.scene import Image, open_scene
 from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
@@ -91,3 +92,15 @@ def test_a_chip_is_read_as_the_same_scene_would_be(tmp_path_factory: pytest.Temp
         chip(values, values[0] != 0), look, pixel_m=ratio, statistics=Statistics(("red",), (0.0,), (500.0,))
     )
     np.testing.assert_array_equal(seen[0], Statistics(("red",), (0.0,), (500.0,)).normalise(whole.values, whole.valid))
+
+
+def test_a_chip_at_a_coarser_pixel_is_averaged_and_its_label_is_the_nearest():
+    values = np.arange(64.0).reshape(1, 8, 8) / 64
+    fine = chip(values)
+    fine = replace(fine, target=np.arange(64, dtype=np.uint8).reshape(8, 8) // 2, boundary=np.zeros((8, 8), np.uint8))
+    coarse = at_pixel(fine, 2.0)
+    assert (coarse.pixel_m, coarse.boundary, coarse.image.values.shape) == (2.0, None, (1, 4, 4))
+    assert coarse.image.values.mean() == pytest.approx(values.mean(), abs=0.01)
+    np.testing.assert_array_equal(coarse.target, fine.target[1::2, 1::2])
+    np.testing.assert_array_equal(resized(fine.target, (8, 8)), fine.target)
+    assert resized(fine.target, (3, 16)).shape == (3, 16)

@@ -111,6 +111,9 @@ def test_the_boundary_is_learnt_beside_the_cropland(trained: ModelFile, chips: C
     after = train(parse_recipe({**both.model_dump(), **start}), chips, tmp_path / "after")
     kept = float(trained.network().state_dict()["head.bias"]), after.network().state_dict()["head.bias"]
     assert kept[1].shape == (2,) and float(kept[1][0]) == pytest.approx(kept[0], abs=0.05)
+    (pixel,) = ModelFile.load(model.path).working_pixels
+    assert 0 < pixel.boundary_threshold <= 0.5 and pixel.field_f1 > 0.5
+    assert trained.working_pixels[0].boundary_threshold is None
     header = json.loads((chips.path / "chips.json").read_text(encoding="utf-8"))
     old = dataclasses.replace(chips, header={**header, "version": 1})
     with pytest.raises(ChipError, match=r"before chips kept the boundaries .* cut it again"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 from scipy.special import expit
 
 from cropland.data.chips import Chip
@@ -19,7 +19,7 @@ from cropland.probability import to_levels
 if TYPE_CHECKING:
     from cropland.model import ModelFile
 
-__all__ = ["Judge", "Predict", "chip_probabilities", "chip_probability", "only_bands"]
+__all__ = ["Judge", "Predict", "at_pixel", "chip_probabilities", "chip_probability", "only_bands", "resized"]
 
 Predict = Callable[[Float32[np.ndarray, "band height width"]], Float32[np.ndarray, "output height width"]]
 
@@ -62,6 +62,24 @@ def chip_probabilities(
     logits = predict(stretch.normalise(image.values, image.valid))
     own = _at(Image(expit(logits), np.ones(logits.shape[1:], bool)), 1 / ratio, shape)
     return [to_levels(probability, chip.image.valid) for probability in own.values]
+
+
+def at_pixel(chip: Chip, pixel_m: float) -> Chip:
+    """The chip as a scene of such pixels would show it: its image averaged, its label by the nearest pixel.
+
+    It has no boundary: that is a distance in the pixels that the chip was cut with.
+    """
+    ratio = pixel_m / chip.pixel_m
+    shape = tuple(resampled_length(length, ratio) for length in chip.target.shape)
+    image = _at(chip.image, ratio, shape)
+    return replace(chip, image=image, target=resized(chip.target, shape), boundary=None, pixel_m=pixel_m)
+
+
+def resized(values: Shaped[np.ndarray, "height width"], shape: tuple[int, ...]) -> Shaped[np.ndarray, "row column"]:
+    """Values by the nearest pixel, on a grid of another shape over the same ground."""
+    rows, columns = ((np.arange(new) + 0.5) * old / new for new, old in zip(shape, values.shape, strict=True))
+    nearest: np.ndarray = values[rows.astype(int)[:, None], columns.astype(int)]
+    return nearest
 
 
 def only_bands(chip: Chip, has: Sequence[str], wants: Sequence[str]) -> Chip:

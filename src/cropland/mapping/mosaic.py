@@ -124,7 +124,8 @@ def mosaic(
     """
     scenes = [scene for scene, folder in mapped]
     maps = [folder / "probability.tif" for scene, folder in mapped]
-    threshold = _threshold(scenes, model, options)
+    pixel = model.nearest_pixel(min(scene.pixel_m for scene in scenes))  # that of the finest scene
+    threshold = pixel.threshold if options.threshold is None else options.threshold
     rule: dict[str, Any] = {
         "overlap": overlap,
         "threshold": threshold,
@@ -141,7 +142,7 @@ def mosaic(
             boundary, lines = folder / "flat-boundary.tif", [place / "boundary.tif" for _, place in mapped]
             write_mosaic(scenes, lines, boundary, **rule, description=BOUNDARY_DESCRIPTION)
         made_of: dict[str, Any] = {"threshold": threshold, "options": options, "journal": journal}
-        made_of |= {"boundary_threshold": model.boundary_threshold}
+        made_of |= {"boundary_threshold": pixel.boundary_threshold}
         totals = _products(flat, boundary, whole, scenes, **made_of)
         files: dict[str, Any] = {"mask": whole / "mask.tif", "parcels": whole / "parcels.gpkg", "home": out.absolute()}
         files["boundary"] = whole / "boundary.tif" if boundary else None
@@ -151,12 +152,6 @@ def mosaic(
         write_json(whole / "map.json", about)
         publish(whole, out.absolute())
     return made
-
-
-def _threshold(scenes: Sequence[Scene], model: ModelFile, options: MapOptions) -> float:
-    """The one of the finest scene, unless it is given."""
-    finest = min(scene.pixel_m for scene in scenes)
-    return model.nearest_pixel(finest).threshold if options.threshold is None else options.threshold
 
 
 def _products(

@@ -150,7 +150,7 @@ def make_plan(
         pixel.threshold if options.threshold is None else options.threshold,
         default_min_area_m2(scene.pixel_m) if options.min_area_m2 is None else options.min_area_m2,
         model.radius,
-        model.boundary_threshold,
+        pixel.boundary_threshold,
         channels,
         flips,
         tuple(

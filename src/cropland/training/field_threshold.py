@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -16,17 +17,17 @@ from scipy import ndimage
 from cropland.data.boundary import STEP
 from cropland.data.chips import Chip, ChipFolder
 from cropland.data.labels import CROPLAND, UNKNOWN
-from cropland.evaluation.judge import chip_probabilities, only_bands
+from cropland.evaluation.judge import at_pixel, chip_probabilities, only_bands, resized
 from cropland.geo.area import default_min_area_m2
-from cropland.model import ModelFile
+from cropland.model import ModelFile, WorkingPixel
 from cropland.parcels.clean import by_threshold, clean_mask
 from cropland.parcels.instances import FieldRule, find_fields
 from cropland.probability import NO_DATA
-from cropland.training.validate import predictor
+from cropland.training.validate import fits, predictor
 
-__all__ = ["choose_boundary_threshold"]
+__all__ = ["with_boundary_thresholds"]
 
-THRESHOLDS = (0.04, 0.06, 0.08, 0.1, 0.125, 0.15, 0.175, 0.2, 0.25, 0.3, 0.4, 0.5)
+THRESHOLDS = (0.03, 0.04, 0.06, 0.08, 0.1, 0.125, 0.15, 0.175, 0.2, 0.25, 0.3, 0.4, 0.5)
 CELL = 1024
 MATCH = 0.5  # intersection over union from which on two fields are one
 
@@ -48,24 +49,34 @@ class FieldMatches(NamedTuple):
         return 2 * self.matched / max(1, self.predicted + self.reference)
 
 
-def choose_boundary_threshold(model: ModelFile, chips: ChipFolder) -> tuple[float, float] | None:
-    """The threshold with the highest F1 of fields at an IoU of 0.5, and that F1; None where no chip knows its fields.
+def with_boundary_thresholds(model: ModelFile, chips: ChipFolder) -> tuple[WorkingPixel, ...]:
+    """The working pixels of a model, each with the threshold of the highest F1 of fields at an IoU of 0.5.
 
-    Fields are compared as pixels of the chips, each predicted at the working pixel nearest to its own. Two fields of
-    different sides that overlap by more than half match no others, so that the matches are one to one.
+    A chip that knows its fields is averaged to every working pixel of which its edge has 64, as if it were a scene of
+    such pixels. Fields are compared pixel by pixel. Two fields that overlap by more than half match no others, so that
+    matches are one to one. A working pixel without such a chip keeps no threshold.
     """
-    predict, total = predictor(model.network()), dict.fromkeys(THRESHOLDS, FieldMatches())
+    predict = predictor(model.network())
+    total = {pixel.pixel_m: dict.fromkeys(THRESHOLDS, FieldMatches()) for pixel in model.working_pixels}
     for number in range(len(chips)):
         chip = only_bands(chips.read(number), chips.bands, model.bands)
         reference = reference_fields(chip)
         if reference is None:
             continue
-        pixel = model.nearest_pixel(chip.pixel_m)
-        cropland, boundary = chip_probabilities(chip, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
-        for threshold, fields in _fields(chip, cropland, boundary, pixel.threshold):
-            total[threshold] = total[threshold].plus(matches(fields, reference))
+        for pixel in (each for each in model.working_pixels if fits(chip, each.pixel_m)):
+            coarse = at_pixel(chip, pixel.pixel_m)
+            outputs = chip_probabilities(coarse, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
+            true = resized(reference, coarse.target.shape)
+            for threshold, fields in _fields(coarse.pixel_m, *outputs[:2], at=pixel.threshold):
+                matched = matches(fields, true)
+                total[pixel.pixel_m][threshold] = total[pixel.pixel_m][threshold].plus(matched)
+    return tuple(_with_best(pixel, total[pixel.pixel_m]) for pixel in model.working_pixels)
+
+
+def _with_best(pixel: WorkingPixel, total: Mapping[float, FieldMatches]) -> WorkingPixel:
     best = max(total, key=lambda threshold: total[threshold].f1)
-    return (best, total[best].f1) if total[best].reference else None
+    known = total[best].reference > 0
+    return replace(pixel, boundary_threshold=best, field_f1=total[best].f1) if known else pixel
 
 
 def reference_fields(chip: Chip) -> Int32[np.ndarray, "height width"] | None:
@@ -95,19 +106,23 @@ def matches(fields: Int32[np.ndarray, "height width"], reference: Int32[np.ndarr
 
 
 def _fields(
-    chip: Chip, cropland: UInt8[np.ndarray, "height width"], boundary: UInt8[np.ndarray, "height width"], at: float
+    pixel_m: float,
+    cropland: UInt8[np.ndarray, "height width"],
+    boundary: UInt8[np.ndarray, "height width"],
+    *,
+    at: float,
 ) -> Iterator[tuple[float, Int32[np.ndarray, "height width"]]]:
-    """The fields that a map of the chip would have, by threshold. at: the threshold of cropland."""
-    least_m2 = default_min_area_m2(chip.pixel_m)
+    """The fields that a map would have, by threshold of the boundary. at: the threshold of cropland."""
+    least_m2 = default_min_area_m2(pixel_m)
     with TemporaryDirectory(prefix="cropland-") as name:
         folder = Path(name)
         for layer, values in (("probability", cropland), ("boundary", boundary)):
-            _write(folder / f"{layer}.tif", values, chip.pixel_m)
+            _write(folder / f"{layer}.tif", values, pixel_m)
         how: dict[str, Any] = {"unit_m": 1.0}
         classify = by_threshold(at)
         clean_mask(folder / "probability.tif", folder / "mask.tif", classify=classify, min_area_m2=least_m2, **how)
         for threshold in THRESHOLDS:
-            rule = FieldRule.of(threshold, pixel_m=chip.pixel_m, min_area_m2=least_m2)
+            rule = FieldRule.of(threshold, pixel_m=pixel_m, min_area_m2=least_m2)
             files = (folder / f"{each}.tif" for each in ("mask", "boundary", "fields"))
             find_fields(*files, rule=rule, cell=CELL, spread=map, **how)
             with rasterio.open(folder / "fields.tif") as file:

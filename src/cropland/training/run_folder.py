@@ -30,7 +30,7 @@ from cropland.model import ModelFile, source_hash
 from cropland.recipe import Recipe, parse_recipe
 from cropland.streaming.receptive_field import field
 from cropland.training import pictures
-from cropland.training.field_threshold import choose_boundary_threshold
+from cropland.training.field_threshold import with_boundary_thresholds
 from cropland.training.validate import ValidationScore, predictor, validate
 from cropland.writers.stac import write_model_item
 
@@ -153,8 +153,8 @@ def finish(
         temperature=score.temperature,
         trained_on=trained_on,
     )
-    if "boundary" in recipe.outputs and (chosen := choose_boundary_threshold(replace(whole, path=saved.path), check)):
-        whole = replace(whole, boundary_threshold=chosen[0], metrics={**metrics, "validation_field_f1": chosen[1]})
+    if "boundary" in recipe.outputs:
+        whole = replace(whole, working_pixels=with_boundary_thresholds(replace(whole, path=saved.path), check))
     model = whole.save(run / "model.safetensors", halved.state_dict())
     saved.path.unlink()
     pictures.examples(predictor(halved), check, model, run)

@@ -102,7 +102,7 @@ def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: 
         chip = only_bands(chips.read(number), chips.bands, recipe.bands)
         best = min(chosen, key=lambda pixel_m: abs(math.log(pixel_m / chip.pixel_m)))
         for size, pixel_m in enumerate(chosen):
-            if pixel_m != best and not _fits(chip, pixel_m):
+            if pixel_m != best and not fits(chip, pixel_m):
                 continue
             cropland, *others = chip_probabilities(chip, predict, pixel_m=pixel_m, statistics=statistics)
             levels = histogram(cropland, chip.target)
@@ -175,6 +175,7 @@ def predictor(network: nn.Module, *, precision: Precision = "float32") -> Predic
     return predict
 
 
-def _fits(chip: Chip, pixel_m: float) -> bool:
+def fits(chip: Chip, pixel_m: float) -> bool:
+    """Whether a chip can be scored at a working pixel that need not be the one nearest to its own."""
     ratio = pixel_m / chip.pixel_m
     return bool(1 / COARSER <= ratio <= max(COARSER, min(chip.target.shape) / LEAST))

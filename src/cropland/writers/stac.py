@@ -20,7 +20,7 @@ COMMON_NAMES = {
     *("pan", "coastal", "blue", "green", "green05", "yellow", "red", "rededge", "rededge071", "rededge075"),
     *("rededge078", "nir", "nir08", "nir09", "cirrus", "swir16", "swir22", "lwir", "lwir11", "lwir12"),
 }
-HYPERPARAMETERS = ("stride", "radius", "working_pixels", "metrics", "temperature", "boundary_threshold")
+HYPERPARAMETERS = ("stride", "radius", "working_pixels", "metrics", "temperature")
 EARTH = [-180.0, -90.0, 180.0, 90.0]
 CLASSES = [
     {"value": 0, "name": "other", "description": "not cropland", "color_hint": "E9E4D6"},
