@@ -151,7 +151,7 @@ class Recipe(Section):
 
     name: str = "cropland"
     bands: tuple[str, ...] = ("red", "green", "blue")
-    outputs: tuple[Literal["cropland", "boundary"], ...] = ("cropland",)
+    outputs: tuple[str, ...] = ("cropland",)
     network: Network = Network()
     radiometry: Radiometry = Radiometry()
     sampling: Sampling = Sampling()

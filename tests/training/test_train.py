@@ -116,6 +116,8 @@ def test_the_boundary_is_learnt_beside_the_cropland(trained: ModelFile, chips: C
     assert trained.working_pixels[0].boundary_threshold is None
     header = json.loads((chips.path / "chips.json").read_text(encoding="utf-8"))
     old = dataclasses.replace(chips, header={**header, "version": 1})
+    with pytest.raises(RecipeError, match=r"outputs = \['boundary'\]: chips teach \['cropland'\], "):
+        train(both.model_copy(update={"outputs": ("boundary",)}), chips, tmp_path / "swapped")
     with pytest.raises(ChipError, match=r"before chips kept the boundaries .* cut it again"):
         train(both, old, tmp_path / "old")
 

@@ -18,7 +18,7 @@ from cropland.contract import check_network
 from cropland.data.batches import Sampler, batches
 from cropland.data.chips import ChipFolder, open_chips
 from cropland.data.ground import TrainingGround
-from cropland.errors import ChipError, ModelError
+from cropland.errors import ChipError, ModelError, RecipeError
 from cropland.language import _
 from cropland.model import ModelFile, build_network
 from cropland.notebooks import forget_changed
@@ -38,6 +38,7 @@ from cropland.training.run_folder import Checkpoint, finish, fixed_statistics
 from cropland.training.validate import ValidationScore, is_one_class, validate
 
 SAVE_EVERY_S = 60.0
+TRAINED = ("cropland",), ("cropland", "boundary")  # the outputs that chips have labels for, in order
 
 
 def command(
@@ -164,6 +165,12 @@ def _sides(folder: ChipFolder, recipe: Recipe) -> tuple[ChipFolder, ChipFolder]:
             path=folder.path,
             bands=", ".join(folder.bands),
             missing=", ".join(missing),
+        )
+    if recipe.outputs not in TRAINED:
+        raise RecipeError(
+            "outputs = {outputs}: chips teach {known} only; take one of these",
+            outputs=[*recipe.outputs],
+            known=", ".join(str([*names]) for names in TRAINED),
         )
     if "boundary" in recipe.outputs and not folder.has_boundary:
         raise ChipError(
