@@ -9,6 +9,7 @@ import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from cropland.data.boundary import boundary_distance
 from cropland.data.chips import write_chip, write_index
 from cropland.geo.scene import Image
 from cropland.model import ModelFile, WorkingPixel
@@ -55,6 +56,7 @@ def _chip(folder: Path, name: str, target: np.ndarray, number: int) -> dict[str,
         name,
         Image(values, np.ones(red.shape, bool)),
         target,
+        boundary=boundary_distance(target, (target == 1).astype(np.int32)),
         grid=grid,
         bands=("blue", "red"),
         dtype=np.dtype("uint8"),
