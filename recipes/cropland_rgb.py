@@ -82,11 +82,12 @@ def cut_patches() -> None:
     """Single patches to paste; blocks of one class to learn from and, of patches held back, to validate on."""
     for collection in (prepare.EUROSAT, prepare.UCMERCED):
         for kind, classes in (("cropland", collection.crop), ("other", collection.other)):
-            whole, name = LabelOptions(whole=kind), f"{collection.name}-{kind}"  # type: ignore[arg-type]
+            whole = LabelOptions(whole=kind)  # type: ignore[arg-type]
             how: dict[str, Any] = {"size": 1024, "pixel_m": collection.pixel_m}
-            learn = [path for each in classes for path in prepare.patches(collection, each, WORK)[0]]
-            chips(learn, whole, group=name, side="train", **how)
-            for folder in sorted((WORK / "blocks").glob(f"*/{name}/*")):
+            for name in classes:
+                learn, _held_back = prepare.patches(collection, name, WORK)
+                chips(learn, whole, group=f"{collection.name}-{name}", side="train", **how)
+            for folder in sorted((WORK / "blocks").glob(f"*/{collection.name}-{kind}/*")):
                 side = folder.parts[-3]
                 group = f"{collection.name}-block-{kind}" if side == "train" else f"{collection.name}-{folder.name}"
                 chips(sorted(folder.glob("*.tif")), whole, group=group, side=side, **how)
