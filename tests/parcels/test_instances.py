@@ -1,8 +1,5 @@
 """Fields that touch come apart at boundaries: whole, without gap or overlap, whatever the order of cells."""
 
-import pickle
-import random
-from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from cropland.errors import GridError, SceneError
 from cropland.parcels.instances import FieldRule, find_fields
 from cropland.parcels.parcels import CELL, command, find_parcels, parcels
 from rasters import write_raster
+from shuffled import shuffled
 
 write_mask = partial(write_raster, nodata=255)
 write_in_pixels = partial(write_mask, transform=from_origin(0, 0, 1, 1))  # coordinates are (column, -row)
@@ -120,18 +118,11 @@ def test_a_boundary_without_lines_gives_the_regions_of_the_mask(
 def test_the_same_table_in_any_order_of_cells_and_of_any_layout(
     folder: Path, rasters: tuple[np.ndarray, np.ndarray], cell: int, gap: float, seed: int
 ) -> None:
-    def shuffled(work: object, over: Iterable[object]) -> Iterator[object]:
-        cells = list(over)
-        order = random.Random(seed).sample(range(len(cells)), len(cells))
-        sent = pickle.dumps(work)  # as to another machine
-        done = {number: pickle.dumps(pickle.loads(sent)(cells[number])) for number in order}
-        return (pickle.loads(done[number]) for number in range(len(cells)))
-
     how = {"cell": cell, "gap_m": gap, "min_area_m2": 4.0}
     one = find(*(write_in_pixels(folder / f"{n}.tif", v) for n, v in zip("mb", rasters, strict=True)), **how)
     tiled = {"tiled": True, "blockxsize": 16, "blockysize": 16}
     files = [write_in_pixels(folder / f"{n}2.tif", v, **tiled) for n, v in zip("mb", rasters, strict=True)]
-    other = find(*files, spread=shuffled, **how)
+    other = find(*files, spread=shuffled(seed), **how)
     pd.testing.assert_frame_equal(pd.DataFrame(one), pd.DataFrame(other), check_exact=True)
     assert shapely.to_wkb(one.geometry).tolist() == shapely.to_wkb(other.geometry).tolist()
 

@@ -1,11 +1,8 @@
 """Parcels are valid, apart from one another, as large as their pixels, and know their probability."""
 
 import os
-import pickle
-import random
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
@@ -29,6 +26,7 @@ from cropland.errors import GridError, InputError, OutputError, SceneError
 from cropland.parcels.parcels import CELL, PolygonStore, command, find_parcels, parcels
 from cropland.writers.vector import write_geoparquet
 from rasters import write_raster
+from shuffled import shuffled
 
 write_mask = partial(write_raster, nodata=255)
 
@@ -244,13 +242,6 @@ def test_the_same_table_in_any_order_of_cells_and_of_any_layout(
 ) -> None:
     levels = np.random.default_rng(seed).integers(0, 256, values.shape, dtype=np.uint8)
 
-    def shuffled(work: object, over: Iterable[object]) -> Iterator[object]:
-        cells = list(over)
-        order = random.Random(seed).sample(range(len(cells)), len(cells))
-        sent = pickle.dumps(work)  # as to another machine
-        done = {number: pickle.dumps(pickle.loads(sent)(cells[number])) for number in order}
-        return (pickle.loads(done[number]) for number in range(len(cells)))
-
     how = {"simplify_m": tolerance, "cell": cell}
     one = find(
         write_in_pixels(folder / "m.tif", values),
@@ -262,7 +253,7 @@ def test_the_same_table_in_any_order_of_cells_and_of_any_layout(
         write_in_pixels(folder / "n.tif", values, **tiled),
         write_in_pixels(folder / "q.tif", levels, **tiled),
     )
-    other = find(mask, probability=probability, spread=shuffled, rows=1 + seed, **how)
+    other = find(mask, probability=probability, spread=shuffled(seed), rows=1 + seed, **how)
     pd.testing.assert_frame_equal(pd.DataFrame(one), pd.DataFrame(other), check_exact=True)
     assert one["id"].tolist() == [str(number) for number in range(1, len(one) + 1)]
     assert shapely.to_wkb(one.geometry).tolist() == shapely.to_wkb(other.geometry).tolist()
