@@ -92,8 +92,8 @@ class _Edges(NamedTuple):
 
 
 def _edges(numbers: Int32[np.ndarray, "height width"], levels: UInt8[np.ndarray, "height width"]) -> _Edges:
-    both = np.stack([numbers, levels.astype(np.int32)])
-    return _Edges(both[:, 0], both[:, :, 0].copy(), both[:, -1].copy(), both[:, :, -1].copy())
+    lines = (np.s_[0], np.s_[:, 0], np.s_[-1], np.s_[:, -1])
+    return _Edges(*(np.stack([numbers[line], levels[line]]) for line in lines))
 
 
 class _Seeded(NamedTuple):
@@ -201,11 +201,12 @@ def _grow(mask: Path, boundary: Path, seeds: Path, unit_m: float | None, tile: T
     numbers, of_field = _pieces(field)
     area_m2 = pixel_area_m2(grid, tile.core, unit_m=unit_m)
     area = np.bincount(numbers.ravel(), (area_m2 * is_seed).ravel(), minlength=len(of_field) + 1)[1:]
-    beside = [
-        np.stack([numbers[one], numbers[other], np.maximum(levels[one], levels[other])]).reshape(3, -1)
-        for one, other in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:]))
-    ]
-    pairs, openness = _opennesses(beside)
+    pairs, openness = _opennesses(
+        [
+            (numbers[one], numbers[other], np.maximum(levels[one], levels[other]))
+            for one, other in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:]))
+        ]
+    )
     return _Grown(numbers, _edges(numbers, levels), of_field, area, pairs, openness)
 
 
@@ -231,12 +232,12 @@ def _pieces(
 
 
 def _opennesses(
-    triples: Sequence[Int32[np.ndarray, "3 edge"]],
+    triples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
 ) -> tuple[Int64[np.ndarray, "2 pair"], Float64[np.ndarray, "pair"]]:
-    """Pairs of numbers that share edges of pixels, and their sums of (254 - level), of numbers and a level per edge."""
-    one, other, level = np.concatenate(
-        [each[:, (each[0] != each[1]) & (each[0] > 0) & (each[1] > 0)] for each in triples], axis=1
-    ).astype(np.int64)
+    """Pairs of numbers that share edges of pixels and their sums of (254 - level), of numbers and a level per edge."""
+    differ = [(one != other) & (one > 0) & (other > 0) for one, other, _ in triples]
+    met = ([values[at] for values in triple] for triple, at in zip(triples, differ, strict=True))
+    one, other, level = np.concatenate([np.stack(each) for each in met], axis=1).astype(np.int64)
     size = max(one.max(initial=0), other.max(initial=0)) + 1
     pair, edge = np.unique(np.minimum(one, other) * size + np.maximum(one, other), return_inverse=True)
     return np.stack(np.divmod(pair, size)), np.bincount(edge, ONE - level, minlength=len(pair))
@@ -258,7 +259,7 @@ def _without_specks(cells: Iterable[tuple[Tile, _Grown, _Edges]], min_area_m2: f
 
     links = [np.zeros((2, 0), np.int64)]
     for one, other in _across(kept()):
-        pairs, openness = _opennesses([np.stack([one[0], other[0], np.maximum(one[1], other[1])])])
+        pairs, openness = _opennesses([(one[0], other[0], np.maximum(one[1], other[1]))])
         beside.append(pairs)
         opens.append(openness)
         links.append(pairs)
