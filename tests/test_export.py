@@ -41,11 +41,11 @@ def own(folder: Path, branch: str = "") -> ModelFile:
     return save_model(folder / "own.safetensors", name=f"{source}:Own", options={})
 
 
-def expected(model: ModelFile, image: np.ndarray) -> np.ndarray:
+def expected(model: ModelFile, image: np.ndarray, *, channels: int = 1) -> np.ndarray:
     """In torch, from the definition."""
     with torch.no_grad():
         logits = model.network()(torch.from_numpy(image.clip(-0.5, 1.5)))
-    return torch.sigmoid(logits[:, :1]).numpy()
+    return torch.sigmoid(logits[:, :channels]).numpy()
 
 
 @pytest.mark.parametrize("to", FORMATS)
@@ -57,6 +57,21 @@ def test_a_file_gives_the_probability_of_cropland_at_any_size(model: ModelFile, 
     for shape in ((1, 3, 64, 64), (3, 3, 97, 130), (1, 3, 65, 300)):
         image = np.random.default_rng(0).normal(0.5, 1, shape).astype(np.float32)
         np.testing.assert_allclose(run(image), expected(model, image), atol=1e-5)
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_the_boundary_is_a_second_channel(model: ModelFile, tmp_path: Path, to: str) -> None:
+    made = find("formats", to)
+    done = export(model, to, tmp_path / f"m{made.suffix}", boundary=True)
+    image = np.random.default_rng(0).normal(0.5, 1, (1, 3, 70, 66)).astype(np.float32)
+    np.testing.assert_allclose(made.read(done.path)(image), expected(model, image, channels=2), atol=1e-5)
+    assert facts(model, boundary=True)["output"]["channels"] == ["cropland", "boundary"]
+
+
+def test_a_model_without_a_boundary_is_told_so(tmp_path: Path) -> None:
+    alone = save_model(tmp_path / "alone.safetensors", outputs=("cropland",))
+    with pytest.raises(ModelError, match="leave out boundary="):
+        export(alone, "torch", tmp_path / "alone.pt2", boundary=True)
 
 
 @pytest.mark.parametrize("to", FORMATS)

@@ -48,18 +48,20 @@ def export(
     *,
     pixel_m: float | None = None,
     tile: int | None = None,
+    boundary: bool = False,
     statistics: Statistics | None = None,
 ) -> Exported:
     """Write a model as a file of the format `to`, for images of any size or of one `tile`; see `cropland.formats`.
 
     Raises `RecipeError` for an unknown format, `InputError` where a package is missing, `ModelError` for a network that
-    cannot be exported, or comes out otherwise than torch computes it.
+    cannot be exported, or comes out otherwise than torch computes it, or for a boundary that the model does not give.
     """
     file: Format = find("formats", to)
-    network, bands = Probability(model.network()).eval(), len(model.bands)
+    channels = _channels(model, boundary)
+    network, bands = Probability(model.network(), len(channels)).eval(), len(model.bands)
     sizes = ((1, tile, tile),) if tile else PROBES
     program = _program(network, bands, tile, name=model.recipe.network.name)
-    told = facts(model, pixel_m=pixel_m, tile=tile, statistics=statistics)
+    told = facts(model, pixel_m=pixel_m, tile=tile, boundary=boundary, statistics=statistics)
     with replacing(out) as hidden, TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         written = Path(folder) / out.name
         file.write(program, told, written)
@@ -70,8 +72,22 @@ def export(
     return Exported(out, sizes, apart)
 
 
+def _channels(model: ModelFile, boundary: bool) -> list[str]:
+    if boundary and "boundary" not in model.recipe.outputs:
+        raise ModelError(
+            "{name} gives no boundary; train one with outputs = ['cropland', 'boundary'], or leave out --boundary",
+            name=model.name,
+        )
+    return ["cropland", "boundary"] if boundary else ["cropland"]
+
+
 def facts(
-    model: ModelFile, *, pixel_m: float | None = None, tile: int | None = None, statistics: Statistics | None = None
+    model: ModelFile,
+    *,
+    pixel_m: float | None = None,
+    tile: int | None = None,
+    boundary: bool = False,
+    statistics: Statistics | None = None,
 ) -> dict[str, Any]:
     """What a program must know to use the file, as plain values: the model's header and what the file takes and gives.
 
@@ -87,22 +103,23 @@ def facts(
         "sha256": model.digest,
         "pixel_m": pixel.pixel_m,
         "threshold": pixel.threshold,
+        "boundary_threshold": pixel.boundary_threshold,
         "tile": tile,
         "statistics": known.to_json() if known else None,
         "input": {**image, "no_data": MISSING},
-        "output": {"name": OUTPUT, "channels": ["cropland"]},
+        "output": {"name": OUTPUT, "channels": _channels(model, boundary)},
     }
 
 
 class Probability(nn.Module):
-    """A network between the clipping of its input and the sigmoid of its first output."""
+    """A network between the clipping of its input and the sigmoid of its first outputs."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, channels: int = 1) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.channels = network, channels
 
     def forward(self, image: Tensor) -> Tensor:
-        return torch.sigmoid(self.network(image.clamp(FLOOR, CEILING))[:, :1])
+        return torch.sigmoid(self.network(image.clamp(FLOOR, CEILING))[:, : self.channels])
 
 
 def _program(network: nn.Module, bands: int, tile: int | None, *, name: str) -> ExportedProgram:
@@ -146,6 +163,7 @@ def command(
     out: Path | None = None,
     pixel_m: Annotated[float | None, ABOVE_0] = None,
     tile: Annotated[int | None, COUNT] = None,
+    boundary: bool = False,
     statistics: Path | None = None,
     trust: bool = False,
     overwrite: bool = False,
@@ -156,6 +174,7 @@ def command(
 
         cropland export --to onnx
         cropland export model.safetensors --to onnx --tile 1024 --statistics my_map/map.json
+        cropland export --to openvino --boundary
 
     Parameters
     ----------
@@ -170,6 +189,8 @@ def command(
         if not given.
     tile
         Edge in pixels of the images that the file takes, as Deepness in QGIS needs; any size if not given.
+    boundary
+        Give the boundary of fields as a second channel. Deepness in QGIS takes files of one channel.
     statistics
         The map.json of a map, whose stretch is written into it.
     trust
@@ -185,14 +206,12 @@ def command(
     if place.exists() and not overwrite:
         raise OutputError("{out} exists; replace it with --overwrite, or choose another --out", out=place)
     known = check_statistics(read_statistics(statistics), trained) if statistics else None
-    done = export(trained, to, place, pixel_m=pixel_m, tile=tile, statistics=known)
-    console, size = (
-        Console(highlight=False, soft_wrap=True, markup=False),
-        f"{tile}, {tile}" if tile else "height, width",
-    )
-    axes = (f"{name} (batch, {many}, {size})" for name, many in ((INPUT, len(trained.bands)), (OUTPUT, 1)))
+    done = export(trained, to, place, pixel_m=pixel_m, tile=tile, boundary=boundary, statistics=known)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    size, channels = f"{tile}, {tile}" if tile else "height, width", len(_channels(trained, boundary))
+    axes = (f"{name} (batch, {many}, {size})" for name, many in ((INPUT, len(trained.bands)), (OUTPUT, channels)))
     console.print(f"{done.path}: " + ", ".join(axes))
     sizes = ", ".join(f"{height} x {width}" for _batch, height, width in done.sizes)
     console.print(_("largest difference from PyTorch at {sizes}: {apart:.1e}", sizes=sizes, apart=done.apart))
-    if suffix == ".onnx" and not tile:
+    if suffix == ".onnx" and not tile and not boundary:
         console.print(_("Deepness in QGIS takes files of one size only: give --tile 1024 for it"))

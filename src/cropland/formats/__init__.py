@@ -1,10 +1,9 @@
 """What a model is exported to: one contract, one file format per file.
 
 Every file takes `image` (batch, band, height, width), float32: each band with its low percentile at 0 and its high one
-at 1, no data at 0.5; the file itself clips to -0.5 .. 1.5. It gives `probability` (batch, 1, height, width), float32:
-that the pixel is cropland. A boundary is left out: Deepness refuses a file of two outputs, and takes two channels for
-classes of which one is true (its `segmentor.py` and `map_processor_segmentation.py`). What else is needed stands in the
-file as JSON under `cropland` (see `cropland.export`).
+at 1, no data at 0.5; the file itself clips to -0.5 .. 1.5. It gives `probability` (batch, channel, height, width),
+float32: that the pixel is cropland, and in a second channel, if asked for, that it lies in the boundary of a field.
+What else is needed stands in the file as JSON under `cropland` (see `cropland.export`).
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ __all__ = ["INPUT", "KEY", "OUTPUT", "Format", "Run"]
 
 INPUT, OUTPUT, KEY = "image", "probability", "cropland"
 Run = Callable[
-    [Float32[np.ndarray, "batch band height width"]], Float32[np.ndarray, "batch 1 height width"]
+    [Float32[np.ndarray, "batch band height width"]], Float32[np.ndarray, "batch channel height width"]
 ]  # fmt: skip
 
 

@@ -54,10 +54,11 @@ class ONNX:
         graph = made.model.graph
         size = graph.inputs[0].shape
         assert size is not None
-        graph.outputs[0].shape = onnx_ir.Shape([size[0], 1, *size[2:]])  # torch writes formulas for the same
+        channels = facts["output"]["channels"]
+        graph.outputs[0].shape = onnx_ir.Shape([size[0], len(channels), *size[2:]])  # torch writes formulas
         for node in graph.all_nodes():
             node.metadata_props.clear()  # where in which file of this machine it came from
-        told = {KEY: facts, **for_deepness(facts)}
+        told = {KEY: facts, **(for_deepness(facts) if len(channels) == 1 else {})}
         made.model.metadata_props.update({key: json.dumps(value, ensure_ascii=False) for key, value in told.items()})
         made.save(path)
 
@@ -73,7 +74,8 @@ def for_deepness(facts: Mapping[str, Any]) -> dict[str, Any]:
 
     * Pixels come as value / 255, whatever their type, less `standardization_mean`, over `standardization_std`: written
       where the statistics are known.
-    * One channel of probability is cut at `seg_thresh`; of several it would take the largest, as of a softmax.
+    * One channel of probability is cut at `seg_thresh`; of several it would take the largest, as of a softmax, and it
+      refuses files of several outputs: a file with the boundary is not for it.
     * `resolution` is in cm, `tiles_overlap` in percent of `tile_size`, half of it at each side: twice the radius makes
       tiles come out as the whole does.
     * Its form takes the size of tiles from the file's input, and fails for a file of any size.
