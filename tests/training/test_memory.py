@@ -1,5 +1,6 @@
 """Precision and memory order of training."""
 
+import copy
 import json
 import platform
 import subprocess
@@ -28,6 +29,26 @@ def test_auto_is_what_the_hardware_multiplies(fast: bool, dtype: torch.dtype, mo
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
     with autocast(CPU):
         assert nn.Conv2d(1, 1, 1)(torch.ones(1, 1, 2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize(("stride", "padding", "kernel"), [(1, 2, 5), (2, 1, 3), (2, 0, 5)])
+def test_gradients_of_a_depthwise_convolution_are_of_single_precision(stride: int, padding: int, kernel: int) -> None:
+    """Those of the same rounded numbers in double precision, where bfloat16 would be wrong by a thousandth."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(16, 16, kernel, stride, padding, groups=16)
+    image = torch.randn(2, 16, 24, 24).bfloat16().float().requires_grad_()
+    with autocast(CPU, "bfloat16"):
+        made = layer(image)
+    assert made.dtype == torch.bfloat16
+    ahead = torch.randn(made.shape).bfloat16()
+    made.backward(ahead)
+    exact = copy.deepcopy(layer).double()
+    again = image.detach().double().requires_grad_()
+    exact.weight.data = layer.weight.data.double()
+    exact.zero_grad()
+    exact(again).backward(ahead.double())
+    torch.testing.assert_close(layer.weight.grad.double(), exact.weight.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(image.grad.double(), again.grad, rtol=1e-2, atol=1e-2)  # it is rounded to bfloat16
 
 
 @pytest.mark.parametrize(("layout", "strides"), [("channels_last", (12, 1, 6, 3)), ("channels_first", (12, 4, 2, 1))])

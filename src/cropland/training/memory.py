@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import psutil
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from cropland.data.batches import Batch
 from cropland.errors import InputError
@@ -51,10 +53,55 @@ def place_batch(batch: Batch, device: torch.device, *, layout: Layout) -> Batch:
     return here._replace(image=here.image.contiguous(memory_format=ORDERS[layout]))
 
 
-def autocast(device: torch.device, precision: Precision = "auto") -> AbstractContextManager[object]:
+@contextmanager
+def autocast(device: torch.device, precision: Precision = "auto") -> Iterator[None]:
     """Single precision or bfloat16; `auto` is bfloat16 where the hardware multiplies it."""
-    half = precision == "bfloat16" or (precision == "auto" and _multiplies_bfloat16(device))
-    return torch.autocast(device.type, dtype=torch.bfloat16) if half else nullcontext()
+    if precision == "float32" or (precision == "auto" and not _multiplies_bfloat16(device)):
+        yield
+        return
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        if device.type == "cpu":
+            with _DepthwiseGradients():
+                yield
+        else:
+            yield
+
+
+class _DepthwiseGradients(TorchFunctionMode):
+    """Within, the gradients of depthwise convolutions are computed in single precision.
+
+    On a CPU they take several times as long in bfloat16, and most of a step of a network such as EfficientNet:
+    `benchmarks/depthwise_gradients.py`.
+    """
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if function is torch.conv2d and not kwargs and len(args) == 7 and torch.is_grad_enabled():
+            image, weight, bias, stride, padding, dilation, groups = args
+            if 1 < groups == image.shape[1] and all(isinstance(each, tuple) for each in (stride, padding, dilation)):
+                made = _Depthwise.apply(image.bfloat16(), weight, stride, padding, dilation)  # type: ignore[no-untyped-call]
+                return made if bias is None else made + bias.to(made.dtype)[:, None, None]
+        return function(*args, **(kwargs or {}))
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, image: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+    ) -> Tensor:
+        ctx.save_for_backward(image, weight)
+        ctx.how = stride, padding, dilation
+        return torch.conv2d(image, weight.to(image.dtype), None, stride, padding, dilation, image.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        image, weight = ctx.saved_tensors
+        of_image, of_weight, _bias = torch.ops.aten.convolution_backward(
+            *(gradients[0].float(), image.float(), weight.float(), None, *ctx.how, False, (0, 0), image.shape[1]),
+            (*ctx.needs_input_grad[:2], False),
+        )
+        return of_image, of_weight, None, None, None
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
