@@ -5,7 +5,9 @@ Image, label and validity always change together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -65,13 +67,15 @@ def cut(source: SourceChip, *, pixel_m: float, size: int, rng: Generator, rim_m:
     values = (source.values[:, rows, columns].astype(np.float32) - low) / (high - low)
     labels = [each[rows, columns] for each in (source.label, source.boundary) if each is not None]
     known = [seen, *(seen & (label != UNKNOWN) for label in labels)]
-    layers = [*values, *labels]
     counts = [*[seen] * len(values), *known[1:]]  # of each layer the pixels that have a value
-    weighed = np.stack([np.where(count, layer, 0) for layer, count in zip(layers, counts, strict=True)])
-    stacked = torch.from_numpy(np.concatenate([weighed, np.stack(known)]).astype(np.float32))
+    weighed = (np.where(count, layer, 0) for layer, count in zip([*values, *labels], counts, strict=True))
+    partly = [not each.all() for each in known]  # what is known throughout need not be resampled
+    layers = [*weighed, *compress(known, partly)]
+    stacked = torch.from_numpy(np.stack(layers, dtype=np.float32))
     shape = tuple(max(1, round((part.stop - part.start) / ratio)) for part in (rows, columns))
     turned = _dihedral(_mirror(_resize(stacked, shape), size, rng), rng)
-    return _as_crop(turned, bands=len(values), rim=half_rim(rim_m, chip_m=source.pixel_m, pixel_m=pixel_m))
+    rim = half_rim(rim_m, chip_m=source.pixel_m, pixel_m=pixel_m)
+    return _as_crop(turned, bands=len(values), partly=partly, rim=rim)
 
 
 def paste(base: Crop, other: Crop, rng: Generator) -> Crop:
@@ -170,12 +174,14 @@ def _resize(layers: Float[Tensor, "layer height width"], shape: tuple[int, ...])
 
 
 def _mirror(layers: Float[Tensor, "layer height width"], size: int, rng: Generator) -> Float[Tensor, "layer size size"]:
-    rows, columns = (_mirror_index(length, size, rng) for length in layers.shape[1:])
-    return layers[:, rows][:, :, columns]
+    for axis, length in enumerate(layers.shape[1:], 1):
+        if length < size:
+            layers = layers.index_select(axis, _mirror_index(length, size, rng))
+    return layers[:, :size, :size]
 
 
 def _mirror_index(length: int, size: int, rng: Generator) -> Tensor:
-    start = 0 if length >= size else int(rng.integers(0, 2 * length))
+    start = int(rng.integers(0, 2 * length))
     place = (torch.arange(size) + start) % (2 * length)
     return torch.minimum(place, 2 * length - 1 - place)
 
@@ -185,10 +191,14 @@ def _dihedral(layers: Float[Tensor, "layer size size"], rng: Generator) -> Float
     return turned.flip(2) if rng.random() < 0.5 else turned
 
 
-def _as_crop(layers: Float[Tensor, "layer size size"], *, bands: int, rim: float) -> Crop:
-    """Of the values, the labels and where each is known. rim: half its width, in pixels of the chip."""
-    outputs = (len(layers) - bands - 1) // 2
-    known = layers[bands + outputs :]
+def _as_crop(layers: Float[Tensor, "layer size size"], *, bands: int, partly: Sequence[bool], rim: float) -> Crop:
+    """Of the values, the labels, and where image and labels are known, for those that are known partly.
+
+    rim: half its width, in pixels of the chip.
+    """
+    outputs = len(partly) - 1
+    known = torch.ones(len(partly), *layers.shape[1:])
+    known[torch.tensor(partly)] = layers[bands + outputs :]
     image, labels = layers[:bands] / _weight(known[:1]), layers[bands : bands + outputs] / _weight(known[1:])
     target = labels >= 0.5
     target[1:] = labels[1:] * STEP <= rim
@@ -201,8 +211,8 @@ def _weight(known: Float[Tensor, "layer size size"]) -> Float[Tensor, "layer siz
 
 def _beside_edge(shape: Bool[Tensor, "height width"]) -> Bool[Tensor, "height width"]:
     """Pixels within two of the edge of a shape."""
-    values = torch.stack([shape, ~shape]).float()
-    return (F.max_pool2d(values, 5, stride=1, padding=2) > 0).all(0)
+    values = shape.numpy().view(np.uint8)
+    return torch.from_numpy(ndimage.maximum_filter(values, 5) != ndimage.minimum_filter(values, 5))
 
 
 def _shape(size: int, rng: Generator) -> Float[Tensor, "size size"]:
