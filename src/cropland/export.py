@@ -75,7 +75,7 @@ def export(
 def _channels(model: ModelFile, boundary: bool) -> list[str]:
     if boundary and "boundary" not in model.recipe.outputs:
         raise ModelError(
-            "{name} gives no boundary; train one with outputs = ['cropland', 'boundary'], or leave out --boundary",
+            "{name} gives no boundary; train one with outputs = ['cropland', 'boundary'], or export it without one",
             name=model.name,
         )
     return ["cropland", "boundary"] if boundary else ["cropland"]

@@ -24,6 +24,7 @@ from cropland.recipe import Recipe
 
 CHIPS_KEPT = 4096  # decoded chips kept in memory, in their own type
 MAX_PASTES = 3
+PATCH_LIGHT = 2.0  # times the variation of a crop: a lake among fields may be of any colour
 
 
 class Batch(NamedTuple):
@@ -70,6 +71,9 @@ class Sampler:
         self.scales = np.tile(recipe.sampling.scale, (len(folder), 1))
         for pattern, scale in recipe.sampling.scales.items():
             self.scales[matching(folder, pattern)] = scale
+        amount = recipe.augmentation
+        stronger = {name: PATCH_LIGHT * getattr(amount, name) for name in ("gain", "band_gain", "band_offset")}
+        self.patch_light = amount.model_copy(update=stronger)
         self.read = lru_cache(CHIPS_KEPT)(self._read)
 
     @property
@@ -90,7 +94,7 @@ class Sampler:
         if rng.random() < sampling.paste:
             for _time in range(int(rng.integers(1, MAX_PASTES + 1))):
                 _number, other = self._choose(self.pasted, rng)
-                patch = augment.vary(augment.cut(other, rng=rng, **how), augmentation, rng)  # in a light of its own
+                patch = augment.vary(augment.cut(other, rng=rng, **how), self.patch_light, rng)
                 crop = augment.paste(crop, patch, rng)
         varied = augment.vary(crop, augmentation, rng)
         name = str(self.folder.index["id"].iloc[number])
