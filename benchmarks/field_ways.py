@@ -3,8 +3,8 @@
     python benchmarks/field_ways.py [MODEL]
 
 Maps the five tiles of `val_MN_north` with a model that has the output boundary, finds fields in both ways, each at
-several settings, and prints the figures of `cropland evaluate`. Not a part of `make bench`: it was asked once, for
-docs/decisions/cores_are_grown_back.md.
+several settings, and prints the figures of `cropland evaluate`. Not a part of `make bench`: it is asked for the
+decision docs/decisions/cores_are_grown_back.md alone.
 """
 
 import os

@@ -60,7 +60,7 @@ def variants(values: Values) -> dict[str, Values]:
         },
         "fields with one light": {"augmentation": {**augmentation, "fields": 0.0}},
         "every crop with lights of its own": {"augmentation": {**augmentation, "fields": 1.0}},
-        "stronger colours": {"augmentation": {**augmentation, "band_gain": 0.25, "colour": 0.4, "swap": 0.1}},
+        "stronger colours": {"augmentation": {**augmentation, "band_gain": 0.3, "colour": 0.6, "swap": 0.1}},
         "half of it artificial": {"sampling": {**sampling, "groups": scaled(groups, 0.5), "paste": 0.5}},
         "nothing artificial": {"sampling": {**sampling, "groups": natural, "paste": 0.0}},
         "without the boundary": {"outputs": ["cropland"]},

@@ -174,7 +174,7 @@ def command(
 
         cropland export --to onnx
         cropland export model.safetensors --to onnx --tile 1024 --statistics my_map/map.json
-        cropland export --to openvino --boundary
+        cropland export model.safetensors --to openvino --boundary
 
     Parameters
     ----------

@@ -63,9 +63,9 @@ class Sampling(Section):
     `scales`, kept within `pixel_m` metres.
 
     `groups` and `paste_groups` weigh chip groups (patterns with `*`); unnamed: every chip alike. With probability
-    `paste`, up to
-    three shapes of other chips are pasted into a crop, with their labels. Groups that match a pattern of
-    `one_radiometry` are patches of one collection: their percentiles are pooled.
+    `paste`, up to three shapes of other chips are pasted into a crop, with their labels; their gain and their colours
+    vary twice as much as `[augmentation]` says. Groups that match a pattern of `one_radiometry` are patches of one
+    collection: their percentiles are pooled.
     """
 
     crop: PositiveInt = 256

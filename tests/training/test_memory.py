@@ -51,6 +51,12 @@ def test_gradients_of_a_depthwise_convolution_are_of_single_precision(stride: in
     torch.testing.assert_close(image.grad.double(), again.grad, rtol=1e-2, atol=1e-2)  # it is rounded to bfloat16
 
 
+def test_a_depthwise_layer_that_leaves_autocast_stays_in_single_precision() -> None:
+    layer, image = nn.Conv2d(4, 4, 3, groups=4), torch.randn(1, 4, 8, 8)
+    with autocast(CPU, "bfloat16"), torch.autocast("cpu", enabled=False):
+        assert layer(image).dtype == torch.float32
+
+
 @pytest.mark.parametrize(("layout", "strides"), [("channels_last", (12, 1, 6, 3)), ("channels_first", (12, 4, 2, 1))])
 def test_the_recipe_decides_the_memory_order(layout: Layout, strides: tuple[int, ...]) -> None:
     blank = torch.zeros(2, 2, 2)

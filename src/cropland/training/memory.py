@@ -77,7 +77,9 @@ class _DepthwiseGradients(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if function is torch.conv2d and not kwargs and len(args) == 7 and torch.is_grad_enabled():
+        # A network may leave autocast for some of its layers; these stay as they are.
+        half = torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
+        if half and function is torch.conv2d and not kwargs and len(args) == 7 and args[0].dim() == 4:
             image, weight, bias, stride, padding, dilation, groups = args
             if 1 < groups == image.shape[1] and all(isinstance(each, tuple) for each in (stride, padding, dilation)):
                 made = _Depthwise.apply(image.bfloat16(), weight, stride, padding, dilation)  # type: ignore[no-untyped-call]
