@@ -117,6 +117,7 @@ class Training(Section):
     The rate rises over the share `warmup`, then follows the `schedule`. `label_smoothing` moves labels towards 1/2 by
     half of itself. `decay_all`: weight decay on norms and biases too. `layout` is the memory order, `precision` that of
     forward and backward pass, `auto` what the hardware multiplies fastest. 0 turns off `warmup`, `clip` and `ema`.
+    `keep`: the epoch that becomes the model, the one that is best on validation or the last.
     """
 
     epochs: PositiveInt = 20
@@ -134,6 +135,7 @@ class Training(Section):
     layout: Layout = "channels_last"
     precision: Precision = "auto"
     patience: PositiveInt = 1000
+    keep: Literal["best", "last"] = "best"
     seed: int = 0
 
 

@@ -98,6 +98,17 @@ def load_weights(model: ModelFile) -> dict[str, torch.Tensor]:
     return model.network().state_dict()
 
 
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_best_or_the_last_epoch_becomes_the_model(keep: str, chips: ChipFolder, tmp_path: Path) -> None:
+    small, run = recipe(epochs=1, chips_per_epoch=4, keep=keep), tmp_path / "run"
+    train(small, chips, run)
+    state = torch.load(run / "state.pt", weights_only=True)
+    state["place"]["best"]["head.weight"].zero_()
+    torch.save(state, run / "state.pt")
+    weights = load_weights(train(small, chips, run))["head.weight"]
+    assert torch.equal(weights == 0, torch.full_like(weights, keep == "best", dtype=torch.bool))
+
+
 def test_the_boundary_is_learnt_beside_the_cropland(trained: ModelFile, chips: ChipFolder, tmp_path: Path) -> None:
     both = parse_recipe({**recipe().model_dump(), "outputs": ["cropland", "boundary"], "boundary": {"width_m": 8.0}})
     model = train(both, chips, tmp_path / "run")

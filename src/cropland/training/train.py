@@ -153,7 +153,8 @@ def train(
             rows = run_folder.read(run)
             pictures.curves(rows, run)
             bar.tell(_sentence(rows, score))
-    average.load_state_dict(place.best)
+    if training.keep == "best":
+        average.load_state_dict(place.best)
     return finish(average, recipe, check, statistics, run, trained_on=_ground(sampler))
 
 
