@@ -13,7 +13,7 @@ def parts(name: str) -> tuple[list[int], list[str], list[str], int]:
     text = (ROOT / name).read_text(encoding="utf-8")
     prose = FENCE.sub("", text)
     levels = [len(marks) for marks in re.findall(r"^(#+) ", prose, re.MULTILINE)]
-    links = [link.replace(".zh.", ".") for link in LINK.findall(prose) if not link.startswith("README")]
+    links = [re.sub(r"\.zh(-CN)?\.", ".", link) for link in LINK.findall(prose) if not link.startswith("README")]
     return levels, FENCE.findall(text), sorted(links), len(re.findall(r"^\|", prose, re.MULTILINE))
 
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -34,7 +34,7 @@ from cropland.mapping.map import MapOptions, MapResult, map_in_memory, map_scene
 from cropland.mapping.plan import check_statistics
 from cropland.mapping.units import Cut, cut_swaths, cut_tiles
 from cropland.model import ModelFile, read_weights
-from cropland.parcels.parcels import find_parcels
+from cropland.parcels.parcels import find_parcels, parcels
 from large_scene import write_large_scene
 from range_server import serving
 from small_model import save_model
@@ -303,11 +303,19 @@ def test_the_fields_are_made_of_the_boundary(
     monkeypatch.setattr(products, "find_parcels", spied)
     options = MapOptions(out_pixel_m=out_pixel_m)
     executor = Serial(open_openvino(model_of_three))
-    map_scene(open_scene(scene_path), model_of_three, tmp_path / "out", executor=executor, options=options)
+    model = replace(
+        model_of_three,
+        working_pixels=tuple(replace(pixel, boundary_threshold=0.25) for pixel in model_of_three.working_pixels),
+    )
+    map_scene(open_scene(scene_path), model, tmp_path / "out", executor=executor, options=options)
     assert not np.array_equal(seen["boundary"], seen["probability"])
     for name, levels in seen.items():
         with rasterio.open(tmp_path / "out" / f"{name}.tif") as file:
             np.testing.assert_array_equal(file.read(1), levels)
+            assert file.tags().get("boundary_threshold") == {"boundary": "0.25", "probability": None}[name]
+    mask, boundary = (tmp_path / "out" / f"{name}.tif" for name in ("mask", "boundary"))
+    again, other = parcels(mask, boundary=boundary), parcels(mask, boundary=boundary, boundary_threshold=0.25)
+    assert again.geometry.geom_equals(other.geometry).all()
 
 
 def test_a_map_of_two_outputs_is_saved_with_its_boundary(

@@ -28,7 +28,7 @@ from cropland.mapping.picture import overview
 from cropland.mapping.plan import Plan
 from cropland.mapping.run_folder import Journal, RawRaster, Totals
 from cropland.parcels.clean import by_threshold, clean_mask
-from cropland.parcels.parcels import find_parcels
+from cropland.parcels.parcels import THRESHOLD_TAG, find_parcels
 from cropland.probability import BOUNDARY_DESCRIPTION, DESCRIPTION, NO_DATA
 from cropland.progress import timed
 from cropland.writers.cog import write_cog
@@ -145,12 +145,16 @@ def write_products(
     """Write probability, mask and parcels of a probability raster into `folder`, and its boundary where there is one.
 
     What the journal says was made is not made again. boundary: a raster on the same grid; all of it is kept, so that it
-    also serves another mask, of a lower threshold. threshold, boundary_threshold: 0..1. min_area_m2: of cropland, of
-    holes, and of the cores of fields. unit_m: metres per unit of the coordinates, without a CRS. observed: when the
-    image was taken. draw: makes the picture, of the totals and tables of parcels.
+    also serves another mask, of a lower threshold, and its own threshold becomes its tag. threshold,
+    boundary_threshold: 0..1. min_area_m2: of cropland, of holes, and of the cores of fields. unit_m: metres per unit of
+    the coordinates, without a CRS. observed: when the image was taken. draw: makes the picture, of the totals and
+    tables of parcels.
     """
     probability, mask = folder / "probability.tif", folder / "mask.tif"
     classify = by_threshold(threshold)
+    if boundary and boundary_threshold is not None:
+        with rasterio.open(boundary, "r+") as lines:  # so that fields can be made of it again
+            lines.update_tags(**{THRESHOLD_TAG: boundary_threshold})
     about: dict[str, Any] = {"unit_m": unit_m, "observed": observed}
     with ThreadPoolExecutor(1) as beside:  # to compress leaves a core to what follows
         compressed = beside.submit(_compress, flat, probability, journal)

@@ -46,10 +46,11 @@ from cropland.progress import prefetch, timed, timed_each
 from cropland.writers.qgis import write_style
 from cropland.writers.vector import write_geojson, write_geopackage, write_geoparquet
 
-__all__ = ["CELL", "PolygonStore", "command", "find_parcels", "parcels"]
+__all__ = ["CELL", "THRESHOLD_TAG", "PolygonStore", "command", "find_parcels", "parcels"]
 
 CELL = 1024  # pixels between two lines of the lattice, on which outlines are held: a part of the result
-BOUNDARY_THRESHOLD = 0.1  # of the probability of a boundary, where no model says which
+BOUNDARY_THRESHOLD = 0.1  # of the probability of a boundary, where neither model nor file says which
+THRESHOLD_TAG = "boundary_threshold"  # of boundary.tif, which has the one of its model
 ROWS = 8192  # of a chunk of the table: a reader of an area reads or skips whole chunks
 Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
@@ -60,7 +61,7 @@ def command(
     out: Path | None = None,
     probability: Path | None = None,
     boundary: Path | None = None,
-    boundary_threshold: Annotated[float, SHARE] = BOUNDARY_THRESHOLD,
+    boundary_threshold: Annotated[float | None, SHARE] = None,
     gap_m: Annotated[float, NOT_NEGATIVE] = GAP_M,
     value: float = 1,
     min_area_m2: Annotated[float | None, NOT_NEGATIVE] = None,
@@ -91,7 +92,8 @@ def command(
         boundary.tif of the same grid, the probability of field boundaries x 254: fields that touch become parcels of
         their own.
     boundary_threshold
-        The probability from which on a pixel is of a boundary, 0 to 1; a lower one finds more boundaries.
+        The probability from which on a pixel is of a boundary, 0 to 1; a lower one finds more boundaries. That of the
+        model, which boundary.tif keeps, if not given; 0.1 for a raster of another program.
     gap_m
         How wide a gap in a boundary may be, in metres, without uniting the fields beside it.
     value
@@ -248,10 +250,11 @@ def find_parcels(
     is that of these regions: with a simplify_m of 0 exactly, but for half a pixel where cropland meets at a corner.
 
     boundary: uint8 on the grid of the mask, p x 254 of being in the rim of a field, 255 no data. boundary_threshold:
-    0..1, of p; 0.1 if not given. gap_m: up to which a gap in a boundary unites no fields. min_area_m2: fields whose
-    core, inside of the boundary, is smaller are united with a neighbour; as for masks if not given. simplify_m: one
-    pixel if not given. unit_m: metres per unit of the coordinates, without a CRS. folder: for temporary files, of the
-    size of the parcels, and with a boundary of 8 bytes a pixel. spread: a `map` over cells; two threads if not given.
+    0..1, of p; that of the file's tag, or 0.1, if not given. gap_m: up to which a gap in a boundary unites no fields.
+    min_area_m2: fields whose core, inside of the boundary, is smaller are united with a neighbour; as for masks if not
+    given. simplify_m: one pixel if not given. unit_m: metres per unit of the coordinates, without a CRS. folder: for
+    temporary files, of the size of the parcels, and with a boundary of 8 bytes a pixel. spread: a `map` over cells; two
+    threads if not given.
     Raises `GridError` where areas cannot be computed or the rasters are not on one grid, and `SceneError` for a
     boundary of other values.
     """
@@ -267,7 +270,7 @@ def find_parcels(
             _check_boundary(boundary, source)
             fields = Path(held.enter_context(TemporaryDirectory(dir=folder, prefix=".fields-"))) / "fields.tif"
             least_m2 = default_min_area_m2(pixel_m) if min_area_m2 is None else min_area_m2
-            threshold = BOUNDARY_THRESHOLD if boundary_threshold is None else boundary_threshold
+            threshold = _threshold_of(boundary) if boundary_threshold is None else boundary_threshold
             rule = FieldRule.of(threshold, gap_m=gap_m, pixel_m=pixel_m, min_area_m2=least_m2)
             with timed("fields"):
                 find_fields(mask, boundary, fields, rule=rule, unit_m=unit_m, cell=cell, spread=spread)
@@ -314,6 +317,11 @@ def _check_boundary(boundary: Path, mask: DatasetReader) -> None:
                 "254; give the boundary.tif of a map",
                 name=boundary.name,
             )
+
+
+def _threshold_of(boundary: Path) -> float:
+    with _opened(boundary) as source:
+        return float(source.tags().get(THRESHOLD_TAG, BOUNDARY_THRESHOLD))
 
 
 def _measure(regions: Regions, grid: GeoBox, crs: Any, store: PolygonStore, *, unit_m: float | None) -> None:
