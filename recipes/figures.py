@@ -21,8 +21,9 @@ import rasterio
 from rasterio.windows import Window
 
 import cropland
-from cropland.data.chips import Chip, open_chips
+from cropland.data.chips import Chip, ChipFolder, open_chips
 from cropland.evaluation.counts import Counts, count
+from cropland.evaluation.evaluate import Evaluation
 from cropland.evaluation.judge import chip_probability, only_bands
 from cropland.model import ModelFile, default_model
 from cropland.probability import classes
@@ -39,21 +40,26 @@ def main(words: list[str]) -> None:
     """Print the table."""
     named = [word for word in words if not word.startswith("--")]
     path = Path(named[0]) if named else default_model()
-    places, dates = on_chips(ModelFile.load(path))
+    places, dates = on_chips(ModelFile.load(path), open_chips("runs/chips").where(split="validation"))
     print("| what | figure |\n|---|---|")
     rows = {**fields(path), **of_places(places), **of_patches(places), **of_dakota(dates)}
     for name, figure in {**rows, **(china(path) if "--once" in words else {})}.items():
         print(f"| {name} | {figure} |")
 
 
-def fields(path: Path) -> dict[str, str]:
+def on_minnesota(path: Path) -> Evaluation:
     """The five tiles of `val_MN_north`, mapped, against their polygons."""
     naip, model = DATA / "naip_us", cropland.Model.open(path)
     with TemporaryDirectory() as out:
         for number in range(35, 40):
             scene = cropland.open(naip / "images" / f"naip_{number}.png", crs="EPSG:4326")
             cropland.map(scene, Path(out) / scene.name, model=model)
-        found = cropland.evaluate(out, labels=naip / "fields.gpkg", background="known")
+        return cropland.evaluate(out, labels=naip / "fields.gpkg", background="known")
+
+
+def fields(path: Path) -> dict[str, str]:
+    """Pixels and fields of `val_MN_north`."""
+    found = on_minnesota(path)
     its = found["pooled"]["fields"]
     parts = ", ".join(
         f"{name.replace('_', ' ')} {its[name]:.3f}" for name in ("under_segmentation", "over_segmentation")
@@ -64,9 +70,9 @@ def fields(path: Path) -> dict[str, str]:
     }
 
 
-def on_chips(model: ModelFile) -> tuple[dict[str, Counts], dict[str, tuple[Chip, np.ndarray]]]:
+def on_chips(model: ModelFile, folder: ChipFolder) -> tuple[dict[str, Counts], dict[str, tuple[Chip, np.ndarray]]]:
     """Counts by place, each chip at the working pixel nearest to its own; and North Dakota's chips with their masks."""
-    folder, predict = open_chips("runs/chips").where(split="validation"), predictor(model.network())
+    predict = predictor(model.network())
     places: dict[str, Counts] = defaultdict(Counts)
     dates = {}
     for number in range(len(folder)):
@@ -83,7 +89,7 @@ def on_chips(model: ModelFile) -> tuple[dict[str, Counts], dict[str, tuple[Chip,
 def of_places(places: Mapping[str, Counts]) -> dict[str, str]:
     """The labelled places that validate."""
     labelled = {name: its for name, its in places.items() if not name.startswith(PATCHES) and name != "naip"}
-    mixed = {name: its.iou for name, its in labelled.items() if its.tp + its.fn > 0.01 * its.total}
+    mixed = {name: its.iou for name, its in labelled.items() if has_both(its)}
     worst = min(mixed, key=lambda name: mixed[name])
     listed = ", ".join(f"{name} {iou:.3f}" for name, iou in sorted(mixed.items()))
     return {
@@ -92,6 +98,11 @@ def of_places(places: Mapping[str, Counts]) -> dict[str, str]:
         "places, each": listed,
         **{f"{name}, called cropland": f"{its.false_alarm:.2%}" for name, its in labelled.items() if name not in mixed},
     }
+
+
+def has_both(its: Counts) -> bool:
+    """Whether there is cropland to be found, of which an IoU says something."""
+    return its.tp + its.fn > 0.01 * its.total
 
 
 def of_patches(places: Mapping[str, Counts]) -> dict[str, str]:
