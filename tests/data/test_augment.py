@@ -1,14 +1,18 @@
 """Crops: image, label and validity together; nothing but (seed, epoch, index) decides."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from cropland.data import augment
 from cropland.data.augment import Crop, SourceChip
 from cropland.data.boundary import boundary_distance
 from cropland.recipe import Augmentation
+
+STILL = {"gain": 0, "offset": 0, "band_gain": 0, "band_offset": 0, "gamma": 0, "haze": 0, "blur": 0, "noise": 0}
 
 
 def source(height: int, width: int, *, pixel_m: float = 1.0) -> SourceChip:
@@ -62,15 +66,43 @@ def test_fields_that_touch_get_a_light_of_their_own() -> None:
     label, edge = np.ones((64, 64), np.uint8), np.zeros(3, np.float32)
     values = np.random.default_rng(0).uniform(0.3, 0.7, (3, 64, 64)).astype(np.float32)
     one = SourceChip(values, label > 0, label, boundary_distance(label, field), edge, edge + 1, 1.0)
-    still = {"gain": 0, "offset": 0, "band_gain": 0, "band_offset": 0, "gamma": 0, "haze": 0, "blur": 0, "noise": 0}
     gaps = []
     for seed in range(12):
         crop = augment.cut(one, pixel_m=1.0, size=64, rng=np.random.default_rng(0), rim_m=4.0)
-        varied = augment.vary(crop, Augmentation(**still, fields=1.0), np.random.default_rng(seed))
+        varied = augment.vary(crop, Augmentation(**STILL, fields=1.0), np.random.default_rng(seed))
         first, second = torch.tensor_split(varied.image.mT if crop.target[1].any(0).all() else varied.image, 2, dim=2)
         gaps.append(float((first.mean() - second.mean()).abs()))
         assert torch.equal(varied.target, crop.target)
     assert np.median(gaps) > 0.1
+
+
+@pytest.mark.parametrize("pixel_m", [0.7, 1.0, 2.0])
+def test_a_field_of_which_only_the_mask_is_known_gets_one_light(pixel_m: float) -> None:
+    """Its inside is unknown for the boundary, which must not divide it."""
+    row, column = np.mgrid[:192, :192]
+    label = ((np.abs(row + column / 3 - 128) < 60) & (np.abs(column - row / 3 - 64) < 60)).astype(np.uint8)
+    edge, even = np.zeros(3, np.float32), np.full((3, 192, 192), 0.5, np.float32)
+    one = SourceChip(even, label < 2, label, boundary_distance(label, None), edge, edge + 1, 1.0)
+    crop = augment.cut(one, pixel_m=pixel_m, size=96, rng=np.random.default_rng(0), rim_m=4.0)
+    assert not crop.valid[1].all()
+    varied = augment.vary(crop, Augmentation(**STILL, fields=1.0), np.random.default_rng(1)).image
+    inside = ndimage.binary_erosion(crop.target[0].numpy() > 0, iterations=6)
+    assert inside.sum() > 400 and float(varied[:, inside].std(1).max()) < 1e-3
+
+
+@pytest.mark.parametrize("reach", [2, 5])
+def test_beside_a_pasted_edge_the_boundary_is_unknown(reach: int) -> None:
+    every, crop = torch.ones(2, 48, 48, dtype=torch.bool), torch.zeros(2, 48, 48)
+    base, other = (Crop(torch.full((3, 48, 48), value), every[0], crop, every) for value in (0.0, 1.0))
+    mixed = augment.paste(base, other, np.random.default_rng(0), reach=reach)
+    far = ndimage.distance_transform_cdt(_edge(mixed.image[0].numpy() > 0.5) == 0, "chessboard")
+    np.testing.assert_array_equal(mixed.valid[1].numpy(), far >= reach)
+    assert mixed.valid[0].all()
+
+
+def _edge(shape: np.ndarray) -> np.ndarray:
+    """Pixels of either side that touch the other, also at a corner."""
+    return ndimage.maximum_filter(shape, 3) != ndimage.minimum_filter(shape, 3)
 
 
 def test_what_a_chip_cannot_fill_is_mirrored_without_a_seam() -> None:

@@ -78,16 +78,16 @@ def cut(source: SourceChip, *, pixel_m: float, size: int, rng: Generator, rim_m:
     return _as_crop(turned, bands=len(values), partly=partly, rim=rim)
 
 
-def paste(base: Crop, other: Crop, rng: Generator) -> Crop:
+def paste(base: Crop, other: Crop, rng: Generator, *, reach: int = 2) -> Crop:
     """`other` pasted over `base` within a random smooth shape; where its cropland is not known, `base` stays.
 
-    Along the edge of the shape the boundary is unknown.
+    Within `reach` pixels of the edge of the shape the boundary is unknown: half a rim, and no less than two.
     """
     alpha = _shape(base.target.shape[-1], rng) * other.valid[0]
     mixed = base.image * (1 - alpha) + other.image * alpha
     covered = alpha > 0.5
     target, valid = torch.where(covered, other.target, base.target), torch.where(covered, other.valid, base.valid)
-    valid[1:] &= ~_beside_edge(covered)
+    valid[1:] &= ~_beside_edge(covered, reach)
     return Crop(mixed, base.seen | covered, target, valid)
 
 
@@ -135,12 +135,12 @@ def _vary_fields(
 ) -> Float[Tensor, "band height width"]:
     """Every field, and every part of the rest, with a gain, an offset and a contrast of its own, its edge softened.
 
-    A field is cropland that no rim divides, with its half of the rims around it: the lights of two fields meet where
+    A field is cropland that no known rim divides, with its half of the rims around it: the lights of two fields meet where
     their boundary runs. The rest, which may be water and is known by its evenness, is cut at random and varied a third
     as much. A domain randomisation; source of the idea: Tobin et al. 2017, arXiv:1703.06907.
     """
     cropland = (crop.target[0] > 0.5) & crop.valid[0]
-    inside = cropland & ~(crop.target[1] > 0.5) if len(crop.target) > 1 else cropland
+    inside = cropland & ~((crop.target[1] > 0.5) & crop.valid[1]) if len(crop.target) > 1 else cropland
     fields, count = ndimage.label(inside.numpy())
     if count:
         nearest = ndimage.distance_transform_edt(fields == 0, return_distances=False, return_indices=True)
@@ -209,10 +209,10 @@ def _weight(known: Float[Tensor, "layer size size"]) -> Float[Tensor, "layer siz
     return torch.where(known >= 0.5, known, 1.0)
 
 
-def _beside_edge(shape: Bool[Tensor, "height width"]) -> Bool[Tensor, "height width"]:
-    """Pixels within two of the edge of a shape."""
-    values = shape.numpy().view(np.uint8)
-    return torch.from_numpy(ndimage.maximum_filter(values, 5) != ndimage.minimum_filter(values, 5))
+def _beside_edge(shape: Bool[Tensor, "height width"], reach: int) -> Bool[Tensor, "height width"]:
+    """Pixels within `reach` of the edge of a shape."""
+    values, size = shape.numpy().view(np.uint8), 2 * reach + 1
+    return torch.from_numpy(ndimage.maximum_filter(values, size) != ndimage.minimum_filter(values, size))
 
 
 def _shape(size: int, rng: Generator) -> Float[Tensor, "size size"]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import islice
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,13 +90,14 @@ class Sampler:
         number, source = self._choose(self.base, rng)
         scale = self.scales[number]
         pixel_m = augment.draw_pixel(source.pixel_m, (scale[0], scale[1]), limits=sampling.pixel_m, rng=rng)
-        how: dict[str, Any] = {"pixel_m": pixel_m, "size": sampling.crop, "rim_m": self.recipe.boundary.width_m}
+        rim_m = self.recipe.boundary.width_m
+        how: dict[str, Any] = {"pixel_m": pixel_m, "size": sampling.crop, "rim_m": rim_m}
         crop = augment.cut(source, rng=rng, **how)
         if rng.random() < sampling.paste:
             for _time in range(int(rng.integers(1, MAX_PASTES + 1))):
                 _number, other = self._choose(self.pasted, rng)
                 patch = augment.vary(augment.cut(other, rng=rng, **how), self.patch_light, rng)
-                crop = augment.paste(crop, patch, rng)
+                crop = augment.paste(crop, patch, rng, reach=max(2, ceil(rim_m / 2 / pixel_m)))
         varied = augment.vary(crop, augmentation, rng)
         name = str(self.folder.index["id"].iloc[number])
         return augment.stretch(varied, augmentation.window_percentiles, rng), name
