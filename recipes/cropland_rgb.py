@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from cropland.geo.scene import SceneOptions
 from cropland.training.train import train
 
 RUNS = Path("runs")
-WORK, CHIPS = RUNS / "data", RUNS / "chips"
+WORK, CHIPS, UNFINISHED = RUNS / "data", RUNS / "chips", RUNS / "chips.unfinished"
 NO_CRS = {"ohio_drone": 0.6, "west_virginia": 1.0, "neon_forest": 0.1}  # metres of a pixel, from the data's README
 
 
@@ -38,16 +39,20 @@ def cut() -> None:
     if not data.is_dir():
         sys.exit(f"no data in {data}: name the folder with CROPLAND_DATA")
     if not CHIPS.exists():
+        shutil.rmtree(UNFINISHED, ignore_errors=True)
         prepare.main(data, WORK)
         cut_fields(data)
         cut_scenes()
         cut_patches()
+        UNFINISHED.rename(CHIPS)
 
 
 def chips(scenes: list[Path], labels: LabelOptions, *, group: str, side: str, size: int, **opening: Any) -> None:
     """Add the chips of some scenes, all to one side of the split."""
     how: dict[str, Any] = {"group": group, "validation": float(side == "validation"), "size": size}
-    print(group, cut_chips(scenes, labels, CHIPS, append=CHIPS.exists(), opening=SceneOptions(**opening), **how))
+    print(
+        group, cut_chips(scenes, labels, UNFINISHED, append=UNFINISHED.exists(), opening=SceneOptions(**opening), **how)
+    )
 
 
 def cut_fields(data: Path) -> None:

@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import rasterio
@@ -74,8 +75,10 @@ def main(data: Path, out: Path) -> None:
 def extract(archive: Path, out: Path) -> None:
     """Unpack an archive of patches once."""
     if not (out / archive.stem).exists():
-        with tarfile.open(archive) as file:
-            file.extractall(out, filter="data")
+        out.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(archive) as file, TemporaryDirectory(dir=out) as folder:
+            file.extractall(folder, filter="data")
+            (Path(folder) / archive.stem).rename(out / archive.stem)
 
 
 def patches(collection: Collection, name: str, out: Path) -> tuple[list[Path], list[Path]]:

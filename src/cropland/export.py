@@ -57,8 +57,9 @@ def export(
     cannot be exported, or comes out otherwise than torch computes it, or for a boundary that the model does not give.
     """
     file: Format = find("formats", to)
-    channels = _channels(model, boundary)
-    network, bands = Probability(model.network(), len(channels)).eval(), len(model.bands)
+    _channels(model, boundary)
+    second = model.outputs.index("boundary", 1) if boundary else None
+    network, bands = Probability(model.network(), second).eval(), len(model.bands)
     sizes = ((1, tile, tile),) if tile else PROBES
     program = _program(network, bands, tile, name=model.recipe.network.name)
     told = facts(model, pixel_m=pixel_m, tile=tile, boundary=boundary, statistics=statistics)
@@ -112,14 +113,14 @@ def facts(
 
 
 class Probability(nn.Module):
-    """A network between the clipping of its input and the sigmoid of its first outputs."""
+    """A network between the clipping of its input and the sigmoid of its first output and, where wanted, a second."""
 
-    def __init__(self, network: nn.Module, channels: int = 1) -> None:
+    def __init__(self, network: nn.Module, second: int | None = None) -> None:
         super().__init__()
-        self.network, self.channels = network, channels
+        self.network, self.channels = network, slice(0, second + 1, second) if second else slice(0, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        return torch.sigmoid(self.network(image.clamp(FLOOR, CEILING))[:, : self.channels])
+        return torch.sigmoid(self.network(image.clamp(FLOOR, CEILING))[:, self.channels])
 
 
 def _program(network: nn.Module, bands: int, tile: int | None, *, name: str) -> ExportedProgram:

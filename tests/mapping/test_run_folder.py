@@ -158,7 +158,10 @@ def test_another_job_is_refused_and_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"other settings \(model 1, now 2\); "):
         Journal.begin(tmp_path, {"scene": "s", "model": 2})
     assert Journal.begin(tmp_path, {"scene": "s", "model": 1}).job["model"] == 1
+    (tmp_path / "map").mkdir()
+    (tmp_path / "map" / "boundary.tif").touch()
     assert Journal.begin(tmp_path, {"scene": "s", "model": 2}, anew=True).job["model"] == 2
+    assert not (tmp_path / "map").exists()
 
 
 def test_what_is_otherwise_in_a_job_is_told_with_its_values_where_they_are_short(tmp_path: Path) -> None:
@@ -220,6 +223,7 @@ def test_a_run_that_is_killed_anywhere_ends_at_the_same_bytes(
     for name, read in (("parcels.parquet", gpd.read_parquet), ("parcels.gpkg", gpd.read_file)):
         assert_geodataframe_equal(read(out / name), read(expected / name))
     assert not [path for path in out.parent.iterdir() if path.name != "out"]
+    assert {path.name for path in out.iterdir()} == {path.name for path in expected.iterdir()}
 
 
 def test_a_plane_gives_back_what_was_written(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from rasterio.features import rasterize
 from rasterio.transform import from_origin
 from scipy import ndimage
 
-from cropland.errors import GridError, SceneError
+from cropland.errors import GridError, InputError, SceneError
 from cropland.parcels.instances import FieldRule, find_fields
 from cropland.parcels.parcels import CELL, command, find_parcels, parcels
+from cropland.probability import BOUNDARY_DESCRIPTION
 from rasters import write_raster
 from shuffled import shuffled
 
@@ -99,7 +100,8 @@ def test_neighbours_share_their_edges_exactly(
         inside = np.pad(rasters[0] == 1, 1)
         one, other, third, last = inside[:-1, :-1], inside[:-1, 1:], inside[1:, :-1], inside[1:, 1:]
         corners = ((one == last) & (other == third) & (one != other)).sum()  # where cropland meets at a corner alone
-        assert apart <= (0.5 * corners if tolerance == 0 else 4 * tolerance**2 * source.width * source.height)
+        outline = (inside[1:] != inside[:-1]).sum() + (inside[:, 1:] != inside[:, :-1]).sum()
+        assert apart <= 0.5 * corners + tolerance * outline
 
 
 @settings(max_examples=15, deadline=None)
@@ -200,6 +202,38 @@ def test_fields_of_polygons_come_back(tmp_path: Path) -> None:
         best = np.zeros(len(mine))
         np.maximum.at(best, pairs[0], iou)
         assert len(found) <= 45 and (best > 0.8).mean() >= 0.85
+
+
+def test_cells_decide_only_who_gets_the_pixels_of_a_line(tmp_path: Path) -> None:
+    """Cells that are larger than their halo and smaller than the raster, beside one cell."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(3).standard_normal((260, 260)), 9)
+    boundary = (254 * np.exp(-((noise / noise.std() / 0.08) ** 2))).astype(np.uint8)
+    mask, rule = np.ones((260, 260), np.uint8), FieldRule(level=64, erosion=2, min_area_m2=60)
+    one, other = (numbers(tmp_path, mask, boundary, rule=rule, cell=cell) for cell in (CELL, 90))
+    assert len(np.unique(one)) > 5
+    off_lines = boundary < 64
+    np.testing.assert_array_equal(partition(one[off_lines]), partition(other[off_lines]))
+
+
+def test_the_boundary_of_a_map_without_any_is_taken(tmp_path: Path) -> None:
+    """Its probability may round to 0 and 1 of 254 throughout, which looks like a mask."""
+    values, levels = plain()
+    mask, boundary = write_mask(tmp_path / "m.tif", values), write_mask(tmp_path / "b.tif", np.minimum(levels, 1))
+    with rasterio.open(boundary, "r+") as file:
+        file.descriptions = (BOUNDARY_DESCRIPTION,)
+    assert len(parcels(mask, boundary=boundary)) == 1
+
+
+def test_a_threshold_and_a_gap_that_are_none_are_refused(tmp_path: Path) -> None:
+    mask, boundary = (write_mask(tmp_path / name, values) for name, values in zip("mb", plain(), strict=True))
+    with pytest.raises(InputError, match="boundary_threshold is 5, expected a probability of 0 to 1"):
+        parcels(mask, boundary=boundary, boundary_threshold=5)
+    with pytest.raises(InputError, match="gap_m is -6, expected 0 or more"):
+        parcels(mask, boundary=boundary, gap_m=-6)
+    with rasterio.open(boundary, "r+") as file:
+        file.update_tags(boundary_threshold="high")
+    with pytest.raises(InputError, match="boundary_threshold is high, expected"):
+        parcels(mask, boundary=boundary)
 
 
 def test_command_parts_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

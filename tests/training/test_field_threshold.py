@@ -32,6 +32,8 @@ def test_a_chip_that_knows_a_mask_only_has_none():
     label = np.ones((60, 60), np.uint8)
     label[:10] = 0
     assert reference_fields(chip(label, None)) is None
+    strips_of_a_mask = (np.arange(60)[None].repeat(60, 0) % 10 < 6).astype(np.uint8)
+    assert reference_fields(chip(strips_of_a_mask, None)) is None
     assert reference_fields(chip(np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.int32))) is None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, UInt8
 from scipy import ndimage
 
-__all__ = ["MARGIN", "STEP", "boundary_distance", "half_rim"]
+__all__ = ["MARGIN", "NEAR", "STEP", "boundary_distance", "half_rim"]
 
 STEP = 0.1  # pixels of distance in one level
 FAR = 254  # the level of every distance from 25.4 pixels on

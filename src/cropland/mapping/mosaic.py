@@ -134,13 +134,14 @@ def mosaic(
     }
     with work_folder(out, overwrite=overwrite) as folder:
         flat, whole = folder / "flat.tif", folder / "map"
-        whole.mkdir(exist_ok=True)
         journal = Journal.begin(folder, _job(mapped, model, rule, options), anew=overwrite)
-        borders = write_mosaic(scenes, maps, flat, **rule)
-        boundary = None
-        if "boundary" in model.outputs:
-            boundary, lines = folder / "flat-boundary.tif", [place / "boundary.tif" for _, place in mapped]
-            write_mosaic(scenes, lines, boundary, **rule, description=BOUNDARY_DESCRIPTION)
+        whole.mkdir(exist_ok=True)
+        boundary = folder / "flat-boundary.tif" if "boundary" in model.outputs else None
+        room = {"outputs": 1 + bool(boundary)}
+        borders = write_mosaic(scenes, maps, flat, **rule, **room)
+        if boundary:
+            lines = [place / "boundary.tif" for _, place in mapped]
+            write_mosaic(scenes, lines, boundary, **rule, **room, description=BOUNDARY_DESCRIPTION)
         made_of: dict[str, Any] = {"threshold": threshold, "options": options, "journal": journal}
         made_of |= {"boundary_threshold": pixel.boundary_threshold}
         totals = _products(flat, boundary, whole, scenes, **made_of)
@@ -286,6 +287,7 @@ def write_mosaic(
     crs: str | None = None,
     allow_datum_shift: bool = False,
     description: str = DESCRIPTION,
+    outputs: int = 1,
 ) -> list[Border]:
     """Write the probability of all scenes as one tiled GeoTIFF; how much they differ where they meet.
 
@@ -297,8 +299,8 @@ def write_mosaic(
     most-valid  the one whose map has the largest share of pixels with data; of equals the one given first
 
     A block of 512 x 512 pixels of the maps over it is in memory. threshold: of the classes that are compared.
-    description: of the band. The boundaries of the scenes have data where their probabilities have, so the same rule
-    takes both from the same scenes.
+    description: of the band. outputs: rasters that there shall be room for. The boundaries of the
+    scenes have data where their probabilities have, so the same rule takes both from the same scenes.
     Raises `GridError` for maps without a common place, `OutputError` for a disk that is too small.
     """
     grids = [_grid(path) for path in probabilities]
@@ -308,7 +310,7 @@ def write_mosaic(
         _Map(path, number, place_in(grid, own))
         for number, (path, own) in enumerate(zip(probabilities, grids, strict=True))
     ]
-    check_room(out, min(prod(grid.shape), sum(prod(each.place.window.shape) for each in placed)))
+    check_room(out, min(prod(grid.shape), sum(prod(each.place.window.shape) for each in placed)), outputs=outputs)
     maps = [placed[number] for number in _order(scenes, probabilities, overlap)]
     compose = _mean if overlap == "mean" else _first
     borders = BorderSums(classes(threshold))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -152,6 +153,8 @@ def write_products(
     """
     probability, mask = folder / "probability.tif", folder / "mask.tif"
     classify = by_threshold(threshold)
+    for left in folder.glob(".*"):  # by a run that was killed
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     if boundary and boundary_threshold is not None:
         with rasterio.open(boundary, "r+") as lines:  # so that fields can be made of it again
             lines.update_tags(**{THRESHOLD_TAG: boundary_threshold})

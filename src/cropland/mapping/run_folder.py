@@ -56,6 +56,7 @@ __all__ = [
 FORMAT = 1  # of map.json
 MOSAIC = "mosaic"  # the folder of a mosaic, beside those of its scenes
 BYTES_PER_PIXEL = 2  # of each raster, flat and as COG, before compression
+FIELDS_BYTES_PER_PIXEL = 8  # more, while fields are made of a boundary
 BESIDES = 20_000_000  # parcels, picture and project
 SHORT = 30  # letters of a value that an error repeats
 SAMPLES, SAMPLE = 64, 1 << 16  # blocks of a file that are hashed, and their bytes
@@ -126,13 +127,14 @@ def _unwritable(out: Path, folder: Path, error: Exception) -> OutputError | Inco
 
 
 def check_room(out: Path, pixels: int, *, outputs: int = 1, work: Path | None = None) -> None:
-    """Raise `OutputError` unless the disk holds the mask and the `outputs` of a map of so many pixels.
+    """Raise `OutputError` unless the disk holds the mask, the `outputs` and the fields of a map of so many pixels.
 
     work: a folder that may hold a part of it already.
     """
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     done = sum(path.stat().st_size for path in work.rglob("*")) if work else 0
-    needed, free = pixels * BYTES_PER_PIXEL * (outputs + 1) + BESIDES - done, shutil.disk_usage(existing).free
+    per_pixel = BYTES_PER_PIXEL * (outputs + 1) + FIELDS_BYTES_PER_PIXEL * (outputs > 1)
+    needed, free = pixels * per_pixel + BESIDES - done, shutil.disk_usage(existing).free
     if free < needed:
         raise OutputError(
             "the map may need {needed:,.0f} MB and {existing} has {free:,.0f} MB free; free some disk space, choose "
@@ -194,6 +196,7 @@ class Journal:
         first, plain = _begun(folder), json.loads(json.dumps(job))
         if first is None or (anew and first != plain):
             (folder / "journal.jsonl").unlink(missing_ok=True)
+            shutil.rmtree(folder / "map", ignore_errors=True)
             write_json(folder / "job.json", plain, durable=True)
         elif first != plain:
             raise OutputError(

@@ -41,7 +41,7 @@ from cropland.options import ABOVE_0, NOT_NEGATIVE, SHARE
 from cropland.parcels.clean import by_value, clean_mask
 from cropland.parcels.instances import GAP_M, FieldRule, find_fields
 from cropland.parcels.outlines import Regions, join_cells, trace_cell, trace_fields
-from cropland.probability import ONE
+from cropland.probability import BOUNDARY_DESCRIPTION, ONE
 from cropland.progress import prefetch, timed, timed_each
 from cropland.writers.qgis import write_style
 from cropland.writers.vector import write_geojson, write_geopackage, write_geoparquet
@@ -95,7 +95,8 @@ def command(
         The probability from which on a pixel is of a boundary, 0 to 1; a lower one finds more boundaries. That of the
         model, which boundary.tif keeps, if not given; 0.1 for a raster of another program.
     gap_m
-        How wide a gap in a boundary may be, in metres, without uniting the fields beside it.
+        How wide a gap in a boundary may be, in metres, without uniting the fields beside it; half of it is rounded to
+        whole pixels.
     value
         The class that is cropland.
     min_area_m2
@@ -255,8 +256,8 @@ def find_parcels(
     given. simplify_m: one pixel if not given. unit_m: metres per unit of the coordinates, without a CRS. folder: for
     temporary files, of the size of the parcels, and with a boundary of 8 bytes a pixel. spread: a `map` over cells; two
     threads if not given.
-    Raises `GridError` where areas cannot be computed or the rasters are not on one grid, and `SceneError` for a
-    boundary of other values.
+    Raises `GridError` where areas cannot be computed or the rasters are not on one grid, `SceneError` for a boundary of
+    other values, and `InputError` for a threshold or a gap that is none.
     """
     spread = spread or partial(prefetch, threads=2)
     with rasterio.open(mask) as source, TemporaryFile(dir=folder) as file, ExitStack() as held:
@@ -270,7 +271,9 @@ def find_parcels(
             _check_boundary(boundary, source)
             fields = Path(held.enter_context(TemporaryDirectory(dir=folder, prefix=".fields-"))) / "fields.tif"
             least_m2 = default_min_area_m2(pixel_m) if min_area_m2 is None else min_area_m2
-            threshold = _threshold_of(boundary) if boundary_threshold is None else boundary_threshold
+            threshold = _threshold_of(boundary, boundary_threshold)
+            if not gap_m >= 0:
+                raise InputError("gap_m is {gap_m}, expected 0 or more metres", gap_m=gap_m)
             rule = FieldRule.of(threshold, gap_m=gap_m, pixel_m=pixel_m, min_area_m2=least_m2)
             with timed("fields"):
                 find_fields(mask, boundary, fields, rule=rule, unit_m=unit_m, cell=cell, spread=spread)
@@ -311,7 +314,7 @@ def _check_boundary(boundary: Path, mask: DatasetReader) -> None:
                 mask=Path(mask.name).name,
             )
         sample = source.read(1, out_shape=tuple(min(1000, length) for length in source.shape))
-        if set(np.unique(sample).tolist()) - {0, 255} == {1}:
+        if source.descriptions[0] != BOUNDARY_DESCRIPTION and set(np.unique(sample).tolist()) - {0, 255} == {1}:
             raise SceneError(
                 "{name} has the values 0 and 1 only, like a mask, expected the probability of a field boundary times "
                 "254; give the boundary.tif of a map",
@@ -319,9 +322,17 @@ def _check_boundary(boundary: Path, mask: DatasetReader) -> None:
             )
 
 
-def _threshold_of(boundary: Path) -> float:
+def _threshold_of(boundary: Path, given: float | None) -> float:
     with _opened(boundary) as source:
-        return float(source.tags().get(THRESHOLD_TAG, BOUNDARY_THRESHOLD))
+        threshold = source.tags().get(THRESHOLD_TAG, BOUNDARY_THRESHOLD) if given is None else given
+    try:
+        if 0 <= float(threshold) <= 1:
+            return float(threshold)
+    except ValueError:
+        pass  # said below
+    raise InputError(
+        "boundary_threshold is {threshold}, expected a probability of 0 to 1; give one that is", threshold=threshold
+    )
 
 
 def _measure(regions: Regions, grid: GeoBox, crs: Any, store: PolygonStore, *, unit_m: float | None) -> None:

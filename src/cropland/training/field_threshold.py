@@ -14,7 +14,7 @@ from jaxtyping import Int32, UInt8
 from rasterio.transform import from_origin
 from scipy import ndimage
 
-from cropland.data.boundary import STEP
+from cropland.data.boundary import NEAR, STEP
 from cropland.data.chips import Chip, ChipFolder
 from cropland.data.labels import CROPLAND, UNKNOWN
 from cropland.evaluation.judge import at_pixel, chip_probabilities, only_bands, resized
@@ -54,7 +54,8 @@ def with_boundary_thresholds(model: ModelFile, chips: ChipFolder) -> tuple[Worki
 
     A chip that knows its fields is averaged to every working pixel of which its edge has 64, as if it were a scene of
     such pixels. Fields are compared pixel by pixel. Two fields that overlap by more than half match no others, so that
-    matches are one to one. A working pixel without such a chip keeps no threshold.
+    matches are one to one; unknown ground counts for neither. A working pixel without such a chip, or of which no field
+    matches, keeps no threshold.
     """
     predict = predictor(model.network())
     total = {pixel.pixel_m: dict.fromkeys(THRESHOLDS, FieldMatches()) for pixel in model.working_pixels}
@@ -67,27 +68,29 @@ def with_boundary_thresholds(model: ModelFile, chips: ChipFolder) -> tuple[Worki
             coarse = at_pixel(chip, pixel.pixel_m)
             outputs = chip_probabilities(coarse, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
             true = resized(reference, coarse.target.shape)
+            known = coarse.target != UNKNOWN
             for threshold, fields in _fields(coarse.pixel_m, *outputs[:2], at=pixel.threshold):
-                matched = matches(fields, true)
+                matched = matches(fields * known, true * known)
                 total[pixel.pixel_m][threshold] = total[pixel.pixel_m][threshold].plus(matched)
     return tuple(_with_best(pixel, total[pixel.pixel_m]) for pixel in model.working_pixels)
 
 
 def _with_best(pixel: WorkingPixel, total: Mapping[float, FieldMatches]) -> WorkingPixel:
     best = max(total, key=lambda threshold: total[threshold].f1)
-    known = total[best].reference > 0
-    return replace(pixel, boundary_threshold=best, field_f1=total[best].f1) if known else pixel
+    return replace(pixel, boundary_threshold=best, field_f1=total[best].f1) if total[best].matched else pixel
 
 
 def reference_fields(chip: Chip) -> Int32[np.ndarray, "height width"] | None:
     """The fields of a chip, numbered from 1; None where it has none or knows the edges of a mask only.
 
-    What boundaries part is a field; the pixels along them go to the nearest.
+    Of a mask no cropland is known that lies further than 2.5 pixels from an edge. What boundaries part is a field; the
+    pixels along them go to the nearest.
     """
     if chip.boundary is None:
         return None
     cropland = chip.target == CROPLAND
-    if not cropland.any() or (chip.boundary[cropland] == UNKNOWN).mean() > 0.5:
+    known = chip.boundary[cropland & (chip.boundary != UNKNOWN)]
+    if len(known) < cropland.sum() / 2 or not (known > NEAR / STEP).any():
         return None
     inside, _ = ndimage.label(cropland & (chip.boundary * STEP > 1))
     rows, columns = ndimage.distance_transform_edt(inside == 0, return_distances=False, return_indices=True)
