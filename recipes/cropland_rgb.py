@@ -50,9 +50,8 @@ def cut() -> None:
 def chips(scenes: list[Path], labels: LabelOptions, *, group: str, side: str, size: int, **opening: Any) -> None:
     """Add the chips of some scenes, all to one side of the split."""
     how: dict[str, Any] = {"group": group, "validation": float(side == "validation"), "size": size}
-    print(
-        group, cut_chips(scenes, labels, UNFINISHED, append=UNFINISHED.exists(), opening=SceneOptions(**opening), **how)
-    )
+    how |= {"append": UNFINISHED.exists(), "opening": SceneOptions(**opening)}
+    print(group, cut_chips(scenes, labels, UNFINISHED, **how))
 
 
 def cut_fields(data: Path) -> None:

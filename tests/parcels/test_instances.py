@@ -94,14 +94,13 @@ def test_neighbours_share_their_edges_exactly(
     assert shapely.is_valid(polygons).all() and not shapely.is_empty(polygons).any()
     assert set(shapely.get_type_id(polygons)) <= {shapely.GeometryType.POLYGON}
     assert shapely.coverage_is_valid(polygons)
-    with rasterio.open(mask) as source:
-        whole = shapely.union_all(find(mask, None, simplify_m=tolerance, cell=cell).geometry.to_numpy())
-        apart = shapely.area(shapely.symmetric_difference(shapely.union_all(polygons), whole))
-        inside = np.pad(rasters[0] == 1, 1)
-        one, other, third, last = inside[:-1, :-1], inside[:-1, 1:], inside[1:, :-1], inside[1:, 1:]
-        corners = ((one == last) & (other == third) & (one != other)).sum()  # where cropland meets at a corner alone
-        outline = (inside[1:] != inside[:-1]).sum() + (inside[:, 1:] != inside[:, :-1]).sum()
-        assert apart <= 0.5 * corners + tolerance * outline
+    whole = shapely.union_all(find(mask, None, simplify_m=tolerance, cell=cell).geometry.to_numpy())
+    apart = shapely.area(shapely.symmetric_difference(shapely.union_all(polygons), whole))
+    inside = np.pad(rasters[0] == 1, 1)
+    one, other, third, last = inside[:-1, :-1], inside[:-1, 1:], inside[1:, :-1], inside[1:, 1:]
+    corners = ((one == last) & (other == third) & (one != other)).sum()  # where cropland meets at a corner alone
+    outline = (inside[1:] != inside[:-1]).sum() + (inside[:, 1:] != inside[:, :-1]).sum()
+    assert apart <= 0.5 * corners + tolerance * outline
 
 
 @settings(max_examples=15, deadline=None)

@@ -135,9 +135,9 @@ def _vary_fields(
 ) -> Float[Tensor, "band height width"]:
     """Every field, and every part of the rest, with a gain, an offset and a contrast of its own, its edge softened.
 
-    A field is cropland that no known rim divides, with its half of the rims around it: the lights of two fields meet where
-    their boundary runs. The rest, which may be water and is known by its evenness, is cut at random and varied a third
-    as much. A domain randomisation; source of the idea: Tobin et al. 2017, arXiv:1703.06907.
+    A field is cropland that no known rim divides, with its half of the rims around it: the lights of two fields meet
+    where their boundary runs. The rest, which may be water and is known by its evenness, is cut at random and varied a
+    third as much. A domain randomisation; source of the idea: Tobin et al. 2017, arXiv:1703.06907.
     """
     cropland = (crop.target[0] > 0.5) & crop.valid[0]
     inside = cropland & ~((crop.target[1] > 0.5) & crop.valid[1]) if len(crop.target) > 1 else cropland

@@ -137,7 +137,7 @@ def mosaic(
         journal = Journal.begin(folder, _job(mapped, model, rule, options), anew=overwrite)
         whole.mkdir(exist_ok=True)
         boundary = folder / "flat-boundary.tif" if "boundary" in model.outputs else None
-        room = {"outputs": 1 + bool(boundary)}
+        room: dict[str, Any] = {"outputs": 1 + bool(boundary)}
         borders = write_mosaic(scenes, maps, flat, **rule, **room)
         if boundary:
             lines = [place / "boundary.tif" for _, place in mapped]
