@@ -64,7 +64,8 @@ def find_fields(
     the connected regions of the mask.
 
     mask: 0, 1, 255. boundary: uint8 on its grid, p x 254; 255 (no data) parts nothing. spread: a `map` over cells.
-    In memory are the cells at work, and some 60 bytes for each piece of a field in a cell.
+    In memory are the cells at work, and some 60 bytes for each piece of a field in a cell; at worst, where all pieces
+    are too small, 500 while they are united.
     Source: erosion before labelling, and growth back, after Soille 2004, Morphological Image Analysis, chapter 9,
     doi:10.1007/978-3-662-05088-0.
     """
@@ -274,14 +275,15 @@ def _without_specks(cells: Iterable[tuple[Tile, _Grown, _Edges]], min_area_m2: f
         if not chosen.any():
             return number.astype(np.int32)
         pair, openness = pair[:, one != other], openness[one != other]
-        both = np.concatenate([number[pair], number[pair[::-1]]], axis=1)
-        both, edge = np.unique(both, axis=1, return_inverse=True)
-        line = np.bincount(edge.ravel(), np.tile(openness, 2))
-        small, neighbour = both[:, is_small[both[0]]]
+        small, neighbour = np.concatenate([number[pair], number[pair[::-1]]], axis=1).astype(np.int64)
+        known, size = is_small[small], int(number.max()) + 1
+        line, edge = np.unique(small[known] * size + neighbour[known], return_inverse=True)
+        open_sum = np.bincount(edge, np.tile(openness, 2)[known])
+        small, neighbour = np.divmod(line, size)
         # The first of each small field: its most open line, then the lower number.
-        order = np.lexsort((neighbour, -line[is_small[both[0]]], small))
+        order = np.lexsort((neighbour, -open_sum, small))
         first = order[np.flatnonzero(np.diff(small[order], prepend=-1))]
-        number = connected(int(number.max()) + 1, np.stack([small[first], neighbour[first]]))[number]
+        number = connected(size, np.stack([small[first], neighbour[first]]))[number]
 
 
 def _written(
