@@ -59,9 +59,8 @@ def find_fields(
     nearest to them. A part of the interior without a core, which is a field too narrow to keep one, is a field as it
     stands, and so is cropland further than the rule's reach from any interior. A field that grew from less than the
     least area, such as a sliver between two lines, is united with the neighbour along the longest and weakest line: the
-    one with the largest sum of (254 - level). Thus
-    every pixel of cropland lies in one field, every field is connected by edges, and a boundary of 0 everywhere gives
-    the connected regions of the mask.
+    one with the largest sum of (254 - level). Thus every pixel of cropland lies in one field, every field is connected
+    by edges, and a boundary of 0 everywhere gives the connected regions of the mask.
 
     mask: 0, 1, 255. boundary: uint8 on its grid, p x 254; 255 (no data) parts nothing. spread: a `map` over cells.
     In memory are the cells at work, and some 60 bytes for each piece of a field in a cell; at worst, where all pieces
