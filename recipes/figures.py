@@ -24,7 +24,7 @@ import cropland
 from cropland.data.chips import Chip, ChipFolder, open_chips
 from cropland.evaluation.counts import Counts, count
 from cropland.evaluation.evaluate import Evaluation
-from cropland.evaluation.judge import chip_probability, only_bands
+from cropland.evaluation.judge import Judge, only_bands
 from cropland.model import ModelFile, default_model
 from cropland.probability import classes
 from cropland.training.validate import predictor
@@ -72,14 +72,13 @@ def fields(path: Path) -> dict[str, str]:
 
 def on_chips(model: ModelFile, folder: ChipFolder) -> tuple[dict[str, Counts], dict[str, tuple[Chip, np.ndarray]]]:
     """Counts by place, each chip at the working pixel nearest to its own; and North Dakota's chips with their masks."""
-    predict = predictor(model.network())
+    judge = Judge(model, predictor(model.network()), ())
     places: dict[str, Counts] = defaultdict(Counts)
     dates = {}
     for number in range(len(folder)):
         chip = only_bands(folder.read(number), folder.bands, model.bands)
-        pixel = model.nearest_pixel(chip.pixel_m)
-        levels = chip_probability(chip, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
-        mask = classes(pixel.threshold)[levels]
+        levels, threshold = judge.probability(chip)
+        mask = classes(threshold)[levels]
         places[chip.group] += count(mask, chip.target)
         if chip.group == "north_dakota":
             dates[chip.id] = chip, mask

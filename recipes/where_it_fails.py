@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from cropland.data.chips import open_chips
-from cropland.evaluation.judge import chip_probability, only_bands
+from cropland.evaluation.judge import Judge, only_bands
 from cropland.evaluation.report import verdict
 from cropland.evaluation.score import Picture
 from cropland.model import ModelFile, default_model
@@ -28,14 +28,14 @@ SHOWN = {
 
 def main(path: Path) -> None:
     model, folder = ModelFile.load(path), open_chips("runs/chips").where(split="validation")
-    predict, numbers = predictor(model.network()), dict(zip(folder.index["id"], range(len(folder)), strict=True))
+    judge = Judge(model, predictor(model.network()), ())
+    numbers = dict(zip(folder.index["id"], range(len(folder)), strict=True))
     figure, axes = plt.subplots(2, len(SHOWN), figsize=(3.6 * len(SHOWN), 7.4), layout="constrained")
     for (name, title), (above, below) in zip(SHOWN.items(), axes.T, strict=True):
         chip = only_bands(folder.read(numbers[name]), folder.bands, model.bands)
-        pixel = model.nearest_pixel(chip.pixel_m)
-        levels = chip_probability(chip, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
+        levels, threshold = judge.probability(chip)
         image = chip.image.rgb(chip.low, chip.high)
-        judged = verdict(Picture(image, classes(pixel.threshold)[levels], chip.target))
+        judged = verdict(Picture(image, classes(threshold)[levels], chip.target))
         for axis, values in ((above, image), (below, judged)):
             axis.imshow(values, interpolation="nearest")
             axis.axis("off")
