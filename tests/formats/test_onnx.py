@@ -27,14 +27,17 @@ def tiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(model, "onnx", folder / "m.onnx", tile=128, statistics=known).path
 
 
-def test_the_shipped_model_in_onnxruntime(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tile", [256, pytest.param(None, marks=pytest.mark.soak)])
+def test_the_shipped_model_in_onnxruntime(tmp_path: Path, tile: int | None) -> None:
+    """For tiles, and in the long form for images of any size, which small models are tested with as well."""
     model = ModelFile.load(default_model())
-    path = export(model, "onnx", tmp_path / "m.onnx").path
+    path = export(model, "onnx", tmp_path / "m.onnx", tile=tile).path
     onnx.checker.check_model(path, full_check=True)
     session, network = onnxruntime.InferenceSession(path), Probability(model.network()).eval()
-    assert [each.shape for each in session.get_inputs()] == [["batch", 3, "height", "width"]]
-    assert [each.shape for each in session.get_outputs()] == [["batch", 1, "height", "width"]]
-    for shape in ((1, 3, 1, 9), (2, 3, 33, 260), (1, 3, 512, 300)):
+    takes = (1, 3, tile, tile) if tile else ("batch", 3, "height", "width")
+    assert [each.shape for each in session.get_inputs()] == [list(takes)]
+    assert [each.shape for each in session.get_outputs()] == [[takes[0], 1, *takes[2:]]]
+    for shape in (takes,) if tile else ((1, 3, 1, 9), (2, 3, 33, 260), (1, 3, 512, 300)):
         image = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2.2 - 0.6
         (came,) = session.run(["probability"], {"image": image.numpy()})
         with torch.no_grad():
