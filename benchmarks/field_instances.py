@@ -4,9 +4,12 @@
 
 Draws a plain of fields of some 4 ha at 1 m, with lines of four pixels that have gaps and noise, and mirrors nothing:
 every cell differs. Fields are found in two threads, each run in a process of its own; the goal is 150 ms a megapixel.
+Last come the bytes of memory for one more field, of 4 x 4 pixels, where fields are large enough and where all are too
+small and are united.
 """
 
 import json
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,11 +19,14 @@ import rasterio
 from rasterio.transform import from_origin
 from scipy import ndimage
 
+from cropland.parcels.instances import FieldRule, find_fields
+from cropland.parcels.parcels import CELL
 from places import QUICK, THREADS, WORK
 from processes import Runs, child, use_two_cores
 from results import save
 
 SIZES = (1024,) if QUICK else (2048, 4096, 8192)
+SMALL = (2048, 3072)  # pixels along the edges of the lattices whose memory is compared
 FIELD = 200  # pixels along the edge of a field, on average
 ROUNDS = 1 if QUICK else 3
 
@@ -31,7 +37,26 @@ def measure() -> dict[str, Any]:
     print("Field instances")
     WORK.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=WORK) as name:
-        return {"sizes": [_of_size(size, Path(name)) for size in SIZES]}
+        found: dict[str, Any] = {"sizes": [_of_size(size, Path(name)) for size in SIZES]}
+        for what, least_m2 in (("bytes_per_field", 1.0), ("bytes_per_small_field", 40.0)):
+            few, many = (_peak_bytes(size, least_m2, Path(name)) for size in SMALL)
+            found[what] = round((many - few) / ((SMALL[1] // 4) ** 2 - (SMALL[0] // 4) ** 2))
+            print(f"  {what} {found[what]}", flush=True)
+    return found
+
+
+def _peak_bytes(size: int, least_m2: float, folder: Path) -> int:
+    """The memory at most while the fields of a lattice of 4 x 4 pixels are found."""
+    boundary = np.zeros((size, size), np.uint8)
+    boundary[::4] = boundary[:, ::4] = 200
+    _write(folder, np.ones_like(boundary), boundary)
+    tracemalloc.start()
+    how: dict[str, Any] = {"unit_m": None, "cell": CELL, "spread": map}
+    files = (folder / f"{name}.tif" for name in ("mask", "boundary", "fields"))
+    find_fields(*files, rule=FieldRule(64, 0, least_m2), **how)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
 
 
 def _of_size(size: int, folder: Path) -> dict[str, Any]:
@@ -60,11 +85,16 @@ def _write_plain(size: int, folder: Path) -> None:
     levels = ndimage.gaussian_filter(254 * lines.astype(np.float32), 1)
     levels += np.abs(ndimage.gaussian_filter(random.standard_normal(levels.shape, np.float32), 2)) * 60
     mask = (to_point > 12).astype(np.uint8)  # a farm in each field
+    _write(folder, mask, np.rint(np.clip(levels, 0, 254)).astype(np.uint8))
+
+
+def _write(folder: Path, mask: np.ndarray, boundary: np.ndarray) -> None:
+    height, width = mask.shape
     place = {"crs": "EPSG:32650", "transform": from_origin(500_000, 5e6, 1, 1), "nodata": 255}
     layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate"}
-    for name, values in (("mask", mask), ("boundary", np.rint(np.clip(levels, 0, 254)).astype(np.uint8))):
+    for name, values in (("mask", mask), ("boundary", boundary)):
         with rasterio.open(
-            folder / f"{name}.tif", "w", "GTiff", size, size, 1, dtype="uint8", **place, **layout
+            folder / f"{name}.tif", "w", "GTiff", width, height, 1, dtype="uint8", **place, **layout
         ) as file:
             file.write(values, 1)
 

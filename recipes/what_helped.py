@@ -74,7 +74,7 @@ def run() -> None:
     """Train and score what has no result yet."""
     folder = open_chips(RUNS / "chips")
     held_patches = (folder.index["split"] == "validation") & folder.index["group"].str.match("eurosat|ucmerced")
-    folder = replace(folder, index=folder.index[~held_patches].reset_index(drop=True))  # half of the time to score
+    folder = replace(folder, index=folder.index[~held_patches].reset_index(drop=True))  # in no table, and long to score
     values = read_recipe(Path("recipes/cropland_rgb.toml"), SHORT).model_dump(mode="json")
     for seed in SEEDS:
         seeded = {**values, "training": {**values["training"], "seed": seed}}

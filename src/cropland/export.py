@@ -57,9 +57,8 @@ def export(
     cannot be exported, or comes out otherwise than torch computes it, or for a boundary that the model does not give.
     """
     file: Format = find("formats", to)
-    _channels(model, boundary)
-    second = model.outputs.index("boundary", 1) if boundary else None
-    network, bands = Probability(model.network(), second).eval(), len(model.bands)
+    channels, bands = _channels(model, boundary), len(model.bands)
+    network = Probability(model.network(), channels.get("boundary", 0)).eval()
     sizes = ((1, tile, tile),) if tile else PROBES
     program = _program(network, bands, tile, name=model.recipe.network.name)
     told = facts(model, pixel_m=pixel_m, tile=tile, boundary=boundary, statistics=statistics)
@@ -73,13 +72,13 @@ def export(
     return Exported(out, sizes, apart)
 
 
-def _channels(model: ModelFile, boundary: bool) -> list[str]:
-    if boundary and "boundary" not in model.recipe.outputs:
+def _channels(model: ModelFile, boundary: bool) -> dict[str, int]:
+    if boundary and "boundary" not in model.channels:
         raise ModelError(
             "{name} gives no boundary; train one with outputs = ['cropland', 'boundary'], or export it without one",
             name=model.name,
         )
-    return ["cropland", "boundary"] if boundary else ["cropland"]
+    return model.channels if boundary else {"cropland": 0}
 
 
 def facts(
@@ -108,16 +107,16 @@ def facts(
         "tile": tile,
         "statistics": known.to_json() if known else None,
         "input": {**image, "no_data": MISSING},
-        "output": {"name": OUTPUT, "channels": _channels(model, boundary)},
+        "output": {"name": OUTPUT, "channels": [*_channels(model, boundary)]},
     }
 
 
 class Probability(nn.Module):
-    """A network between the clipping of its input and the sigmoid of its first output and, where wanted, a second."""
+    """A network between the clipping of its input and the sigmoid of its channels 0 and `last`, which may be one."""
 
-    def __init__(self, network: nn.Module, second: int | None = None) -> None:
+    def __init__(self, network: nn.Module, last: int = 0) -> None:
         super().__init__()
-        self.network, self.channels = network, slice(0, second + 1, second) if second else slice(0, 1)
+        self.network, self.channels = network, slice(0, last + 1, max(1, last))
 
     def forward(self, image: Tensor) -> Tensor:
         return torch.sigmoid(self.network(image.clamp(FLOOR, CEILING))[:, self.channels])

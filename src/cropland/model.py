@@ -85,6 +85,14 @@ class ModelFile:
         return self.recipe.outputs
 
     @property
+    def channels(self) -> dict[str, int]:
+        """The channels that a map holds, by name: `cropland`, and `boundary` where the network gives it."""
+        found = {"cropland": 0}  # by contract
+        if "boundary" in self.outputs[1:]:
+            found["boundary"] = self.outputs.index("boundary", 1)
+        return found
+
+    @property
     def radiometry(self) -> str:
         """`scene` or `fixed`."""
         return self.recipe.radiometry.kind

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas as gpd
 import numpy as np
@@ -86,6 +87,14 @@ def test_places_that_cannot_be_are_told(tmp_path: Path) -> None:
         write_map(tmp_path / "file" / "below", "1")
     with pytest.raises(OutputError, match="free some disk space"):
         check_room(tmp_path / "not" / "yet", 10**15)
+
+
+def test_a_map_with_fields_needs_more_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = SimpleNamespace(free=10**9)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: free)
+    check_room(tmp_path, 10**8)
+    with pytest.raises(OutputError, match="may need 1,420 MB"):  # 3 rasters twice, and 8 bytes for the fields
+        check_room(tmp_path, 10**8, outputs=2)
 
 
 def test_work_that_was_begun_stays_after_an_error(tmp_path: Path) -> None:

@@ -136,12 +136,11 @@ def mosaic(
         flat, whole = folder / "flat.tif", folder / "map"
         journal = Journal.begin(folder, _job(mapped, model, rule, options), anew=overwrite)
         whole.mkdir(exist_ok=True)
-        boundary = folder / "flat-boundary.tif" if "boundary" in model.outputs else None
-        room: dict[str, Any] = {"outputs": 1 + bool(boundary)}
-        borders = write_mosaic(scenes, maps, flat, **rule, **room)
+        boundary = folder / "flat-boundary.tif" if "boundary" in model.channels else None
+        borders = write_mosaic(scenes, maps, flat, **rule, outputs=len(model.channels))
         if boundary:
             lines = [place / "boundary.tif" for _, place in mapped]
-            write_mosaic(scenes, lines, boundary, **rule, **room, description=BOUNDARY_DESCRIPTION)
+            write_mosaic(scenes, lines, boundary, **rule, description=BOUNDARY_DESCRIPTION)
         made_of: dict[str, Any] = {"threshold": threshold, "options": options, "journal": journal}
         made_of |= {"boundary_threshold": pixel.boundary_threshold}
         totals = _products(flat, boundary, whole, scenes, **made_of)
@@ -221,7 +220,7 @@ def _job(
     mapped: Sequence[tuple[Scene, Path]], model: ModelFile, rule: dict[str, Any], options: MapOptions
 ) -> dict[str, Any]:
     """All that decides a mosaic."""
-    has_boundary = "boundary" in model.outputs
+    has_boundary = "boundary" in model.channels
     scenes = [
         {
             "name": scene.name,

@@ -136,9 +136,7 @@ def make_plan(
             iou=pixel.iou,
         )
         notes = (resampled, *notes)
-    channels = {"cropland": 0}  # by contract
-    if "boundary" in model.outputs[1:]:
-        channels["boundary"] = model.outputs.index("boundary", 1)
+    channels = model.channels
     if ignored := [name for name in model.outputs[1:] if name not in channels]:
         notes = (*notes, Message("The map leaves out these outputs of the model: {names}.", names=", ".join(ignored)))
     return Plan(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import groupby
-from math import sqrt
+from math import nan, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Annotated, Any, BinaryIO
@@ -324,15 +324,16 @@ def _check_boundary(boundary: Path, mask: DatasetReader) -> None:
 
 def _threshold_of(boundary: Path, given: float | None) -> float:
     with _opened(boundary) as source:
-        threshold = source.tags().get(THRESHOLD_TAG, BOUNDARY_THRESHOLD) if given is None else given
+        told = source.tags().get(THRESHOLD_TAG, BOUNDARY_THRESHOLD) if given is None else given
     try:
-        if 0 <= float(threshold) <= 1:
-            return float(threshold)
+        threshold = float(told)
     except ValueError:
-        pass  # said below
-    raise InputError(
-        "boundary_threshold is {threshold}, expected a probability of 0 to 1; give one that is", threshold=threshold
-    )
+        threshold = nan
+    if not 0 <= threshold <= 1:
+        raise InputError(
+            "boundary_threshold is {threshold}, expected a probability of 0 to 1; give one that is", threshold=told
+        )
+    return threshold
 
 
 def _measure(regions: Regions, grid: GeoBox, crs: Any, store: PolygonStore, *, unit_m: float | None) -> None:
