@@ -26,7 +26,7 @@ PIXELS_M = (10.0, 2.0)
 TASK = 10_980**2  # pixels: one granule of Sentinel-2 at 10 m, the unit that a machine maps and may lose
 MACHINES = (1, 8, 64, 512)
 HOUR = 3600.0
-RASTERS = {"probability.tif", "mask.tif"}
+RASTERS = {"probability.tif", "boundary.tif", "mask.tif"}
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,11 @@ def _interval(low: float, middle: float, high: float) -> str:
 def _storage(products: Mapping[str, float]) -> str:
     rasters = sum(size for name, size in products.items() if name in RASTERS)
     vectors = sum(size for name, size in products.items() if name.startswith("parcels"))
-    kinds = {"the scene, four bands of 16 bits": products["scene"], "probability and mask": rasters, "parcels": vectors}
+    kinds = {
+        "the scene, four bands of 16 bits": products["scene"],
+        "probability, boundary and mask": rasters,
+        "parcels": vectors,
+    }
     rows = [(name, each, *(each * _gigapixels(pixel_m) / 1e3 for pixel_m in PIXELS_M)) for name, each in kinds.items()]
     return table(("", "bytes per pixel", *(f"TB at {pixel_m:g} m" for pixel_m in PIXELS_M)), rows)
 

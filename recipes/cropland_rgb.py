@@ -4,7 +4,10 @@ python recipes/cropland_rgb.py    (data in ../shared/data or CROPLAND_DATA; ever
 after a stop)
 
 1. Cut chips: fields with polygons, scenes with drawn labels, patches and blocks of one class.
-2. Train the model on all of them.
+2. Train three times on all of them; the encoder learns slower or faster.
+3. Take the mean of their weights, which holds on more kinds of ground than each (Wortsman et al. 2022,
+   arXiv:2203.05482), and train shortly from there.
+4. Take the mean of the weights before and after: what ships.
 """
 
 from __future__ import annotations
@@ -13,24 +16,54 @@ import csv
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import prepare
+from cropland.data.chips import open_chips
 from cropland.data.cut import cut_chips
 from cropland.data.labels import LabelOptions
 from cropland.geo.scene import SceneOptions
+from cropland.model import ModelFile
+from cropland.recipe import read_recipe
+from cropland.training.run_folder import finish
 from cropland.training.train import train
 
-RUNS = Path("runs")
+RUNS, RECIPE = Path("runs"), Path("recipes") / "cropland_rgb.toml"
 WORK, CHIPS, UNFINISHED = RUNS / "data", RUNS / "chips", RUNS / "chips.unfinished"
+TRAININGS = {0.1: 6, 0.2: 10, 0.5: 3}  # epochs by encoder_rate; at half of the rate, longer is worse
+LAST = (
+    "training.epochs=1",
+    "training.chips_per_epoch=6400",
+    "training.learning_rate=4e-4",
+    "training.encoder_rate=0.15",
+    "training.ema=0.99",
+)
 NO_CRS = {"ohio_drone": 0.6, "west_virginia": 1.0, "neon_forest": 0.1}  # metres of a pixel, from the data's README
 
 
 def main() -> None:
     """Every step; chips that are there are not cut again, and a training goes on where it stopped."""
     cut()
-    train(Path("recipes") / "cropland_rgb.toml", CHIPS, RUNS / "cropland_rgb")
+    out = RUNS / "cropland_rgb"
+    models = []
+    for rate, epochs in TRAININGS.items():
+        changed = [f"training.encoder_rate={rate}", f"training.epochs={epochs}"]
+        models.append(train(RECIPE, CHIPS, out / f"encoder_rate_{rate}", set=changed))
+    middle = mean(models, out / "mean")
+    last = train(RECIPE, CHIPS, out / "last", set=[f"network.start={middle.path}", *LAST])
+    mean([middle, last], out)
+
+
+def mean(models: Sequence[ModelFile], out: Path) -> ModelFile:
+    """The model whose weights are the mean of those of several trainings, with thresholds of its own."""
+    states = [model.network().state_dict() for model in models]
+    network = models[0].network()
+    network.load_state_dict({name: sum(state[name] for state in states) / len(states) for name in states[0]})
+    out.mkdir(parents=True, exist_ok=True)
+    check = open_chips(CHIPS).where(split="validation")
+    return finish(network, read_recipe(RECIPE), check, None, out, trained_on=models[0].trained_on)
 
 
 def cut() -> None:

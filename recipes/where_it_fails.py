@@ -20,8 +20,8 @@ from cropland.training.validate import predictor
 
 SHOWN = {
     "north_dakota_20170827": "Dark fields, August 2017 (NAIP, 5 m)",
+    "north_dakota_20190904": "Lakes, September 2019 (NAIP, 5 m)",
     "amazon_test_6": "Dry season in Brazil (Sentinel-2, 10 m)",
-    "dollard_undated": "A mud flat (Sentinel-2, 10 m)",
     "ucmerced_golfcourse_validation_0": "Golf courses (aerial, 0.3 m)",
 }
 

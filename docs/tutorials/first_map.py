@@ -35,7 +35,7 @@ result = model.map(scene)
 result
 
 # %% [markdown]
-# The notes say what the program decided for you. The model that ships works with pixels of 2, 4 and 10 m. The pixels of the scene are averaged to the nearest of these sizes.
+# The notes say what the program decided for you. The model that ships works with pixels of 2, 4, 10 and 30 m. The pixels of the scene are averaged to the nearest of these sizes.
 
 # %%
 result.notes
@@ -57,7 +57,8 @@ assert os.path.exists("my_map/mask.tif")
 # ```
 #
 # All of them are ordinary files. `probability.tif` holds the probability of cropland, from 0 to 254; 255 is no data. `mask.tif` is 1 where the
-# probability reaches the model's threshold. Specks and holes that are too small to be a field were removed.
+# probability reaches the model's threshold. Specks and holes that are too small to be a field were removed. `boundary.tif` holds the probability of a
+# boundary between fields, and `parcels.gpkg` the fields that follow from both ([how fields come apart](../explanation/fields.md)).
 
 # %%
 with rasterio.open("my_map/mask.tif") as file:

@@ -15,7 +15,7 @@ from cropland.demo import FOLDER
 os.chdir(tempfile.mkdtemp())  # a temporary folder for everything that this page writes
 
 scene = cropland.open(FOLDER / "sentinel2_delmarva.tif")
-mask = FOLDER / "area" / "mask.tif"  # made from the scene with `cropland map`
+mask = FOLDER / "area" / "mask.tif"  # what an earlier model mapped
 
 # %% [markdown]
 # ## Draw the points
@@ -82,6 +82,14 @@ assert high < mapped
 # User's accuracy says why: about a third of the points that are mapped as cropland are something else. On the sheet they are woods and marsh between the fields. So this
 # mask must not be used to report an area. The estimate can be used: its interval already contains these errors. If the interval is too wide
 # for your purpose, draw more points; half the width needs four times as many.
+#
+# The model that ships maps another area of the same scene. The interval holds for the ground, whatever mask the points were drawn from, so this area can be compared with it:
+
+# %%
+print(f"{low:,.0f} to {high:,.0f} ha; mapped by the model that ships: {cropland.Model.open().map(scene).area_ha:,.0f} ha")
+
+# %% [markdown]
+# An area within the interval is no proof: what a map misses in one place and adds in another may be equal.
 #
 # Four points could not be decided. They are left out, and the output states between which values the area would lie if none or all of them were cropland.
 #

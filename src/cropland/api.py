@@ -125,7 +125,7 @@ class Model:
         >>> from cropland.demo import TILE
         >>> result = cropland.Model.open().map(TILE)
         >>> len(result.parcels), round(result.area_ha, 1)
-        (21, 53.2)
+        (43, 57.4)
         """
         return map_in_memory(_scene(scene), self.file, executor=self.executor, options=_map_options(**options))
 

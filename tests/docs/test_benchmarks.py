@@ -306,7 +306,7 @@ def test_the_page_on_a_country(results: Path, tmp_path: Path):
     assert "96 gigapixels at 10 m, 2,400 at 2 m" in page and "takes 5 Mpx/s" in page
     hours = 797 * country_scale.TASK / 5e6 / 3600
     assert f"| 10 m, nothing goes wrong | {hours:.3g} | " in page
-    assert "| probability and mask | 0.75 | 0.072 | 1.8 |" in page
+    assert "| probability, boundary and mask | 0.75 | 0.072 | 1.8 |" in page
 
 
 def test_every_goal_has_its_figure_and_every_figure_its_goal():
