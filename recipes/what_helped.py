@@ -34,7 +34,7 @@ SHORT = (
 SEEDS = (0, 1, 2)
 BLOCKS = ("eurosat-block-other", "eurosat-block-cropland", "ucmerced-block-other", "ucmerced-block-cropland")
 POLYGONS = ("naip", "korea", *BLOCKS)  # the data before scenes were labelled
-PLACES = ("upper_rhine", "amazon", "delmarva", "kalimantan", "west_virginia", "juelich")
+PLACES = ("upper_rhine", "amazon", "delmarva", "kalimantan", "west_virginia")
 Values = dict[str, Any]
 
 
@@ -50,7 +50,6 @@ def variants(values: Values) -> dict[str, Values]:
     """The recipe as it ships and with one thing changed, by name."""
     groups, sampling, augmentation = values["sampling"]["groups"], values["sampling"], values["augmentation"]
     few = {name: weight for name, weight in groups.items() if name in POLYGONS}
-    natural = {name: weight for name, weight in groups.items() if name not in BLOCKS}
     scales = {name: scale for name, scale in sampling["scales"].items() if name in few or name == "ucmerced-*"}
     pasted = {
         name: weight for name, weight in sampling["paste_groups"].items() if name not in ("water-whole", "kalimantan")
@@ -61,11 +60,8 @@ def variants(values: Values) -> dict[str, Values]:
             "sampling": {**sampling, "groups": few, "scales": scales, "paste_groups": pasted}
         },
         "fields with one light": {"augmentation": {**augmentation, "fields": 0.0}},
-        "every crop with lights of its own": {"augmentation": {**augmentation, "fields": 1.0}},
         "half of it artificial": {"sampling": {**sampling, "groups": scaled(groups, 0.5), "paste": 0.5}},
-        "nothing artificial": {"sampling": {**sampling, "groups": natural, "paste": 0.0}},
         "without the boundary": {"outputs": ["cropland"]},
-        "boundary weighs 0.3": {"boundary": {**values["boundary"], "weight": 0.3}},
         "boundary weighs 3": {"boundary": {**values["boundary"], "weight": 3.0}},
     }
 
