@@ -114,7 +114,8 @@ def tables() -> None:
     found = {
         path.parent.relative_to(OUT).as_posix(): json.loads(path.read_text()) for path in OUT.glob("*/*/result.json")
     }
-    names = dict.fromkeys(name.split("/")[0] for name in found if not name.startswith("left_out"))
+    recipe = read_recipe(Path("recipes/cropland_rgb.toml")).model_dump(mode="json")
+    names = [name.replace(" ", "_") for name in variants(recipe)]
     columns = {
         "mean over places": lambda its: its["mean"],
         "val_MN_north": lambda its: its["held"]["naip"],
