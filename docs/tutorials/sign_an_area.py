@@ -86,7 +86,8 @@ assert high < mapped
 # The model that ships maps another area of the same scene. The interval holds for the ground, whatever mask the points were drawn from, so this area can be compared with it:
 
 # %%
-print(f"{low:,.0f} to {high:,.0f} ha; mapped by the model that ships: {cropland.Model.open().map(scene).area_ha:,.0f} ha")
+again = cropland.Model.open().map(scene).area_ha
+print(f"95 % interval {low:,.0f} to {high:,.0f} ha; mapped by the model that ships: {again:,.0f} ha")
 
 # %% [markdown]
 # An area within the interval is no proof: what a map misses in one place and adds in another may be equal.
