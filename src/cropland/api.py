@@ -23,9 +23,10 @@ from cropland.geo.arrays import is_labelled, open_array, open_labelled_array
 from cropland.geo.scene import Image, Scene, SceneOptions, open_scene
 from cropland.geo.statistics import Statistics
 from cropland.mapping.compute import Serial
-from cropland.mapping.map import MapResult, bytes_of, map_in_memory, map_scene, open_executor
+from cropland.mapping.map import MapResult, map_in_memory, map_scene, open_executor
 from cropland.mapping.plan import MapOptions, read_statistics
 from cropland.model import ModelFile, default_model
+from cropland.options import bytes_of
 from cropland.recipe import Recipe
 from cropland.sampling.design import SampleDesign
 from cropland.sampling.design import design_sample as _design_sample

@@ -26,7 +26,7 @@ from cropland.geo.statistics import Statistics
 from cropland.language import _
 from cropland.notebooks.bundle import bundle, unpack
 from cropland.notebooks.names import anchored, files_of, foreign_names, is_foreign, with_paths
-from cropland.recipe import Recipe, parse_recipe
+from cropland.recipe import Recipe, parse_recipe, with_norm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -203,7 +203,8 @@ def default_model() -> Path:
 
 def build_network(recipe: Recipe) -> nn.Module:
     """The recipe's network with fresh weights; a name on the shelf is also told the numbers of bands and outputs, one
-    of the user's own is fitted to them."""
+    of the user's own is fitted to them. A norm that is still left open is batch norm."""
+    recipe = with_norm(recipe, "batch_norm")
     name, options, bands, outputs = recipe.network.name, recipe.network.options, len(recipe.bands), len(recipe.outputs)
     network = find("networks", name, whole=recipe.network.trust_all)
     if is_foreign(name):

@@ -42,16 +42,24 @@ class Bar:
 
 @contextmanager
 def progress_bar(
-    name: str = "", *, total: float, rate: Callable[[float], str], done: float = 0, counted: bool = False
+    name: str = "",
+    *,
+    total: float,
+    rate: Callable[[float], str],
+    done: float = 0,
+    counted: bool = False,
+    silent: bool = False,
 ) -> Iterator[Bar]:
     """A bar on stderr, where that is a terminal.
 
-    rate: what to say of an amount per second. done: by an earlier run. counted: also show how many of how many.
+    rate: what to say of an amount per second. done: by an earlier run. counted: also show how many of how many. silent:
+    show nothing, as all but one of several processes do.
     """
     count = [TextColumn("{task.completed:.0f}/{task.total:.0f}")] if counted else []
     columns = (TextColumn("{task.description}"), BarColumn(), *count, TextColumn("{task.fields[rate]}"))
     console = Console(stderr=True)
-    shown = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
+    hidden = silent or not console.is_terminal
+    shown = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden)
     with shown as progress:
         yield Bar(progress, progress.add_task(name, total=total, completed=int(done), rate=""), rate, copy_context())
 

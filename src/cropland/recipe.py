@@ -42,7 +42,8 @@ class Network(Section):
     """Which network: a name on the shelf, `file.py:Name` or `notebook.ipynb:Name` (relative to the recipe), and its
     options. Of a file only what the name needs runs, with `trust_all` all of it.
 
-    It starts from random weights, from `imagenet` (an encoder's), or from a model's file (`teacher.safetensors`).
+    It starts from random weights, from `imagenet` (an encoder's), or from a model's file (`teacher.safetensors`). The
+    option `norm = "auto"` is `batch_norm`, or `channel_norm` if memory holds fewer than four chips at a time.
     """
 
     name: str = "unet"
@@ -118,6 +119,10 @@ class Training(Section):
     half of itself. `decay_all`: weight decay on norms and biases too. `layout` is the memory order, `precision` that of
     forward and backward pass, `auto` what the hardware multiplies fastest. 0 turns off `warmup`, `clip` and `ema`.
     `keep`: the epoch that becomes the model, the one that is best on validation or the last.
+
+    For a network that starts from a model: during the share `frozen` of the steps its encoder stays as it is; with
+    `frozen_norm` batch normalisation keeps the statistics of the start; with `mix` the model is a mean of the start
+    and of what was trained, in the shares that are best on validation.
     """
 
     epochs: PositiveInt = 20
@@ -136,6 +141,9 @@ class Training(Section):
     precision: Precision = "auto"
     patience: PositiveInt = 1000
     keep: Literal["best", "last"] = "best"
+    frozen: float = Field(0.0, ge=0, le=1)
+    frozen_norm: bool = False
+    mix: bool = False
     seed: int = 0
 
 
@@ -182,6 +190,14 @@ def read_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
 def change_recipe(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """The recipe with `settings` laid over it, as in `read_recipe`; raises the same errors."""
     return _with(recipe.model_dump(mode="json"), settings, source=recipe.name) if settings else recipe
+
+
+def with_norm(recipe: Recipe, norm: str) -> Recipe:
+    """The recipe with `norm` where its network's normalisation is left to the plan of the training, as "auto"."""
+    if recipe.network.options.get("norm") != "auto":
+        return recipe
+    network = recipe.network.model_copy(update={"options": {**recipe.network.options, "norm": norm}})
+    return recipe.model_copy(update={"network": network})
 
 
 def parse_recipe(values: dict[str, Any], *, source: str = "recipe") -> Recipe:

@@ -46,15 +46,17 @@ class Batch(NamedTuple):
         return Batch(self.image[start:stop], self.target[start:stop], self.valid[start:stop], self.chips[start:stop])
 
 
-def batches(sampler: Sampler, epoch: int, *, first: int = 0) -> Iterator[Batch]:
-    """The batches of one epoch from number `first` on, in order, prepared ahead by threads."""
+def batches(sampler: Sampler, epoch: int, *, first: int = 0, part: slice = slice(None)) -> Iterator[Batch]:
+    """The batches of one epoch from number `first` on, in order, prepared ahead by threads; of each the part asked
+    for."""
     size = sampler.recipe.training.batch
     total = max(1, sampler.recipe.training.chips_per_epoch // size)
     workers = min(4, os.cpu_count() or 1)
-    numbers = range(first * size, total * size)
-    crops = prefetch(partial(sampler.crop, epoch), numbers, threads=workers, ahead=2 * size)
+    wanted = range(size)[part]
+    numbers = (number * size + index for number in range(first, total) for index in wanted)
+    crops = prefetch(partial(sampler.crop, epoch), numbers, threads=workers, ahead=2 * len(wanted))
     for _number in range(first, total):
-        taken, names = zip(*islice(crops, size), strict=True)
+        taken, names = zip(*islice(crops, len(wanted)), strict=True)
         images, _seen, targets, valids = map(torch.stack, zip(*taken, strict=True))
         yield Batch(images, targets, valids, names)
 
@@ -109,7 +111,7 @@ class Sampler:
     def _read(self, number: int) -> SourceChip:
         chip = self.folder.read(number)
         low, high = (limits[number, self.order] for limits in self.ranges)
-        values = _compact(chip.image.values[self.order])
+        values = compact(chip.image.values[self.order])
         boundary = chip.boundary if "boundary" in self.recipe.outputs else None
         return SourceChip(values, chip.image.valid, chip.target, boundary, low, high, chip.pixel_m)
 
@@ -153,7 +155,7 @@ def group_probabilities(folder: ChipFolder, weights: Mapping[str, float]) -> Flo
     return probability
 
 
-def _compact(values: Float[np.ndarray, "band height width"]) -> np.ndarray:
+def compact(values: Float[np.ndarray, "band height width"]) -> np.ndarray:
     """The same values in the smallest type that holds them, since decoded chips stay in memory."""
     for small in (np.uint8, np.uint16):
         if np.array_equal(cast := values.clip(0, np.iinfo(small).max).astype(small), values):

@@ -18,7 +18,6 @@ import rasterio
 from cyclopts import Parameter
 from jaxtyping import UInt8
 from odc.geo.geobox import GeoBox
-from pydantic import ByteSize, Field, TypeAdapter, ValidationError
 from rich.console import Console
 
 from cropland.engines import Precision
@@ -47,14 +46,14 @@ from cropland.mapping.run_folder import (
     work_folder,
 )
 from cropland.model import ModelFile, default_model
-from cropland.options import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE
+from cropland.options import ABOVE_0, COUNT, NOT_NEGATIVE, SHARE, bytes_of
 from cropland.probability import NO_DATA, from_levels
 from cropland.progress import megapixels, progress_bar, seconds_by_stage, timed
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
-__all__ = ["MapResult", "bytes_of", "command", "map_in_memory", "map_scene", "open_executor"]
+__all__ = ["MapResult", "command", "map_in_memory", "map_scene", "open_executor"]
 
 
 @dataclass(frozen=True)
@@ -419,14 +418,6 @@ def open_executor(
     except ImportError as error:
         raise InputError("--executor dask needs a package: pip install 'cropland[dask]'") from error
     return connected(address or None, EngineSpec.of(model, engine=engine, threads=threads or 1, precision=precision))
-
-
-def bytes_of(text: str | int) -> int:
-    """2GB, 500 MiB; more than 0. Raises `InputError` for anything else."""
-    try:
-        return int(TypeAdapter(Annotated[ByteSize, Field(gt=0)]).validate_python(text))
-    except ValidationError as error:
-        raise InputError("--memory {text} is not an amount of memory; write it as in 2GB", text=text) from error
 
 
 def _folders(out: Path, scenes: Sequence[Scene], *, mosaic: bool) -> list[Path]:

@@ -13,7 +13,8 @@ from cropland.catalog import find
 from cropland.data.batches import Batch
 from cropland.errors import CroplandError
 from cropland.recipe import Precision, Recipe, Training
-from cropland.training.memory import autocast
+from cropland.training.distributed import Processes
+from cropland.training.memory import FullMemoryError, autocast, is_out_of_memory
 
 Objective = Callable[[Tensor, Batch], Float[Tensor, " batch"]]
 
@@ -81,6 +82,21 @@ def set_rate(optimizer: torch.optim.Optimizer, training: Training, progress: flo
     return rate
 
 
+def set_frozen(network: nn.Module, training: Training, progress: float) -> None:
+    """Let the weights of the encoder and the statistics of batch normalisation learn, or not, at `progress` 0..1.
+
+    What a network calls `encoder` stays as it is during the share `frozen` of a training, its statistics too. With
+    `frozen_norm` those of all layers stay.
+    """
+    encoder: nn.Module = getattr(network, "encoder", nn.Module())
+    still = progress < training.frozen
+    encoder.requires_grad_(not still)
+    within = {*encoder.modules()} if still else set()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train(not (training.frozen_norm or module in within))
+
+
 def take_step(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -90,31 +106,49 @@ def take_step(
     micro: int | None = None,
     clip: float = 0.0,
     precision: Precision = "float32",
+    among: Processes = Processes(),  # noqa: B008 - frozen
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, ""]]:
     """Take one step by the gradient of the mean loss over the batch; returns the losses and the norm of the gradient.
 
     micro: chips that are in memory at a time, all if not given; the result depends on it only by rounding and the
-    statistics of batch normalisation. clip: the largest norm of the gradient; 0 for no limit.
+    statistics of batch normalisation. clip: the largest norm of the gradient; 0 for no limit. among: the processes that
+    each have a part of the batch; gradients and statistics are averaged over them.
     """
     losses = accumulate(network, batch, objective, micro=micro or len(batch.image), precision=precision)
+    gradients = (weight.grad for weight in network.parameters() if weight.grad is not None)
+    among.average([*gradients, *(value for value in network.buffers() if value.is_floating_point())])
+    return losses, update_weights(network, optimizer, clip=clip)
+
+
+def update_weights(network: nn.Module, optimizer: torch.optim.Optimizer, *, clip: float) -> Float[Tensor, ""]:
+    """Move the weights by their gradients, which are then gone; returns the norm that these had. clip: the largest norm
+    allowed; 0 for no limit."""
     norm = nn.utils.clip_grad_norm_(network.parameters(), clip or math.inf)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return losses, norm
+    return norm
 
 
 def accumulate(
     network: nn.Module, batch: Batch, objective: Objective, *, micro: int, precision: Precision = "float32"
 ) -> Float[Tensor, " batch"]:
-    """Add the gradient of the mean loss over the batch to the weights', `micro` chips at a time; returns the losses."""
+    """Add the gradient of the mean loss over the batch to the weights', `micro` chips at a time; returns the losses.
+
+    Raises `FullMemoryError` if there is too little memory; the gradients are then worth nothing.
+    """
     losses = []
-    for start in range(0, len(batch.image), micro):
-        part = batch.part(start, start + micro)
-        with autocast(part.image.device, precision):
-            logits = network(part.image)
-        loss = objective(logits, part)
-        torch.autograd.backward(loss.sum() / len(batch.image))
-        losses.append(loss.detach())
+    try:
+        for start in range(0, len(batch.image), micro):
+            part = batch.part(start, start + micro)
+            with autocast(part.image.device, precision):
+                logits = network(part.image)
+            loss = objective(logits, part)
+            torch.autograd.backward(loss.sum() / len(batch.image))
+            losses.append(loss.detach())
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise FullMemoryError(in_pieces=not isinstance(error, torch.OutOfMemoryError)) from error
+        raise
     return torch.cat(losses)
 
 
@@ -140,3 +174,16 @@ def update_average(average: nn.Module, network: nn.Module, *, decay: float, step
             kept.lerp_(new, 1 - decay)
         else:
             kept.copy_(new)
+
+
+@torch.no_grad()
+def mixed(start: Mapping[str, Tensor], trained: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """The weights between those of a start and those that were trained from there; share: of the trained ones, 0..1.
+
+    Such a mean keeps more of what the start knew, and often scores higher on both.
+    Source: Wortsman et al. 2022, arXiv:2109.01903.
+    """
+    return {
+        name: torch.lerp(start[name], weight, share) if weight.is_floating_point() else weight
+        for name, weight in trained.items()
+    }

@@ -1,6 +1,7 @@
 """The folder of a training run: its state for going on after a kill, its journal and pictures, and its model.
 
-RUN/plan.json           recipe, chips and memory of the first start, by which every later start goes on
+RUN/plan.json           recipe and chips of the first start and how batches are computed; later starts go on by it
+RUN/running.json        there while a training runs, and after one that was killed
 RUN/state.pt            weights, optimizer and checkpoint of the last minute
 RUN/journal.jsonl       a line per epoch; events of TensorBoard beside it where that is installed
 RUN/curves.png          loss and validation IoU
@@ -11,8 +12,9 @@ RUN/model.safetensors   the model, with model.json for catalogues of STAC
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,29 +29,102 @@ from cropland.errors import RecipeError
 from cropland.files import replacing, write_json
 from cropland.geo.statistics import Statistics
 from cropland.model import ModelFile, source_hash
-from cropland.recipe import Recipe, parse_recipe
+from cropland.recipe import Recipe, parse_recipe, with_norm
 from cropland.streaming.receptive_field import field
 from cropland.training import pictures
 from cropland.training.field_threshold import with_boundary_thresholds
+from cropland.training.plan import Plan
 from cropland.training.validate import ValidationScore, predictor, validate
 from cropland.writers.stac import write_model_item
 
+PLAN, RUNNING = "plan.json", "running.json"
 
-def frozen_plan(run: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan of the first start; a second start with another recipe or other chips is refused."""
-    path = run / "plan.json"
-    if not path.exists():
-        write_json(path, plan)
-        return dict(plan)
-    first: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    # Keys that were added to recipes since then get their defaults.
-    first["recipe"] = parse_recipe(first["recipe"], source=str(path)).model_dump(mode="json")
-    for key in ("recipe", "chips"):
-        if first[key] != json.loads(json.dumps(plan[key])):
+
+def is_begun(run: Path, recipe: Recipe, learn: ChipFolder) -> bool:
+    """Whether the run was begun. Raises `RecipeError` if that was with another recipe or other chips."""
+    if not (run / PLAN).exists():
+        return False
+    first, now = _read_plan(run), _begun_with(recipe, learn)
+    for key, value in now.items():
+        if first[key] != json.loads(json.dumps(value)):
             raise RecipeError(
                 "{run} was begun with another {key}; continue with the same, or give another --out", run=run, key=key
             )
-    return first
+    return True
+
+
+def write_plan(run: Path, recipe: Recipe, learn: ChipFolder, plan: Plan) -> None:
+    """Begin a run: keep what every later start goes on by."""
+    run.mkdir(parents=True, exist_ok=True)
+    about = {"threads": torch.get_num_threads(), "torch": torch.__version__}
+    write_json(run / PLAN, {**_begun_with(recipe, learn), **vars(plan), **about})
+
+
+def read_plan(run: Path) -> tuple[Recipe, Plan, int]:
+    """The recipe of a run with its normalisation decided, how its batches are computed, and by how many threads."""
+    first = _read_plan(run)
+    known = {field.name for field in fields(Plan)}
+    plan = Plan(**{name: value for name, value in first.items() if name in known})
+    recipe = parse_recipe(first["recipe"])
+    training = recipe.training.model_copy(update={"frozen_norm": recipe.training.frozen_norm or plan.frozen_norm})
+    recipe = recipe.model_copy(update={"training": training})
+    return with_norm(recipe, plan.norm) if plan.norm else recipe, plan, first["threads"]
+
+
+def change_plan(run: Path, plan: Plan) -> None:
+    """Keep that batches are computed otherwise from here on."""
+    write_json(run / PLAN, {**_read_plan(run), **vars(plan)})
+
+
+def _begun_with(recipe: Recipe, learn: ChipFolder) -> dict[str, Any]:
+    groups = sorted(set(learn.index["group"].astype(str)))
+    return {"recipe": recipe.model_dump(mode="json"), "chips": {"count": len(learn), "groups": groups}}
+
+
+def _read_plan(run: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((run / PLAN).read_text(encoding="utf-8"))
+    # Keys that were added to recipes since then get their defaults.
+    values["recipe"] = parse_recipe(values["recipe"], source=str(run / PLAN)).model_dump(mode="json")
+    return values
+
+
+@contextmanager
+def watched(run: Path) -> Iterator[Callable[[], None]]:
+    """A training runs within; what is given is called after each step. A process that is killed leaves running.json."""
+    about = {"out_of_memory_kills": _kills(), "stepped": False}
+    write_json(run / RUNNING, about)
+    left = [True]
+
+    def stepped() -> None:
+        if left:
+            left.clear()
+            write_json(run / RUNNING, {**about, "stepped": True})
+
+    try:
+        yield stepped
+    finally:
+        (run / RUNNING).unlink()
+
+
+def died_for_memory(run: Path) -> bool:
+    """Whether the last start seems to have ended because memory was full.
+
+    That is so if it died before its first step was done, or if Linux has killed a process for memory since it began.
+    """
+    path = run / RUNNING
+    if not path.exists():
+        return False
+    last, kills = json.loads(path.read_text(encoding="utf-8")), _kills()
+    return not last["stepped"] or (kills is not None and kills > (last["out_of_memory_kills"] or 0))
+
+
+def _kills() -> int | None:
+    """How many processes Linux has killed for their memory since it started; None elsewhere."""
+    counters = Path("/proc/vmstat")
+    if not counters.exists():
+        return None
+    lines = (line.split() for line in counters.read_text("utf-8").splitlines())
+    return next((int(count) for name, count in lines if name == "oom_kill"), None)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from cropland.language import _
 from cropland.model import WorkingPixel
 from cropland.probability import ONE
 from cropland.recipe import Precision, Recipe
+from cropland.training.distributed import Processes
 from cropland.training.memory import autocast
 
 # A chip is not scored at a working pixel that is finer than its own by more than COARSER, nor at one of which fewer
@@ -90,15 +91,23 @@ def is_one_class(share: float) -> bool:
     return not 0.005 < share < 0.995
 
 
-def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: Statistics | None) -> ValidationScore:
-    """Score the network on every validation chip at every working pixel that fits it."""
+def validate(
+    network: nn.Module,
+    recipe: Recipe,
+    chips: ChipFolder,
+    statistics: Statistics | None,
+    *,
+    among: Processes = Processes(),  # noqa: B008 - frozen
+) -> ValidationScore:
+    """Score the network on every validation chip at every working pixel that fits it; several processes share the
+    chips, and each has the whole score."""
     predict = predictor(network, precision=recipe.training.precision)
     chosen = recipe.validation.working_pixels or (float(f"{chips.index['pixel_m'].median():.3g}"),)
     places, place = np.unique(chips.index["group"].astype(str), return_inverse=True)
     fitting = np.zeros((len(chosen), len(places), 2, 255), np.int64)  # histograms at every pixel that fits a chip
     nearest = np.zeros((len(places), 2, 255), np.int64)  # and at the one that a map of it would be made at
     rims = np.zeros((2, 255), np.int64)
-    for number in range(len(chips)):
+    for number in range(among.rank, len(chips), among.count):
         chip = only_bands(chips.read(number), chips.bands, recipe.bands)
         best = min(chosen, key=lambda pixel_m: abs(math.log(pixel_m / chip.pixel_m)))
         for size, pixel_m in enumerate(chosen):
@@ -111,6 +120,7 @@ def validate(network: nn.Module, recipe: Recipe, chips: ChipFolder, statistics: 
                 nearest[place[number]] += levels
                 if others and chip.boundary is not None:
                     rims += histogram(others[0], _rim(chip, recipe.boundary.width_m, pixel_m=pixel_m))
+    fitting, nearest, rims = map(among.total, (fitting, nearest, rims))
     means = mean_over_places(nearest)
     best_level = max(range(len(means)), key=lambda level: (means[level], -abs(level + 0.5 - ONE / 2)))
     threshold = (best_level + 0.5) / ONE
