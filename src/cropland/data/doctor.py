@@ -37,7 +37,7 @@ from cropland.files import replacing
 from cropland.geo.area import pixel_edges_m
 from cropland.geo.imagery import Given
 from cropland.geo.reading import Remote
-from cropland.geo.scene import Scene, SceneOptions
+from cropland.geo.scene import Image, Scene, SceneOptions
 from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
 from cropland.language import Message, _
@@ -164,9 +164,10 @@ def _of_scenes(
         findings += polygon_findings(options, pixel_m=min(scene.pixel_m for scene in scenes))
     if options.labels is not None and (options.background is not None or is_raster(options.labels)):
         counts: Counter[int] = sum((look.counts for look in looks), Counter())
-        findings += _rare(options.labels.name, counts, severity="warning")
+        # A scene without fields has its place among others, so that it alone is no fault.
+        findings += [each for look in looks for each in _rare(look.scene.name, look.counts, severity="note")]
         if len(scenes) > 1:
-            findings += [each for look in looks for each in _rare(look.scene.name, look.counts, severity="note")]
+            findings += _rare(options.labels.name, counts, severity="warning")
     shifts = {look.scene.name: look.shift for look in looks if look.shift is not None}
     if fixed is not None:
         assert options.labels is not None, "checked by the caller"
@@ -218,7 +219,7 @@ def _look(scene: Scene, options: LabelOptions, truth: Labels | None, mapped: Pat
     findings += radiometry_findings(numbers)
     shift = measured_shift(patches) if draw is not None else None
     if shift is not None:
-        findings += _shifted(scene.name, shift, patches, pixel_m=_edges_m(scene))
+        findings += _shifted(scene.name, shift, patches, scene.bands, pixel_m=_edges_m(scene))
     if draw is not None and mapped is not None:
         findings += suspects(scene, draw, mapped)
     return _Look(scene, tuple(findings), shift, counts, () if draw is None else draw.notes, draw is not None)
@@ -246,7 +247,7 @@ def _elsewhere(scene: Scene, options: LabelOptions, error: CroplandError) -> Fin
     if isinstance(error, GridError):
         remedy = Message("Transform the labels with your survey office's parameters, or accept --allow-datum-shift")
     return Finding(
-        "error", "crs", f"{scene.name}, {options.labels.name}", Message(error.message, **error.values), remedy
+        "error", "crs", f"{scene.name}, {options.labels.name}", Message("{why}", why=error), remedy
     )
 
 
@@ -286,11 +287,14 @@ def _edges_m(scene: Scene) -> tuple[float, float]:
     return pixel_edges_m(scene.grid, unit_m=scene.unit_m)
 
 
-def _shifted(name: str, shift: Shift, patches: Sequence[Patch], *, pixel_m: tuple[float, float]) -> Iterator[Finding]:
+def _shifted(
+    name: str, shift: Shift, patches: Sequence[Patch], bands: Sequence[str], *, pixel_m: tuple[float, float]
+) -> Iterator[Finding]:
     """A fault, if the labels certainly lie a pixel or more away. pixel_m: width and height of a pixel."""
     if not shift.is_measured or shift.low < LEAST_SHIFT:
         return
     right, down = shift.right, shift.down
+    shown = max(patches, key=lambda patch: int(label_edges(patch.label, patch.boundary).sum()))
     yield Finding(
         "error" if shift.length >= LARGE_SHIFT else "warning",
         "shift",
@@ -308,14 +312,14 @@ def _shifted(name: str, shift: Shift, patches: Sequence[Patch], *, pixel_m: tupl
             blocks=shift.blocks,
         ),
         Message("Move them: --fix-shift moved.gpkg (moved.tif for a raster), and look at the result"),
-        _before_and_after(max(patches, key=lambda patch: int(label_edges(patch.label, patch.boundary).sum())), shift),
+        _before_and_after(shown, shift, bands),
     )
 
 
-def _before_and_after(patch: Patch, shift: Shift) -> UInt8[np.ndarray, "height width 3"]:
+def _before_and_after(patch: Patch, shift: Shift, bands: Sequence[str]) -> UInt8[np.ndarray, "height width 3"]:
     """Edges of the labels on the image: where they are (orange), and moved by the shift (green)."""
-    bands = patch.values[:3] if len(patch.values) >= 3 else patch.values[[0, 0, 0]]
-    picture = (255 * bands.clip(0, 1)).astype(np.uint8).transpose(1, 2, 0)
+    ready = (0.0,) * len(bands), (1.0,) * len(bands)  # the values are stretched already
+    picture = Image(patch.values, patch.valid, bands=tuple(bands)).rgb(*ready)
     edges = label_edges(patch.label, patch.boundary)
     moved = np.zeros_like(edges)
     rows, cols = np.nonzero(edges)
@@ -484,7 +488,7 @@ def _unreadable(folder: ChipFolder) -> Iterator[Finding]:
         try:
             folder.read(int(number))
         except ChipError as error:
-            yield Finding("error", "files", folder.path.name, Message(error.message, **error.values), remedy)
+            yield Finding("error", "files", folder.path.name, Message("{why}", why=error), remedy)
             return
 
 
@@ -511,7 +515,7 @@ def _of_chips(folder: ChipFolder) -> Diagnosis:
             if (shift := measured_shift(patches)) is not None:
                 shifts[str(group)] = shift
                 edge = float(sizes.median())
-                findings += _shifted(str(group), shift, patches, pixel_m=(edge, edge))
+                findings += _shifted(str(group), shift, patches, folder.bands, pixel_m=(edge, edge))
     findings += _twins(folder.path.name, every)
     return Diagnosis.of(folder.path.name, findings, shifts=shifts)
 
@@ -547,7 +551,7 @@ class _Seen(NamedTuple):
 def _twins(name: str, seen: Sequence[_Seen]) -> Iterator[Finding]:
     """The same image twice, on both sides of the split or on one, labels that contradict, chips that teach nothing."""
     alike: defaultdict[bytes, list[_Seen]] = defaultdict(list)
-    for each in seen:
+    for each in sorted(seen):
         if not each.is_flat:
             alike[each.pixels].append(each)
     twins = [each for each in alike.values() if len(each) > 1]

@@ -33,7 +33,7 @@ def apart(scene: Scene, options: LabelOptions, error: CroplandError) -> Finding:
     assert options.labels is not None, "labels that lie elsewhere have a file"
     opened = open_layer(options.labels, layer=options.layer, encoding=options.encoding)
     bounds = np.array(opened.bounds(None))
-    evidence: str = Message(error.message, **error.values)
+    evidence: str = Message("{why}", why=error)
     remedy: str = Message("Check which of the two is right, in QGIS above a background map")
     if opened.crs is not None and np.isfinite(bounds).all():
         remedy = _remedy(scene, options.labels, opened.crs, bounds) or remedy

@@ -30,7 +30,7 @@ from cropland.probability import DESCRIPTION, NO_DATA, ONE
 
 __all__ = ["suspects"]
 
-SIZE = 512  # pixels of a window at least
+SIZE = 1024  # pixels of a window at least
 SURE = 0.8, 0.2  # the probability from which a map is sure of cropland, or of none, at least
 RIM = 2  # pixels of a border that is drawn inexactly: what is thinner does not count
 LEAST_M2, LEAST_PIXELS = 2000.0, 30
