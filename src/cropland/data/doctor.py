@@ -25,7 +25,7 @@ from pyproj import CRS, Transformer
 from cropland.data.boundary import boundary_distance
 from cropland.data.chips import INDEX, Chip, ChipFolder, open_chips
 from cropland.data.cut import windows
-from cropland.data.finding import Diagnosis, Finding, Severity
+from cropland.data.finding import DataFinding, Diagnosis, Severity
 from cropland.data.ground import TrainingGround
 from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, Draw, LabelOptions, Labels, is_raster, read_labels
 from cropland.data.polygons import apart, polygon_findings
@@ -118,9 +118,7 @@ def doctor(
             raise InputError("{option} is for scenes; {path} is a chip folder", option=useless[0], path=folder)
         found = _of_chips(open_chips(folder))
     else:
-        if options.labels is None and (
-            useless := [name for name in ("--map", "--fix-shift") if asked[name] is not None]
-        ):
+        if options.labels is None and (useless := [name for name, value in asked.items() if value is not None]):
             raise InputError("{option} compares labels; give them with --labels FILE", option=useless[0])
         found = _of_scenes(many, options, opening, mapped=None if map is None else Path(map), fixed=fix_shift)
     if out is not None:
@@ -193,7 +191,7 @@ class _Look:
     """What was seen of one scene. counts: pixels of each class. draws: whether the labels meet it."""
 
     scene: Scene
-    findings: tuple[Finding, ...]
+    findings: tuple[DataFinding, ...]
     shift: Shift | None
     counts: Counter[int]
     notes: tuple[str, ...]
@@ -225,10 +223,10 @@ def _look(scene: Scene, options: LabelOptions, truth: Labels | None, mapped: Pat
     return _Look(scene, tuple(findings), shift, counts, () if draw is None else draw.notes, draw is not None)
 
 
-def _void(scene: Scene) -> Iterator[Finding]:
+def _void(scene: Scene) -> Iterator[DataFinding]:
     share = float(1 - scene.read_decimated(bands=scene.bands).valid.mean())
     if share >= VOID:
-        yield Finding(
+        yield DataFinding(
             "warning",
             "no_data",
             scene.name,
@@ -237,7 +235,7 @@ def _void(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def _elsewhere(scene: Scene, options: LabelOptions, error: CroplandError) -> Finding:
+def _elsewhere(scene: Scene, options: LabelOptions, error: CroplandError) -> DataFinding:
     assert options.labels is not None, "labels were read"
     if scene.grid.crs is not None and not is_raster(options.labels) and isinstance(error, LabelError):
         return apart(scene, options, error)
@@ -246,9 +244,7 @@ def _elsewhere(scene: Scene, options: LabelOptions, error: CroplandError) -> Fin
     )
     if isinstance(error, GridError):
         remedy = Message("Transform the labels with your survey office's parameters, or accept --allow-datum-shift")
-    return Finding(
-        "error", "crs", f"{scene.name}, {options.labels.name}", Message("{why}", why=error), remedy
-    )
+    return DataFinding("error", "crs", f"{scene.name}, {options.labels.name}", Message("{why}", why=error), remedy)
 
 
 Drawn = list[tuple[Window, UInt8[np.ndarray, "height width"], UInt8[np.ndarray, "height width"]]]
@@ -289,13 +285,13 @@ def _edges_m(scene: Scene) -> tuple[float, float]:
 
 def _shifted(
     name: str, shift: Shift, patches: Sequence[Patch], bands: Sequence[str], *, pixel_m: tuple[float, float]
-) -> Iterator[Finding]:
+) -> Iterator[DataFinding]:
     """A fault, if the labels certainly lie a pixel or more away. pixel_m: width and height of a pixel."""
     if not shift.is_measured or shift.low < LEAST_SHIFT:
         return
     right, down = shift.right, shift.down
     shown = max(patches, key=lambda patch: int(label_edges(patch.label, patch.boundary).sum()))
-    yield Finding(
+    yield DataFinding(
         "error" if shift.length >= LARGE_SHIFT else "warning",
         "shift",
         name,
@@ -335,7 +331,7 @@ def _before_and_after(patch: Patch, shift: Shift, bands: Sequence[str]) -> UInt8
     return np.concatenate([sides[0], gap, sides[1]], axis=1)
 
 
-def _rare(name: str, counts: Counter[int], *, severity: Severity) -> Iterator[Finding]:
+def _rare(name: str, counts: Counter[int], *, severity: Severity) -> Iterator[DataFinding]:
     """A class of which there is nearly nothing."""
     known = counts[CROPLAND] + counts[OTHER]
     if not known:
@@ -344,7 +340,7 @@ def _rare(name: str, counts: Counter[int], *, severity: Severity) -> Iterator[Fi
     if min(share, 1 - share) >= RARE:
         return
     what = Message("cropland") if share < RARE else Message("other ground")
-    yield Finding(
+    yield DataFinding(
         severity,
         "classes",
         name,
@@ -421,7 +417,7 @@ def _move_raster(path: Path, scene: Scene, by: tuple[float, float], out: Path) -
         file.transform = affine
 
 
-def quick_findings(folder: ChipFolder) -> tuple[Finding, ...]:
+def quick_findings(folder: ChipFolder) -> tuple[DataFinding, ...]:
     """What the index of a chip folder shows at once, with a look at a few chips: fast enough to run before training.
 
     Missing and damaged files, ground on both sides of the split, rare classes, a lack of labels, and pixels of sizes
@@ -430,14 +426,14 @@ def quick_findings(folder: ChipFolder) -> tuple[Finding, ...]:
     return tuple(_quick(folder))
 
 
-def _quick(folder: ChipFolder) -> Iterator[Finding]:
+def _quick(folder: ChipFolder) -> Iterator[DataFinding]:
     index, name = folder.index, folder.path.name
     yield from _unreadable(folder)
     train, validation = (index[index["split"] == side] for side in ("train", "validation"))
     if len(train) and len(validation):
         shared = validation[TrainingGround.of(train).overlaps(validation)]
         if len(shared):
-            yield Finding(
+            yield DataFinding(
                 "error",
                 "duplicates",
                 name,
@@ -457,7 +453,7 @@ def _quick(folder: ChipFolder) -> Iterator[Finding]:
     yield from _rare(name, counts, severity="warning")
     unknown = counts[UNKNOWN] / max(1, sum(counts.values()))
     if unknown > MOST_UNKNOWN:
-        yield Finding(
+        yield DataFinding(
             "note",
             "no_data",
             name,
@@ -466,7 +462,7 @@ def _quick(folder: ChipFolder) -> Iterator[Finding]:
         )
     sizes = index["pixel_m"]
     if len(index) and sizes.max() > SIZES_APART * sizes.min():
-        yield Finding(
+        yield DataFinding(
             "note",
             "pixel_size",
             name,
@@ -475,20 +471,20 @@ def _quick(folder: ChipFolder) -> Iterator[Finding]:
         )
 
 
-def _unreadable(folder: ChipFolder) -> Iterator[Finding]:
+def _unreadable(folder: ChipFolder) -> Iterator[DataFinding]:
     """Files that are not there, and of a few chips those that are damaged."""
     index = folder.index
     missing = [path for path in (*index["image"], *index["label"]) if not (folder.path / path).exists()]
     remedy = Message("Copy the folder again, or cut it again")
     if missing:
         evidence = Message("{count} files are missing, such as {path}", count=len(missing), path=missing[0])
-        yield Finding("error", "files", folder.path.name, evidence, remedy)
+        yield DataFinding("error", "files", folder.path.name, evidence, remedy)
         return
     for number in np.unique(np.linspace(0, len(index) - 1, OPENED).astype(int)) if len(index) else ():
         try:
             folder.read(int(number))
         except ChipError as error:
-            yield Finding("error", "files", folder.path.name, Message("{why}", why=error), remedy)
+            yield DataFinding("error", "files", folder.path.name, Message("{why}", why=error), remedy)
             return
 
 
@@ -548,7 +544,7 @@ class _Seen(NamedTuple):
         return _Seen(chip.id, side, pixels, label, is_flat, bool((chip.target == UNKNOWN).all()))
 
 
-def _twins(name: str, seen: Sequence[_Seen]) -> Iterator[Finding]:
+def _twins(name: str, seen: Sequence[_Seen]) -> Iterator[DataFinding]:
     """The same image twice, on both sides of the split or on one, labels that contradict, chips that teach nothing."""
     alike: defaultdict[bytes, list[_Seen]] = defaultdict(list)
     for each in sorted(seen):
@@ -578,11 +574,11 @@ def _twins(name: str, seen: Sequence[_Seen]) -> Iterator[Finding]:
         if found:
             one, other = found[0][:2]
             said = evidence.filled(count=len(found), one=one.id, other=other.id)
-            yield Finding(severity, "duplicates", name, said, remedy)
+            yield DataFinding(severity, "duplicates", name, said, remedy)
     for ids, evidence in (
         ([each.id for each in seen if each.is_flat], Message("{count} chips are of one value, such as {id}")),
         ([each.id for each in seen if each.is_blank], Message("{count} chips have no known label, such as {id}")),
     ):
         if ids:
             remedy = Message("They teach nothing: cut the folder without them")
-            yield Finding("warning", "chips", name, evidence.filled(count=len(ids), id=ids[0]), remedy)
+            yield DataFinding("warning", "chips", name, evidence.filled(count=len(ids), id=ids[0]), remedy)

@@ -16,14 +16,14 @@ from cropland.fact_sheet import fact_sheet
 from cropland.files import write_text
 from cropland.language import _, shown
 
-__all__ = ["Diagnosis", "Finding", "Severity"]
+__all__ = ["DataFinding", "Diagnosis", "Severity"]
 
 Severity = Literal["error", "warning", "note"]
 WORST_FIRST: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
+class DataFinding:
     """One fault. severity: error (training on this is wrong), warning or note.
 
     kind: its short name. where: the scene, file of labels or chips. evidence: what was seen, with its number. remedy:
@@ -55,13 +55,13 @@ class Diagnosis:
     """
 
     given: str
-    findings: tuple[Finding, ...]
+    findings: tuple[DataFinding, ...]
     shifts: Mapping[str, Shift] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @staticmethod
     def of(
-        given: str, findings: list[Finding], *, shifts: Mapping[str, Shift], notes: tuple[str, ...] = ()
+        given: str, findings: list[DataFinding], *, shifts: Mapping[str, Shift], notes: tuple[str, ...] = ()
     ) -> Diagnosis:
         """The worst first; within one severity in the order of the checks."""
         ordered = sorted(findings, key=lambda each: WORST_FIRST.index(each.severity))

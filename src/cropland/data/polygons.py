@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from pyproj import CRS
 
-from cropland.data.finding import Finding
+from cropland.data.finding import DataFinding
 from cropland.data.labels import PRESETS, LabelOptions
 from cropland.errors import CroplandError
 from cropland.geo.area import ellipsoidal_area_m2, ellipsoidal_length_m
@@ -28,7 +28,7 @@ ON_EARTH = 180.0, 90.0  # degrees
 Shapes = np.ndarray  # of shapely geometries
 
 
-def apart(scene: Scene, options: LabelOptions, error: CroplandError) -> Finding:
+def apart(scene: Scene, options: LabelOptions, error: CroplandError) -> DataFinding:
     """Why the labels do not meet a scene: the error itself, with what would bring them together."""
     assert options.labels is not None, "labels that lie elsewhere have a file"
     opened = open_layer(options.labels, layer=options.layer, encoding=options.encoding)
@@ -37,7 +37,7 @@ def apart(scene: Scene, options: LabelOptions, error: CroplandError) -> Finding:
     remedy: str = Message("Check which of the two is right, in QGIS above a background map")
     if opened.crs is not None and np.isfinite(bounds).all():
         remedy = _remedy(scene, options.labels, opened.crs, bounds) or remedy
-    return Finding("error", "crs", f"{scene.name}, {options.labels.name}", evidence, remedy)
+    return DataFinding("error", "crs", f"{scene.name}, {options.labels.name}", evidence, remedy)
 
 
 def _remedy(scene: Scene, path: Path, crs: CRS, bounds: np.ndarray) -> Message | None:
@@ -91,7 +91,7 @@ def _meets(scene: Scene, bounds: tuple[float, ...], crs: CRS) -> bool:
     return bool(np.isfinite(box.total_bounds).all() and box.iloc[0].intersects(ground.iloc[0]))
 
 
-def polygon_findings(options: LabelOptions, *, pixel_m: float) -> Iterator[Finding]:
+def polygon_findings(options: LabelOptions, *, pixel_m: float) -> Iterator[DataFinding]:
     """Invalid, tiny and thin polygons, and such as share ground, each with their number and the worst of them."""
     assert options.labels is not None, "polygons come from a file"
     layer = open_layer(options.labels, layer=options.layer, encoding=options.encoding)
@@ -103,7 +103,7 @@ def polygon_findings(options: LabelOptions, *, pixel_m: float) -> Iterator[Findi
     shapes, numbers, name = shapes[is_area], numbers[is_area], options.labels.name
     invalid = ~shapely.is_valid(shapes)
     if invalid.any():
-        yield Finding(
+        yield DataFinding(
             "warning",
             "polygons",
             name,
@@ -129,7 +129,7 @@ def polygon_findings(options: LabelOptions, *, pixel_m: float) -> Iterator[Findi
     thin = ~tiny & (width < THIN)
     if thin.any():
         worst = int(np.flatnonzero(thin)[pixels[thin].argmax()])
-        yield Finding(
+        yield DataFinding(
             "note",
             "polygons",
             name,
@@ -146,10 +146,10 @@ def polygon_findings(options: LabelOptions, *, pixel_m: float) -> Iterator[Findi
     yield from _overlaps(name, numbers, shapes)
 
 
-def _small(name: str, numbers: np.ndarray, tiny: np.ndarray, pixels: np.ndarray) -> Iterator[Finding]:
+def _small(name: str, numbers: np.ndarray, tiny: np.ndarray, pixels: np.ndarray) -> Iterator[DataFinding]:
     if tiny.any():
         worst = int(pixels.argmin())
-        yield Finding(
+        yield DataFinding(
             "note",
             "polygons",
             name,
@@ -165,7 +165,7 @@ def _small(name: str, numbers: np.ndarray, tiny: np.ndarray, pixels: np.ndarray)
         )
 
 
-def _overlaps(name: str, numbers: np.ndarray, shapes: Shapes) -> Iterator[Finding]:
+def _overlaps(name: str, numbers: np.ndarray, shapes: Shapes) -> Iterator[DataFinding]:
     """Pairs that share more than a tenth of the smaller one."""
     one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
     one, other = one[one < other], other[one < other]
@@ -175,7 +175,7 @@ def _overlaps(name: str, numbers: np.ndarray, shapes: Shapes) -> Iterator[Findin
     if not (share > SHARED).any():
         return
     worst = int(share.argmax())
-    yield Finding(
+    yield DataFinding(
         "warning",
         "polygons",
         name,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from cropland.data.finding import Finding
+from cropland.data.finding import DataFinding
 from cropland.language import Message
 
 __all__ = ["Numbers", "radiometry_findings"]
@@ -55,7 +55,7 @@ class Numbers:
     is_sentinel2: bool = False
 
 
-def radiometry_findings(numbers: Numbers) -> Iterator[Finding]:
+def radiometry_findings(numbers: Numbers) -> Iterator[DataFinding]:
     """What is wrong with the numbers of an image, if anything is."""
     valid = [values[:, valid] for values, valid in numbers.windows]
     values = np.concatenate(valid, axis=1).astype(np.float64) if valid else np.zeros((len(numbers.bands), 0))
@@ -67,13 +67,13 @@ def radiometry_findings(numbers: Numbers) -> Iterator[Finding]:
     yield from _order(numbers, by_name)
 
 
-def _range(numbers: Numbers, values: Float64[np.ndarray, "band pixel"]) -> Iterator[Finding]:
+def _range(numbers: Numbers, values: Float64[np.ndarray, "band pixel"]) -> Iterator[DataFinding]:
     """Numbers that were cut off at 255, or wrapped around there, or that are mostly one extreme."""
     is_byte, whole = numbers.dtype.itemsize == 1, numbers.dtype.kind in "iu"
     at_255 = (values == EIGHT_BIT).mean(axis=1)
     worst = int(at_255.argmax())
     if whole and values.max() == EIGHT_BIT and at_255[worst] > CLIPPED:
-        yield Finding(
+        yield DataFinding(
             "warning" if is_byte else "error",
             "range",
             numbers.name,
@@ -87,7 +87,7 @@ def _range(numbers: Numbers, values: Float64[np.ndarray, "band pixel"]) -> Itera
             ),
         )
     elif whole and not is_byte and values.max() <= EIGHT_BIT and values.max() > 1:
-        yield Finding(
+        yield DataFinding(
             "note",
             "range",
             numbers.name,
@@ -101,7 +101,7 @@ def _range(numbers: Numbers, values: Float64[np.ndarray, "band pixel"]) -> Itera
     related, spread = _neighbours(numbers), values.std(axis=1)
     noisy = int(np.argmin(related))
     if is_byte and related[noisy] < WRAPPED and spread[noisy] > SPREAD:
-        yield Finding(
+        yield DataFinding(
             "error",
             "range",
             numbers.name,
@@ -118,7 +118,7 @@ def _range(numbers: Numbers, values: Float64[np.ndarray, "band pixel"]) -> Itera
     for band, pixels in zip(numbers.bands, values, strict=True):
         for extreme in dict.fromkeys((pixels.min(), pixels.max())):
             if (share := float((pixels == extreme).mean())) > EXTREME:
-                yield Finding(
+                yield DataFinding(
                     "warning",
                     "range",
                     numbers.name,
@@ -144,7 +144,7 @@ def _neighbours(numbers: Numbers) -> Float64[np.ndarray, " band"]:
     return related
 
 
-def _offset(numbers: Numbers, by_name: Named) -> Iterator[Finding]:
+def _offset(numbers: Numbers, by_name: Named) -> Iterator[DataFinding]:
     """Sentinel-2's offset of baseline 04.00: still in the numbers, or taken off twice."""
     seen = [by_name[band] for band in ("green", "red", "nir") if band in by_name]
     may_be = numbers.is_sentinel2 or SENTINEL2_M[0] < numbers.pixel_m < SENTINEL2_M[1]
@@ -153,7 +153,7 @@ def _offset(numbers: Numbers, by_name: Named) -> Iterator[Finding]:
     darkest = [float(np.percentile(band, DARKEST)) for band in seen]
     below = float(max((band < 0).mean() for band in seen))
     if numbers.added == 0 and OFFSET <= min(darkest) < 1.3 * OFFSET:
-        yield Finding(
+        yield DataFinding(
             "error",
             "offset",
             numbers.name,
@@ -168,7 +168,7 @@ def _offset(numbers: Numbers, by_name: Named) -> Iterator[Finding]:
             ),
         )
     elif below > BELOW_0:
-        yield Finding(
+        yield DataFinding(
             "error",
             "offset",
             numbers.name,
@@ -177,7 +177,7 @@ def _offset(numbers: Numbers, by_name: Named) -> Iterator[Finding]:
         )
 
 
-def _order(numbers: Numbers, by_name: Named) -> Iterator[Finding]:
+def _order(numbers: Numbers, by_name: Named) -> Iterator[DataFinding]:
     """Bands that look like others."""
     if not {"red", "green", "blue"} <= {*by_name}:
         return
@@ -190,7 +190,7 @@ def _order(numbers: Numbers, by_name: Named) -> Iterator[Finding]:
             return
     share = float(np.mean((red > BRIGHTER * np.maximum(green, blue)) & (green <= blue)))
     if share > SHARE_FALSE:
-        yield Finding(
+        yield DataFinding(
             "error",
             "bands",
             numbers.name,
@@ -210,7 +210,7 @@ def _order(numbers: Numbers, by_name: Named) -> Iterator[Finding]:
     soil_red = float(np.median(redness[greenness <= bare]) - np.median(redness[greenness >= green_most]))
     steadiness = float(red.std() / max(blue.std(), 1e-9))
     if steadiness < VARIES_LESS and soil_red < SOIL_LESS_RED:
-        yield Finding(
+        yield DataFinding(
             "warning",
             "bands",
             numbers.name,
@@ -223,8 +223,8 @@ def _order(numbers: Numbers, by_name: Named) -> Iterator[Finding]:
         )
 
 
-def _exchanged(numbers: Numbers, one: str, other: str, share: float) -> Finding:
-    return Finding(
+def _exchanged(numbers: Numbers, one: str, other: str, share: float) -> DataFinding:
+    return DataFinding(
         "error",
         "bands",
         numbers.name,

@@ -17,7 +17,7 @@ from rasterio.warp import transform
 from scipy import ndimage
 
 from cropland.data.cut import windows
-from cropland.data.finding import Finding
+from cropland.data.finding import DataFinding
 from cropland.data.labels import CROPLAND, OTHER, Draw, raster_on
 from cropland.errors import SceneError
 from cropland.geo.area import area_words
@@ -52,7 +52,7 @@ class _Region:
         return int(self.inside.sum())
 
 
-def suspects(scene: Scene, draw: Draw, mapped: Path) -> Iterator[Finding]:
+def suspects(scene: Scene, draw: Draw, mapped: Path) -> Iterator[DataFinding]:
     """Findings on ground that is labelled not cropland and looks like cropland, and the other way round.
 
     mapped: the folder of a map of this scene, or a raster of probabilities (0..1, or p x 254 in a byte). Raises
@@ -119,7 +119,7 @@ def _regions(
                 yield _Region(value, Window(part.row + rows.start, part.col + cols.start, *inside.shape), inside)
 
 
-def _finding(scene: Scene, label: int, regions: list[_Region], limit: float) -> Finding:
+def _finding(scene: Scene, label: int, regions: list[_Region], limit: float) -> DataFinding:
     total = sum(each.pixels for each in regions) * scene.pixel_m**2 / 1e4
     values = {
         "count": len(regions),
@@ -144,7 +144,7 @@ def _finding(scene: Scene, label: int, regions: list[_Region], limit: float) -> 
             **values,
         )
         remedy = Message("Look at the picture: take out what is no field, or make it unknown with --unknown-where")
-    return Finding(
+    return DataFinding(
         "warning",
         "unlabelled" if label == OTHER else "mislabelled",
         scene.name,
