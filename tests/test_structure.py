@@ -14,7 +14,7 @@ from source_tree import PACKAGE, ROOT, module_name, sources
 
 TORCH_FREE = re.compile(
     r"cropland(\.(api|cli|errors|recipe|catalog|model|geo|writers|mapping|parcels|files|progress|probability)(\..*)?"
-    r"|\.data(\.(labels|chips|cut|split))?)?$"
+    r"|\.data(\.(labels|chips|cut|split|doctor))?)?$"
 )
 HEAVY = {"numpy", "torch", "rasterio", "geopandas", "matplotlib", "pydantic", "openvino", "scipy"}
 WHOLE_PROJECT = {

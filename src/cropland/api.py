@@ -13,6 +13,8 @@ from affine import Affine
 
 from cropland.data.cut import CutReport
 from cropland.data.cut import cut_chips as _cut_chips
+from cropland.data.doctor import doctor as _doctor
+from cropland.data.finding import Diagnosis
 from cropland.data.labels import LabelOptions
 from cropland.engines import Precision
 from cropland.errors import ModelError, SceneError
@@ -33,7 +35,7 @@ from cropland.sampling.design import design_sample as _design_sample
 from cropland.sampling.estimate import AreaEstimate
 from cropland.sampling.estimate import estimate_area as _estimate_area
 
-__all__ = ["Model", "cut_chips", "design_sample", "estimate_area", "evaluate", "map", "open", "train"]
+__all__ = ["Model", "cut_chips", "design_sample", "doctor", "estimate_area", "evaluate", "map", "open", "train"]
 
 AnyPath = str | Path
 T = TypeVar("T")
@@ -224,6 +226,38 @@ def cut_chips(
     opening, others = _split(SceneOptions, options)
     given, others = _labels(labels, {"background": background, **others})
     return _cut_chips(scenes, given, out, size=size, validation=validation, opening=opening, **others)
+
+
+def doctor(
+    given: Scene | AnyPath | Sequence[Scene | AnyPath],
+    labels: AnyPath | LabelOptions | None = None,
+    *,
+    background: Literal["known", "unknown"] | None = None,
+    map: MapResult | AnyPath | None = None,
+    out: AnyPath | None = None,
+    fix_shift: AnyPath | None = None,
+    **options: Any,
+) -> Diagnosis:
+    """Look for faults in scenes and their labels, or in a chip folder, before training on them.
+
+    given: scenes, open or one path each; or the path of a chip folder. labels: polygons of any format and CRS, a
+    raster, or a folder of rasters. background: what lies outside polygons, known or unknown. map: a map of the scene,
+    to look where it is sure and the labels differ. out: a folder for report.html, with pictures. fix_shift: a file for
+    the labels, moved by the shift that was measured. Further options: those of labels as in `cut_chips`; for paths
+    sensor, bands, nodata, crs, pixel_m; allow_datum_shift. Raises `InputError` or one of its kinds for what cannot be
+    read.
+
+    >>> import cropland
+    >>> from cropland.demo import FIELDS, TILE
+    >>> cropland.doctor(TILE, FIELDS, background="known")
+    naip_minnesota: no fault found
+    """
+    if isinstance(bands := options.get("bands"), Mapping):
+        options["bands"] = ",".join(f"{name}={number}" for name, number in bands.items())
+    opening, others = _split(SceneOptions, options)
+    about, others = _labels(labels, {"background": background, **others})
+    mapped = map.folder if isinstance(map, MapResult) else map
+    return _doctor(given, about, map=mapped, out=out, fix_shift=fix_shift, opening=opening, **others)
 
 
 def train(

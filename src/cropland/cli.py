@@ -30,6 +30,10 @@ VERBS = {
         "Turn a mask into parcels: polygons with their area, perimeter and mean probability.",
     ),
     "chips": ("cropland.data.cut:command", "Cut chips for training from scenes and labels."),
+    "doctor": (
+        "cropland.data.doctor:command",
+        "Look for faults in scenes and labels, or in a chip folder, before training.",
+    ),
     "train": ("cropland.training.train:command", "Train a model from a folder of chips."),
     "evaluate": (
         "cropland.evaluation.evaluate:command",
