@@ -6,7 +6,18 @@ The public names; none of them imports anything before it is used (PEP 562). Wha
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["Model", "__version__", "cut_chips", "design_sample", "estimate_area", "evaluate", "map", "open", "train"]
+__all__ = [
+    "Model",
+    "__version__",
+    "cut_chips",
+    "design_sample",
+    "estimate_area",
+    "evaluate",
+    "map",
+    "open",
+    "suggest",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:

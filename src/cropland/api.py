@@ -31,8 +31,10 @@ from cropland.sampling.design import SampleDesign
 from cropland.sampling.design import design_sample as _design_sample
 from cropland.sampling.estimate import AreaEstimate
 from cropland.sampling.estimate import estimate_area as _estimate_area
+from cropland.suggesting.suggest import Suggestions
+from cropland.suggesting.suggest import suggest as _suggest
 
-__all__ = ["Model", "cut_chips", "design_sample", "estimate_area", "evaluate", "map", "open", "train"]
+__all__ = ["Model", "cut_chips", "design_sample", "estimate_area", "evaluate", "map", "open", "suggest", "train"]
 
 AnyPath = str | Path
 T = TypeVar("T")
@@ -223,6 +225,35 @@ def cut_chips(
     opening, others = _split(SceneOptions, options)
     given, others = _labels(labels, {"background": background, **others})
     return _cut_chips(scenes, given, out, size=size, validation=validation, opening=opening, **others)
+
+
+def suggest(
+    scene: Scene | Image | AnyPath,
+    *,
+    n: int = 10,
+    model: Model | AnyPath | None = None,
+    out: AnyPath | None = None,
+    size: int | None = None,
+    labelled: AnyPath | None = None,
+    overwrite: bool = False,
+) -> Suggestions:
+    """Choose the windows of a scene that are worth labelling next; they show themselves in a notebook.
+
+    A window is worth it where the model is unsure, where its answer changes if the window is mirrored, turned, darkened
+    or brightened, and where it looks unlike what was labelled before. n: windows, which do not touch each other; fewer
+    if no more fit. model: the one that ships if not given. out: a folder for the windows, a file to draw labels in,
+    pictures and a project of QGIS, if wanted. size: edge of a window in pixels of the scene; 256 of the model's working
+    pixels if not given. labelled: a folder of chips that are labelled already. Raises `InputError` or one of its kinds
+    for input that cannot be used.
+
+    >>> import cropland
+    >>> from cropland.demo import TILE
+    >>> suggestions = cropland.suggest(TILE, n=2, size=256)
+    >>> [*suggestions.windows.columns]
+    ['rank', 'score', 'unsure', 'disagree', 'unlike', 'reason', 'done', 'geometry']
+    """
+    ready = model if isinstance(model, Model) else Model.open(model)
+    return _suggest(_scene(scene), ready.file, out, n=n, size=size, labelled=labelled, overwrite=overwrite)
 
 
 def train(

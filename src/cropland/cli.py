@@ -31,6 +31,10 @@ VERBS = {
     ),
     "chips": ("cropland.data.cut:command", "Cut chips for training from scenes and labels."),
     "train": ("cropland.training.train:command", "Train a model from a folder of chips."),
+    "suggest": (
+        "cropland.suggesting.suggest:command",
+        "Choose the windows of a scene that are worth labelling next.",
+    ),
     "evaluate": (
         "cropland.evaluation.evaluate:command",
         "Measure a model on chips, or a map against labels: pixels, boundaries and fields.",

@@ -19,11 +19,13 @@ import shapely
 from cyclopts import Parameter
 from jaxtyping import Float64, Int32, UInt8
 from odc.geo.geobox import GeoBox
+from pandas.api.types import is_numeric_dtype
 from rasterio.features import rasterize
 from rasterio.io import DatasetReader
 from rasterio.warp import Resampling, reproject
 
 from cropland.errors import LabelError, Option, SceneError
+from cropland.geo.features import open_layer
 from cropland.geo.reading import Layer, dataset, read_layers
 from cropland.geo.vectors import Notes, Polygons, describe_fields, fields, open_polygons
 from cropland.geo.window import Window
@@ -49,6 +51,7 @@ CROPLAND, OTHER, UNKNOWN = 1, 0, 255
 MEANINGS = ("layer", "where", "preset", "encoding", "background", "inside", "unknown_where", "classes")
 VALUES = {"cropland": CROPLAND, "other": OTHER, "known": OTHER, "unknown": UNKNOWN}
 
+DONE = "done"  # the column of windows in which a person ticks those that are labelled
 # Of rasters of labels. No JPEG: its values are not those that somebody drew.
 SUFFIXES = (".tif", ".tiff", ".png", ".img", ".vrt", ".jp2", ".bmp", ".gif")
 ENTRY = re.compile(r"(\*|[-+]?\d+(?:\.\d+)?)=(0|1|255)")
@@ -136,7 +139,8 @@ class LabelOptions:
     background
         What lies outside the polygons: known (it is not cropland) or unknown (nobody looked).
     inside
-        Polygons of the area that was looked at; outside it everything is unknown.
+        Polygons of the area that was looked at; outside it everything is unknown. Of those with a column `done`, as of
+        the windows of `cropland suggest`, only the ones that are done count.
     unknown_where
         SQL that selects polygons whose class is unknown.
     classes
@@ -192,8 +196,34 @@ def read_labels(options: LabelOptions, *, allow_datum_shift: bool = False) -> La
         labels = _polygons(path, options, allow_datum_shift=allow_datum_shift)
     if options.inside is None:
         return labels
-    area = ((CROPLAND, open_polygons(options.inside)),)
-    return Inside(labels, PolygonLabels(area, OTHER, options.inside.name, allow_datum_shift))
+    where, notes = _done(options.inside)
+    area = ((CROPLAND, open_polygons(options.inside, where=where)),)
+    return Inside(labels, PolygonLabels(area, OTHER, options.inside.name, allow_datum_shift), notes)
+
+
+def _done(area: Path) -> tuple[str | None, tuple[str, ...]]:
+    """SQL for what was looked at of windows that a person ticks when they are done, and a note on how many are."""
+    opened = open_layer(area)
+    if DONE not in opened.fields:
+        return None, ()
+    done = opened.table([DONE])[DONE]
+    if not is_numeric_dtype(done.dropna().infer_objects()):  # as true and false are
+        return None, ()  # it means something else there
+    count = int((done == 1).sum())
+    if not count:
+        raise LabelError(
+            "none of the {total} windows of {name} is done; tick `done` of each whose fields are all drawn",
+            total=len(done),
+            name=area.name,
+        )
+    return f"{DONE} = 1", (
+        Message(
+            "{count} of {total} windows of {name} are done; all other ground is unknown",
+            count=count,
+            total=len(done),
+            name=area.name,
+        ),
+    )
 
 
 def cropland_polygons(options: LabelOptions, *, columns: Sequence[str] = ()) -> Polygons | None:
@@ -329,6 +359,7 @@ class Inside:
 
     labels: Labels
     area: PolygonLabels
+    notes: tuple[str, ...] = ()
 
     def on(self, scene: Placed) -> Draw:
         """As in `Labels`. Raises `LabelError` if the labels or the area do not meet the scene."""
@@ -337,7 +368,7 @@ class Inside:
         def paint(window: Window) -> Label:
             return np.where(looked_at(window) == CROPLAND, draw(window), np.uint8(UNKNOWN))
 
-        return Draw(paint, (*draw.notes, *looked_at.notes), draw.fields)
+        return Draw(paint, (*draw.notes, *looked_at.notes, *self.notes), draw.fields)
 
 
 def _burning(
