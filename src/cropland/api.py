@@ -196,7 +196,7 @@ def map(
 
 def cut_chips(
     scenes: Scene | AnyPath | Sequence[Scene | AnyPath],
-    labels: AnyPath | LabelOptions,
+    labels: AnyPath | LabelOptions | None,
     out: AnyPath,
     *,
     background: Literal["known", "unknown"] | None = None,
@@ -207,9 +207,10 @@ def cut_chips(
     """Cut chips for training from scenes, open or one path each, and labels into a folder.
 
     labels: polygons of any format and CRS, one for each field, whose boundaries a recipe with the output boundary
-    learns; a raster, or a folder of rasters. background: what lies outside polygons, known (it is not cropland) or
-    unknown. size: edge of a chip in pixels. validation: share of the chips that validate, 0..1. Further options: layer,
-    where, preset, encoding, inside, unknown_where, classes; group, append; for paths sensor, bands, nodata, crs,
+    learns; a raster, or a folder of rasters; None where `corrections` or `whole` stand in their place. background: what
+    lies outside polygons, known (it is not cropland) or unknown. size: edge of a chip in pixels. validation: share of
+    the chips that validate, 0..1. Further options: layer, where, preset, encoding, inside, unknown_where, classes,
+    whole; corrections (the parcels.gpkg of a map, edited), map; group, append; for paths sensor, bands, nodata, crs,
     pixel_m; allow_datum_shift. Raises `InputError` or one of its kinds for input that cannot be used; the folder stays
     as it was.
 

@@ -33,6 +33,13 @@ REFERENCES = {
     0: ("139,90,43,255", "255,255,255,255", Message("not cropland")),
     255: ("128,128,128,255", "255,255,255,255", Message("cannot tell")),
 }
+# What a person says of a parcel: the value of `status` as `cropland chips` reads it, and its words.
+STATUSES = {
+    None: Message("not looked at, or right"),
+    "wrong": Message("wrong: not cropland"),
+    "missing": Message("missing: I drew it"),
+    "redrawn": Message("redrawn: I changed its outline"),
+}
 # Of suggested windows: which they are, the colour of their outlines, and their words.
 DONE = (
     ('"done"', "84,140,47,255", Message("done")),
@@ -64,7 +71,7 @@ def write_qgis(
     with rasterio.open(mask) as grid:
         crs, bounds = grid.crs, tuple(grid.bounds)
         layers = [
-            _parcels(f"./{parcels.name}|layername=parcels", crs, pixel=grid.res[0]),
+            _parcels(parcels, crs, pixel=grid.res[0]),
             _raster("mask", f"./{mask.name}", crs, _palette()),
             *([_raster("boundary", f"./{boundary.name}", crs, _ramp(BOUNDARY_RAMP))] if boundary else []),
             _raster("probability", f"./{probability.name}", crs, _ramp(RAMP)),
@@ -295,9 +302,13 @@ def _enhancement(renderer: Element, tag: str, limits: tuple[float, float]) -> No
         _text(enhancement, name, value)
 
 
-def _parcels(source: str, crs: CRS | None, *, pixel: float) -> Element:
+def _parcels(parcels: Path, crs: CRS | None, *, pixel: float) -> Element:
+    source = f"./{parcels.name}|layername=parcels"
     layer = _layer("parcels", source, crs, provider="ogr", type="vector", geometry="Polygon")
     layer.append(_outline(pixel))
+    configuration = SubElement(layer, "fieldConfiguration")
+    _widget(configuration, "status", "ValueMap").append(_choices(STATUSES))
+    _lock(layer, ("fid", *(name for name in read_info(parcels)["fields"] if name != "status")))
     return layer
 
 
@@ -314,7 +325,9 @@ def _sample(source: str, crs: CRS | None) -> Element:
     layer = _layer("sample", source, crs, provider="ogr", type="vector", geometry="Point")
     layer.append(_by_reference())
     configuration = SubElement(layer, "fieldConfiguration")
-    _widget(configuration, "reference", "ValueMap").append(_answers())
+    _widget(configuration, "reference", "ValueMap").append(
+        _choices({value: words for value, (_, _, words) in REFERENCES.items()})
+    )
     _widget(configuration, "note", "TextEdit")
     _lock(layer, ("fid", "id"))
     return layer
@@ -383,11 +396,11 @@ def _widget(configuration: Element, field: str, kind: str) -> Element:
     return SubElement(widget, "config")
 
 
-def _answers() -> Element:
-    """The words of the form, and the value that each stands for; the list is in its own order."""
+def _choices(words_of: Mapping[Any, str]) -> Element:
+    """The words of a form and the value that each stands for, in their order."""
     options = Element("Option", type="Map")
-    answers = SubElement(options, "Option", name="map", type="List")
-    for value, (_filling, _ring, words) in REFERENCES.items():
-        option = SubElement(answers, "Option", type="Map")
+    choices = SubElement(options, "Option", name="map", type="List")
+    for value, words in words_of.items():
+        option = SubElement(choices, "Option", type="Map")
         SubElement(option, "Option", name=shown(words), type="QString", value=EMPTY if value is None else str(value))
     return options
