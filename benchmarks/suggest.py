@@ -1,12 +1,12 @@
 """Suggested windows against as many random ones: which labels help a model more.
 
     python benchmarks suggest                                 an hour on two cores
-    CROPLAND_BENCH_QUICK=1 python benchmarks suggest          a minute, to see whether all runs
+    CROPLAND_BENCH_QUICK=1 python benchmarks suggest          two minutes, to see whether all runs
 
 Tiles of `naip_us` that the start model has never seen are put beside each other as one scene. Ten windows of it are
 labelled with the masks that were drawn, either those that `cropland suggest` gives or ten at random that do not touch
-each other, and the start model is tuned on them. Both models are then measured on the rest of the scene, without the windows of either, and on
-the tiles of `val_MN_north`. Every seed draws other random windows and tunes anew.
+each other, and the start model is tuned on them. Both models are then measured on the rest of the scene, without the
+windows of either, and on the tiles of `val_MN_north`. Every seed draws other random windows and tunes anew.
 """
 
 import csv
@@ -132,7 +132,7 @@ def at_random(shape: tuple[int, int], count: int, seed: int) -> list[Window]:
     lattice, taken = windows(shape, size=SIZE), list[Window]()
     for number in np.random.default_rng(seed).permutation(len(lattice)):
         one = lattice[number]
-        if len(taken) < count and all(max(abs(one.row - at.row), abs(one.col - at.col)) > SIZE for at in taken):
+        if len(taken) < count and all(max(abs(one.row - at.row), abs(one.col - at.col)) >= 2 * SIZE for at in taken):
             taken.append(one)
     return taken
 

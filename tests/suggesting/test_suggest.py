@@ -235,7 +235,8 @@ def test_without_a_tick_nothing_is_taken_for_done(quarter: Path, suggested, done
 def test_what_is_labelled_is_not_suggested_again(quarter: Path, suggested, done, tmp_path: Path):
     first, _ = suggested
     chips, model = tmp_path / "chips", save_model(tmp_path / "m.safetensors", pixel_m=2.0)
-    cropland.cut_chips(quarter, done[2], chips, background="known", inside=done[1], size=SIZE, validation=0)
+    cut = cropland.cut_chips(quarter, done[2], chips, background="known", inside=done[1], size=SIZE)
+    assert sorted(cut.chips["split"]) == ["train", "train", "validation"]
     found = suggest(open_scene(quarter), model, n=5, size=SIZE, labelled=chips)
     assert not {*found.chosen} & {*first.chosen[:3]} and found.windows["unlike"][0] < 1
 
