@@ -291,7 +291,11 @@ def test_what_cannot_be_used(tmp_path: Path):
     (tmp_path / "file").write_text("a", encoding="utf-8")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("a", encoding="utf-8")
-    for name, words in (("file", "is a file; give a folder"), ("mine", "holds files that are not suggestions")):
+    for name, words in (
+        ("w.gpkg", "give a folder as out="),
+        ("file", "is a file; give a folder"),
+        ("mine", "holds files that are not suggestions"),
+    ):
         with pytest.raises(OutputError, match=words):
             suggest(scene, model, tmp_path / name, n=1, size=256, overwrite=True)
     with pytest.raises(ChipError, match="is not a chip folder"):

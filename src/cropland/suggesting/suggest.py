@@ -48,7 +48,7 @@ if TYPE_CHECKING:  # it imports torch, which a map does without
 __all__ = ["Suggestions", "Taken", "choose", "command", "suggest"]
 
 SIZE = 256  # working pixels of the edge of a window
-MOST = 144  # windows that are looked at, and as many labelled chips: about a minute on two cores
+MOST = 144  # windows that are looked at, and as many labelled chips: one or two minutes on two cores
 LEAST_VALID = 0.5  # share of a window that has data
 APART = 2  # cells from one window to the next, so that they do not even touch at a corner
 STRIKING = 0.75  # share of the windows that are less so, from which on a reason is named
@@ -444,6 +444,10 @@ def _read(scene: Scene, window: Window, *, bands: Sequence[str], ratio: float) -
 
 
 def _check_free(out: Path, *, overwrite: bool) -> None:
+    if out.suffix.lower() == ".gpkg":
+        raise OutputError(
+            "{out}: give a folder as --out; windows.gpkg is written in it with all that goes with it", out=out
+        )
     if out.exists() and not out.is_dir():
         raise OutputError("{out} is a file; give a folder as --out", out=out)
     if not out.exists() or not any(out.iterdir()):
