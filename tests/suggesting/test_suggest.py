@@ -44,14 +44,14 @@ def test_the_first_is_the_most_uncertain_and_the_next_lie_far_from_it():
     # From 1: 0 is 1 away, 4 is 3, 10 is 9, of 10 in all. Then from 1 and 10: 0 is 1 away, 4 is 3.
     assert [each.number for each in taken] == [1, 3, 2]
     assert [each.unlike for each in taken] == pytest.approx([1, 0.9, 0.3])
-    assert [each.score for each in taken] == pytest.approx([1, 0.45, 0.27])
+    assert [each.score for each in taken] == pytest.approx([1, 0.405, 0.081])
 
 
 def test_what_is_labelled_already_counts_as_taken_before():
     features, worth = on_a_line(0, 1, 4, 10), np.ones(4)
     known = on_a_line(9, 12)
     (first,) = choose(features, worth, far_apart(4), known=known, n=1, apart=2)
-    assert first == Taken(0, pytest.approx(9 / 12), pytest.approx(9 / 12), pytest.approx(3 / 4))
+    assert first == Taken(0, pytest.approx((9 / 12) ** 2), pytest.approx(9 / 12), pytest.approx(3 / 4))
 
 
 def test_a_channel_counts_by_its_own_spread():
@@ -65,12 +65,15 @@ def test_windows_do_not_touch_and_give_up_distance_before_number():
     cells = np.array([(row, column) for row in range(5) for column in range(5)])
     features = np.random.default_rng(0).normal(size=(25, 3))
     known, worth = np.zeros((0, 3)), np.random.default_rng(1).uniform(size=25)
-    nearest = {}
-    for n, apart in ((2, 3), (6, 4), (25, 2)):
+
+    def gap(n: int, apart: int) -> tuple[int, int]:
         taken = cells[[each.number for each in choose(features, worth, cells, known=known, n=n, apart=apart)]]
-        nearest[len(taken)] = np.abs(taken[:, None] - taken).max(axis=2)[~np.eye(len(taken), dtype=bool)].min()
-    assert nearest[2] >= 3 and nearest[6] == 2  # six that are four apart do not fit
-    assert max(nearest) <= 9 and nearest[max(nearest)] == 2  # more than nine that do not touch do not fit
+        return len(taken), np.abs(taken[:, None] - taken).max(axis=2)[~np.eye(len(taken), dtype=bool)].min()
+
+    count, nearest = gap(2, 3)
+    assert (count, nearest >= 3) == (2, True)
+    count, nearest = gap(25, 4)  # four that are four apart would fit, and nine that do not touch
+    assert 4 < count <= 9 and nearest == 2
 
 
 def test_a_constant_network_still_gives_windows():

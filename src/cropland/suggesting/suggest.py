@@ -117,13 +117,13 @@ def command(
 class Suggestions:
     """Windows of a scene that are worth labelling next.
 
-    windows: a row each in the scene's CRS, that of the most worth first. Columns: rank, from 1; score, 0..1, the
-    product of `unlike` and of the mean of `unsure` and `disagree`, both as shares of the largest of all windows;
-    unsure, 0..1, how near the probability is to the threshold (0 at a probability of 0 or 1, 1 at the threshold),
-    the mean over the pixels; disagree, 0..1, the standard deviation of the probability over the views as a share of the
-    largest that there is, the mean over the pixels; unlike, 0..1, the distance of the window's feature from the nearest
-    that was labelled or chosen before, as a share of the largest distance, 1 of the first where nothing was; reason, a
-    sentence; done, whether it is labelled, which a person ticks.
+    windows: a row each in the scene's CRS, that of the most worth first. Columns: rank, from 1; score, 0..1, the square
+    of `unlike` times the mean of `unsure` and `disagree`, both as shares of the largest of all windows; unsure, 0..1,
+    how near the probability is to the threshold (0 at a probability of 0 or 1, 1 at the threshold), the mean over the
+    pixels; disagree, 0..1, the standard deviation of the probability over the views as a share of the largest that
+    there is, the mean over the pixels; unlike, 0..1, the distance of the window's feature from the nearest that was
+    labelled or chosen before, as a share of the largest distance, 1 of the first where nothing was; reason, a sentence;
+    done, whether it is labelled, which a person ticks.
     size: edge of a window in pixels of the scene, by which `cut_chips` makes one chip of each.
     """
 
@@ -280,14 +280,15 @@ def choose(
     n: int,
     apart: int,
 ) -> list[Taken]:
-    """Windows one after the other, each the one with the largest `worth` times distance to all that came before it.
+    """Windows one after the other, each the one with the largest `worth` times the squared distance to all before it.
 
     Distances are those of features, each channel in its standard deviations over the windows, as a share of the
     largest. known: features of what is labelled already. cells: row and column in a lattice. apart: cells from one
     window to the next, in rows or in columns; fewer where `n` do not fit, but two at least. Gives fewer than `n` where
     no more fit.
     Source: the farthest first is the core set of Sener and Savarese (2018), arXiv:1708.00489; the weight by uncertainty
-    is the idea of Ash et al. (2020), arXiv:1906.03671.
+    is the idea of Ash et al. (2020), arXiv:1906.03671, the square that of k-means++: with the plain distance much of a
+    kind, such as open water that a model does not know, would be chosen again and again.
     """
     middle, spread = features.mean(axis=0), features.std(axis=0)
     here, before = ((each - middle) / np.where(spread > 0, spread, 1) for each in (features, known))
@@ -300,7 +301,7 @@ def choose(
         if not free.any():
             apart -= 1
             continue
-        score = worth * unlike
+        score = worth * unlike**2
         number = int(np.argmax(np.where(free, score, -1)))
         striking = float(np.mean(unlike < unlike[number]))
         taken.append(Taken(number, float(score[number]), float(unlike[number]), striking))
