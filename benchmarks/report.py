@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import pictures
@@ -252,6 +252,28 @@ def _three_classes(figures: Kept, _: Path) -> Values:
     }
 
 
+def _suggest(figures: Kept, _: Path) -> Values:
+    def mean(name: str, where: str) -> float:
+        return fmean(run[name][where] for run in figures["runs"])
+
+    rows, verdicts = [], []
+    for where, words in (("scene", "the rest of the scene"), ("tests", "other tiles")):
+        its = figures["differences"][where]
+        low_high = f"{its['low']:+.3f} to {its['high']:+.3f}"
+        shown = (figures["start"][where], mean("random", where), mean("suggested", where))
+        rows.append((words, *(f"{each:.3f}" for each in shown), f"{its['mean']:+.3f} ({low_high})"))
+        won = "win" if its["low"] > 0 else "lose" if its["high"] < 0 else "do not differ from random ones for certain"
+        verdicts.append(f"On {words} suggested windows {won}.")
+    return {
+        "suggest": table(("IoU on", "start", "random", "suggested", "difference (95 %)"), rows),
+        "verdict": " ".join(verdicts),
+        "count": figures["windows"],
+        "size": figures["size"],
+        "tiles": figures["tiles"],
+        "seeds": len(figures["runs"]),
+    }
+
+
 def _roofline(figures: Kept, folder: Path) -> Values:
     head = ("", "ms per tile of 512", "least", "reached", "GFLOP/s", "best GFLOP/s")
     return {
@@ -293,6 +315,7 @@ SECTIONS: dict[str, Callable[[Kept, Path], Values]] = {
     "field_instances": _field_instances,
     "fields": _field_pairs,
     "three_classes": _three_classes,
+    "suggest": _suggest,
     "roofline": _roofline,
     "sliding": _sliding,
 }

@@ -16,7 +16,9 @@ __all__ = [
     "evaluate",
     "map",
     "open",
+    "suggest",
     "train",
+    "tune",
 ]
 
 

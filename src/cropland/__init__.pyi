@@ -6,6 +6,8 @@ from cropland.api import estimate_area as estimate_area
 from cropland.api import evaluate as evaluate
 from cropland.api import map as map
 from cropland.api import open as open
+from cropland.api import suggest as suggest
 from cropland.api import train as train
+from cropland.api import tune as tune
 
 __version__: str

@@ -34,8 +34,22 @@ from cropland.sampling.design import SampleDesign
 from cropland.sampling.design import design_sample as _design_sample
 from cropland.sampling.estimate import AreaEstimate
 from cropland.sampling.estimate import estimate_area as _estimate_area
+from cropland.suggesting.suggest import Suggestions
+from cropland.suggesting.suggest import suggest as _suggest
 
-__all__ = ["Model", "cut_chips", "design_sample", "doctor", "estimate_area", "evaluate", "map", "open", "train"]
+__all__ = [
+    "Model",
+    "cut_chips",
+    "design_sample",
+    "doctor",
+    "estimate_area",
+    "evaluate",
+    "map",
+    "open",
+    "suggest",
+    "train",
+    "tune",
+]
 
 AnyPath = str | Path
 T = TypeVar("T")
@@ -197,7 +211,7 @@ def map(
 
 def cut_chips(
     scenes: Scene | AnyPath | Sequence[Scene | AnyPath],
-    labels: AnyPath | LabelOptions,
+    labels: AnyPath | LabelOptions | None,
     out: AnyPath,
     *,
     background: Literal["known", "unknown"] | None = None,
@@ -208,9 +222,10 @@ def cut_chips(
     """Cut chips for training from scenes, open or one path each, and labels into a folder.
 
     labels: polygons of any format and CRS, one for each field, whose boundaries a recipe with the output boundary
-    learns; a raster, or a folder of rasters. background: what lies outside polygons, known (it is not cropland) or
-    unknown. size: edge of a chip in pixels. validation: share of the chips that validate, 0..1. Further options: layer,
-    where, preset, encoding, inside, unknown_where, classes; group, append; for paths sensor, bands, nodata, crs,
+    learns; a raster, or a folder of rasters; None where `corrections` or `whole` stand in their place. background: what
+    lies outside polygons, known (it is not cropland) or unknown. size: edge of a chip in pixels. validation: share of
+    the chips that validate, 0..1. Further options: layer, where, preset, encoding, inside, unknown_where, classes,
+    whole; corrections (the parcels.gpkg of a map, edited), map; group, append; for paths sensor, bands, nodata, crs,
     pixel_m; allow_datum_shift. Raises `InputError` or one of its kinds for input that cannot be used; the folder stays
     as it was.
 
@@ -260,6 +275,35 @@ def doctor(
     return _doctor(given, about, map=mapped, out=out, fix_shift=fix_shift, opening=opening, **others)
 
 
+def suggest(
+    scene: Scene | Image | AnyPath,
+    *,
+    n: int = 10,
+    model: Model | AnyPath | None = None,
+    out: AnyPath | None = None,
+    size: int | None = None,
+    labelled: AnyPath | None = None,
+    overwrite: bool = False,
+) -> Suggestions:
+    """Choose the windows of a scene that are worth labelling next; they show themselves in a notebook.
+
+    A window is worth it where the model is unsure, where its answer changes if the window is mirrored, turned, darkened
+    or brightened, and where it looks unlike what was labelled before. n: windows, which do not touch each other; fewer
+    if no more fit. model: the one that ships if not given. out: a folder for the windows, a file to draw labels in,
+    pictures and a project of QGIS, if wanted. size: edge of a window in pixels of the scene; 256 of the model's working
+    pixels if not given. labelled: a folder of chips that are labelled already. Raises `InputError` or one of its kinds
+    for input that cannot be used.
+
+    >>> import cropland
+    >>> from cropland.demo import TILE
+    >>> suggestions = cropland.suggest(TILE, n=2, size=256)
+    >>> [*suggestions.windows.columns]
+    ['rank', 'score', 'unsure', 'disagree', 'unlike', 'reason', 'done', 'geometry']
+    """
+    ready = model if isinstance(model, Model) else Model.open(model)
+    return _suggest(_scene(scene), ready.file, out, n=n, size=size, labelled=labelled, overwrite=overwrite)
+
+
 def train(
     recipe: Recipe | AnyPath,
     chips: AnyPath,
@@ -267,12 +311,13 @@ def train(
     *,
     set: Sequence[str] = (),
     device: str | None = None,
+    memory: str | int | None = None,
 ) -> Model:
     """Train a model from a folder of chips, or continue a run that stopped; the file is OUT/model.safetensors.
 
     recipe: a TOML file or a `Recipe`. out: the run folder; runs/NAME if not given. set: values that replace the
-    recipe's. device: cpu or cuda; cuda where there is one. Raises `RecipeError`, `ChipError` or `ModelError` for what
-    cannot be used.
+    recipe's. device: cpu or cuda; cuda where there is one. memory: what the training may take, as "4GB"; most of what
+    is free if not given. Raises `RecipeError`, `ChipError` or `ModelError` for what cannot be used.
 
     >>> import cropland, tempfile
     >>> from cropland.demo import FIELDS, FOLDER, TILE
@@ -286,7 +331,41 @@ def train(
     """
     from cropland.training.train import train as train_network  # imports torch, which mapping does without
 
-    return Model(train_network(recipe, chips, out, set=set, device=device))
+    limit = None if memory is None else bytes_of(memory)
+    return Model(train_network(recipe, chips, out, set=set, device=device, memory=limit))
+
+
+def tune(
+    model: Model | AnyPath | None,
+    chips: AnyPath,
+    out: AnyPath | None = None,
+    *,
+    set: Sequence[str] = (),
+    device: str | None = None,
+    memory: str | int | None = None,
+) -> Model:
+    """Let a model go on learning from a few chips of one's own, for minutes; the file is OUT/model.safetensors.
+
+    model: the one that ships if None. out: the run folder; runs/NAME_tuned if not given. Its weights become a mean of
+    the model's and the new ones, in the shares that are best on the validation chips. Other arguments and errors are
+    those of `train`.
+
+    >>> import cropland, tempfile
+    >>> from cropland.demo import FIELDS, TILE
+    >>> short = ["training.epochs=1", "training.chips_per_epoch=8", "sampling.crop=64"]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = cropland.cut_chips(TILE, FIELDS, folder + "/chips", background="known", size=128)
+    ...     model = cropland.tune(None, folder + "/chips", folder + "/run", set=short)
+    ...     model.name
+    epoch 1: loss ..., validation IoU ...
+    validation IoU ... before, ... now; ... of the change is kept
+    'cropland_rgb_tuned'
+    """
+    from cropland.training.train import tune as tune_network  # imports torch, which mapping does without
+
+    limit = None if memory is None else bytes_of(memory)
+    start = model.file if isinstance(model, Model) else default_model() if model is None else str(model)
+    return Model(tune_network(start, chips, out, set=set, device=device, memory=limit))
 
 
 def evaluate(

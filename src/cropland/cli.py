@@ -35,6 +35,10 @@ VERBS = {
         "Look for faults in scenes and labels, or in a chip folder, before training.",
     ),
     "train": ("cropland.training.train:command", "Train a model from a folder of chips."),
+    "suggest": (
+        "cropland.suggesting.suggest:command",
+        "Choose the windows of a scene that are worth labelling next.",
+    ),
     "evaluate": (
         "cropland.evaluation.evaluate:command",
         "Measure a model on chips, or a map against labels: pixels, boundaries and fields.",

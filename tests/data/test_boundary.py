@@ -39,6 +39,14 @@ def test_towards_unknown_ground_nothing_is_said():
     np.testing.assert_allclose(near[:5] * STEP, [3.5, 2.5, 1.5, 0.5, 0.5])  # nearer than what is unknown
 
 
+def test_outlined_fields_end_at_unknown_ground_but_not_where_only_the_area_ends():
+    label = np.array([[255, 1, 1, 1, 255, 255, 0]], np.uint8)
+    field = np.array([[7, 7, 7, 7, 0, 0, 0]], np.int32)
+    near = boundary_distance(label, field, is_outlined=True)[0]
+    assert near.tolist() == [255, 255, 15, 5, 255, 255, 255]  # column 1 is nearer to the unknown on its left
+    assert boundary_distance(label, field)[0].tolist() == [255] * 7
+
+
 LABELS = st.integers(0, 10_000).map(
     lambda seed: (
         np.random.default_rng(seed).choice(np.array([0, 1, 1, 1, 255], np.uint8), (12, 15)),

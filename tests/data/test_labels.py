@@ -126,7 +126,7 @@ def test_labels_without_a_crs_are_refused(scene, tmp_path):
     "options, words",
     [
         ({}, "give labels=FILE"),
-        ({"labels": "fields", "whole": "other"}, "one of the two"),
+        ({"labels": "fields", "whole": "other"}, "one of the three"),
         ({"whole": "other", "background": "known"}, "background= does not apply"),
         ({"labels": "fields", "background": "known", "classes": "1=1"}, "classes= does not apply"),
         ({"labels": "fields", "background": "known", "preset": "dlbm", "where": "a=1"}, "where= does not apply"),

@@ -137,6 +137,13 @@ def test_both_sides_have_about_as_much_cropland():
     assert abs(shares["train"] - shares["validation"]) < 0.15
 
 
+def test_chips_of_one_scene_that_lie_apart_are_blocks_of_their_own():
+    windows = joined(*(chips_of(f"w{number}", 1, 1, x=900 * number) for number in range(10))).assign(source="scene")
+    done = split(windows, validation=0.2)
+    assert done["split"].value_counts().to_dict() == {"train": 8, "validation": 2}
+    assert done["block"].nunique() == 10
+
+
 def test_all_on_one_side():
     chips = chips_of("a", 3, 3)
     assert (split(chips, validation=0)["split"] == "train").all()

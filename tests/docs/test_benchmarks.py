@@ -25,6 +25,7 @@ import map_three_classes
 import processes
 import report
 import scenes
+import suggest
 import train_three_classes
 from country_scale import HARSH, PERFECT, World, simulate
 from cropland.data.batches import Batch
@@ -244,6 +245,17 @@ def results(tmp_path: Path) -> Path:
             "three classes, watershed": {"missing": "no wheel for this Python"},
         },
     }
+    figures["suggest"] = {
+        "windows": 10,
+        "size": 256,
+        "tiles": 12,
+        "start": {"scene": 0.5, "tests": 0.75},
+        "runs": [
+            {"suggested": {"scene": 0.6 + step, "tests": 0.8}, "random": {"scene": 0.5 + step, "tests": 0.79 + step}}
+            for step in (0.0, 0.02)
+        ],
+        "differences": {"scene": suggest.interval([0.1, 0.1]), "tests": suggest.interval([0.01, -0.01])},
+    }
     about = {"machine": {**MACHINE, "packages": {"torch": "2"}}, "minutes": 1.0, "busy": 0.1}
     (tmp_path / "results").mkdir()
     for question, found in figures.items():
@@ -281,6 +293,27 @@ def row(page: str, words: str) -> list[str]:
     """The cells behind the first goal that says this."""
     line = next(line for line in page.splitlines() if line.startswith("| ") and words in line.split(" | ")[0])
     return [cell.strip() for cell in line.strip("|").split("|")[1:]]
+
+
+def test_the_page_says_whether_suggested_windows_win(results: Path, tmp_path: Path):
+    report.write(results, tmp_path)
+    page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    page = page[page.index("## Suggested windows and random ones") :]
+    assert row(page, "the rest of the scene") == ["0.500", "0.510", "0.610", "+0.100 (+0.100 to +0.100)"]
+    assert row(page, "other tiles") == [
+        "0.750",
+        "0.800",
+        "0.800",
+        "+0.000 (-0.127 to +0.127)",
+    ]  # t = 12.71 of one degree
+    assert "On the rest of the scene suggested windows win. On other tiles suggested windows do not differ" in page
+
+
+def test_random_windows_do_not_touch_and_come_of_the_seed():
+    first, again, other = (suggest.at_random((2048, 3000), 9, seed) for seed in (0, 0, 1))
+    corners = np.array(first)[:, :2]
+    gaps = np.abs(corners[:, None] - corners).max(axis=2)[~np.eye(9, dtype=bool)]
+    assert len(first) == 9 and gaps.min() >= 2 * 256 and first == again != other
 
 
 def test_a_busy_machine_is_told(results: Path, tmp_path: Path):

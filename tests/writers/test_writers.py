@@ -265,6 +265,17 @@ def test_qgis_project_has_relative_paths_and_styles(tmp_path: Path) -> None:
     assert float(root.findtext("mapcanvas/extent/xmax")) == 507_000
 
 
+def test_qgis_project_of_a_map_offers_what_a_person_says_of_a_parcel(tmp_path: Path) -> None:
+    root = project(tmp_path, bands=3, shown=(1, 2, 3))
+    (parcels,) = (layer for layer in root.iter("maplayer") if layer.findtext("layername") == "parcels")
+    (field,) = parcels.find("fieldConfiguration")
+    assert field.get("name") == "status" and field.find("editWidget").get("type") == "ValueMap"
+    offered = [option.get("value") for option in field.iter("Option") if option.get("value")]
+    assert offered[1:] == ["wrong", "missing", "redrawn"] and offered[0].startswith("{2839923C")  # NULL, for QGIS
+    locked = {field.get("name") for field in parcels.find("editable")}
+    assert "id" in locked and "status" not in locked
+
+
 def test_qgis_project_has_the_boundary_between_mask_and_probability_where_there_is_one(tmp_path: Path) -> None:
     root = project(tmp_path, bands=3, shown=(1, 2, 3), boundary=True)
     tree = [(layer.get("name"), layer.get("checked")) for layer in root.iter("layer-tree-layer")]

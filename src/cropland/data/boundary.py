@@ -21,7 +21,10 @@ NEAR = 2.5  # pixels: so near to unknown ground, or so far inside the edge of a 
 
 
 def boundary_distance(
-    label: UInt8[np.ndarray, "height width"], field: Int32[np.ndarray, "height width"] | None
+    label: UInt8[np.ndarray, "height width"],
+    field: Int32[np.ndarray, "height width"] | None,
+    *,
+    is_outlined: bool = False,
 ) -> UInt8[np.ndarray, "height width"]:
     """The distance of every pixel's centre to the nearest boundary of a field, in steps of 0.1 pixels; 255 unknown.
 
@@ -29,12 +32,17 @@ def boundary_distance(
     None where only a mask is known. A boundary runs between two known pixels of different fields, and between cropland
     and what is not. Within 2.5 pixels of unknown ground, where another may run, only boundaries that are nearer count.
     Without fields, edges of the mask are boundaries, and cropland further in than 2.5 pixels is unknown.
+    is_outlined: a boundary also runs between a field and unknown ground outside of it.
     """
     known, cropland = label != UNKNOWN, label == 1
     region = np.where(cropland, 1 if field is None else field + 1, 0)
     beside = np.zeros(label.shape, bool)
     for before, after in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
         differ = (region[before] != region[after]) & known[before] & known[after]
+        if is_outlined and field is not None:
+            # An area that was looked at may end within a field, which then goes on beyond it and has no boundary there.
+            in_field = (cropland[before] & known[before]) | (cropland[after] & known[after])
+            differ |= (field[before] != field[after]) & (known[before] != known[after]) & in_field
         beside[before] |= differ
         beside[after] |= differ
     distance, to_unknown = _distance(beside) + 0.5, _distance(~known) - 0.5

@@ -61,6 +61,8 @@ def command(
 
     Example: cropland chips scene.tif --labels fields.gpkg --background known --out my_chips
 
+    Example: cropland chips scene.tif --corrections my_map/parcels.gpkg --out my_chips
+
     Parameters
     ----------
     scenes
@@ -83,7 +85,7 @@ def command(
 
 def cut_chips(
     scenes: Given | Scene | Sequence[Given | Scene],
-    labels: str | Path | LabelOptions,
+    labels: str | Path | LabelOptions | None,
     out: str | Path,
     *,
     background: Literal["known", "unknown"] | None = None,
@@ -265,7 +267,8 @@ class _Cutter:
         around = window.widened(MARGIN, shape=scene.shape)
         inner = window.within(around).slices
         label = draw(around)
-        distance = boundary_distance(label, None if draw.fields is None else draw.fields(around))
+        field = None if draw.fields is None else draw.fields(around)
+        distance = boundary_distance(label, field, is_outlined=draw.is_outlined)
         target, boundary = (np.where(image.valid, each[inner], np.uint8(UNKNOWN)) for each in (label, distance))
         if (target == UNKNOWN).all():
             return None

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import sqrt
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -16,14 +17,19 @@ import geopandas as gpd
 import numpy as np
 import rasterio
 import shapely
+from affine import Affine
 from cyclopts import Parameter
 from jaxtyping import Float64, Int32, UInt8
 from odc.geo.geobox import GeoBox
+from pandas.api.types import is_numeric_dtype
 from rasterio.features import rasterize
 from rasterio.io import DatasetReader
 from rasterio.warp import Resampling, reproject
 
+from cropland.data.corrections import read_corrections
 from cropland.errors import LabelError, Option, SceneError
+from cropland.geo.features import open_layer
+from cropland.geo.map_folder import MapFolder
 from cropland.geo.reading import Layer, dataset, read_layers
 from cropland.geo.vectors import Notes, Polygons, describe_fields, fields, open_polygons
 from cropland.geo.window import Window
@@ -47,8 +53,10 @@ __all__ = [
 
 CROPLAND, OTHER, UNKNOWN = 1, 0, 255
 MEANINGS = ("layer", "where", "preset", "encoding", "background", "inside", "unknown_where", "classes")
+SAME_PLACE = 1e-3  # pixels between two grids that are the same
 VALUES = {"cropland": CROPLAND, "other": OTHER, "known": OTHER, "unknown": UNKNOWN}
 
+DONE = "done"  # the column of windows in which a person ticks those that are labelled
 # Of rasters of labels. No JPEG: its values are not those that somebody drew.
 SUFFIXES = (".tif", ".tiff", ".png", ".img", ".vrt", ".jp2", ".bmp", ".gif")
 ENTRY = re.compile(r"(\*|[-+]?\d+(?:\.\d+)?)=(0|1|255)")
@@ -64,11 +72,13 @@ class Draw:
     """Draws the label of a window of a scene's own grid. notes: what was left out, in sentences.
 
     fields: draws the number of the field that a pixel lies in, 0 for none; None where only a mask is known.
+    is_outlined: the outlines of fields are known boundaries also where unknown ground lies beyond them.
     """
 
     paint: Callable[[Window], Label]
     notes: tuple[str, ...] = ()
     fields: Callable[[Window], Fields] | None = None
+    is_outlined: bool = False
 
     def __call__(self, window: Window) -> Label:
         return self.paint(window)
@@ -136,13 +146,20 @@ class LabelOptions:
     background
         What lies outside the polygons: known (it is not cropland) or unknown (nobody looked).
     inside
-        Polygons of the area that was looked at; outside it everything is unknown.
+        Polygons of the area that was looked at; outside it everything is unknown. Of those with a column `done`, as of
+        the windows of `cropland suggest`, only the ones that are done count.
     unknown_where
         SQL that selects polygons whose class is unknown.
     classes
         What a raster's values mean: 1 cropland, 0 not cropland, 255 unknown, as in "50=1,100=255,*=0".
     whole
         In place of --labels: every pixel of these scenes is cropland, or none is.
+    corrections
+        In place of --labels: the parcels.gpkg of a map of the scene, with wrong (it is not cropland), missing (drawn by
+        a person) or redrawn (outlined by a person) in the column status of the parcels that are so. Parcels without a
+        status are unknown; with --inside, parcels there without a status are right, and the rest is not cropland.
+    map
+        The folder of the map that was corrected; the one that the corrections lie in if not given.
     """
 
     labels: Path | None = None
@@ -155,9 +172,11 @@ class LabelOptions:
     unknown_where: str | None = None
     classes: str | None = None
     whole: Literal["cropland", "other"] | None = None
+    corrections: Path | None = None
+    map: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("labels", "inside"):
+        for name in ("labels", "inside", "corrections", "map"):
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(path))  # a notebook gives text
 
@@ -179,21 +198,53 @@ def read_labels(options: LabelOptions, *, allow_datum_shift: bool = False) -> La
     not suit these labels, or if no polygon is left; what lies outside polygons is never assumed.
     """
     path = options.labels
-    if options.whole and not path:
-        _refuse(options, *MEANINGS)
-        return WholeLabels(VALUES[options.whole])
-    if options.whole or not path:
-        raise LabelError("give --labels FILE, or --whole cropland or --whole other for every pixel; one of the two")
+    if [path, options.whole, options.corrections].count(None) != 2:
+        raise LabelError(
+            "give --labels FILE, or --whole cropland or --whole other for every pixel, or --corrections FILE; one of "
+            "the three"
+        )
     labels: Labels
-    if is_raster(path):
-        _refuse(options, "layer", "where", "preset", "encoding", "background", "unknown_where")
+    if options.whole:
+        _refuse(options, *MEANINGS, "map")
+        return WholeLabels(VALUES[options.whole])
+    if path is None:
+        _refuse(options, *(name for name in MEANINGS if name not in ("layer", "encoding", "inside")))
+        labels = _corrected(options)
+    elif is_raster(path):
+        _refuse(options, "layer", "where", "preset", "encoding", "background", "unknown_where", "map")
         labels = RasterLabels(path, None if options.classes is None else parse_classes(options.classes))
     else:
         labels = _polygons(path, options, allow_datum_shift=allow_datum_shift)
     if options.inside is None:
         return labels
-    area = ((CROPLAND, open_polygons(options.inside)),)
-    return Inside(labels, PolygonLabels(area, OTHER, options.inside.name, allow_datum_shift))
+    where, notes = _done(options.inside)
+    area = ((CROPLAND, open_polygons(options.inside, where=where)),)
+    return Inside(labels, PolygonLabels(area, OTHER, options.inside.name, allow_datum_shift), notes)
+
+
+def _done(area: Path) -> tuple[str | None, tuple[str, ...]]:
+    """SQL for what was looked at of windows that a person ticks when they are done, and a note on how many are."""
+    opened = open_layer(area)
+    if DONE not in opened.fields:
+        return None, ()
+    done = opened.table([DONE])[DONE]
+    if not is_numeric_dtype(done.dropna().infer_objects()):  # as true and false are
+        return None, ()  # it means something else there
+    count = int((done == 1).sum())
+    if not count:
+        raise LabelError(
+            "none of the {total} windows of {name} is done; tick `done` of each whose fields are all drawn",
+            total=len(done),
+            name=area.name,
+        )
+    return f"{DONE} = 1", (
+        Message(
+            "{count} of {total} windows of {name} are done; all other ground is unknown",
+            count=count,
+            total=len(done),
+            name=area.name,
+        ),
+    )
 
 
 def cropland_polygons(options: LabelOptions, *, columns: Sequence[str] = ()) -> Polygons | None:
@@ -224,7 +275,7 @@ def is_raster(path: Path) -> bool:
 
 
 def _polygons(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> PolygonLabels:
-    _refuse(options, "classes", *(["where"] if options.preset else []))
+    _refuse(options, "classes", "map", *(["where"] if options.preset else []))
     if options.background is None:
         raise LabelError(
             "what lies outside the polygons of {name}? Give --background known (it is not "
@@ -237,6 +288,25 @@ def _polygons(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> 
         for value, sql in _selections(path, options)
     )
     return PolygonLabels(layers, VALUES[options.background], path.name, allow_datum_shift)
+
+
+def _corrected(options: LabelOptions) -> OfMap:
+    """Corrections as layers of polygons: what a person drew lies over what the map had there."""
+    path = options.corrections
+    assert path is not None, "one of the three is given"
+    found = read_corrections(path, options.map, layer=options.layer, encoding=options.encoding)
+    is_whole = options.inside is not None  # everything there was looked at, so what has no status is right
+    if not is_whole and not len(found.wrong) + len(found.drawn):
+        raise LabelError(
+            "no parcel of {name} has a status: set wrong, missing or redrawn to those that are, or give --inside AREA "
+            "where all of them are right",
+            name=path.name,
+        )
+    layers = [(OTHER, found.before), (OTHER, found.wrong)]
+    layers += [(CROPLAND, found.left)] if is_whole else []
+    layers += [(CROPLAND, found.drawn)]
+    polygons = tuple((value, Polygons.of(frame)) for value, frame in layers if len(frame))
+    return OfMap(PolygonLabels(polygons, OTHER if is_whole else UNKNOWN, path.name, is_outlined=True), found.map)
 
 
 def _selections(path: Path, options: LabelOptions) -> list[tuple[int, str | None]]:
@@ -262,10 +332,11 @@ def _selections(path: Path, options: LabelOptions) -> list[tuple[int, str | None
 
 def _refuse(options: LabelOptions, *names: str) -> None:
     if given := options.given(*names):
-        source = options.labels.name if options.labels else Option(f"--whole {options.whole}")
+        path = options.labels or options.corrections
+        source = path.name if path else Option(f"--whole {options.whole}")
         raise LabelError(
-            "{given} does not apply to {source}: leave it out (polygons take --where or "
-            "--preset and --background, a raster takes --classes, --whole takes neither)",
+            "{given} does not apply to {source}: leave it out (polygons take --where or --preset and --background, a "
+            "raster takes --classes, corrections take --map, --whole takes none)",
             given=Option(given),
             source=source,
         )
@@ -290,6 +361,7 @@ class PolygonLabels:
     background: int
     source: str
     allow_datum_shift: bool = False
+    is_outlined: bool = False  # of each field all of its boundary is known
 
     def on(self, scene: Placed) -> Draw:
         """As in `Labels`. Raises `LabelError` if no polygon meets the scene or it has no CRS."""
@@ -305,7 +377,8 @@ class PolygonLabels:
         if not any(map(len, parts)):
             raise self._nothing(scene, notes)
         values = np.repeat([value for value, _ in self.layers], [len(part) for part in parts])
-        return _burning(scene.grid, np.concatenate(parts), values, fill=self.background, notes=notes)
+        draw = _burning(scene.grid, np.concatenate(parts), values, fill=self.background, notes=notes)
+        return replace(draw, is_outlined=self.is_outlined)
 
     def _nothing(self, scene: Placed, notes: Notes) -> LabelError:
         """Why no polygon meets a scene."""
@@ -329,6 +402,7 @@ class Inside:
 
     labels: Labels
     area: PolygonLabels
+    notes: tuple[str, ...] = ()
 
     def on(self, scene: Placed) -> Draw:
         """As in `Labels`. Raises `LabelError` if the labels or the area do not meet the scene."""
@@ -337,7 +411,41 @@ class Inside:
         def paint(window: Window) -> Label:
             return np.where(looked_at(window) == CROPLAND, draw(window), np.uint8(UNKNOWN))
 
-        return Draw(paint, (*draw.notes, *looked_at.notes), draw.fields)
+        return replace(draw, paint=paint, notes=(*draw.notes, *looked_at.notes, *self.notes))
+
+
+@dataclass(frozen=True, eq=False)
+class OfMap:
+    """Labels that follow from the map of one scene, and hold for that scene alone."""
+
+    labels: Labels
+    map: MapFolder
+
+    def on(self, scene: Placed) -> Draw:
+        """As in `Labels`. Raises `LabelError` for another scene than the one that was mapped."""
+        about = self.map.about.get("scene")
+        if about is None:
+            raise LabelError(
+                "{folder} is not the map of one scene, as a mosaic is not; give the map of {name}",
+                folder=self.map.path,
+                name=scene.name,
+            )
+        there = GeoBox(tuple(about["shape"]), Affine(*about["transform"]), about["crs"])
+        here, mapped = scene.grid, (about["name"], there.shape, there.crs)
+        near = here.affine.almost_equals(there.affine, SAME_PLACE * sqrt(abs(there.affine.determinant)))
+        if (scene.name, here.shape, here.crs) != mapped or not near:
+            raise LabelError(
+                "the map {folder} is of {mapped} ({height} x {width} pixels), not of {name} ({height2} x {width2}): "
+                "give the scene that was mapped, or the corrections of a map of this one",
+                folder=self.map.path,
+                mapped=about["name"],
+                height=there.height,
+                width=there.width,
+                name=scene.name,
+                height2=here.height,
+                width2=here.width,
+            )
+        return self.labels.on(scene)
 
 
 def _burning(

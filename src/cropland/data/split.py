@@ -119,6 +119,9 @@ def _blocks(sources: pd.Series, places: Footprints, pairs: Pairs, *, wanted: int
     edge = pd.Series(_edges(places)).groupby(cluster).transform("median")
     steps = (centre - centre.groupby(cluster).transform("min")).div(edge, axis=0) + 1e-3  # in chips from the corner
     first = sources.groupby(cluster).transform("min").astype(str)
+    # Clusters of one source, such as windows that lie apart, are no block together; the first keeps the plain name.
+    number = cluster.groupby(first).transform(lambda its: pd.factorize(its)[0])
+    first = first.where(number == 0, first + "#" + number.astype(str))
     for along in (BLOCK, BLOCK // 2, BLOCK // 4, 1):
         cell = (steps // along).astype(int).astype(str)
         blocks: Names = (first + "/" + cell["y"] + "/" + cell["x"]).to_numpy(str)

@@ -301,6 +301,8 @@ def _difference_table(difference: Mapping[str, Any]) -> Table:
 
 
 def _check(subject: Path | ModelFile, labels: LabelOptions, *, on_chips: bool) -> None:
+    if given := labels.given("corrections", "map"):
+        raise InputError("{given} is for `cropland chips`, which makes labels of it; leave it out", given=Option(given))
     against = labels.given("labels", "whole")
     if on_chips == bool(against):
         raise InputError("say what to measure against: --chips DIR with a model, or --labels FILE with a map")

@@ -13,6 +13,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
+import pandas as pd
 import rasterio
 from geopandas import GeoDataFrame, GeoSeries
 from jaxtyping import UInt8
@@ -174,7 +175,7 @@ def write_products(
             with timed("parcels.parquet"):
                 write_geoparquet(parcels.chunks(), folder / "parcels.parquet")
             with timed("parcels.gpkg"):
-                write_geopackage(parcels.chunks(FEW), folder / "parcels.gpkg")
+                write_geopackage(map(_to_correct, parcels.chunks(FEW)), folder / "parcels.gpkg")
             write_style(folder / "parcels.qml", pixel=parcels.pixel)
             with timed("waiting for probability.tif"):
                 compressed.result()
@@ -185,6 +186,12 @@ def write_products(
             with timed("waiting for boundary.tif"):
                 further.result()
     return totals
+
+
+def _to_correct(parcels: GeoDataFrame) -> GeoDataFrame:
+    """Parcels with an empty column in which a person says what is wrong with them, for `cropland chips`."""
+    parcels.insert(len(parcels.columns) - 1, "status", pd.Series([None] * len(parcels), dtype="str"))
+    return parcels
 
 
 def _compress(flat: Path, out: Path, journal: Journal) -> None:

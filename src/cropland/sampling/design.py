@@ -354,7 +354,7 @@ def _points(mask: Mask, drawn: Int64[np.ndarray, "point 3"]) -> GeoDataFrame:
 
 def _save(done: SampleDesign, out: Path, *, mask: Mask, imagery: Scene | None) -> None:
     from cropland.sampling.sheet import write_sheet
-    from cropland.writers.qgis import write_sample_project
+    from cropland.writers.qgis import how_drawn, write_sample_project
 
     title = mask.title
     try:
@@ -366,24 +366,12 @@ def _save(done: SampleDesign, out: Path, *, mask: Mask, imagery: Scene | None) -
                 points = done.points[["id", "geometry"]]
                 which: dict[str, Any] = {"title": title, "sample": done.about["sample"]}
                 write_sheet(folder / "sheet.html", points, pixel=mask.scene.grid, imagery=imagery, **which)
-                drawn = _drawn(imagery)
+                drawn = how_drawn(imagery)
             write_sample_project(folder / "sample.qgs", title=title, sample=folder / "sample.gpkg", **drawn)
     except OSError as error:
         raise OutputError(
             "{out} cannot be written ({strerror}); give another --out", out=out, strerror=error.strerror
         ) from error
-
-
-def _drawn(imagery: Scene) -> dict[str, Any]:
-    """How QGIS draws the imagery: in its colours where it has them, else its first band in grey."""
-    colours = ("red", "green", "blue")
-    chosen = colours if set(colours) <= set(imagery.bands) else imagery.bands[:1]
-    numbers, found = [imagery.bands.index(band) + 1 for band in chosen], imagery.statistics(chosen)
-    return {
-        "scene": None if imagery.is_temporary else imagery.files[0],
-        "bands": tuple(numbers) if len(numbers) == 3 else numbers[0],
-        "limits": list(zip(found.low, found.high, strict=True)),
-    }
 
 
 def _check_free(out: Path, *, overwrite: bool) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from cropland.contract import check_network
 from cropland.data.batches import Batch, Sampler, batches
 from cropland.data.chips import ChipFolder, open_chips
+from cropland.data.doctor import quick_findings
 from cropland.data.ground import TrainingGround
 from cropland.errors import ChipError, IncompleteError, ModelError, RecipeError
 from cropland.geo.statistics import Statistics
@@ -151,7 +152,7 @@ def train(
         among.part(recipe.training.batch)
         among.require_same(recipe.model_dump_json() + learn.index[["id", "block", "low", "high"]].to_csv())
         if among.is_first:
-            _begin(run, recipe, (learn, check), device=device, memory=memory, among=among)
+            _begin(run, recipe, folder, (learn, check), device=device, memory=memory, among=among)
         among.wait()
         recipe, plan, threads = run_folder.read_plan(run)
         where = torch.device(plan.device)
@@ -198,19 +199,25 @@ def show_plan(recipe: Recipe, chips: ChipFolder, *, device: str | None = None, m
 def _begin(
     run: Path,
     recipe: Recipe,
+    folder: ChipFolder,
     chips: Chips,
     *,
     device: str | None,
     memory: int | None,
     among: Processes,
 ) -> None:
-    """Freeze the plan at the first start; cut the micro-batch where the last start died for want of memory."""
+    """At the first start say what is wrong with the chips and freeze the plan.
+
+    Later, cut the micro-batch where the last start died for want of memory.
+    """
     if run_folder.is_begun(run, recipe, chips[0]):
         _recipe, plan, _threads = run_folder.read_plan(run)
         if run_folder.died_for_memory(run) and plan.micro_batch > 1:
             run_folder.change_plan(run, plan.halved())
             print(_("the last start ended for want of memory; this one computes half as many chips at a time"))
         return
+    for finding in quick_findings(folder):
+        print(finding)
     one_kind = device or (choose_device(None).type if among.count > 1 else None)
     share = recipe.training.batch // among.count
     plan, _every = make_plan(recipe, chips, device=one_kind, memory=memory, share=share)

@@ -1,8 +1,9 @@
 """QGIS: projects of a map and of a sample, styled, which still open after their folder was moved."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent, tostring
 
 import rasterio
@@ -11,11 +12,12 @@ from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 
 from cropland.geo.reading import ImageFile, Remote, reading
+from cropland.geo.scene import COLOURS, Scene
 from cropland.language import Message, shown
 from cropland.probability import ONE
 from cropland.writers import replacing
 
-__all__ = ["write_qgis", "write_sample_project", "write_style"]
+__all__ = ["how_drawn", "write_qgis", "write_sample_project", "write_style", "write_suggestions_project"]
 
 VERSION = "3.22.0"  # the oldest that is known to open it
 RAMP = {0: "#f7f3e8", 64: "#e3d9a7", 127: "#b5c46b", 190: "#5f9a3a", ONE: "#1c5c2a"}
@@ -31,6 +33,18 @@ REFERENCES = {
     0: ("139,90,43,255", "255,255,255,255", Message("not cropland")),
     255: ("128,128,128,255", "255,255,255,255", Message("cannot tell")),
 }
+# What a person says of a parcel: the value of `status` as `cropland chips` reads it, and its words.
+STATUSES = {
+    None: Message("not looked at, or right"),
+    "wrong": Message("wrong: not cropland"),
+    "missing": Message("missing: I drew it"),
+    "redrawn": Message("redrawn: I changed its outline"),
+}
+# Of suggested windows: which they are, the colour of their outlines, and their words.
+DONE = (
+    ('"done"', "84,140,47,255", Message("done")),
+    ('"done" IS NULL OR NOT "done"', "255,255,255,255", Message("to do")),
+)
 
 
 def write_qgis(
@@ -57,7 +71,7 @@ def write_qgis(
     with rasterio.open(mask) as grid:
         crs, bounds = grid.crs, tuple(grid.bounds)
         layers = [
-            _parcels(f"./{parcels.name}|layername=parcels", crs, pixel=grid.res[0]),
+            _parcels(parcels, crs, pixel=grid.res[0]),
             _raster("mask", f"./{mask.name}", crs, _palette()),
             *([_raster("boundary", f"./{boundary.name}", crs, _ramp(BOUNDARY_RAMP))] if boundary else []),
             _raster("probability", f"./{probability.name}", crs, _ramp(RAMP)),
@@ -89,6 +103,49 @@ def write_sample_project(
     if scene is not None:
         layers.append(_scene(scene, crs, bands, limits, home=out.parent))
     _write_project(out, layers, title=title, crs=crs, bounds=about["total_bounds"], visible=("sample", "scene"))
+
+
+def write_suggestions_project(
+    out: Path,
+    *,
+    title: str,
+    windows: Path,
+    labels: Path,
+    probability: Path,
+    scene: ImageFile | None,
+    bands: tuple[int, int, int] | int = 1,
+    limits: Sequence[tuple[float, float]] = (),
+    home: Path | None = None,
+) -> None:
+    """Write a QGIS 3 project (.qgs) in which the fields of suggested windows are drawn, over the scene where it has a
+    file.
+
+    windows: a GeoPackage in the folder of `out` with a layer `windows`, whose `rank` is shown and whose `done` a person
+    ticks; its other columns are locked. labels: one with an empty layer `labels` of polygons. bands, limits, home: as
+    in `write_qgis`. Raises `OutputError` where `out` cannot be written.
+    """
+    about = read_info(windows, layer="windows", force_total_bounds=True)
+    crs = CRS.from_user_input(about["crs"])
+    layers = [
+        _labels(f"./{labels.name}|layername=labels", crs),
+        _windows(f"./{windows.name}|layername=windows", crs, fields=about["fields"]),
+        _raster("probability", f"./{probability.name}", crs, _ramp(RAMP)),
+    ]
+    if scene is not None:
+        layers.append(_scene(scene, crs, bands, limits, home=home or out.parent))
+    visible = ("labels", "windows", "scene")
+    _write_project(out, layers, title=title, crs=crs, bounds=about["total_bounds"], visible=visible)
+
+
+def how_drawn(imagery: Scene) -> dict[str, Any]:
+    """How a project draws imagery: in its colours where it has them, else its first band in grey."""
+    chosen = COLOURS if set(COLOURS) <= set(imagery.bands) else imagery.bands[:1]
+    numbers, found = [imagery.bands.index(band) + 1 for band in chosen], imagery.statistics(chosen)
+    return {
+        "scene": None if imagery.is_temporary else imagery.files[0],
+        "bands": tuple(numbers) if len(numbers) == 3 else numbers[0],
+        "limits": list(zip(found.low, found.high, strict=True)),
+    }
 
 
 def _write_project(
@@ -245,22 +302,22 @@ def _enhancement(renderer: Element, tag: str, limits: tuple[float, float]) -> No
         _text(enhancement, name, value)
 
 
-def _parcels(source: str, crs: CRS | None, *, pixel: float) -> Element:
+def _parcels(parcels: Path, crs: CRS | None, *, pixel: float) -> Element:
+    source = f"./{parcels.name}|layername=parcels"
     layer = _layer("parcels", source, crs, provider="ogr", type="vector", geometry="Polygon")
     layer.append(_outline(pixel))
+    configuration = SubElement(layer, "fieldConfiguration")
+    _widget(configuration, "status", "ValueMap").append(_choices(STATUSES))
+    _lock(layer, ("fid", *(name for name in read_info(parcels)["fields"] if name != "status")))
     return layer
 
 
 def _outline(pixel: float) -> Element:
     """Outlines of 0.4 mm, at small scales thinner: they cover at most `WIDEST` pixels."""
     renderer = Element("renderer-v2", type="singleSymbol")
-    symbol = SubElement(SubElement(renderer, "symbols"), "symbol", type="fill", name="0", alpha="1")
-    fill = SubElement(symbol, "layer", {"class": "SimpleFill"}, enabled="1", locked="0")
     width = {"outline_width": str(WIDEST * pixel), "outline_width_unit": "MapUnit"}
     width["outline_width_map_unit_scale"] = "3x:0,0,0,0,1,0.4"
-    style = {"style": "no", "outline_color": OUTLINE, "outline_style": "solid", "joinstyle": "round"}
-    for key, value in {**style, **width}.items():
-        SubElement(fill, "prop", k=key, v=value)
+    _fill(SubElement(renderer, "symbols"), "0", style="no", outline_color=OUTLINE, **width)
     return renderer
 
 
@@ -268,12 +325,54 @@ def _sample(source: str, crs: CRS | None) -> Element:
     layer = _layer("sample", source, crs, provider="ogr", type="vector", geometry="Point")
     layer.append(_by_reference())
     configuration = SubElement(layer, "fieldConfiguration")
-    _widget(configuration, "reference", "ValueMap").append(_answers())
+    _widget(configuration, "reference", "ValueMap").append(
+        _choices({value: words for value, (_, _, words) in REFERENCES.items()})
+    )
     _widget(configuration, "note", "TextEdit")
-    editable = SubElement(layer, "editable")
-    for name in ("fid", "id"):
-        SubElement(editable, "field", name=name, editable="0")
+    _lock(layer, ("fid", "id"))
     return layer
+
+
+def _lock(layer: Element, fields: Iterable[str]) -> None:
+    """Let nobody change these fields in the form."""
+    editable = SubElement(layer, "editable")
+    for name in fields:
+        SubElement(editable, "field", name=name, editable="0")
+
+
+def _labels(source: str, crs: CRS | None) -> Element:
+    layer = _layer("labels", source, crs, provider="ogr", type="vector", geometry="Polygon")
+    renderer = SubElement(layer, "renderer-v2", type="singleSymbol")
+    _fill(SubElement(renderer, "symbols"), "0", color="255,196,0,50", style="solid", outline_color=OUTLINE)
+    return layer
+
+
+def _windows(source: str, crs: CRS | None, *, fields: Iterable[str]) -> Element:
+    """Outlines by what is done, with the rank in each."""
+    layer = _layer("windows", source, crs, provider="ogr", type="vector", geometry="Polygon", labelsEnabled="1")
+    renderer = SubElement(layer, "renderer-v2", type="RuleRenderer")
+    rules, symbols = SubElement(renderer, "rules", key="windows"), SubElement(renderer, "symbols")
+    for number, (condition, colour, words) in enumerate(DONE):
+        about = {"filter": condition, "symbol": str(number), "label": shown(words), "key": f"done_{number}"}
+        SubElement(rules, "rule", about)
+        _fill(symbols, str(number), style="no", outline_color=colour, outline_width="0.8", outline_width_unit="MM")
+    settings = SubElement(SubElement(layer, "labeling", type="simple"), "settings")
+    text = {"fieldName": "rank", "isExpression": "0", "fontSize": "14", "fontSizeUnit": "Point", "fontWeight": "75"}
+    style = SubElement(settings, "text-style", {**text, "textColor": "255,255,255,255", "textOpacity": "1"})
+    halo = {"bufferDraw": "1", "bufferSize": "1", "bufferSizeUnits": "MM", "bufferOpacity": "1"}
+    SubElement(style, "text-buffer", {**halo, "bufferColor": "35,48,31,255"})
+    SubElement(settings, "placement", placement="1", centroidInside="1")  # over the middle of the window
+    _widget(SubElement(layer, "fieldConfiguration"), "done", "CheckBox")
+    _lock(layer, ("fid", *(name for name in fields if name != "done")))
+    return layer
+
+
+def _fill(symbols: Element, name: str, **look: str) -> None:
+    """A symbol of that name for polygons."""
+    symbol = SubElement(symbols, "symbol", type="fill", name=name, alpha="1")
+    fill = SubElement(symbol, "layer", {"class": "SimpleFill"}, enabled="1", locked="0")
+    for key, value in {"outline_style": "solid", "joinstyle": "round", **look}.items():
+        SubElement(fill, "prop", k=key, v=value)
 
 
 def _by_reference() -> Element:
@@ -297,11 +396,11 @@ def _widget(configuration: Element, field: str, kind: str) -> Element:
     return SubElement(widget, "config")
 
 
-def _answers() -> Element:
-    """The words of the form, and the value that each stands for; the list is in its own order."""
+def _choices(words_of: Mapping[Any, str]) -> Element:
+    """The words of a form and the value that each stands for, in their order."""
     options = Element("Option", type="Map")
-    answers = SubElement(options, "Option", name="map", type="List")
-    for value, (_filling, _ring, words) in REFERENCES.items():
-        option = SubElement(answers, "Option", type="Map")
+    choices = SubElement(options, "Option", name="map", type="List")
+    for value, words in words_of.items():
+        option = SubElement(choices, "Option", type="Map")
         SubElement(option, "Option", name=shown(words), type="QString", value=EMPTY if value is None else str(value))
     return options

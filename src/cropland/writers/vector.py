@@ -79,14 +79,17 @@ def _widen(geo: dict[str, Any], other: dict[str, Any]) -> None:
         column["bbox"] = [outer(a, b) for a, b, outer in corners]
 
 
-def write_geopackage(chunks: Iterable[GeoDataFrame], out: Path, *, layer: str = "parcels") -> None:
+def write_geopackage(
+    chunks: Iterable[GeoDataFrame], out: Path, *, layer: str = "parcels", geometry_type: str | None = None
+) -> None:
     """Write a table as the only layer of a GeoPackage, with a spatial index.
 
-    chunks: at least one, of the same columns. Raises `OutputError` where `out` cannot be written.
+    chunks: at least one, of the same columns. geometry_type: that of the first chunk if not given.
+    Raises `OutputError` where `out` cannot be written.
     Source: OGC 12-128r19, 2024.
     """
     with replacing(out) as hidden:
-        _write_layer(chunks, hidden, driver="GPKG", layer=layer)
+        _write_layer(chunks, hidden, driver="GPKG", layer=layer, geometry_type=geometry_type)
 
 
 def write_geojson(chunks: Iterable[GeoDataFrame], out: Path) -> None:
@@ -110,7 +113,15 @@ def write_geojson(chunks: Iterable[GeoDataFrame], out: Path) -> None:
         _write_layer(tables, hidden, driver="GeoJSON", layer=out.stem, **options)
 
 
-def _write_layer(chunks: Iterable[GeoDataFrame], out: Path, *, driver: str, layer: str, **options: str) -> None:
+def _write_layer(
+    chunks: Iterable[GeoDataFrame],
+    out: Path,
+    *,
+    driver: str,
+    layer: str,
+    geometry_type: str | None = None,
+    **options: str,
+) -> None:
     """Write a table, chunk by chunk, with a driver of GDAL."""
     chunks = iter(chunks)
     first = next(chunks)
@@ -123,7 +134,7 @@ def _write_layer(chunks: Iterable[GeoDataFrame], out: Path, *, driver: str, laye
         layer=layer,
         driver=driver,
         geometry_name=first.geometry.name,
-        geometry_type=first.geom_type.iloc[0] if first.geom_type.nunique() == 1 else "Unknown",
+        geometry_type=geometry_type or (first.geom_type.iloc[0] if first.geom_type.nunique() == 1 else "Unknown"),
         crs=first.crs and first.crs.to_wkt(),
         **options,
     )
