@@ -16,6 +16,7 @@ __all__ = ["named_model", "tuning_recipe"]
 SCALE = (0.7, 1.4)  # times the pixel of a chip: one's own imagery has one pixel size
 RATE, ENCODER_RATE, FROZEN = 5e-4, 0.3, 0.3
 EPOCHS, CHIPS = 4, 400
+LEAST = 32  # pixels: what the coarsest map of an encoder halves to one
 
 
 def named_model(given: str | Path | ModelFile) -> ModelFile:
@@ -46,6 +47,9 @@ def tuning_recipe(model: ModelFile, chips: ChipFolder, set: Sequence[str] = ()) 
     values = model.recipe.model_dump(mode="json")
     values["name"] = f"{model.name}_tuned"
     values["network"]["start"] = str(model.path)
+    # A crop that is larger than its chip would be filled with mirror images.
+    edge = int(chips.index[["height", "width"]].median().min())
+    values["sampling"]["crop"] = max(LEAST, min(values["sampling"]["crop"], edge // LEAST * LEAST))
     # Groups of the model's own chips are not there.
     values["sampling"] |= {"scale": SCALE, "scales": {}, "groups": {}, "paste": 0.0, "paste_groups": {}}
     values["sampling"] |= {"one_radiometry": ()}

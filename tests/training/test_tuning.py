@@ -1,0 +1,113 @@
+"""Tuning: a model goes on with a few chips, keeps what is to stay, and is never worse on validation."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from chip_folder import write_chips
+from cropland.cli import main
+from cropland.data.chips import ChipFolder
+from cropland.errors import ChipError, ModelError
+from cropland.model import ModelFile, build_network, default_model
+from cropland.recipe import parse_recipe
+from cropland.training.optimizer import mixed, set_frozen
+from cropland.training.train import train, tune
+from cropland.training.tuning import named_model, tuning_recipe
+
+TINY = {
+    "name": "tiny",
+    "network": {"options": {"width": 4, "encoder_options": {"width": 4, "depth": 2}}},
+    "sampling": {"crop": 32, "scale": [1.0, 1.5], "groups": {"g0": 1.0}, "paste": 0.5, "paste_groups": {"g0": 1.0}},
+    "training": {"epochs": 2, "chips_per_epoch": 32, "batch": 4, "learning_rate": 0.02, "ema": 0.8},
+    "validation": {"working_pixels": [2.0, 30.0]},
+}
+FEW = ("training.epochs=2", "training.chips_per_epoch=16", "training.batch=4")
+
+
+@pytest.fixture(scope="module")
+def chips(tmp_path_factory: pytest.TempPathFactory) -> ChipFolder:
+    return write_chips(tmp_path_factory.mktemp("chips") / "folder")
+
+
+@pytest.fixture(scope="module")
+def start(chips: ChipFolder, tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
+    return train(parse_recipe(TINY), chips, tmp_path_factory.mktemp("runs") / "start")
+
+
+def test_the_recipe_is_the_models_without_what_its_own_chips_decided(start: ModelFile, chips: ChipFolder):
+    recipe = tuning_recipe(start, chips, ["training.epochs=7"])
+    assert recipe.name == "tiny_tuned" and recipe.network.start == str(start.path) and recipe.training.epochs == 7
+    assert recipe.network.options == start.recipe.network.options and recipe.bands == start.bands
+    sampling = recipe.sampling
+    assert not sampling.groups and not sampling.paste and not sampling.paste_groups and not sampling.scales
+    assert recipe.validation.working_pixels == (2.0,), "the one at which such chips are mapped"
+    assert recipe.training.frozen_norm and recipe.training.mix and 0 < recipe.training.frozen < 1
+
+
+@pytest.mark.parametrize(("edge", "crop"), [(20, 32), (64, 64), (120, 96), (1024, 256)])
+def test_a_crop_is_no_larger_than_the_chips(edge: int, crop: int, chips: ChipFolder):
+    resized = dataclasses.replace(chips, index=chips.index.assign(height=edge, width=edge + 5))
+    assert tuning_recipe(ModelFile.load(default_model()), resized).sampling.crop == crop
+
+
+def test_a_band_that_the_chips_lack_is_named(start: ModelFile, chips: ChipFolder):
+    fewer = dataclasses.replace(chips, bands=("red", "green"))
+    with pytest.raises(ChipError, match=r"has the bands red, green, and the model tiny also wants blue"):
+        tuning_recipe(start, fewer)
+
+
+def test_the_encoder_and_the_statistics_stay_as_long_as_they_are_told(start: ModelFile):
+    network = start.network()
+    held = start.recipe.training.model_copy(update={"frozen": 0.5, "frozen_norm": False})
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    inside = [module for module in network.encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    network.train()
+    set_frozen(network, held, 0.4)
+    assert not any(weight.requires_grad for weight in network.encoder.parameters())
+    assert all(weight.requires_grad for weight in network.units.parameters())
+    assert [norm.training for norm in norms] == [norm not in inside for norm in norms]
+    set_frozen(network, held, 0.5)
+    assert all(weight.requires_grad for weight in network.parameters()) and all(norm.training for norm in norms)
+    set_frozen(network, held.model_copy(update={"frozen_norm": True}), 0.9)
+    assert not any(norm.training for norm in norms) and all(weight.requires_grad for weight in network.parameters())
+
+
+def test_between_the_start_and_the_end_lie_the_weights_between(start: ModelFile):
+    one, other = start.network().state_dict(), build_network(start.recipe).state_dict()
+    for name, weight in mixed(one, other, 0.25).items():
+        between = one[name] * 0.75 + other[name] * 0.25 if weight.is_floating_point() else other[name]
+        torch.testing.assert_close(weight, between)
+    whole = mixed(one, other, 0.0)
+    assert all(torch.equal(whole[name], weight) for name, weight in one.items() if weight.is_floating_point())
+
+
+def test_tuning_moves_the_weights_keeps_the_statistics_and_says_what_it_kept(
+    start: ModelFile, chips: ChipFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    tuned = tune(start, chips, tmp_path / "run", set=FEW)
+    assert "validation IoU" in capsys.readouterr().out.splitlines()[-1]
+    before, after = start.network().state_dict(), tuned.network().state_dict()
+    statistics = [name for name in before if "running" in name]
+    assert statistics and all(torch.equal(before[name], after[name]) for name in statistics)
+    assert tuned.metrics["validation_iou"] >= start.metrics["validation_iou"] - 0.01
+    assert tuned.trained_on.overlaps(chips.index).any()
+
+
+def test_a_training_that_goes_wrong_leaves_the_model_as_it_was(start: ModelFile, chips: ChipFolder, tmp_path: Path):
+    wild = tune(start, chips, tmp_path / "run", set=[*FEW, "training.learning_rate=3.0", "training.clip=0"])
+    before, after = start.network().state_dict(), wild.network().state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before), "no share of the change is kept"
+
+
+def test_models_are_named_by_their_file_or_as_they_ship(start: ModelFile):
+    assert named_model("cropland_rgb").path == default_model() and named_model(start) is start
+    with pytest.raises(ModelError, match="no model nowhere"):
+        named_model("nowhere")
+
+
+@pytest.mark.parametrize("given", [[], ["recipe.toml", "--tune", "cropland_rgb"]])
+def test_a_recipe_or_a_model_is_given(given: list[str], chips: ChipFolder, capsys: pytest.CaptureFixture[str]):
+    assert main(["train", *given, "--chips", str(chips.path)]) == 2
+    assert "give a recipe, or --tune MODEL" in capsys.readouterr().err
