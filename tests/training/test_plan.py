@@ -21,7 +21,7 @@ from cropland.recipe import Recipe, parse_recipe
 from cropland.training import run_folder
 from cropland.training.memory import autocast, checkpointed, kept_bytes
 from cropland.training.optimizer import accumulate, make_objective
-from cropland.training.plan import SOUND, Plan, choose
+from cropland.training.plan import SOUND, BatchPlan, choose
 from cropland.training.train import train
 
 SMALL = {
@@ -31,7 +31,7 @@ SMALL = {
     "training": {"epochs": 1, "chips_per_epoch": 16, "batch": 8, "learning_rate": 0.02, "precision": "float32"},
 }
 plans = st.builds(
-    Plan,
+    BatchPlan,
     st.sampled_from(["cpu", "cuda"]),
     st.sampled_from([1, 2, 4, 8]),
     st.just(1),
@@ -54,7 +54,7 @@ def recipe(crop: int = 32, **training: object) -> Recipe:
 
 
 @given(st.lists(plans, min_size=1, max_size=8), st.integers(10**9, 10**10), st.sampled_from([1, SOUND]))
-def test_the_fastest_plan_that_fits_is_chosen_and_sound_ones_come_first(every: list[Plan], limit: int, sound: int):
+def test_the_fastest_plan_that_fits_is_chosen_and_sound_ones_come_first(every: list[BatchPlan], limit: int, sound: int):
     limits = {"cpu": limit, "cuda": limit // 2}
     fitting = [plan for plan in every if plan.bytes * 1.05 <= limits[plan.device]]
     if not fitting:
@@ -68,7 +68,7 @@ def test_the_fastest_plan_that_fits_is_chosen_and_sound_ones_come_first(every: l
 
 @given(st.integers(1, 64))
 def test_halving_keeps_the_batch_until_one_chip_is_left(batch: int):
-    plan = Plan("cpu", batch, 1)
+    plan = BatchPlan("cpu", batch, 1)
     while plan.micro_batch > 1:
         smaller = plan.halved()
         assert smaller.micro_batch * smaller.accumulation == batch and smaller.micro_batch <= plan.micro_batch // 2
@@ -117,13 +117,13 @@ def test_when_memory_is_full_the_same_step_is_taken_in_smaller_parts(
     from cropland.training import train as module
 
     monkeypatch.setattr(run_folder, "change_plan", lambda run, plan: kept.append(plan))
-    kept: list[Plan] = []
+    kept: list[BatchPlan] = []
     torch.manual_seed(0)
     network = Full()
     before = [weight.clone() for weight in network.parameters()]
     batch = Batch(torch.randn(8, 3, 4, 4), torch.ones(8, 1, 4, 4), torch.ones(8, 1, 4, 4, dtype=torch.bool), ("",) * 8)
     objective, training = make_objective({"cross_entropy": 1.0}), recipe(clip=0.0).training
-    how = {"plan": Plan("cpu", 8, 1, "float32"), "among": module.Processes()}
+    how = {"plan": BatchPlan("cpu", 8, 1, "float32"), "among": module.Processes()}
     sgd = torch.optim.SGD(network.parameters(), lr=1.0)
     plan, losses, _norm = module._step(tmp_path, network, sgd, batch, objective, training, **how)
     assert [each.micro_batch for each in kept] == [4, 2] and plan == kept[-1] and plan.accumulation == 4
@@ -176,7 +176,7 @@ def test_within_a_real_limit_the_next_start_goes_on_with_smaller_parts(chips: Ch
     run, made = tmp_path / "run", recipe(crop=256)
     first = start(LIMITED, chips, run, made, "350e6")
     assert first.returncode == 3 and "memory was full; the same command goes on" in first.stdout, first.stderr
-    assert run_folder.read_plan(run)[1] == Plan("cpu", 4, 2, "float32")
+    assert run_folder.read_plan(run)[1] == BatchPlan("cpu", 4, 2, "float32")
     statuses = [start(LIMITED, chips, run, made, "350e6").returncode for _again in range(3)]
     assert statuses[-1] == 0 and (run / "model.safetensors").exists()
     plan = run_folder.read_plan(run)[1]
@@ -192,7 +192,7 @@ def test_the_predicted_memory_is_that_of_the_training(chips: ChipFolder, tmp_pat
 
 
 def test_too_little_memory_says_the_least_that_would_do():
-    every = [Plan("cpu", micro, 8 // micro, bytes=micro * 10**9, seconds=1.0) for micro in (1, 2, 4, 8)]
+    every = [BatchPlan("cpu", micro, 8 // micro, bytes=micro * 10**9, seconds=1.0) for micro in (1, 2, 4, 8)]
     with pytest.raises(
         InputError, match=r"takes 1\.05 GB on cpu, and there are 0\.50 GB: give memory='1\.05GB' or more"
     ):
@@ -225,5 +225,5 @@ def test_a_start_that_was_killed_in_its_first_step_is_followed_by_one_with_half_
     assert start(DIES, chips, run, recipe()).returncode < 0
     train(recipe(), chips, run)
     assert "ended for want of memory; this one computes half as many" in capsys.readouterr().out
-    assert run_folder.read_plan(run)[1] == replace(Plan("cpu", 4, 2, "float32"))
+    assert run_folder.read_plan(run)[1] == replace(BatchPlan("cpu", 4, 2, "float32"))
     assert not (run / "running.json").exists() and (run / "model.safetensors").exists()

@@ -13,9 +13,9 @@ from cropland.data.chips import ChipFolder
 from cropland.errors import RecipeError
 from cropland.recipe import Recipe
 from cropland.training import run_folder
-from cropland.training.plan import Plan
+from cropland.training.plan import BatchPlan
 
-PLAN = Plan("cpu", micro_batch=4, accumulation=2)
+PLAN = BatchPlan("cpu", micro_batch=4, accumulation=2)
 DIES = """
 import os, signal, sys
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_another_recipe_and_other_chips_are_refused(tmp_path: Path, chips: ChipF
 
 def test_what_the_plan_decides_is_in_the_recipe_that_a_run_goes_on_by(tmp_path: Path, chips: ChipFolder):
     left_open = Recipe.model_validate({"network": {"options": {"norm": "auto"}}})
-    decided = Plan("cpu", 1, 8, norm="channel_norm", frozen_norm=True)
+    decided = BatchPlan("cpu", 1, 8, norm="channel_norm", frozen_norm=True)
     run_folder.write_plan(tmp_path, left_open, chips, decided)
     recipe, plan, _threads = run_folder.read_plan(tmp_path)
     assert recipe.network.options == {"norm": "channel_norm"} and recipe.training.frozen_norm and plan == decided

@@ -56,7 +56,7 @@ from cropland.training.optimizer import (
     update_weights,
 )
 
-__all__ = ["Chips", "Plan", "choose", "limit", "make_plan", "plans", "table"]
+__all__ = ["BatchPlan", "Chips", "choose", "limit", "make_plan", "plans", "table"]
 
 EASY = 0.25  # of the memory: a batch that takes less by a count of its activations need not be measured
 MARGIN = 1.05  # times the predicted bytes must fit
@@ -67,7 +67,7 @@ STEPS = 4  # that are measured; the first warms up
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """How a batch is computed.
 
     `micro_batch` chips are in memory at a time, `accumulation` times. `norm` is what `norm = "auto"` of the recipe came
@@ -87,7 +87,7 @@ class Plan:
     bytes: int | None = None
     seconds: float | None = None
 
-    def halved(self) -> Plan:
+    def halved(self) -> BatchPlan:
         """With micro-batches of half the size. Raises `InputError` if a chip at a time is too much."""
         if self.micro_batch == 1:
             raise InputError("memory is full with one chip at a time; lower sampling.crop, or take a narrower network")
@@ -147,17 +147,17 @@ class Way:
     seconds: tuple[float, float]
     update: float
 
-    def plan(self, micro: int, batch: int) -> Plan:
+    def plan(self, micro: int, batch: int) -> BatchPlan:
         """Micro-batches of so many chips; memory and time grow by the chip, or stay."""
         more_bytes, more_seconds = (max(0.0, two - one) for one, two in (self.bytes, self.seconds))
         more = micro - self.least
         taken, seconds = self.bytes[0] + more * more_bytes, self.seconds[0] + more * more_seconds
         way = (self.precision, self.checkpointing)
         times = batch // micro
-        return Plan(self.device, micro, times, *way, bytes=round(taken), seconds=times * seconds + self.update)
+        return BatchPlan(self.device, micro, times, *way, bytes=round(taken), seconds=times * seconds + self.update)
 
 
-def plans(recipe: Recipe, chips: Chips, *, device: str | None, share: int) -> list[Plan]:
+def plans(recipe: Recipe, chips: Chips, *, device: str | None, share: int) -> list[BatchPlan]:
     """Every way to compute a batch: on the named device, or on the CPU and the GPU if there is one.
 
     share: chips of a batch that this process computes. Bytes and seconds of more than two chips are what follows from
@@ -202,13 +202,13 @@ class Besides:
         process = psutil.Process().memory_info().rss + _data_bytes(recipe, learn)
         return Besides(process, {device: answer["bytes"][0] for device, answer in answers.items() if answer})
 
-    def added(self, plan: Plan) -> Plan:
+    def added(self, plan: BatchPlan) -> BatchPlan:
         """The plan of a step with what else is in memory; validation and steps take turns."""
         taken = max(plan.bytes or 0, self.validation.get(plan.device, 0))
         return replace(plan, bytes=taken + (self.process if plan.device == "cpu" else 0))
 
 
-def choose(every: Sequence[Plan], limits: Mapping[str, int], *, sound: int = 1) -> Plan:
+def choose(every: Sequence[BatchPlan], limits: Mapping[str, int], *, sound: int = 1) -> BatchPlan:
     """The fastest plan that fits within the bytes of its device; those with `sound` chips at a time come first.
 
     Raises `InputError`, with the least memory that would do, if none fits.
@@ -231,7 +231,7 @@ def choose(every: Sequence[Plan], limits: Mapping[str, int], *, sound: int = 1) 
 
 def make_plan(
     recipe: Recipe, chips: Chips, *, device: str | None, memory: int | None, share: int, measure: bool = False
-) -> tuple[Plan, list[Plan]]:
+) -> tuple[BatchPlan, list[BatchPlan]]:
     """The plan of a training that begins now, and the plans that it was chosen from, if they were measured.
 
     memory: bytes that the process may take on its device; most of what is free if not given, and then a batch that fits
@@ -257,7 +257,7 @@ def make_plan(
 
 def _best(
     recipe: Recipe, chips: Chips, *, device: str | None, memory: int | None, share: int, measure: bool
-) -> tuple[Plan, list[Plan], bool]:
+) -> tuple[BatchPlan, list[BatchPlan], bool]:
     """As `make_plan`, of a recipe whose norm is decided, and whether the statistics of that are sound."""
     network = build_network(recipe)
     needs = SOUND if has_batch_norm(network) and not recipe.training.frozen_norm else 1
@@ -266,12 +266,12 @@ def _best(
         crop = recipe.sampling.crop
         two = kept_bytes(network.train(), torch.zeros(2, len(recipe.bands), crop, crop))
         if two * share < EASY * free_bytes(where):
-            return Plan(where.type, share, 1, recipe.training.precision), [], share >= needs
+            return BatchPlan(where.type, share, 1, recipe.training.precision), [], share >= needs
     every = plans(recipe, chips, device=device, share=share)
     besides = Besides.of(recipe, chips, {plan.device for plan in every})
     every = [besides.added(plan) for plan in every]
     limits = {plan.device: memory or limit(plan.device) for plan in every}
-    confirmed: list[Plan] = []
+    confirmed: list[BatchPlan] = []
     while (plan := choose(every, limits, sound=min(needs, share))) not in confirmed:
         way = {"device": plan.device, "precision": plan.precision, "checkpointing": plan.checkpointing}
         if answer := _ask(recipe, way | {"sizes": [plan.micro_batch]}):
@@ -287,7 +287,7 @@ def limit(device: str) -> int:
     return round(SHARE * free_bytes(torch.device(device))) + own
 
 
-def table(every: Sequence[Plan], chosen: Plan, *, steps: int) -> str:
+def table(every: Sequence[BatchPlan], chosen: BatchPlan, *, steps: int) -> str:
     """The plans of a training as a table, the chosen one marked; steps: those of an epoch."""
     head = (_("device"), _("chips x times"), _("precision"), _("computed again"), _("memory"), _("seconds per epoch"))
     rows = [head, *(plan.row(steps=steps) for plan in every)]

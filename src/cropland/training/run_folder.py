@@ -33,7 +33,7 @@ from cropland.recipe import Recipe, parse_recipe, with_norm
 from cropland.streaming.receptive_field import field
 from cropland.training import pictures
 from cropland.training.field_threshold import with_boundary_thresholds
-from cropland.training.plan import Plan
+from cropland.training.plan import BatchPlan
 from cropland.training.validate import ValidationScore, predictor, validate
 from cropland.writers.stac import write_model_item
 
@@ -53,25 +53,25 @@ def is_begun(run: Path, recipe: Recipe, learn: ChipFolder) -> bool:
     return True
 
 
-def write_plan(run: Path, recipe: Recipe, learn: ChipFolder, plan: Plan) -> None:
+def write_plan(run: Path, recipe: Recipe, learn: ChipFolder, plan: BatchPlan) -> None:
     """Begin a run: keep what every later start goes on by."""
     run.mkdir(parents=True, exist_ok=True)
     about = {"threads": torch.get_num_threads(), "torch": torch.__version__}
     write_json(run / PLAN, {**_begun_with(recipe, learn), **vars(plan), **about})
 
 
-def read_plan(run: Path) -> tuple[Recipe, Plan, int]:
+def read_plan(run: Path) -> tuple[Recipe, BatchPlan, int]:
     """The recipe of a run with its normalisation decided, how its batches are computed, and by how many threads."""
     first = _read_plan(run)
-    known = {field.name for field in fields(Plan)}
-    plan = Plan(**{name: value for name, value in first.items() if name in known})
+    known = {field.name for field in fields(BatchPlan)}
+    plan = BatchPlan(**{name: value for name, value in first.items() if name in known})
     recipe = parse_recipe(first["recipe"])
     training = recipe.training.model_copy(update={"frozen_norm": recipe.training.frozen_norm or plan.frozen_norm})
     recipe = recipe.model_copy(update={"training": training})
     return with_norm(recipe, plan.norm) if plan.norm else recipe, plan, first["threads"]
 
 
-def change_plan(run: Path, plan: Plan) -> None:
+def change_plan(run: Path, plan: BatchPlan) -> None:
     """Keep that batches are computed otherwise from here on."""
     write_json(run / PLAN, {**_read_plan(run), **vars(plan)})
 

@@ -50,7 +50,7 @@ from cropland.training.optimizer import (
     take_step,
     update_average,
 )
-from cropland.training.plan import Chips, Plan, make_plan, table
+from cropland.training.plan import BatchPlan, Chips, make_plan, table
 from cropland.training.run_folder import Checkpoint, finish, fixed_statistics
 from cropland.training.tuning import named_model, tuning_recipe
 from cropland.training.validate import ValidationScore, is_one_class, validate
@@ -186,7 +186,7 @@ def tune(
     return train(tuning_recipe(named_model(model), folder, set), folder, out, device=device, memory=memory)
 
 
-def show_plan(recipe: Recipe, chips: ChipFolder, *, device: str | None = None, memory: int | None = None) -> Plan:
+def show_plan(recipe: Recipe, chips: ChipFolder, *, device: str | None = None, memory: int | None = None) -> BatchPlan:
     """Print every way to compute a batch with its memory and time, the one that a training would take marked, and
     return that."""
     sides, batch = _sides(chips, recipe), recipe.training.batch
@@ -233,7 +233,7 @@ def _loop(
     network: nn.Module,
     statistics: Statistics | None,
     *,
-    plan: Plan,
+    plan: BatchPlan,
     among: Processes,
     stepped: Callable[[], None],
 ) -> nn.Module:
@@ -304,9 +304,9 @@ def _step(
     objective: Objective,
     training: Training,
     *,
-    plan: Plan,
+    plan: BatchPlan,
     among: Processes,
-) -> tuple[Plan, Tensor, Tensor]:
+) -> tuple[BatchPlan, Tensor, Tensor]:
     """One step; where memory is full the same again with smaller micro-batches, which the plan keeps.
 
     Raises `IncompleteError` where what is freed lies in pieces, as on the CPU: a new start has room.
