@@ -122,7 +122,7 @@ class Training(Section):
 
     For a network that starts from a model: during the share `frozen` of the steps its encoder stays as it is; with
     `frozen_norm` batch normalisation keeps the statistics of the start; with `mix` the model is a mean of the start
-    and of what was trained, in the shares that are best on validation.
+    and of what was trained, in the shares that are best on validation, and has the thresholds of the start.
     """
 
     epochs: PositiveInt = 20

@@ -60,8 +60,7 @@ def test_the_threshold_between_noise_and_lines_gives_the_fields():
     noise = np.random.default_rng(0).uniform(0, 0.12, field.shape)
     noise[::9, ::7] = 0.12
     boundary = np.where(here.boundary <= 15, 0.22, noise) * 254
-    found = {
-        at: matches(fields, field).f1 for at, fields in _fields(2.0, label * 254, boundary.astype(np.uint8), at=0.5)
-    }
+    levels = label * 254, boundary.astype(np.uint8)
+    found = {at: matches(fields, field).f1 for at, fields in _fields(2.0, *levels, at=0.5, thresholds=THRESHOLDS)}
     assert [at for at in THRESHOLDS if found[at] == 1.0] == [0.125, 0.15, 0.175, 0.2]
     assert found[0.5] < 0.4

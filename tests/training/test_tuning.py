@@ -9,7 +9,7 @@ import torch
 from chip_folder import write_chips
 from cropland.cli import main
 from cropland.data.chips import ChipFolder
-from cropland.errors import ChipError, ModelError
+from cropland.errors import ChipError, ModelError, RecipeError
 from cropland.model import ModelFile, build_network, default_model
 from cropland.recipe import parse_recipe
 from cropland.training.optimizer import mixed, set_frozen
@@ -93,6 +93,13 @@ def test_tuning_moves_the_weights_keeps_the_statistics_and_says_what_it_kept(
     assert statistics and all(torch.equal(before[name], after[name]) for name in statistics)
     assert tuned.metrics["validation_iou"] >= start.metrics["validation_iou"] - 0.01
     assert tuned.trained_on.overlaps(chips.index).any()
+    assert tuned.working_pixels[0].threshold == start.working_pixels[0].threshold, "a few chips say too little of it"
+
+
+def test_a_mean_with_the_start_wants_a_start(chips: ChipFolder, tmp_path: Path):
+    with pytest.raises(RecipeError, match=r"training.mix = true wants a model to start from"):
+        train(parse_recipe({**TINY, "training": {**TINY["training"], "mix": True}}), chips, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_training_that_goes_wrong_leaves_the_model_as_it_was(start: ModelFile, chips: ChipFolder, tmp_path: Path):

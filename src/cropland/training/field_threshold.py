@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,16 +49,21 @@ class FieldMatches(NamedTuple):
         return 2 * self.matched / max(1, self.predicted + self.reference)
 
 
-def with_boundary_thresholds(model: ModelFile, chips: ChipFolder) -> tuple[WorkingPixel, ...]:
+def with_boundary_thresholds(
+    model: ModelFile, chips: ChipFolder, *, kept: Mapping[float, float] | None = None
+) -> tuple[WorkingPixel, ...]:
     """The working pixels of a model, each with the threshold of the highest F1 of fields at an IoU of 0.5.
 
     A chip that knows its fields is averaged to every working pixel of which its edge has 64, as if it were a scene of
     such pixels. Fields are compared pixel by pixel. Two fields that overlap by more than half match no others, so that
     matches are one to one; unknown ground counts for neither. A working pixel without such a chip, or of which no field
-    matches, keeps no threshold.
+    matches, has no threshold. kept: thresholds that are given by working pixel and only scored.
     """
-    predict = predictor(model.network())
-    total = {pixel.pixel_m: dict.fromkeys(THRESHOLDS, FieldMatches()) for pixel in model.working_pixels}
+    predict, kept = predictor(model.network()), kept or {}
+    tried = {
+        pixel.pixel_m: (kept[pixel.pixel_m],) if pixel.pixel_m in kept else THRESHOLDS for pixel in model.working_pixels
+    }
+    total = {pixel_m: dict.fromkeys(thresholds, FieldMatches()) for pixel_m, thresholds in tried.items()}
     for number in range(len(chips)):
         chip = only_bands(chips.read(number), chips.bands, model.bands)
         reference = reference_fields(chip)
@@ -69,15 +74,18 @@ def with_boundary_thresholds(model: ModelFile, chips: ChipFolder) -> tuple[Worki
             outputs = chip_probabilities(coarse, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
             true = resized(reference, coarse.target.shape)
             known = coarse.target != UNKNOWN
-            for threshold, fields in _fields(coarse.pixel_m, *outputs[:2], at=pixel.threshold):
+            thresholds = tried[pixel.pixel_m]
+            for threshold, fields in _fields(coarse.pixel_m, *outputs[:2], at=pixel.threshold, thresholds=thresholds):
                 matched = matches(fields * known, true * known)
                 total[pixel.pixel_m][threshold] = total[pixel.pixel_m][threshold].plus(matched)
-    return tuple(_with_best(pixel, total[pixel.pixel_m]) for pixel in model.working_pixels)
+    return tuple(_with_best(pixel, total[pixel.pixel_m], kept.get(pixel.pixel_m)) for pixel in model.working_pixels)
 
 
-def _with_best(pixel: WorkingPixel, total: Mapping[float, FieldMatches]) -> WorkingPixel:
+def _with_best(pixel: WorkingPixel, total: Mapping[float, FieldMatches], kept: float | None) -> WorkingPixel:
     best = max(total, key=lambda threshold: total[threshold].f1)
-    return replace(pixel, boundary_threshold=best, field_f1=total[best].f1) if total[best].matched else pixel
+    if not total[best].matched:
+        return replace(pixel, boundary_threshold=kept)
+    return replace(pixel, boundary_threshold=best, field_f1=total[best].f1)
 
 
 def reference_fields(chip: Chip) -> Int32[np.ndarray, "height width"] | None:
@@ -114,6 +122,7 @@ def _fields(
     boundary: UInt8[np.ndarray, "height width"],
     *,
     at: float,
+    thresholds: Sequence[float],
 ) -> Iterator[tuple[float, Int32[np.ndarray, "height width"]]]:
     """The fields that a map would have, by threshold of the boundary. at: the threshold of cropland."""
     least_m2 = default_min_area_m2(pixel_m)
@@ -124,7 +133,7 @@ def _fields(
         how: dict[str, Any] = {"unit_m": 1.0}
         classify = by_threshold(at)
         clean_mask(folder / "probability.tif", folder / "mask.tif", classify=classify, min_area_m2=least_m2, **how)
-        for threshold in THRESHOLDS:
+        for threshold in thresholds:
             rule = FieldRule.of(threshold, pixel_m=pixel_m, min_area_m2=least_m2)
             files = (folder / f"{each}.tif" for each in ("mask", "boundary", "fields"))
             find_fields(*files, rule=rule, cell=CELL, spread=map, **how)

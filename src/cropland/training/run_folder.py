@@ -212,14 +212,19 @@ def finish(
     run: Path,
     *,
     trained_on: TrainingGround,
+    start: ModelFile | None = None,
 ) -> ModelFile:
-    """Save the network in half precision, then score and draw the saved model: the metrics are those of the file."""
+    """Save the network in half precision, then score and draw the saved model: the metrics are those of the file.
+
+    start: the model whose thresholds are kept, if any.
+    """
     seen = field(network.cpu().eval(), len(recipe.bands))
     draft = ModelFile(recipe, (), seen.stride, seen.radius, statistics, source_hash=source_hash(recipe))
     saved = draft.save(run / ".draft.safetensors", network.state_dict())
     assert saved.path is not None
     halved = saved.network()
-    score = validate(halved, recipe, check, statistics)
+    threshold = start.working_pixels[0].threshold if start else None
+    score = validate(halved, recipe, check, statistics, threshold=threshold)
     metrics = {"validation_iou": score.iou, "validation_chips": len(check), **score.calibration_errors}
     whole = replace(
         draft,
@@ -229,7 +234,10 @@ def finish(
         trained_on=trained_on,
     )
     if "boundary" in recipe.outputs:
-        whole = replace(whole, working_pixels=with_boundary_thresholds(replace(whole, path=saved.path), check))
+        old = start.working_pixels if start else ()
+        kept = {pixel.pixel_m: pixel.boundary_threshold for pixel in old if pixel.boundary_threshold is not None}
+        found = with_boundary_thresholds(replace(whole, path=saved.path), check, kept=kept)
+        whole = replace(whole, working_pixels=found)
     model = whole.save(run / "model.safetensors", halved.state_dict())
     saved.path.unlink()
     pictures.examples(predictor(halved), check, model, run)

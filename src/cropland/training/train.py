@@ -146,6 +146,7 @@ def train(
     recipe = change_recipe(recipe, set) if isinstance(recipe, Recipe) else read_recipe(Path(recipe), set)
     folder = chips if isinstance(chips, ChipFolder) else open_chips(chips)
     run = Path(out or Path("runs") / recipe.name)
+    start = _mixed_with(recipe)
     keep_memory(torch.device("cpu"))
     with processes(choose_device(device)) as among:
         learn, check = _sides(folder, recipe)
@@ -161,9 +162,11 @@ def train(
         network = place_network(_fresh_network(recipe), where, layout=recipe.training.layout)
         sampler, statistics = Sampler(learn, recipe), fixed_statistics(learn, recipe)
         with run_folder.watched(run) if among.is_first else nullcontext(lambda: None) as stepped:
-            average = _loop(run, sampler, check, network, statistics, plan=plan, among=among, stepped=stepped)
+            average = _loop(
+                run, sampler, check, network, statistics, start=start, plan=plan, among=among, stepped=stepped
+            )
             if among.is_first:
-                finish(average, recipe, check, statistics, run, trained_on=_ground(sampler))
+                finish(average, recipe, check, statistics, run, trained_on=_ground(sampler), start=start)
         among.wait()
     return ModelFile.load(run / "model.safetensors", trust=True)
 
@@ -233,17 +236,20 @@ def _loop(
     network: nn.Module,
     statistics: Statistics | None,
     *,
+    start: ModelFile | None,
     plan: BatchPlan,
     among: Processes,
     stepped: Callable[[], None],
 ) -> nn.Module:
     """Train until the last epoch, or that at which patience ends; returns the network with the averaged weights.
 
-    stepped: called after each step.
+    start: the model that the weights are mixed with at the end. stepped: called after each step.
     """
     recipe, training, where = sampler.recipe, sampler.recipe.training, torch.device(plan.device)
     objective, average, optimizer = recipe_objective(recipe), copy.deepcopy(network), make_optimizer(network, training)
-    start = {name: value.clone() for name, value in network.state_dict().items()} if training.mix else {}
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    # A few chips move the weights; a threshold that they chose could be anywhere.
+    threshold = start.working_pixels[0].threshold if start else None
     place = _resume(run, network, average, optimizer, where)
     if plan.checkpointing:
         checkpointed(network.train(), bands=len(recipe.bands))
@@ -279,7 +285,7 @@ def _loop(
                     place = place.at(epoch=epoch, step=step + 1, loss=total)
                     run_folder.save_state(run, _state(network, average, optimizer, place))
                     saved = time.monotonic()
-            score = validate(average, recipe, check, statistics, among=among)
+            score = validate(average, recipe, check, statistics, threshold=threshold, among=among)
             row = {"epoch": epoch, "loss": total / steps, "rate": rate, "gradient": float(norm), **score.row()}
             place = place.after(epoch, score, average)
             if among.is_first:
@@ -292,7 +298,7 @@ def _loop(
     if training.keep == "best":
         average.load_state_dict(place.best)
     if training.mix and among.is_first:
-        _mix(average, start, recipe, check, statistics)
+        _mix(average, before, recipe, check, statistics, threshold)
     return average
 
 
@@ -341,13 +347,14 @@ def _mix(
     recipe: Recipe,
     check: ChipFolder,
     statistics: Statistics | None,
+    threshold: float | None,
 ) -> None:
     """Give the network the weights between its start and its training that validate best."""
     trained = {name: value.clone() for name, value in network.state_dict().items()}
     scores = {}
     for share in MIXES:
         network.load_state_dict(mixed(start, trained, share))
-        scores[share] = validate(network, recipe, check, statistics).iou
+        scores[share] = validate(network, recipe, check, statistics, threshold=threshold).iou
     best = max(scores, key=lambda share: scores[share])
     network.load_state_dict(mixed(start, trained, best))
     print(
@@ -358,6 +365,16 @@ def _mix(
             share=best,
         )
     )
+
+
+def _mixed_with(recipe: Recipe) -> ModelFile | None:
+    """The model that the weights are mixed with at the end, if they are; its thresholds stay."""
+    if not recipe.training.mix:
+        return None
+    start = recipe.network.start or ""
+    if not start.endswith(".safetensors"):
+        raise RecipeError("training.mix = true wants a model to start from: set network.start to its file")
+    return ModelFile.read(Path(start))
 
 
 def _steps(training: Training) -> int:

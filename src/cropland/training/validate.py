@@ -97,10 +97,14 @@ def validate(
     chips: ChipFolder,
     statistics: Statistics | None,
     *,
+    threshold: float | None = None,
     among: Processes = Processes(),  # noqa: B008 - frozen
 ) -> ValidationScore:
     """Score the network on every validation chip at every working pixel that fits it; several processes share the
-    chips, and each has the whole score."""
+    chips, and each has the whole score.
+
+    threshold: the one to score at; the best on these chips if not given.
+    """
     predict = predictor(network, precision=recipe.training.precision)
     chosen = recipe.validation.working_pixels or (float(f"{chips.index['pixel_m'].median():.3g}"),)
     places, place = np.unique(chips.index["group"].astype(str), return_inverse=True)
@@ -122,8 +126,11 @@ def validate(
                     rims += histogram(others[0], _rim(chip, recipe.boundary.width_m, pixel_m=pixel_m))
     fitting, nearest, rims = map(among.total, (fitting, nearest, rims))
     means = mean_over_places(nearest)
-    best_level = max(range(len(means)), key=lambda level: (means[level], -abs(level + 0.5 - ONE / 2)))
-    threshold = (best_level + 0.5) / ONE
+    if threshold is None:
+        best_level = max(range(len(means)), key=lambda level: (means[level], -abs(level + 0.5 - ONE / 2)))
+        threshold = (best_level + 0.5) / ONE
+    else:
+        best_level = min(len(means) - 1, max(0, round(threshold * ONE - 0.5)))
     every = count_at(nearest.sum(0), threshold)
     return ValidationScore(
         tuple(
