@@ -69,6 +69,7 @@ class Sampler:
         self.ranges = ranges(folder, one_radiometry=recipe.sampling.one_radiometry)
         self.base = group_probabilities(folder, recipe.sampling.groups)
         self.pasted = group_probabilities(folder, recipe.sampling.paste_groups)
+        self.base_cdf, self.pasted_cdf = cumulated(self.base), cumulated(self.pasted)
         self.scales = np.tile(recipe.sampling.scale, (len(folder), 1))
         for pattern, scale in recipe.sampling.scales.items():
             self.scales[matching(folder, pattern)] = scale
@@ -87,7 +88,7 @@ class Sampler:
         """The crop of this epoch and index, and the chip it was cut from."""
         sampling, augmentation = self.recipe.sampling, self.recipe.augmentation
         rng = np.random.default_rng((self.recipe.training.seed, epoch, index))
-        number, source = self._choose(self.base, rng)
+        number, source = self._choose(self.base_cdf, rng)
         scale = self.scales[number]
         pixel_m = augment.draw_pixel(source.pixel_m, (scale[0], scale[1]), limits=sampling.pixel_m, rng=rng)
         rim_m = self.recipe.boundary.width_m
@@ -95,21 +96,23 @@ class Sampler:
         crop = augment.cut(source, rng=rng, **how)
         if rng.random() < sampling.paste:
             for _time in range(int(rng.integers(1, MAX_PASTES + 1))):
-                _number, other = self._choose(self.pasted, rng)
+                _number, other = self._choose(self.pasted_cdf, rng)
                 patch = augment.vary(augment.cut(other, rng=rng, **how), self.patch_light, rng)
                 crop = augment.paste(crop, patch, rng, reach=max(2, ceil(rim_m / 2 / pixel_m)))
         varied = augment.vary(crop, augmentation, rng)
         name = str(self.folder.index["id"].iloc[number])
         return augment.stretch(varied, augmentation.window_percentiles, rng), name
 
-    def _choose(self, probability: Float[np.ndarray, " chip"], rng: Generator) -> tuple[int, SourceChip]:
-        number = int(rng.choice(len(probability), p=probability))
+    def _choose(self, cdf: Float[np.ndarray, " chip"], rng: Generator) -> tuple[int, SourceChip]:
+        # What Generator.choice does, which adds up the probabilities at each draw.
+        number = int(cdf.searchsorted(rng.random(), side="right"))
         return number, self.read(number)
 
     def _read(self, number: int) -> SourceChip:
-        chip = self.folder.read(number)
+        chip = self.folder.read(number, dtype=None)
         low, high = (limits[number, self.order] for limits in self.ranges)
-        values = _compact(chip.image.values[self.order])
+        values = chip.image.values[self.order]
+        values = values if values.dtype in (np.uint8, np.uint16) else _compact(values.astype(np.float32))
         boundary = chip.boundary if "boundary" in self.recipe.outputs else None
         return SourceChip(values, chip.image.valid, chip.target, boundary, low, high, chip.pixel_m)
 
@@ -151,6 +154,13 @@ def group_probabilities(folder: ChipFolder, weights: Mapping[str, float]) -> Flo
         probability[match] += weight / match.sum()
     probability /= probability.sum()
     return probability
+
+
+def cumulated(probability: Float[np.ndarray, " chip"]) -> Float[np.ndarray, " chip"]:
+    """The probability of each chip or one before it."""
+    cdf: np.ndarray = probability.cumsum()
+    cdf /= cdf[-1]
+    return cdf
 
 
 def _compact(values: Float[np.ndarray, "band height width"]) -> np.ndarray:
