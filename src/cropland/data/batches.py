@@ -6,7 +6,6 @@ import fnmatch
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from itertools import islice
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -47,16 +46,22 @@ class Batch(NamedTuple):
 
 
 def batches(sampler: Sampler, epoch: int, *, first: int = 0) -> Iterator[Batch]:
-    """The batches of one epoch from number `first` on, in order, prepared ahead by threads."""
+    """The batches of one epoch from number `first` on, in order, prepared ahead by threads.
+
+    A thread prepares a whole batch, so that the step takes up one thing and waits for no other thread's turn at Python.
+    """
+    training = sampler.recipe.training
+    numbers = range(first, max(1, training.chips_per_epoch // training.batch))
+    return prefetch(partial(_batch, sampler, epoch), numbers, threads=min(4, os.cpu_count() or 1), ahead=2)
+
+
+def _batch(sampler: Sampler, epoch: int, number: int) -> Batch:
     size = sampler.recipe.training.batch
-    total = max(1, sampler.recipe.training.chips_per_epoch // size)
-    workers = min(4, os.cpu_count() or 1)
-    numbers = range(first * size, total * size)
-    crops = prefetch(partial(sampler.crop, epoch), numbers, threads=workers, ahead=2 * size)
-    for _number in range(first, total):
-        taken, names = zip(*islice(crops, size), strict=True)
-        images, _seen, targets, valids = map(torch.stack, zip(*taken, strict=True))
-        yield Batch(images, targets, valids, names)
+    crops, names = zip(
+        *(sampler.crop(epoch, index) for index in range(number * size, (number + 1) * size)), strict=True
+    )
+    images, _seen, targets, valids = (np.stack([*map(Tensor.numpy, layers)]) for layers in zip(*crops, strict=True))
+    return Batch(torch.from_numpy(images), torch.from_numpy(targets), torch.from_numpy(valids), names)
 
 
 class Sampler:
