@@ -67,10 +67,10 @@ def cut(source: SourceChip, *, pixel_m: float, size: int, rng: Generator, rim_m:
     Where the chip is too small, its mirror image fills the rest, which has no seam. rim_m: the width of the rim along
     boundaries, in metres; it is never less than one and a half pixels, of the crop or of the chip.
     """
-    view = _draw_view(source.label.shape, pixel_m / source.pixel_m, size, rng)
+    cutout = _draw_cutout(source.label.shape, pixel_m / source.pixel_m, size, rng)
     rim = half_rim(rim_m, chip_m=source.pixel_m, pixel_m=pixel_m)
-    seen = view.part(source.seen)
-    image, share = view.sums(view.part(source.values), seen)
+    seen = cutout.part(source.seen)
+    image, share = cutout.sums(cutout.part(source.values), seen)
     # The mean of what was stretched is the stretch of the mean, and a crop has fewer pixels than its part of the chip.
     low, high = source.low[:, None, None], source.high[:, None, None]
     image -= low * share
@@ -79,8 +79,8 @@ def cut(source: SourceChip, *, pixel_m: float, size: int, rng: Generator, rim_m:
     valid: list[np.ndarray] = []
     for layer in (source.label, source.boundary):
         if layer is not None:
-            label = view.part(layer)
-            (total,), weight = view.sums(label[None], seen & (label != UNKNOWN))
+            label = cutout.part(layer)
+            (total,), weight = cutout.sums(label[None], seen & (label != UNKNOWN))
             mean = total / _weight(weight)
             target.append(mean * STEP <= rim if target else mean >= 0.5)
             valid.append(np.broadcast_to(weight >= 0.5, mean.shape))
@@ -183,7 +183,7 @@ def _vary_fields(
     return varied
 
 
-class _View(NamedTuple):
+class _Cutout(NamedTuple):
     """How a crop looks at its chip: the part that it sees, and how rows and columns of that part become its own."""
 
     rows: slice
@@ -211,7 +211,7 @@ class _View(NamedTuple):
         return weighted_sums(part, self.down, self.across, is_transposed=self.is_transposed)
 
 
-def _draw_view(shape: tuple[int, ...], ratio: float, size: int, rng: Generator) -> _View:
+def _draw_cutout(shape: tuple[int, ...], ratio: float, size: int, rng: Generator) -> _Cutout:
     """A random place in a chip, filled up by its mirror image, in one of the eight positions of a square."""
     want = max(1, round(size * ratio))
     windows = [_window(length, want, rng) for length in shape]
@@ -231,7 +231,7 @@ def _draw_view(shape: tuple[int, ...], ratio: float, size: int, rng: Generator) 
         parts.append(slice(window.start + first, window.start + first + length))
         matrices.append(taps.matrix)
     (rows, columns), (down, across) = parts, matrices
-    return _View(rows, columns, down, across, is_transposed)
+    return _Cutout(rows, columns, down, across, is_transposed)
 
 
 def _window(length: int, want: int, rng: Generator) -> slice:
