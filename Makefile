@@ -8,10 +8,10 @@ PYTEST := PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -m pytest -n 2 --dist loadgr
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check docs ecosystem bench model clean
+.PHONY: help demo test soak check docs ecosystem bench bench-training model clean
 
 help:           ## What can be asked for
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*##/:/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*##/:/'
 
 demo: .venv/installed  ## Map the two sample scenes into demo/
 	$(BIN)/cropland demo --out demo
@@ -36,6 +36,9 @@ ecosystem: .venv/developer  ## Other programs and other people's networks, in en
 
 bench: .venv/developer  ## Measure against peers and the machine's limit, most of an hour; needs the internet and 20 GB
 	$(BIN)/python benchmarks
+
+bench-training: .venv/developer  ## Measure training against a plain loop, some minutes; needs the internet the first time
+	$(BIN)/python benchmarks training
 
 model: .venv/developer  ## Train the shipped model again, from ../shared/data or CROPLAND_DATA
 	$(BIN)/python recipes/cropland_rgb.py

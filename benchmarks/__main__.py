@@ -17,7 +17,18 @@ import country_scale
 import report
 from results import load, save
 
-QUESTIONS = ("start", "roofline", "sliding", "breakdown", "parcels", "field_instances", "fields", "peers", "sizes")
+QUESTIONS = (
+    "start",
+    "roofline",
+    "sliding",
+    "breakdown",
+    "parcels",
+    "field_instances",
+    "fields",
+    "peers",
+    "sizes",
+    "training",
+)
 LONG = ("three_classes", "suggest")
 
 

@@ -13,6 +13,7 @@ Figures = Mapping[str, Mapping[str, Any]]  # of each question
 DEFAULT, FLOAT32 = "cropland, probability and mask", "cropland, probability and mask, float32"
 LOOP, TERRATORCH, GEOAI = "plain loop, eager PyTorch", "TerraTorch, tiled_inference", "geoai, predict_geotiff"
 MAP = "cropland map"
+TRAINING, TRAINING_LOOP = "cropland", "segmentation-models-pytorch + plain loop"
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,16 @@ def _end_to_end(figures: Figures) -> float:
     return times_as_long(rates["probability and mask"], rates["lone tiles, no overlap"])
 
 
+def _training_rate(figures: Figures) -> float:
+    contenders = figures["training"]["contenders"]
+    return times_as_long(contenders[TRAINING_LOOP]["seconds"], contenders[TRAINING]["seconds"])
+
+
+def _training_step(figures: Figures) -> float:
+    runs = figures["training"]["contenders"][TRAINING]
+    return median(1 - waited / all_ for waited, all_ in zip(runs["waiting"], runs["seconds"], strict=True))
+
+
 FIGURES: dict[str, Callable[[Figures], float | None]] = {
     "default_loop": _against(DEFAULT, LOOP),
     "default_terratorch": _against(DEFAULT, TERRATORCH),
@@ -138,4 +149,6 @@ FIGURES: dict[str, Callable[[Figures], float | None]] = {
     "memory_flat": _memory_flat,
     "linear": _linear,
     "start": lambda figures: median(figures["start"]["seconds"]) if figures["start"]["seconds"] else None,
+    "training_rate": _training_rate,
+    "training_step": _training_step,
 }

@@ -60,18 +60,26 @@ def in_turn(contenders: Mapping[str, Callable[[], tuple[float, float, float]]], 
 
 def child(script: str, *words: str, python: str = sys.executable) -> tuple[float, float, float]:
     """Run one of `children/`: seconds that it tells, seconds of the process, peak in MB. Raises `ChildError`."""
+    told = ask(script, *words, python=python)
+    return told["seconds"], told["whole"], told["peak_mb"]
+
+
+def ask(script: str, *words: str, python: str = sys.executable, gpus: str = "") -> dict[str, Any]:
+    """Run one of `children/`: all that it tells, and the seconds of the process. Raises `ChildError`.
+
+    gpus: the numbers of those that it sees.
+    """
     use_two_cores()
     command, begun = [python, str(CHILDREN / script), *words], time.perf_counter()
     try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", env=_surroundings(), timeout=LIMIT_S)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", env=_surroundings(gpus), timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         raise ChildError(f"not done after {LIMIT_S} s") from None
     whole = time.perf_counter() - begun
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or [f"status {done.returncode}"]
         raise ChildError(said[-1][:300])
-    told = json.loads(done.stdout.strip().splitlines()[-1])
-    return told["seconds"], whole, told["peak_mb"]
+    return {**json.loads(done.stdout.strip().splitlines()[-1]), "whole": whole}
 
 
 def use_two_cores() -> None:
@@ -80,10 +88,10 @@ def use_two_cores() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
 
 
-def _surroundings() -> dict[str, str]:
+def _surroundings(gpus: str) -> dict[str, str]:
     # Where bytecode is not written every start compiles every import anew; nothing is fetched while it is timed.
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    quiet = {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    quiet = {"CUDA_VISIBLE_DEVICES": gpus, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
     return {**kept, **quiet, "OMP_NUM_THREADS": str(THREADS), "CROPLAND_CACHE": str(WORK / "cache")}
 
 

@@ -11,7 +11,7 @@ from statistics import fmean, median
 from typing import Any
 
 import pictures
-from goals import DEFAULT, FLOAT32, MAP, Goal, extra_memory, line, read_goals, times_as_long
+from goals import DEFAULT, FLOAT32, MAP, TRAINING, TRAINING_LOOP, Goal, extra_memory, line, read_goals, times_as_long
 from places import DOCS, PAGES, RESULTS
 from results import load
 
@@ -307,6 +307,54 @@ def _sliding(figures: Kept, folder: Path) -> Values:
     }
 
 
+def _training(figures: Kept, _: Path) -> Values:
+    contenders = figures["contenders"]
+    ran = {name: runs for name, runs in contenders.items() if "seconds" in runs}
+    head = (
+        "",
+        "chips/s",
+        "as long as cropland",
+        "CPU s per chip",
+        "waits",
+        "of the rate without loader",
+        "CPU ms per crop",
+    )
+    missing = {name: runs["missing"] for name, runs in contenders.items() if "missing" in runs}
+    cost = {name: f"{runs['multiply_adds'][0] / 1e9:.3f} billion for {name}" for name, runs in ran.items()}
+    cost = {name: words for name, words in cost.items() if name in (TRAINING, TRAINING_LOOP)}  # float32 has no other
+    return {
+        "batch": figures["batch"],
+        "crop": figures["crop"],
+        "steps": figures["steps"],
+        "chips": "the sample that ships" if figures["is_sample"] else "those of the shipped model",
+        "multiply_adds": ", ".join(cost.values()),
+        "version": figures["version"],
+        "training": table(head, [_training_row(name, ran) for name in ran]),
+        "failed": listed("Not measured:", missing),
+        "gpu": _training_gpu(figures["gpu"]),
+    }
+
+
+def _training_row(name: str, ran: Mapping[str, Kept]) -> Sequence[object]:
+    runs = ran[name]
+    chips, seconds = runs["chips"][0], median(runs["seconds"])
+    ratio = times_as_long(runs["seconds"], ran[TRAINING]["seconds"]) if TRAINING in ran else None
+    waits = median(waited / each for waited, each in zip(runs["waiting"], runs["seconds"], strict=True))
+    ready = times_as_long(runs["ready"], runs["seconds"]) if "ready" in runs else None
+    crop = median(runs["crop_cpu"]) * 1e3 if "crop_cpu" in runs else None
+    return name, chips / seconds, ratio, median(runs["cpu"]) / chips, f"{waits:.1%}", ready, crop
+
+
+def _training_gpu(gpu: Kept | None) -> str:
+    if gpu is None:
+        return "There was no GPU here."
+    return (
+        f"On {gpu['name']} a step of ready batches trains {digits(gpu['chips'] / gpu['ready'])} chips per second, "
+        f"{digits(gpu['flops'] / 1e12)} of the {digits(gpu['peak_flops'] / 1e12)} TFLOP/s at which it multiplies "
+        f"matrices of 8,192 rows in bfloat16: {gpu['reached']:.1%}."
+    )
+
+
 SECTIONS: dict[str, Callable[[Kept, Path], Values]] = {
     "peers": _peers,
     "sizes": _sizes,
@@ -318,6 +366,7 @@ SECTIONS: dict[str, Callable[[Kept, Path], Values]] = {
     "suggest": _suggest,
     "roofline": _roofline,
     "sliding": _sliding,
+    "training": _training,
 }
 
 if __name__ == "__main__":

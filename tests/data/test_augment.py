@@ -5,7 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
+from scipy import ndimage, stats
+from torch.nn import functional as F
 
 from cropland.data import augment
 from cropland.data.augment import Crop, SourceChip
@@ -135,6 +136,96 @@ def test_variation_keeps_label_and_validity_and_stays_in_range(seed: int) -> Non
     assert torch.equal(varied.target, crop.target) and torch.equal(varied.valid, crop.valid)
     assert varied.image.isfinite().all() and varied.image.min() >= -0.5 and varied.image.max() <= 1.5
     assert (varied.image[:, ~varied.seen] == 0.5).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 90), st.integers(0, 9))
+def test_pixels_are_averaged_as_pytorch_does_with_antialiasing(length: int, count: int, seed: int) -> None:
+    line = np.random.default_rng(seed).random((length, 5), np.float32)
+    matrix = augment._triangles(length, count, np.arange(count)).matrix
+    first, span = augment._triangles(length, count, np.arange(count)).span
+    expected = F.interpolate(torch.from_numpy(line)[None, None], (count, 5), mode="bilinear", antialias=True)[0, 0]
+    np.testing.assert_allclose(matrix @ line[first : first + span], expected, atol=2e-5)  # rounding of centres
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(8, 40), st.integers(8, 40), st.sampled_from([0.6, 1.0, 1.7]))
+def test_a_crop_is_its_chip_in_one_of_eight_positions_and_all_of_them_come(height: int, width: int, ratio: float):
+    """Also where it is larger than the chip and the mirror image fills the rest; the label and the rim turn with it."""
+    rng = np.random.default_rng(height * width)
+    values = rng.integers(0, 255, (1, height, width)).astype(np.uint8)
+    label = (values[0] > 127).astype(np.uint8)
+    edge = np.zeros(1, np.float32)
+    one = SourceChip(values, label < 2, label, np.where(label, 0, 200).astype(np.uint8), edge, edge + 255, 1.0)
+    size = max(1, round(min(height, width) / ratio))
+    found = set()
+    for seed in range(120):
+        crop = augment.cut(one, pixel_m=ratio, size=size, rng=np.random.default_rng(seed), rim_m=4.0)
+        draw = np.random.default_rng(seed)  # the same numbers, the plain way
+        windows = [augment._window(length, max(1, round(size * ratio)), draw) for length in (height, width)]
+        part = torch.from_numpy(values[:, *windows].astype(np.float32) / 255)
+        counts = [max(1, round(length / ratio)) for length in part.shape[1:]]
+        part = F.interpolate(part[None], counts, mode="bilinear", antialias=True)[0]
+        for axis, count in enumerate(counts, 1):
+            if count < size:
+                part = part.index_select(axis, torch.from_numpy(augment._mirrored(count, size, draw)))
+        quarters, is_mirrored = int(draw.integers(4)), draw.random() < 0.5
+        turned = torch.rot90(part[:, :size, :size], quarters, (1, 2))
+        torch.testing.assert_close(crop.image, turned.flip(2) if is_mirrored else turned, atol=1e-5, rtol=0)
+        found.add((quarters, is_mirrored))
+        if ratio == 1.0:
+            assert torch.equal(crop.target[0], (crop.image[0] > 127.5 / 255).float())
+            assert torch.equal(crop.target[1], crop.target[0]) and crop.valid.all() and crop.seen.all()
+    assert len(found) == 8
+
+
+def test_noise_is_normal() -> None:
+    noise = augment._noise((3, 128, 127), 0.5, np.random.default_rng(3)).ravel()
+    assert noise.size == 3 * 128 * 127 and noise.dtype == np.float32
+    assert stats.kstest(noise, "norm", (0, 0.5)).pvalue > 0.01
+    beside = np.corrcoef(noise[1:], noise[:-1])[0, 1]
+    assert abs(beside) < 0.02 and noise.std() == pytest.approx(0.5, rel=0.02)
+
+
+@given(st.floats(0.2, 1.5), st.integers(1, 30), st.integers(1, 30))
+@settings(max_examples=20, deadline=None)
+def test_blur_is_a_gaussian_whose_edges_go_on(sigma: float, height: int, width: int) -> None:
+    image = np.random.default_rng(0).random((2, height, width), np.float32)
+    reach = int(np.ceil(2 * sigma))
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    expected = image
+    for axis in (1, 2):
+        expected = ndimage.correlate1d(expected, taps / taps.sum(), axis, mode="nearest")
+    np.testing.assert_allclose(augment._blur(image, sigma), expected, atol=1e-6)
+
+
+@given(st.integers(1, 4), st.integers(1, 12), st.integers(1, 12), st.integers(0, 9))
+def test_a_shape_grows_by_a_square(reach: int, height: int, width: int, seed: int) -> None:
+    shape = np.random.default_rng(seed).random((height, width)) > 0.9
+    np.testing.assert_array_equal(augment._grown(shape, reach), ndimage.maximum_filter(shape, 2 * reach + 1))
+
+
+@pytest.mark.parametrize("cells", range(2, 7))
+def test_shapes_are_as_smooth_as_bicubic_interpolation(cells: int) -> None:
+    noise = torch.rand(cells, cells, generator=torch.Generator().manual_seed(0))
+    expected = F.interpolate(noise[None, None], size=(64, 64), mode="bicubic", align_corners=True)[0, 0]
+    smooth = augment._bicubic(cells, 64)
+    np.testing.assert_allclose(smooth @ noise.numpy() @ smooth.toarray().T, expected, atol=1e-5)
+
+
+def test_a_crop_does_not_change_the_one_it_was_made_of() -> None:
+    """Chips and crops are shared by threads; each of the steps gives a new crop."""
+    one = source(60, 60)
+    before = one.values.copy(), one.label.copy()
+    base, other = (augment.cut(one, pixel_m=1.0, size=32, rng=np.random.default_rng(seed)) for seed in (0, 1))
+    kept = [[layer.clone() for layer in crop] for crop in (base, other)]
+    amount = Augmentation(fields=1.0, colour=1.0, swap=1.0)
+    for seed in range(10):
+        augment.stretch(augment.vary(base, amount, np.random.default_rng(seed)), 1.0, np.random.default_rng(seed))
+        augment.paste(base, other, np.random.default_rng(seed))
+    for crop, layers in zip((base, other), kept, strict=True):
+        assert all(map(torch.equal, crop, layers))
+    assert np.array_equal(one.values, before[0]) and np.array_equal(one.label, before[1])
 
 
 @given(st.floats(0.2, 20), st.integers(0, 99))

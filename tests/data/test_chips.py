@@ -53,7 +53,9 @@ def write(tmp_path):
 def test_a_chip_is_read_as_it_was_written(write, dtype, valid):
     folder, image, target = write(dtype, valid=valid)
     chips = open_chips(folder)
-    read = chips.read(0)
+    read, own = chips.read(0), chips.read(0, dtype=None)
+    assert read.image.values.dtype == np.float32 and own.image.values.dtype == dtype
+    np.testing.assert_array_equal(own.image.values, image.values)
     np.testing.assert_array_equal(read.image.values, image.values)
     np.testing.assert_array_equal(read.image.valid, image.valid)
     np.testing.assert_array_equal(read.target, target)

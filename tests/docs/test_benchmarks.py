@@ -27,6 +27,7 @@ import report
 import scenes
 import suggest
 import train_three_classes
+import training
 from country_scale import HARSH, PERFECT, World, simulate
 from cropland.data.batches import Batch
 from cropland.geo.scene import open_scene
@@ -256,6 +257,24 @@ def results(tmp_path: Path) -> Path:
         ],
         "differences": {"scene": suggest.interval([0.1, 0.1]), "tests": suggest.interval([0.01, -0.01])},
     }
+    steps = {"seconds": [2.0, 2.0, 4.0], "cpu": [3.0] * 3, "chips": [16] * 3, "multiply_adds": [1e9] * 3}
+    figures["training"] = {
+        "batch": 8,
+        "crop": 256,
+        "steps": 2,
+        "is_sample": True,
+        "version": "smp 1",
+        "gpu": None,
+        "contenders": {
+            goals.TRAINING: {
+                **steps,
+                "waiting": [0.25, 0.125, 0.25],
+                "ready": [1.5, 1.8, 3.8],
+                "crop_cpu": [0.008] * 3,
+            },
+            goals.TRAINING_LOOP: {**steps, "seconds": [4.0, 3.5, 5.0], "waiting": [0.5, 0.5, 0.5]},
+        },
+    }
     about = {"machine": {**MACHINE, "packages": {"torch": "2"}}, "minutes": 1.0, "busy": 0.1}
     (tmp_path / "results").mkdir()
     for question, found in figures.items():
@@ -287,6 +306,28 @@ def test_the_page_compares_fields_by_three_classes(results: Path, tmp_path: Path
     assert "80,000 crops" in page and "started from random weights" in page and "its 1000 fields" in page
     assert row(page, "cropland") == ["0.500", "0.250", "0.125", "", "0.750", "1,200", "0.5"]
     assert "- three classes, watershed: no wheel for this Python" in page
+
+
+def test_the_page_compares_training(results: Path, tmp_path: Path):
+    report.write(results, tmp_path)
+    page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    assert row(page, "Training on a CPU, chips per second") == ["≥ 1.5", "1.75", "**met**"]
+    assert row(page, "the share of the time in which a step does not wait") == ["≥ 0.95", "0.938", "**missed**"]
+    page = page[page.index("## Training") :]
+    assert "There was no GPU here." in page and "1.000 billion for cropland, 1.000 billion for segm" in page
+    assert row(page, "cropland") == ["8", "1", "0.188", "6.2%", "0.9", "8"]
+    assert row(page, goals.TRAINING_LOOP) == ["4", "1.75", "0.188", "12.5%", "", ""]
+
+
+def test_training_is_measured_on_chips_of_the_sample(tmp_path: Path):
+    """Where nobody has the chips of the shipped model; the recipe then has no groups of theirs."""
+    chips, recipe = training.sample_chips(tmp_path / "chips"), training.own_recipe(is_sample=True)
+    job = {"chips": str(chips), "warm": 0, "steps": 1, "threads": 2, "batch": 2}
+    sampling = recipe.sampling.model_copy(update={"crop": 64})
+    few = recipe.training.model_copy(update={"batch": 2})
+    told = training.train_own(job, recipe.model_copy(update={"sampling": sampling, "training": few}))
+    assert told["chips"] == 2 and 0 <= told["waiting"] < told["seconds"] and told["ready"] > 0
+    assert told["crop_cpu"] > 0 and told["multiply_adds"] > 1e6 and told["peak_flops"] is None
 
 
 def row(page: str, words: str) -> list[str]:

@@ -9,12 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
 
 from chip_folder import write_chips
-from cropland.data.batches import Sampler, batches, group_probabilities
+from cropland.data.batches import Sampler, batches, cumulated, group_probabilities
 from cropland.data.chips import ChipFolder
 from cropland.demo import TILE
 from cropland.errors import ChipError, CroplandError, ModelError, RecipeError
@@ -229,6 +230,9 @@ def test_groups_are_drawn_by_their_weights(chips: ChipFolder) -> None:
     probability = group_probabilities(learn, {"g0": 3.0, "g*": 1.0})
     assert probability.sum() == pytest.approx(1)
     assert probability[(learn.index["group"] == "g0").to_numpy()].sum() == pytest.approx((3 + 0.5) / 4)
+    one, other = np.random.default_rng(5), np.random.default_rng(5)
+    drawn = [cumulated(probability).searchsorted(one.random(), side="right") for _ in range(200)]
+    assert drawn == [other.choice(len(probability), p=probability) for _ in range(200)]
     with pytest.raises(ChipError, match="no training chip of group 'x'; the folder has: g0, g1"):
         group_probabilities(learn, {"x": 1.0})
 

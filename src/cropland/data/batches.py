@@ -6,7 +6,6 @@ import fnmatch
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from itertools import islice
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -47,18 +46,22 @@ class Batch(NamedTuple):
 
 
 def batches(sampler: Sampler, epoch: int, *, first: int = 0, part: slice = slice(None)) -> Iterator[Batch]:
-    """The batches of one epoch from number `first` on, in order, prepared ahead by threads; of each the part asked
-    for."""
+    """The batches of one epoch from number `first` on, in order, prepared ahead by threads; of each the part asked for.
+
+    A thread prepares a whole batch, so that the step takes up one thing and waits for no other thread's turn at Python.
+    """
+    training = sampler.recipe.training
+    numbers = range(first, max(1, training.chips_per_epoch // training.batch))
+    work = partial(_batch, sampler, epoch, part)
+    return prefetch(work, numbers, threads=min(4, os.cpu_count() or 1), ahead=2)
+
+
+def _batch(sampler: Sampler, epoch: int, part: slice, number: int) -> Batch:
     size = sampler.recipe.training.batch
-    total = max(1, sampler.recipe.training.chips_per_epoch // size)
-    workers = min(4, os.cpu_count() or 1)
-    wanted = range(size)[part]
-    numbers = (number * size + index for number in range(first, total) for index in wanted)
-    crops = prefetch(partial(sampler.crop, epoch), numbers, threads=workers, ahead=2 * len(wanted))
-    for _number in range(first, total):
-        taken, names = zip(*islice(crops, len(wanted)), strict=True)
-        images, _seen, targets, valids = map(torch.stack, zip(*taken, strict=True))
-        yield Batch(images, targets, valids, names)
+    indices = range(number * size, (number + 1) * size)[part]
+    crops, names = zip(*(sampler.crop(epoch, index) for index in indices), strict=True)
+    images, _seen, targets, valids = (np.stack([*map(Tensor.numpy, layers)]) for layers in zip(*crops, strict=True))
+    return Batch(torch.from_numpy(images), torch.from_numpy(targets), torch.from_numpy(valids), names)
 
 
 class Sampler:
@@ -71,6 +74,7 @@ class Sampler:
         self.ranges = ranges(folder, one_radiometry=recipe.sampling.one_radiometry)
         self.base = group_probabilities(folder, recipe.sampling.groups)
         self.pasted = group_probabilities(folder, recipe.sampling.paste_groups)
+        self.base_cdf, self.pasted_cdf = cumulated(self.base), cumulated(self.pasted)
         self.scales = np.tile(recipe.sampling.scale, (len(folder), 1))
         for pattern, scale in recipe.sampling.scales.items():
             self.scales[matching(folder, pattern)] = scale
@@ -89,7 +93,7 @@ class Sampler:
         """The crop of this epoch and index, and the chip it was cut from."""
         sampling, augmentation = self.recipe.sampling, self.recipe.augmentation
         rng = np.random.default_rng((self.recipe.training.seed, epoch, index))
-        number, source = self._choose(self.base, rng)
+        number, source = self._choose(self.base_cdf, rng)
         scale = self.scales[number]
         pixel_m = augment.draw_pixel(source.pixel_m, (scale[0], scale[1]), limits=sampling.pixel_m, rng=rng)
         rim_m = self.recipe.boundary.width_m
@@ -97,21 +101,23 @@ class Sampler:
         crop = augment.cut(source, rng=rng, **how)
         if rng.random() < sampling.paste:
             for _time in range(int(rng.integers(1, MAX_PASTES + 1))):
-                _number, other = self._choose(self.pasted, rng)
+                _number, other = self._choose(self.pasted_cdf, rng)
                 patch = augment.vary(augment.cut(other, rng=rng, **how), self.patch_light, rng)
                 crop = augment.paste(crop, patch, rng, reach=max(2, ceil(rim_m / 2 / pixel_m)))
         varied = augment.vary(crop, augmentation, rng)
         name = str(self.folder.index["id"].iloc[number])
         return augment.stretch(varied, augmentation.window_percentiles, rng), name
 
-    def _choose(self, probability: Float[np.ndarray, " chip"], rng: Generator) -> tuple[int, SourceChip]:
-        number = int(rng.choice(len(probability), p=probability))
+    def _choose(self, cdf: Float[np.ndarray, " chip"], rng: Generator) -> tuple[int, SourceChip]:
+        # What Generator.choice does, which adds up the probabilities at each draw.
+        number = int(cdf.searchsorted(rng.random(), side="right"))
         return number, self.read(number)
 
     def _read(self, number: int) -> SourceChip:
-        chip = self.folder.read(number)
+        chip = self.folder.read(number, dtype=None)
         low, high = (limits[number, self.order] for limits in self.ranges)
-        values = compact(chip.image.values[self.order])
+        values = chip.image.values[self.order]
+        values = values if values.dtype in (np.uint8, np.uint16) else compact(values.astype(np.float32))
         boundary = chip.boundary if "boundary" in self.recipe.outputs else None
         return SourceChip(values, chip.image.valid, chip.target, boundary, low, high, chip.pixel_m)
 
@@ -153,6 +159,13 @@ def group_probabilities(folder: ChipFolder, weights: Mapping[str, float]) -> Flo
         probability[match] += weight / match.sum()
     probability /= probability.sum()
     return probability
+
+
+def cumulated(probability: Float[np.ndarray, " chip"]) -> Float[np.ndarray, " chip"]:
+    """The probability of each chip or one before it."""
+    cdf: np.ndarray = probability.cumsum()
+    cdf /= cdf[-1]
+    return cdf
 
 
 def compact(values: Float[np.ndarray, "band height width"]) -> np.ndarray:

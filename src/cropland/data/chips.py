@@ -80,11 +80,14 @@ class ChipFolder:
             chosen = chosen[chosen[column] == value]
         return replace(self, index=chosen.reset_index(drop=True))
 
-    def read(self, number: int) -> Chip:
-        """The chip in one row of the index. Raises `ChipError` if a file is missing or damaged."""
+    def read(self, number: int, *, dtype: str | None = "float32") -> Chip:
+        """The chip in one row of the index, its image in the file's own type if `dtype` is None.
+
+        Raises `ChipError` if a file is missing or damaged.
+        """
         row = self.index.iloc[number]
         shape = (len(self.bands), row["height"], row["width"])
-        values, valid = _read(self.path / row["image"], shape, dtype="float32")
+        values, valid = _read(self.path / row["image"], shape, dtype=dtype)
         labels, _known = _read(self.path / row["label"], (1 + self.has_boundary, *shape[1:]), dtype="uint8")
         about = {name: row[name] for name in ("id", "group", "pixel_m")}
         return Chip(
@@ -139,7 +142,9 @@ def _is_ours(header: Any) -> bool:
     )
 
 
-def _read(path: Path, shape: tuple[int, ...], *, dtype: str) -> tuple[np.ndarray, Bool[np.ndarray, "height width"]]:
+def _read(
+    path: Path, shape: tuple[int, ...], *, dtype: str | None
+) -> tuple[np.ndarray, Bool[np.ndarray, "height width"]]:
     try:
         with rasterio.open(path) as file:
             values, valid = file.read(out_dtype=dtype), file.dataset_mask() != 0

@@ -13,7 +13,9 @@ from jaxtyping import Bool, Float32, Int64, Num
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-__all__ = ["Taps", "resample", "resampled_length", "taps"]
+__all__ = ["Taps", "resample", "resampled_length", "taps", "weighted_sums"]
+
+BLOCK = 16  # columns that are transposed at a time: one line of the cache in each row
 
 
 class Taps(NamedTuple):
@@ -86,17 +88,32 @@ def resample(
     down, across = rows.matrix, cols.matrix
     whole = _whole_weight(down, across)
     if valid is None:
-        return np.stack([_sums(band, down, across) / whole for band in values]), None
-    weight = _sums(valid, down, across)
+        return np.stack([weighted_sums(band, down, across) / whole for band in values]), None
+    weight = weighted_sums(valid, down, across)
     enough = weight >= np.float32(0.5) * whole
     divisor = np.where(enough, weight, np.float32(1))
-    return np.stack([_sums(np.where(valid, band, 0), down, across) / divisor for band in values]), enough
+    return np.stack([weighted_sums(np.where(valid, band, 0), down, across) / divisor for band in values]), enough
 
 
-def _sums(plane: np.ndarray, down: "csr_matrix", across: "csr_matrix") -> np.ndarray:
-    by_row = down @ plane.astype(np.float32)
-    by_col: np.ndarray = across @ np.ascontiguousarray(by_row.T)
-    return by_col.T
+def weighted_sums(
+    plane: Num[np.ndarray, "height width"], down: "csr_matrix", across: "csr_matrix", *, is_transposed: bool = False
+) -> Float32[np.ndarray, "row col"]:
+    """The sums of a plane's pixels by the weights `down` its rows and `across` its columns, as `Taps.matrix` has them.
+
+    They are (col, row) if `is_transposed`, which costs less.
+    """
+    by_row = down @ plane.astype(np.float32, copy=False)
+    by_col: np.ndarray = across @ _transposed(by_row)
+    return by_col if is_transposed else _transposed(by_col)
+
+
+def _transposed(plane: Float32[np.ndarray, "height width"]) -> Float32[np.ndarray, "width height"]:
+    """A copy, a few columns at a time: rows whose length is a power of two would all fall on the same lines of the
+    cache."""
+    turned = np.empty(plane.shape[::-1], plane.dtype)
+    for start in range(0, plane.shape[1], BLOCK):
+        turned[start : start + BLOCK] = plane[:, start : start + BLOCK].T
+    return turned
 
 
 def _whole_weight(down: "csr_matrix", across: "csr_matrix") -> np.ndarray:

@@ -62,6 +62,7 @@ def make_optimizer(network: nn.Module, training: Training) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         [{"params": weights, "scale": scale, "weight_decay": decay} for (scale, decay), weights in groups.items()],
         lr=training.learning_rate,
+        fused=True,
     )
 
 
@@ -169,11 +170,12 @@ def update_average(average: nn.Module, network: nn.Module, *, decay: float, step
     Source: Polyak and Juditsky 1992, doi:10.1137/0330046.
     """
     decay = min(decay, (1 + step) / (10 + step))
-    for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(new, 1 - decay)
-        else:
-            kept.copy_(new)
+    pairs = [*zip(average.state_dict().values(), network.state_dict().values(), strict=True)]
+    kept, new = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+    torch._foreach_lerp_([*kept], [*new], 1 - decay)
+    for one, other in pairs:
+        if not one.is_floating_point():
+            one.copy_(other)
 
 
 @torch.no_grad()
