@@ -8,7 +8,7 @@ from scipy import ndimage
 from cropland.data.boundary import boundary_distance
 from cropland.data.chips import Chip
 from cropland.geo.scene import Image
-from cropland.training.field_threshold import THRESHOLDS, _fields, matches, reference_fields
+from cropland.training.field_threshold import THRESHOLDS, matches, predicted_fields, reference_fields
 
 
 def chip(label: np.ndarray, field: np.ndarray | None) -> Chip:
@@ -61,6 +61,8 @@ def test_the_threshold_between_noise_and_lines_gives_the_fields():
     noise[::9, ::7] = 0.12
     boundary = np.where(here.boundary <= 15, 0.22, noise) * 254
     levels = label * 254, boundary.astype(np.uint8)
-    found = {at: matches(fields, field).f1 for at, fields in _fields(2.0, *levels, at=0.5, thresholds=THRESHOLDS)}
+    found = {
+        at: matches(fields, field).f1 for at, fields in predicted_fields(2.0, *levels, at=0.5, thresholds=THRESHOLDS)
+    }
     assert [at for at in THRESHOLDS if found[at] == 1.0] == [0.125, 0.15, 0.175, 0.2]
     assert found[0.5] < 0.4

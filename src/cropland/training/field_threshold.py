@@ -25,7 +25,7 @@ from cropland.parcels.instances import FieldRule, find_fields
 from cropland.probability import NO_DATA
 from cropland.training.validate import fits, predictor
 
-__all__ = ["with_boundary_thresholds"]
+__all__ = ["FieldMatches", "matches", "predicted_fields", "reference_fields", "with_boundary_thresholds"]
 
 THRESHOLDS = (0.03, 0.04, 0.06, 0.08, 0.1, 0.125, 0.15, 0.175, 0.2, 0.25, 0.3, 0.4, 0.5)
 CELL = 1024
@@ -75,7 +75,9 @@ def with_boundary_thresholds(
             true = resized(reference, coarse.target.shape)
             known = coarse.target != UNKNOWN
             thresholds = tried[pixel.pixel_m]
-            for threshold, fields in _fields(coarse.pixel_m, *outputs[:2], at=pixel.threshold, thresholds=thresholds):
+            for threshold, fields in predicted_fields(
+                coarse.pixel_m, *outputs[:2], at=pixel.threshold, thresholds=thresholds
+            ):
                 matched = matches(fields * known, true * known)
                 total[pixel.pixel_m][threshold] = total[pixel.pixel_m][threshold].plus(matched)
     return tuple(_with_best(pixel, total[pixel.pixel_m], kept.get(pixel.pixel_m)) for pixel in model.working_pixels)
@@ -116,7 +118,7 @@ def matches(fields: Int32[np.ndarray, "height width"], reference: Int32[np.ndarr
     return FieldMatches(int((iou > MATCH).sum()), int((sizes[1:] > 0).sum()), int((of[1:] > 0).sum()))
 
 
-def _fields(
+def predicted_fields(
     pixel_m: float,
     cropland: UInt8[np.ndarray, "height width"],
     boundary: UInt8[np.ndarray, "height width"],

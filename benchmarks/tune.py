@@ -1,0 +1,316 @@
+"""Tuning against training anew and against a public library, by how many tiles are labelled.
+
+    python benchmarks/tune.py          run what is missing, then print the tables and draw the curves (hours; resumes)
+    python benchmarks/tune.py tables   print and draw what is there
+
+Three places that the start model has never seen: NAIP tiles of the Midwest (a model trained without NAIP), a scene of
+Sentinel-2 on the upper Rhine (a model trained without it), and a Chinese scene of about 1 m (the model that ships).
+1, 2, 5, 10 and 20 tiles are drawn at random, three times; a part of each draw validates. Each way trains for as many
+steps, the library for as many minutes as tuning took. All are measured on ground that no draw holds.
+
+Needs the chips that recipes/cropland_rgb.py cuts into runs/chips, and the data in ../shared/data or CROPLAND_DATA. Runs
+go to runs/tune. The tables and the curves in docs/how_to/tune.md are what it prints and draws.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import rasterio
+from affine import Affine
+from rasterio.features import shapes
+from rasterio.windows import Window
+from scipy import ndimage
+from shapely.geometry import shape
+
+import environments
+from cropland.data.chips import ChipFolder, open_chips
+from cropland.data.cut import cut_chips
+from cropland.data.labels import UNKNOWN, LabelOptions
+from cropland.data.split import split
+from cropland.errors import ChipError
+from cropland.evaluation.counts import Counts, count
+from cropland.evaluation.judge import Judge, at_pixel, chip_probabilities, only_bands, resized
+from cropland.files import write_json
+from cropland.geo.scene import SceneOptions
+from cropland.model import ModelFile, default_model
+from cropland.probability import classes
+from cropland.recipe import parse_recipe, read_recipe
+from cropland.training.field_threshold import FieldMatches, matches, predicted_fields, reference_fields
+from cropland.training.train import train, tune
+from cropland.training.tuning import tuning_recipe
+from cropland.training.validate import predictor
+from places import CHILDREN, ROOT, THREADS
+
+DATA = Path(os.environ.get("CROPLAND_DATA", ROOT.parent / "shared" / "data"))
+OUT, CHIPS = ROOT / "runs" / "tune", ROOT / "runs" / "chips"
+TILES, SEEDS = (1, 2, 5, 10, 20), (0, 1, 2)
+WAYS = ("tuned", "trained anew", "segmentation-models-pytorch")
+# Of the training without a place: as the model that ships begins, for as long as two cores take a quarter of an hour.
+START = ("training.epochs=2", "training.chips_per_epoch=3600", "boundary.weight=3.0", "training.encoder_rate=0.3")
+# What starts from ImageNet instead of a model has high rates, and nothing to keep.
+ANEW = (
+    *("network.start=imagenet", "training.learning_rate=1.2e-3", "training.encoder_rate=0.3"),
+    *("training.frozen=0", "training.frozen_norm=false", "training.mix=false"),
+)
+CHINA, TILE_PX = "EPSG:32650", 360  # any CRS in metres: the scene has none
+
+
+@dataclass(frozen=True)
+class Place:
+    """Labelled tiles, each some chips; ground to measure on; and the model to start from."""
+
+    name: str
+    pool: ChipFolder
+    tile: pd.Series  # of each chip of the pool
+    test: ChipFolder
+    start: ModelFile
+
+
+def naip() -> Place:
+    """The tiles of naip_us, by its own split."""
+    index = pd.read_csv(DATA / "naip_us" / "index.csv")
+    folders = []
+    for side in ("train", "val"):
+        names = index["id"][index["split"].str.startswith(side)]
+        scenes = [DATA / "naip_us" / "images" / f"{name}.png" for name in names]
+        labels = LabelOptions(DATA / "naip_us" / "fields.gpkg", background="known")
+        size = 256 if side == "train" else 1024
+        folders.append(cut(f"naip_{side}", scenes, labels, size=size, crs="EPSG:4326"))
+    pool, test = folders
+    start = model_without("naip", ("naip", "virginia", "west_virginia", "north_dakota"))
+    return Place("naip_us", pool, pool.index["source"], test, start)
+
+
+def rhine() -> Place:
+    """April on the upper Rhine: columns up to 864 to learn from, the others to measure on."""
+    folder = DATA / "labelled" / "upper_rhine"
+    folders = []
+    for side, columns in {"west": (0, 864), "east": (900, None)}.items():
+        scene, label = (
+            part(folder / f"{name}.tif", OUT / "rhine" / side / f"{name}.tif", columns)
+            for name in ("image_20210415", "label")
+        )
+        options = LabelOptions(label)
+        folders.append(cut(f"rhine_{side}", [scene], options, size=72 if side == "west" else 396))
+    pool, test = folders
+    start = model_without("upper_rhine", ("upper_rhine",))
+    return Place("upper_rhine", pool, by_lattice(pool, 216), test, start)
+
+
+def china() -> Place:
+    """Columns up to 1800 to learn from, those from 1856 on to measure on; its fields are the parts of the cropland that
+    the drawn boundaries divide."""
+    folders = []
+    for side, columns in {"west": (0, 1800), "east": (1856, None)}.items():
+        place = OUT / "china" / side
+        scene, cropland, boundary = (
+            part(DATA / "gf_china" / f"{name}.tif", place / f"{name}.tif", columns, crs=CHINA)
+            for name in ("scene_int16", "label_cropland", "label_boundary")
+        )
+        fields = LabelOptions(polygons(cropland, boundary, place / "fields.gpkg"), background="known")
+        size = TILE_PX // 3 if side == "west" else 480
+        folders.append(cut(f"china_{side}", [scene], fields, size=size, bands="blue=1,green=2,red=3,nir=4"))
+    pool, test = folders
+    return Place("gf_china", pool, by_lattice(pool, TILE_PX), test, ModelFile.load(default_model()))
+
+
+def cut(name: str, scenes: list[Path], labels: LabelOptions, *, size: int, **opening: Any) -> ChipFolder:
+    """A chip folder of some scenes, unless it is there."""
+    out = OUT / "chips" / name
+    if not out.exists():
+        print(name, cut_chips(scenes, labels, out, size=size, validation=0.0, opening=SceneOptions(**opening)))
+    return open_chips(out)
+
+
+def part(source: Path, out: Path, columns: tuple[int, int | None], *, crs: str | None = None) -> Path:
+    """Some columns of a raster; with a CRS, at a pixel of one metre in it."""
+    if not out.exists():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with rasterio.open(source) as file:
+            window = Window(columns[0], 0, (columns[1] or file.width) - columns[0], file.height)
+            transform = Affine(1, 0, 5e5 + columns[0], 0, -1, 4e6) if crs else file.window_transform(window)
+            placed = {"crs": crs or file.crs, "transform": transform}
+            profile = {**file.profile, "driver": "GTiff", "width": window.width, **placed}
+            with rasterio.open(out, "w", **profile) as target:
+                target.write(file.read(window=window))
+    return out
+
+
+def polygons(cropland: Path, boundary: Path, out: Path) -> Path:
+    """The fields of two rasters: what the boundary divides, each grown to the middle of the lines around it."""
+    if not out.exists():
+        with rasterio.open(cropland) as one, rasterio.open(boundary) as other:
+            is_crop, inside, transform = one.read(1) == 1, (one.read(1) == 1) & (other.read(1) == 0), one.transform
+        numbers, _count = ndimage.label(inside)
+        rows, columns = ndimage.distance_transform_edt(numbers == 0, return_distances=False, return_indices=True)
+        fields = np.where(is_crop, numbers[rows, columns], 0).astype(np.int32)
+        outlines = [shape(outline) for outline, _value in shapes(fields, fields > 0, transform=transform)]
+        gpd.GeoDataFrame(geometry=outlines, crs=CHINA).to_file(out)
+    return out
+
+
+def by_lattice(pool: ChipFolder, edge: int) -> pd.Series:
+    """The tile of each chip: squares of some pixels."""
+    return (pool.index["row"] // edge).astype(str) + "/" + (pool.index["col"] // edge).astype(str)
+
+
+def model_without(name: str, places: tuple[str, ...]) -> ModelFile:
+    """The shipped recipe, trained shortly on all but some places."""
+    values = read_recipe(ROOT / "recipes" / "cropland_rgb.toml", START).model_dump(mode="json")
+    values["name"] = f"without_{name}"
+    folder = open_chips(CHIPS)
+    index = folder.index
+    there = index["group"].isin(places) | index["source"].str.contains("|".join(places))
+    patches = (index["split"] == "validation") & index["group"].str.match("eurosat|ucmerced")  # long to score
+    kept = replace(folder, index=index[~there & ~patches].reset_index(drop=True))
+    learnt = set(kept.index["group"][kept.index["split"] == "train"])
+    for key in ("groups", "paste_groups", "scales"):
+        matched = {pattern: value for pattern, value in values["sampling"][key].items() if _matches(pattern, learnt)}
+        values["sampling"][key] = matched
+    return train(parse_recipe(values), kept, OUT / "starts" / values["name"])
+
+
+def _matches(pattern: str, groups: set[str]) -> bool:
+    from fnmatch import fnmatchcase
+
+    return any(fnmatchcase(group, pattern) for group in groups)
+
+
+def drawn(place: Place, tiles: int, seed: int) -> ChipFolder:
+    """The chips of some tiles at random, a quarter of their ground to validate; more tiles hold the fewer ones."""
+    names = np.random.default_rng(seed).permutation(sorted(set(place.tile)))[:tiles]
+    chosen = place.pool.index[place.tile.isin(names)].reset_index(drop=True)
+    return replace(place.pool, index=split(chosen, validation=0.25).reset_index(drop=True))
+
+
+def once(place: Place, tiles: int, seed: int) -> None:
+    """Every way on one draw, unless it was done."""
+    out = OUT / "runs" / place.name / f"{tiles}_{seed}"
+    try:
+        chips = drawn(place, tiles, seed)
+    except ChipError as error:
+        print(place.name, tiles, seed, error)
+        return
+    recipe = tuning_recipe(place.start, chips, [f"training.seed={seed}"])
+    begun = time.monotonic()
+    ways: dict[str, Callable[[], dict[str, float]]] = {
+        "tuned": lambda: scored(tune(place.start, chips, out / "tuned", set=[f"training.seed={seed}"]), place.test),
+        "trained anew": lambda: scored(train(recipe, chips, out / "anew", set=ANEW), place.test),
+        "segmentation-models-pytorch": lambda: library(chips, place, minutes_of(out) / 60, seed, out / "smp"),
+    }
+    for way, run in ways.items():
+        path = out / f"{way.replace(' ', '_')}.json"
+        if not path.exists():
+            begun = time.monotonic()
+            found = run()
+            write_json(path, {**found, "seconds": time.monotonic() - begun})
+            print(place.name, tiles, seed, way, json.dumps(found), flush=True)
+
+
+def minutes_of(out: Path) -> float:
+    """The seconds of tuning on the same draw."""
+    return float(json.loads((out / "tuned.json").read_text(encoding="utf-8"))["seconds"])
+
+
+def scored(model: ModelFile, test: ChipFolder) -> dict[str, float]:
+    """IoU of the pixels and F1 of the fields on the test chips."""
+    predict, total, fields = predictor(model.network()), Counts(), FieldMatches()
+    judge = Judge(model, predict, ())
+    for number in range(len(test)):
+        chip = only_bands(test.read(number), test.bands, model.bands)
+        levels, threshold = judge.probability(chip)
+        total += count(classes(threshold)[levels], chip.target)
+        pixel, reference = model.nearest_pixel(chip.pixel_m), reference_fields(chip)
+        if reference is None or pixel.boundary_threshold is None:
+            continue
+        coarse = at_pixel(chip, pixel.pixel_m)
+        outputs = chip_probabilities(coarse, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
+        known, true = coarse.target != UNKNOWN, resized(reference, coarse.target.shape)
+        at = (pixel.boundary_threshold,)
+        ((_at, found),) = predicted_fields(coarse.pixel_m, *outputs[:2], at=pixel.threshold, thresholds=at)
+        fields = fields.plus(matches(found * known, true * known))
+    return {"iou": total.iou} | ({"field_f1": fields.f1} if fields.reference else {})
+
+
+def library(chips: ChipFolder, place: Place, minutes: float, seed: int, out: Path) -> dict[str, float]:
+    """The U-Net of a public library in a plain loop, in an environment of its own, for as many minutes."""
+    out.mkdir(parents=True, exist_ok=True)
+    learn, bands = chips.where(split="train"), ("red", "green", "blue")
+
+    def listed(folder: ChipFolder) -> dict[str, Any]:
+        order = [folder.bands.index(band) for band in bands]
+        limits = {
+            side: [[float(row[band]) for band in order] for row in folder.index[side]] for side in ("low", "high")
+        }
+        paths = {kind: [str(folder.path / path) for path in folder.index[kind]] for kind in ("image", "label")}
+        return {**paths, **limits, "bands": [number + 1 for number in order]}
+
+    crop = tuning_recipe(place.start, chips).sampling.crop
+    job = {"learn": listed(learn), "test": listed(place.test), "seconds": 60 * minutes, "seed": seed, "size": crop}
+    (out / "job.json").write_text(json.dumps({**job, "threads": THREADS, "out": str(out / "p.npz")}), encoding="utf-8")
+    python = environments.environment("smp")
+    subprocess.run([python, CHILDREN / "with_smp_labels.py", out / "job.json"], check=True)
+    total = Counts()
+    with np.load(out / "p.npz") as predicted:
+        for number in range(len(place.test)):
+            mask = (predicted[str(number)] >= 0.5).astype(np.uint8)
+            total += count(mask, place.test.read(number).target)
+    return {"iou": total.iou}
+
+
+def tables() -> None:
+    """What stands in docs/how_to/tune.md."""
+    for name in ("naip_us", "upper_rhine", "gf_china"):
+        for figure in ("iou", "field_f1"):
+            rows = {}
+            for way in WAYS:
+                paths = {n: (OUT / "runs" / name).glob(f"{n}_*/{way.replace(' ', '_')}.json") for n in TILES}
+                read = {n: [json.loads(path.read_text(encoding="utf-8")) for path in each] for n, each in paths.items()}
+                rows[way] = [spread([found[figure] for found in read[n] if figure in found]) for n in TILES]
+            start = OUT / "runs" / name / "start.json"
+            before = json.loads(start.read_text(encoding="utf-8")).get(figure) if start.exists() else None
+            if before is not None:
+                print(f"\n{name}, {figure}; before tuning {before:.3f}")
+                print(f"| way | {' | '.join(map(str, TILES))} |\n|---|{'---|' * len(TILES)}")
+                for way, cells in rows.items():
+                    if any(cell != "-" for cell in cells):
+                        print(f"| {way} | {' | '.join(cells)} |")
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation over the seeds."""
+    if not values:
+        return "-"
+    return f"{fmean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+
+
+def main() -> None:
+    """Every draw, the smallest first, so that the curves are whole early."""
+    if not DATA.is_dir():
+        sys.exit(f"no data in {DATA}: name the folder with CROPLAND_DATA")
+    for make in (china, rhine, naip):
+        place = make()
+        start = OUT / "runs" / place.name / "start.json"
+        if not start.exists():
+            start.parent.mkdir(parents=True, exist_ok=True)
+            write_json(start, scored(place.start, place.test))
+        for seed in SEEDS:
+            for tiles in TILES:
+                once(place, tiles, seed)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["tables"]:
+        main()
+    tables()
