@@ -13,7 +13,7 @@ import csv
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -42,18 +42,16 @@ HOME, ROWS, COLUMNS, TESTS = (2, 2, 2, 1) if QUICK else (12, 3, 4, 5)  # tiles
 N, SIZE = (4 if QUICK else 10), 256
 SEEDS = range(2 if QUICK else 5)
 START = ["training.epochs=1", "training.chips_per_epoch=16"] if QUICK else ["training.epochs=12"]
-TUNED = ["training.epochs=1", "training.chips_per_epoch=16"] if QUICK else ["training.epochs=6"]
-Tune = Callable[[Path, Path, Path, int], Path]  # model, chips, the folder to write, seed: the tuned model
+TUNED = ["training.epochs=1", "training.chips_per_epoch=16"] if QUICK else []
 
 
 def tune(model: Path, chips: Path, out: Path, seed: int) -> Path:
-    """A training that begins with the weights of the model, at a tenth of its rate."""
-    settings = [f"network.start={model.as_posix()}", f"training.seed={seed}", "training.learning_rate=3e-4", *TUNED]
-    cropland.train(RECIPE, chips, out, set=settings)
+    """As `cropland train --tune` does."""
+    cropland.tune(model, chips, out, set=[f"training.seed={seed}", *TUNED])
     return out / "model.safetensors"
 
 
-def measure(tune: Tune = tune) -> dict[str, Any]:
+def measure() -> dict[str, Any]:
     """IoU before and after, by seed and choice, and the differences with their 95 % intervals over the seeds."""
     if not DATA.exists():
         sys.exit(f"no {DATA}; name the folder of the data with CROPLAND_DATA")

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -182,8 +183,6 @@ def model_without(name: str, places: tuple[str, ...]) -> ModelFile:
 
 
 def _matches(pattern: str, groups: set[str]) -> bool:
-    from fnmatch import fnmatchcase
-
     return any(fnmatchcase(group, pattern) for group in groups)
 
 
@@ -203,11 +202,10 @@ def once(place: Place, tiles: int, seed: int) -> None:
         print(place.name, tiles, seed, error)
         return
     recipe = tuning_recipe(place.start, chips, [f"training.seed={seed}"])
-    begun = time.monotonic()
     ways: dict[str, Callable[[], dict[str, float]]] = {
         "tuned": lambda: scored(tune(place.start, chips, out / "tuned", set=[f"training.seed={seed}"]), place.test),
         "trained anew": lambda: scored(train(recipe, chips, out / "anew", set=ANEW), place.test),
-        "segmentation-models-pytorch": lambda: library(chips, place, minutes_of(out) / 60, seed, out / "smp"),
+        "segmentation-models-pytorch": lambda: library(chips, place, seconds_of(out), seed, out / "smp"),
     }
     for way, run in ways.items():
         path = out / f"{way.replace(' ', '_')}.json"
@@ -218,7 +216,7 @@ def once(place: Place, tiles: int, seed: int) -> None:
             print(place.name, tiles, seed, way, json.dumps(found), flush=True)
 
 
-def minutes_of(out: Path) -> float:
+def seconds_of(out: Path) -> float:
     """The seconds of tuning on the same draw."""
     return float(json.loads((out / "tuned.json").read_text(encoding="utf-8"))["seconds"])
 
@@ -243,8 +241,8 @@ def scored(model: ModelFile, test: ChipFolder) -> dict[str, float]:
     return {"iou": total.iou} | ({"field_f1": fields.f1} if fields.reference else {})
 
 
-def library(chips: ChipFolder, place: Place, minutes: float, seed: int, out: Path) -> dict[str, float]:
-    """The U-Net of a public library in a plain loop, in an environment of its own, for as many minutes."""
+def library(chips: ChipFolder, place: Place, seconds: float, seed: int, out: Path) -> dict[str, float]:
+    """The U-Net of a public library in a plain loop, in an environment of its own, for as many seconds."""
     out.mkdir(parents=True, exist_ok=True)
     learn, bands = chips.where(split="train"), ("red", "green", "blue")
 
@@ -257,7 +255,7 @@ def library(chips: ChipFolder, place: Place, minutes: float, seed: int, out: Pat
         return {**paths, **limits, "bands": [number + 1 for number in order]}
 
     crop = tuning_recipe(place.start, chips).sampling.crop
-    job = {"learn": listed(learn), "test": listed(place.test), "seconds": 60 * minutes, "seed": seed, "size": crop}
+    job = {"learn": listed(learn), "test": listed(place.test), "seconds": seconds, "seed": seed, "size": crop}
     (out / "job.json").write_text(json.dumps({**job, "threads": THREADS, "out": str(out / "p.npz")}), encoding="utf-8")
     python = environments.environment("smp")
     subprocess.run([python, CHILDREN / "with_smp_labels.py", out / "job.json"], check=True)

@@ -71,3 +71,19 @@ def browser() -> Iterator[Any]:
         pytest.skip("no Chromium: apt install chromium, or set CROPLAND_CHROMIUM")
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+
+@pytest.fixture(scope="session")
+def quarter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A quarter of the sample, to read only: fields, woods and a road."""
+    import rasterio
+
+    from cropland.demo import TILE
+    from cropland.geo.window import Window
+    from rasters import write_raster
+
+    with rasterio.open(TILE) as file:
+        part = Window(256, 256, 512, 512).in_file
+        place = {"crs": file.crs, "transform": file.window_transform(part)}
+        folder = tmp_path_factory.mktemp("scene")
+        return write_raster(folder / "quarter.tif", file.read(window=part), names=file.descriptions, **place)

@@ -28,16 +28,6 @@ STEP = 1e-5  # degrees, about a pixel
 
 
 @pytest.fixture(scope="module")
-def quarter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A quarter of the sample."""
-    with rasterio.open(TILE) as file:
-        part = Window(256, 256, 512, 512).in_file
-        place = {"crs": file.crs, "transform": file.window_transform(part)}
-        folder = tmp_path_factory.mktemp("scene")
-        return write_raster(folder / "quarter.tif", file.read(window=part), names=file.descriptions, **place)
-
-
-@pytest.fixture(scope="module")
 def mapped(quarter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its map by the model that ships."""
     return cropland.map(quarter, tmp_path_factory.mktemp("maps") / "my_map").folder

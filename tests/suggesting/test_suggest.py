@@ -95,16 +95,6 @@ def test_windows_that_are_looked_at_lie_evenly(shape: tuple[int, int]):
 
 
 @pytest.fixture(scope="module")
-def quarter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A quarter of the sample: fields, woods and a road."""
-    with rasterio.open(TILE) as file:
-        part = Window(256, 256, 512, 512).in_file
-        place = {"crs": file.crs, "transform": file.window_transform(part)}
-        folder = tmp_path_factory.mktemp("scene")
-        return write_raster(folder / "quarter.tif", file.read(window=part), names=file.descriptions, **place)
-
-
-@pytest.fixture(scope="module")
 def suggested(quarter: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Suggestions, Path]:
     """By the model that ships, saved."""
     out = tmp_path_factory.mktemp("suggest") / "suggestions"

@@ -72,6 +72,14 @@ def dying(*given, **named):
         os.kill(os.getpid(), signal.SIGKILL)
     return step(*given, **named)
 module.take_step = dying
+if dies == "full memory" and rank == "1":
+    from cropland.training import optimizer
+    accumulate = optimizer.accumulate
+    def full(network, batch, objective, *, micro, **named):
+        if micro > 1:
+            raise optimizer.FullMemoryError(in_pieces=False)
+        return accumulate(network, batch, objective, micro=micro, **named)
+    optimizer.accumulate = full
 module.train(parse_recipe(eval(sys.argv[3])), chips, sys.argv[2])
 """
 
@@ -91,7 +99,6 @@ def start(script: str, chips: ChipFolder, out: Path, *more: str, count: int) -> 
     return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=300)
 
 
-@pytest.mark.xdist_group("processes")
 def test_two_processes_compute_what_one_does_in_two_parts(chips: ChipFolder, tmp_path: Path) -> None:
     found = []
     for count in (1, 2):
@@ -108,7 +115,6 @@ def test_two_processes_compute_what_one_does_in_two_parts(chips: ChipFolder, tmp
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
 
 
-@pytest.mark.xdist_group("processes")
 def test_a_run_goes_on_after_one_of_its_processes_was_killed(chips: ChipFolder, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert start(TRAINS, chips, whole, "never", count=2).returncode == 0
@@ -123,11 +129,18 @@ def test_a_run_goes_on_after_one_of_its_processes_was_killed(chips: ChipFolder, 
     assert died.stdout.count("epoch 1:") == 1
 
 
-@pytest.mark.xdist_group("processes")
 def test_a_process_with_other_chips_is_refused(chips: ChipFolder, tmp_path: Path) -> None:
     done = start(TRAINS, chips, tmp_path / "run", "other chips", count=2)
     assert done.returncode != 0 and "process 1 of this training has other chips or another recipe" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_where_the_memory_of_one_process_is_full_all_compute_fewer_chips(chips: ChipFolder, tmp_path: Path) -> None:
+    done = start(TRAINS, chips, tmp_path / "run", "full memory", count=2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("memory was full; from here 1 chips are computed at a time") == 1
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text(encoding="utf-8"))
+    assert (plan["micro_batch"], plan["accumulation"]) == (1, 2)
 
 
 def test_a_batch_is_shared_evenly_or_refused() -> None:

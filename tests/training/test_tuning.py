@@ -74,6 +74,32 @@ def test_the_encoder_and_the_statistics_stay_as_long_as_they_are_told(start: Mod
     assert not any(norm.training for norm in norms) and all(weight.requires_grad for weight in network.parameters())
 
 
+def test_what_a_network_holds_still_itself_stays_so(start: ModelFile):
+    network = start.network().train()
+    network.encoder.requires_grad_(False)
+    set_frozen(network, start.recipe.training, 0.9)
+    assert not any(weight.requires_grad for weight in network.encoder.parameters())
+
+
+OWN = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 1))
+"""
+
+
+def test_a_model_with_code_of_its_own_is_tuned_once_it_is_trusted(chips: ChipFolder, tmp_path: Path):
+    (tmp_path / "net.py").write_text(OWN, encoding="utf-8")
+    own = parse_recipe({**TINY, "name": "own", "network": {"name": str(tmp_path / "net.py") + ":Net"}})
+    path = train(own, chips, tmp_path / "own").path
+    with pytest.raises(ModelError, match="allow it with"):
+        named_model(path)
+    tuned = tune(named_model(path, trust=True), chips, tmp_path / "tuned", set=FEW)
+    assert tuned.name == "own_tuned" and tuned.working_pixels[0].iou > 0
+
+
 def test_between_the_start_and_the_end_lie_the_weights_between(start: ModelFile):
     one, other = start.network().state_dict(), build_network(start.recipe).state_dict()
     for name, weight in mixed(one, other, 0.25).items():

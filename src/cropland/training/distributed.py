@@ -73,6 +73,14 @@ class Processes:
         added: np.ndarray = summed.cpu().numpy()
         return added
 
+    def most(self, number: int) -> int:
+        """The largest of the numbers that the processes give."""
+        if self.count == 1:
+            return number
+        largest = torch.tensor([number], device=_device())
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+        return int(largest)
+
     def wait(self) -> None:
         """Go on once every process has come here."""
         if self.count > 1:

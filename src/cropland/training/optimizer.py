@@ -91,11 +91,12 @@ def set_frozen(network: nn.Module, training: Training, progress: float) -> None:
     """
     encoder: nn.Module = getattr(network, "encoder", nn.Module())
     still = progress < training.frozen
-    encoder.requires_grad_(not still)
-    within = {*encoder.modules()} if still else set()
+    held = {*(network if training.frozen_norm else encoder).modules()} if still or training.frozen_norm else set()
+    if training.frozen:  # else a network may hold weights of its own still
+        encoder.requires_grad_(not still)
     for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train(not (training.frozen_norm or module in within))
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (training.frozen or training.frozen_norm):
+            module.train(module not in held)
 
 
 def take_step(
@@ -114,8 +115,15 @@ def take_step(
     micro: chips that are in memory at a time, all if not given; the result depends on it only by rounding and the
     statistics of batch normalisation. clip: the largest norm of the gradient; 0 for no limit. among: the processes that
     each have a part of the batch; gradients and statistics are averaged over them.
+    Raises `FullMemoryError` in every process if one has too little memory.
     """
-    losses = accumulate(network, batch, objective, micro=micro or len(batch.image), precision=precision)
+    full = 0
+    try:
+        losses = accumulate(network, batch, objective, micro=micro or len(batch.image), precision=precision)
+    except FullMemoryError as error:
+        full = 1 + error.in_pieces
+    if full := among.most(full):
+        raise FullMemoryError(in_pieces=full > 1)
     gradients = (weight.grad for weight in network.parameters() if weight.grad is not None)
     among.average([*gradients, *(value for value in network.buffers() if value.is_floating_point())])
     return losses, update_weights(network, optimizer, clip=clip)

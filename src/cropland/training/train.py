@@ -24,7 +24,7 @@ from cropland.data.ground import TrainingGround
 from cropland.errors import ChipError, IncompleteError, ModelError, RecipeError
 from cropland.geo.statistics import Statistics
 from cropland.language import _
-from cropland.model import ModelFile, build_network
+from cropland.model import ModelFile, build_network, read_weights
 from cropland.notebooks import forget_changed
 from cropland.options import bytes_of
 from cropland.progress import progress_bar
@@ -64,12 +64,13 @@ def command(
     recipe: Path | None = None,
     *,
     chips: Path,
-    tune: Path | None = None,
+    tune: str | None = None,
     out: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
     device: str | None = None,
     memory: str | None = None,
     plan: bool = False,
+    trust: bool = False,
     trust_all: bool = False,
 ) -> None:
     """Train a model from a folder of chips.
@@ -97,6 +98,8 @@ def command(
         What the training may take of the device's memory, as in 4GB. Default: most of what is free at the first start.
     plan
         Only show how a batch is computed within the memory, each way with its memory and time, and stop.
+    trust
+        Run the code that the file of --tune names.
     trust_all
         Run all of a notebook or script that the recipe names, not only what the network needs.
     """
@@ -104,7 +107,10 @@ def command(
     limit, folder = None if memory is None else bytes_of(memory), open_chips(chips)
     if (recipe is None) == (tune is None):
         raise RecipeError("give a recipe, or --tune MODEL to go on from a model; one of the two")
-    whole = read_recipe(recipe, settings) if recipe else tuning_recipe(named_model(str(tune)), folder, settings)
+    if recipe is not None:
+        whole = read_recipe(recipe, settings)
+    else:
+        whole = tuning_recipe(named_model(str(tune), trust=trust), folder, settings)
     if plan:
         show_plan(whole, folder, device=device, memory=limit)
         return
@@ -156,7 +162,9 @@ def train(
             _begin(run, recipe, folder, (learn, check), device=device, memory=memory, among=among)
         among.wait()
         recipe, plan, threads = run_folder.read_plan(run)
-        where = torch.device(plan.device)
+        # A run may go on elsewhere: on another device that is named, or where that of the plan is not there.
+        there = plan.device == "cpu" or torch.cuda.is_available()
+        where = choose_device(device or (plan.device if there else None))
         torch.set_num_threads(threads)
         torch.manual_seed(recipe.training.seed)
         network = place_network(_fresh_network(recipe), where, layout=recipe.training.layout)
@@ -245,7 +253,7 @@ def _loop(
 
     start: the model that the weights are mixed with at the end. stepped: called after each step.
     """
-    recipe, training, where = sampler.recipe, sampler.recipe.training, torch.device(plan.device)
+    recipe, training, where = sampler.recipe, sampler.recipe.training, next(network.parameters()).device
     objective, average, optimizer = recipe_objective(recipe), copy.deepcopy(network), make_optimizer(network, training)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     # A few chips move the weights; a threshold that they chose could be anywhere.
@@ -328,7 +336,8 @@ def _step(
         else:
             return plan, losses, norm
         # Only here are the activations of the step gone, which the error held.
-        run_folder.change_plan(run, plan)
+        if among.is_first:
+            run_folder.change_plan(run, plan)
         if in_pieces:
             raise IncompleteError(
                 "memory was full; the same command goes on from the last minute, with {micro} chips at a time",
@@ -338,7 +347,8 @@ def _step(
         optimizer.zero_grad(set_to_none=True)
         for value, before in statistics:
             value.copy_(before)
-        print(_("memory was full; from here {micro} chips are computed at a time", micro=plan.micro_batch))
+        if among.is_first:
+            print(_("memory was full; from here {micro} chips are computed at a time", micro=plan.micro_batch))
 
 
 def _mix(
@@ -431,8 +441,8 @@ def _start(network: nn.Module, start: str) -> None:
     """
     encoder = getattr(network, "encoder", None)
     if start.endswith(".safetensors"):
-        theirs, ours = ModelFile.load(Path(start)), network.state_dict()
-        weights = theirs.network().state_dict()
+        theirs, ours = ModelFile.read(Path(start)), network.state_dict()
+        weights = read_weights(Path(start))  # of a network with code of its own, too: none of it runs
         for name, weight in weights.items():
             fresh = ours.get(name, weight)
             if weight.shape[:1] == (len(theirs.outputs),) and weight.shape[1:] == fresh.shape[1:]:

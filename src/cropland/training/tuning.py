@@ -19,12 +19,15 @@ EPOCHS, CHIPS = 4, 400
 LEAST = 32  # pixels: what the coarsest map of an encoder halves to one
 
 
-def named_model(given: str | Path | ModelFile) -> ModelFile:
-    """The model of a file, or one that ships by its name, such as cropland_rgb."""
+def named_model(given: str | Path | ModelFile, *, trust: bool = False) -> ModelFile:
+    """The model of a file, or one that ships by its name, such as cropland_rgb.
+
+    trust: run the code that the file names. Raises `ModelError` as `ModelFile.load` does.
+    """
     if isinstance(given, ModelFile):
         return given
     shipped = Path(str(files("cropland") / "models" / f"{given}.safetensors"))
-    return ModelFile.load(shipped if shipped.exists() else Path(given))
+    return ModelFile.load(shipped if shipped.exists() else Path(given), trust=trust)
 
 
 def tuning_recipe(model: ModelFile, chips: ChipFolder, set: Sequence[str] = ()) -> Recipe:
