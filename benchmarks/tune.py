@@ -145,6 +145,7 @@ def part(source: Path, out: Path, columns: tuple[int, int | None], *, crs: str |
             profile = {**file.profile, "driver": "GTiff", "width": window.width, **placed}
             with rasterio.open(out, "w", **profile) as target:
                 target.write(file.read(window=window))
+                target.descriptions = file.descriptions
     return out
 
 

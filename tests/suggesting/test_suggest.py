@@ -218,6 +218,17 @@ def test_windows_that_are_not_done_stay_unknown(quarter: Path, done, tmp_path: P
     assert chips.index["share_other"].max() > 0.1
 
 
+def test_done_windows_without_a_field_teach_what_is_no_cropland(quarter: Path, suggested, done, tmp_path: Path):
+    empty = suggested[1] / "labels.gpkg"  # as `suggest` leaves it
+    report = cropland.cut_chips(
+        quarter, empty, tmp_path / "chips", background="known", inside=done[1], size=SIZE, validation=0
+    )
+    assert "labels.gpkg holds no polygon, so nothing within windows.gpkg is cropland" in report.notes
+    assert (open_chips(tmp_path / "chips").index["share_other"] == 1).all()
+    with pytest.raises(LabelError, match="labels.gpkg has no polygon among 0 features"):
+        cropland.cut_chips(quarter, empty, tmp_path / "none", background="unknown", inside=done[1], size=SIZE)
+
+
 def test_without_a_tick_nothing_is_taken_for_done(quarter: Path, suggested, done, tmp_path: Path):
     labels = LabelOptions(done[2], background="known", inside=suggested[1] / "windows.gpkg")
     with pytest.raises(LabelError, match=r"none of the 5 windows of windows\.gpkg is done; tick `done`"):

@@ -274,8 +274,15 @@ def is_raster(path: Path) -> bool:
     return True
 
 
-def _polygons(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> PolygonLabels:
+def _polygons(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> Labels:
     _refuse(options, "classes", "map", *(["where"] if options.preset else []))
+    opened = open_layer(path, layer=options.layer, encoding=options.encoding)
+    if options.inside and options.background == "known" and not len(opened.read(limit=1).wkb):
+        # Somebody looked there and had nothing to draw.
+        note = Message(
+            "{name} holds no polygon, so nothing within {inside} is cropland", name=path.name, inside=options.inside.name
+        )
+        return WholeLabels(OTHER, (note,))
     if options.background is None:
         raise LabelError(
             "what lies outside the polygons of {name}? Give --background known (it is not "
@@ -347,10 +354,11 @@ class WholeLabels:
     """Image-level labels: every pixel of the scene is cropland, or none is."""
 
     value: int
+    notes: tuple[str, ...] = ()
 
     def on(self, scene: Placed) -> Draw:
         """The function that fills a window with the one value."""
-        return Draw(lambda window: np.full(window.shape, self.value, np.uint8))
+        return Draw(lambda window: np.full(window.shape, self.value, np.uint8), self.notes)
 
 
 @dataclass(frozen=True, eq=False)
