@@ -4,7 +4,7 @@
     python benchmarks peers roofline   these, and the page
     python benchmarks --missing        those without results
     python benchmarks three_classes    asked by name alone, since a network is trained for hours
-    python benchmarks suggest          by name alone too: eleven short trainings
+    python benchmarks suggest          by name alone too: ten tunings, and once a training
 
 Results are kept question by question, so what was stopped goes on. Environments and scenes are kept in build/bench or
 CROPLAND_BENCH. It takes some 40 minutes on two cores, and more the first time, in which the machine should rest.

@@ -3,10 +3,11 @@
     python benchmarks suggest                                 an hour on two cores
     CROPLAND_BENCH_QUICK=1 python benchmarks suggest          two minutes, to see whether all runs
 
-Tiles of `naip_us` that the start model has never seen are put beside each other as one scene. Ten windows of it are
-labelled with the masks that were drawn, either those that `cropland suggest` gives or ten at random that do not touch
-each other, and the start model is tuned on them. Both models are then measured on the rest of the scene, without the
-windows of either, and on the tiles of `val_MN_north`. Every seed draws other random windows and tunes anew.
+The start is a model that was trained without NAIP, as benchmarks/tune.py makes it. Tiles of `naip_us` are put beside
+each other as one scene. Ten windows of it are labelled with the masks that were drawn, either those that
+`cropland suggest` gives or ten at random that do not touch each other, and the start model is tuned on them. Both
+models are then measured on the rest of the scene, without the windows of either, and on the tiles of `val_MN_north`.
+Every seed draws other random windows and tunes anew.
 """
 
 import csv
@@ -28,20 +29,19 @@ from scipy.stats import t as student
 import cropland
 from cropland.data.chips import ChipFolder, open_chips
 from cropland.data.cut import windows
-from cropland.demo import FOLDER as SAMPLES
 from cropland.geo.scene import Scene, open_scene
 from cropland.geo.window import Window
+from cropland.model import default_model
 from places import QUICK, ROOT, WORK
 from processes import use_two_cores
 from results import save
+from tune import without_naip
 
 DATA = Path(os.environ.get("CROPLAND_DATA", ROOT.parent / "shared" / "data")) / "naip_us"
-RECIPE = SAMPLES / "small.toml"
 EDGE = 1024  # pixels of a tile
-HOME, ROWS, COLUMNS, TESTS = (2, 2, 2, 1) if QUICK else (12, 3, 4, 5)  # tiles
+ROWS, COLUMNS, TESTS = (2, 2, 1) if QUICK else (3, 4, 5)  # tiles
 N, SIZE = (4 if QUICK else 10), 256
 SEEDS = range(2 if QUICK else 5)
-START = ["training.epochs=1", "training.chips_per_epoch=16"] if QUICK else ["training.epochs=12"]
 TUNED = ["training.epochs=1", "training.chips_per_epoch=16"] if QUICK else []
 
 
@@ -63,10 +63,10 @@ def measure() -> dict[str, Any]:
         rows = [(row["id"], row["split"]) for row in csv.DictReader(file)]
     own = [name for name, split in rows if split == "train_midwest"]
     held_out = [name for name, split in rows if split == "val_MN_north"][:TESTS]
-    # Every other one, since tiles of one place follow each other.
-    home, there = own[0::2][:HOME], own[1::2][: ROWS * COLUMNS]
+    there = own[1::2][: ROWS * COLUMNS]  # every other one, since tiles of one place follow each other
     scene, mask = side_by_side(there, folder / "scene", columns=COLUMNS)
-    start = start_model(home, folder)
+    start = default_model() if QUICK else without_naip().path
+    assert start is not None
     cropland.cut_chips(scene, mask, folder / "all", size=SIZE, validation=1)
     cropland.cut_chips(*side_by_side(held_out, folder / "tests", columns=1), folder / "tests_chips", validation=1)
     whole, tests = open_chips(folder / "all"), open_chips(folder / "tests_chips")
@@ -116,13 +116,6 @@ def side_by_side(names: Sequence[str], out: Path, *, columns: int) -> tuple[Path
             file.write(values)
             file.descriptions = names_of
     return paths
-
-
-def start_model(names: Sequence[str], folder: Path) -> Path:
-    """A small model that has seen other tiles only."""
-    cropland.cut_chips(*side_by_side(names, folder / "home", columns=2), folder / "home_chips", size=SIZE)
-    cropland.train(RECIPE, folder / "home_chips", folder / "start", set=START)
-    return folder / "start" / "model.safetensors"
 
 
 def at_random(shape: tuple[int, int], count: int, seed: int) -> list[Window]:

@@ -1,7 +1,8 @@
 """Tuning against training anew and against a public library, by how many tiles are labelled.
 
-    python benchmarks/tune.py          run what is missing, then print the tables and draw the curves (hours; resumes)
-    python benchmarks/tune.py tables   print and draw what is there
+    python benchmarks/tune.py           run what is missing, then print the tables and draw the curves (hours; resumes)
+    python benchmarks/tune.py choices   the settings of tuning against others, on other places (an hour; resumes)
+    python benchmarks/tune.py tables    print and draw what is there
 
 Three places that the start model has never seen: NAIP tiles of the Midwest (a model trained without NAIP), a scene of
 Sentinel-2 on the upper Rhine (a model trained without it), and a Chinese scene of about 1 m (the model that ships).
@@ -17,9 +18,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -65,6 +67,19 @@ ANEW = (
     *("training.frozen=0", "training.frozen_norm=false", "training.mix=false"),
 )
 CHINA, TILE_PX = "EPSG:32650", 360  # any CRS in metres: the scene has none
+# How the settings of tuning were chosen: on places that the curves do not measure, and that the model never saw.
+CHOICES = {
+    "as it is": (),
+    "no replay": ("training.replay=0",),
+    "replay of 0.4": ("training.replay=0.4",),
+    "no mix": ("training.mix=false", "training.keep=last"),
+    "neither": ("training.replay=0", "training.mix=false", "training.keep=last"),
+    "the encoder learns from 0.3 on": ("training.frozen=0.3",),
+    "the encoder learns from the start": ("training.frozen=0", "training.encoder_rate=1.0"),
+    "twice the rate": ("training.learning_rate=1e-3",),
+    "half of the steps": ("training.epochs=2",),
+}
+CHOICE_TILES, CHOICE_SEEDS = (2, 8), (0, 1)
 
 
 @dataclass(frozen=True)
@@ -89,8 +104,12 @@ def naip() -> Place:
         size = 256 if side == "train" else 1024
         folders.append(cut(f"naip_{side}", scenes, labels, size=size, crs="EPSG:4326"))
     pool, test = folders
-    start = model_without("naip", ("naip", "virginia", "west_virginia", "north_dakota"))
-    return Place("naip_us", pool, pool.index["source"], test, start)
+    return Place("naip_us", pool, pool.index["source"], test, without_naip())
+
+
+def without_naip() -> ModelFile:
+    """A model that has never seen NAIP."""
+    return model_without("naip", ("naip", "virginia", "west_virginia", "north_dakota"))
 
 
 def rhine() -> Place:
@@ -110,20 +129,80 @@ def rhine() -> Place:
 
 
 def china() -> Place:
-    """Columns up to 1800 to learn from, those from 1856 on to measure on; its fields are the parts of the cropland that
-    the drawn boundaries divide."""
+    """Columns up to 1800 to learn from, those from 1856 on to measure on."""
+    return _china("gf_china", {"west": (0, 1800), "east": (1856, None)}, test_px=480)
+
+
+def _china(name: str, sides: Mapping[str, tuple[int, int | None]], *, test_px: int) -> Place:
+    """Columns of the Chinese scene; its fields are the parts of the cropland that the drawn boundaries divide."""
     folders = []
-    for side, columns in {"west": (0, 1800), "east": (1856, None)}.items():
-        place = OUT / "china" / side
+    for side, columns in sides.items():
+        place = OUT / name / side
         scene, cropland, boundary = (
             part(DATA / "gf_china" / f"{name}.tif", place / f"{name}.tif", columns, crs=CHINA)
             for name in ("scene_int16", "label_cropland", "label_boundary")
         )
         fields = LabelOptions(polygons(cropland, boundary, place / "fields.gpkg"), background="known")
-        size = TILE_PX // 3 if side == "west" else 480
-        folders.append(cut(f"china_{side}", [scene], fields, size=size, bands="blue=1,green=2,red=3,nir=4"))
+        size = TILE_PX // 3 if side == "west" else test_px
+        folders.append(cut(f"{name}_{side}", [scene], fields, size=size, bands="blue=1,green=2,red=3,nir=4"))
     pool, test = folders
-    return Place("gf_china", pool, by_lattice(pool, TILE_PX), test, ModelFile.load(default_model()))
+    return Place(name, pool, by_lattice(pool, TILE_PX), test, ModelFile.load(default_model()))
+
+
+def choice_places() -> list[Place]:
+    """Halves of places that validated the model that ships, and of the part of gf_china that no curve measures."""
+    labelled, start = DATA / "labelled", ModelFile.load(default_model())
+    halves = {
+        "cambodia": ("image_dry", "label", 264, 120),
+        "parana_2": ("image_20200518", "label", 340, 168),
+        "north_dakota": ("image_20190904", "label_20190904", 440, 216),
+    }
+    places = [_china("gf_china_west", {"west": (0, 900), "east": (956, 1800)}, test_px=420)]
+    for name, (image, label, middle, tile) in halves.items():
+        folders = []
+        for side, columns in {"west": (0, middle), "east": (middle + tile // 6, None)}.items():
+            scene, labels = (
+                part(labelled / name / f"{file}.tif", OUT / name / side / f"{file}.tif", columns)
+                for file in (image, label)
+            )
+            size = tile // 3 if side == "west" else 300
+            folders.append(cut(f"{name}_{side}", [scene], LabelOptions(labels), size=size))
+        pool, test = folders
+        places.append(Place(name, pool, by_lattice(pool, tile), test, start))
+    return places
+
+
+def choices() -> None:
+    """Tunings of every choice on the same draws, and what they gain over the start."""
+    gains: dict[str, list[tuple[float, float]]] = {}
+    places = choice_places()
+    for place in places:
+        path = OUT / "choices" / f"{place.name}.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, scored(place.start, place.test) | {"elsewhere": _elsewhere(place.start, place, places)})
+        start = json.loads(path.read_text(encoding="utf-8"))
+        for choice, changed in CHOICES.items():
+            for tiles, seed in product(CHOICE_TILES, CHOICE_SEEDS):
+                out = OUT / "choices" / choice.replace(" ", "_") / f"{place.name}_{tiles}_{seed}"
+                done = out / "scored.json"
+                if not done.exists():
+                    setting = [f"training.seed={seed}", *changed]
+                    model = tune(place.start, drawn(place, tiles, seed), out, set=setting)
+                    write_json(done, scored(model, place.test) | {"elsewhere": _elsewhere(model, place, places)})
+                found = json.loads(done.read_text(encoding="utf-8"))
+                gain = found["iou"] - start["iou"], found["elsewhere"] - start["elsewhere"]
+                gains.setdefault(choice, []).append(gain)
+    print("| setting | gain of IoU, mean | worst | gain elsewhere, mean |\n|---|---|---|---|")
+    for choice, each in gains.items():
+        here, elsewhere = zip(*each, strict=True)
+        print(f"| {choice} | {fmean(here):+.3f} | {min(here):+.3f} | {fmean(elsewhere):+.3f} |")
+
+
+def _elsewhere(model: ModelFile, place: Place, places: Sequence[Place]) -> float:
+    """IoU on another of the places, as the start would map it."""
+    other = next(each for each in places[1:] if each.name != place.name)
+    return scored(replace(model, working_pixels=place.start.working_pixels), other.test)["iou"]
 
 
 def cut(name: str, scenes: list[Path], labels: LabelOptions, *, size: int, **opening: Any) -> ChipFolder:
@@ -296,8 +375,6 @@ def spread(values: list[float]) -> str:
 
 def main() -> None:
     """Every draw, the smallest first, so that the curves are whole early."""
-    if not DATA.is_dir():
-        sys.exit(f"no data in {DATA}: name the folder with CROPLAND_DATA")
     for make in (china, rhine, naip):
         place = make()
         start = OUT / "runs" / place.name / "start.json"
@@ -310,6 +387,11 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["tables"]:
-        main()
-    tables()
+    if not DATA.is_dir():
+        sys.exit(f"no data in {DATA}: name the folder with CROPLAND_DATA")
+    if sys.argv[1:] == ["choices"]:
+        choices()
+    else:
+        if sys.argv[1:] != ["tables"]:
+            main()
+        tables()

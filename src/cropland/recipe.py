@@ -121,8 +121,9 @@ class Training(Section):
     `keep`: the epoch that becomes the model, the one that is best on validation or the last.
 
     For a network that starts from a model: during the share `frozen` of the steps its encoder stays as it is; with
-    `frozen_norm` batch normalisation keeps the statistics of the start; with `mix` the model is a mean of the start
-    and of what was trained, in the shares that are best on validation, and has the thresholds of the start.
+    `frozen_norm` batch normalisation keeps the statistics of the start; the share `replay` of the chips comes from the
+    samples that ship, labelled as the start maps them; with `mix` the model is a mean of the start and of what was
+    trained, in the shares that are best on validation, and has the thresholds of the start.
     """
 
     epochs: PositiveInt = 20
@@ -143,6 +144,7 @@ class Training(Section):
     keep: Literal["best", "last"] = "best"
     frozen: float = Field(0.0, ge=0, le=1)
     frozen_norm: bool = False
+    replay: float = Field(0.0, ge=0, lt=1)
     mix: bool = False
     seed: int = 0
 

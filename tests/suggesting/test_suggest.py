@@ -223,9 +223,9 @@ def test_done_windows_without_a_field_teach_what_is_no_cropland(quarter: Path, s
     report = cropland.cut_chips(
         quarter, empty, tmp_path / "chips", background="known", inside=done[1], size=SIZE, validation=0
     )
-    assert "labels.gpkg holds no polygon, so nothing within windows.gpkg is cropland" in report.notes
+    assert "labels.gpkg holds no polygon: nothing within windows.gpkg is cropland" in report.notes
     assert (open_chips(tmp_path / "chips").index["share_other"] == 1).all()
-    with pytest.raises(LabelError, match="labels.gpkg has no polygon among 0 features"):
+    with pytest.raises(LabelError, match=r"labels\.gpkg has no polygon among 0 features"):
         cropland.cut_chips(quarter, empty, tmp_path / "none", background="unknown", inside=done[1], size=SIZE)
 
 

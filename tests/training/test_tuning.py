@@ -3,18 +3,24 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 import torch
 
+import cropland
 from chip_folder import write_chips
 from cropland.cli import main
+from cropland.data.batches import Sampler
 from cropland.data.chips import ChipFolder
+from cropland.demo import TILE
 from cropland.errors import ChipError, ModelError, RecipeError
 from cropland.model import ModelFile, build_network, default_model
 from cropland.recipe import parse_recipe
 from cropland.training.optimizer import mixed, set_frozen
 from cropland.training.train import train, tune
-from cropland.training.tuning import named_model, tuning_recipe
+from cropland.training.tuning import named_model, replayed, tuning_recipe
+from cropland.training.validate import predictor
 
 TINY = {
     "name": "tiny",
@@ -43,7 +49,8 @@ def test_the_recipe_is_the_models_without_what_its_own_chips_decided(start: Mode
     sampling = recipe.sampling
     assert not sampling.groups and not sampling.paste and not sampling.paste_groups and not sampling.scales
     assert recipe.validation.working_pixels == (2.0,), "the one at which such chips are mapped"
-    assert recipe.training.frozen_norm and recipe.training.mix and 0 < recipe.training.frozen < 1
+    training = recipe.training
+    assert training.frozen_norm and training.mix and training.frozen == 1 and 0 < training.replay < 0.5
 
 
 @pytest.mark.parametrize(("edge", "crop"), [(20, 32), (64, 64), (120, 96), (1024, 256)])
@@ -122,10 +129,35 @@ def test_tuning_moves_the_weights_keeps_the_statistics_and_says_what_it_kept(
     assert tuned.working_pixels[0].threshold == start.working_pixels[0].threshold, "a few chips say too little of it"
 
 
-def test_a_mean_with_the_start_wants_a_start(chips: ChipFolder, tmp_path: Path):
-    with pytest.raises(RecipeError, match=r"training.mix = true wants a model to start from"):
-        train(parse_recipe({**TINY, "training": {**TINY["training"], "mix": True}}), chips, tmp_path / "run")
+@pytest.mark.parametrize(("key", "value"), [("mix", True), ("replay", 0.2)])
+def test_what_keeps_something_of_a_start_wants_one(key: str, value: float, chips: ChipFolder, tmp_path: Path):
+    with pytest.raises(RecipeError, match=rf"training\.{key} wants a model to start from"):
+        train(parse_recipe({**TINY, "training": {**TINY["training"], key: value}}), chips, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_replayed_are_the_models_own_answers_where_it_is_sure(chips: ChipFolder, tmp_path: Path):
+    model = ModelFile.load(default_model())
+    known = replayed(model, predictor(model.network()), tmp_path / "replay")
+    assert known is not None and {*known.index["source"]} == {"naip_minnesota", "sentinel2_delmarva"}
+    told = np.concatenate([known.read(number).target.ravel() for number in range(len(known))])
+    assert {*np.unique(told)} == {0, 1, 255} and np.mean(told == 255) < 0.2
+    with rasterio.open(tmp_path / "replay_labels" / "naip_minnesota.tif") as file:
+        label = file.read(1)
+    mask = cropland.Model(model).map(TILE).mask.values[0]
+    sure = label != 255
+    assert np.mean(label[sure] == mask[sure]) > 0.98  # the map has small holes filled
+
+    recipe = tuning_recipe(model, chips, ["training.replay=0.3"])
+    sampler = Sampler(chips.where(split="train"), recipe, replay=known)
+    names = [sampler.crop(0, index)[1] for index in range(200)]
+    assert 0.2 < np.mean(["naip_" in name or "sentinel2_" in name for name in names]) < 0.4
+    infrared = dataclasses.replace(model, recipe=parse_recipe({**TINY, "bands": ["nir", "red"]}))
+    assert [*replayed(infrared, lambda values: values[:1], tmp_path / "nir").index["source"].unique()] == [
+        "sentinel2_delmarva"
+    ]
+    swir = dataclasses.replace(model, recipe=parse_recipe({**TINY, "bands": ["swir1"]}))
+    assert replayed(swir, lambda values: values[:1], tmp_path / "swir") is None
 
 
 def test_a_training_that_goes_wrong_leaves_the_model_as_it_was(start: ModelFile, chips: ChipFolder, tmp_path: Path):

@@ -65,11 +65,12 @@ def _batch(sampler: Sampler, epoch: int, part: slice, number: int) -> Batch:
 
 
 class Sampler:
-    """Draws crops from a chip folder by a recipe."""
+    """Draws crops from a chip folder by a recipe, and the share `training.replay` of them from another folder."""
 
-    def __init__(self, folder: ChipFolder, recipe: Recipe) -> None:
+    def __init__(self, folder: ChipFolder, recipe: Recipe, *, replay: ChipFolder | None = None) -> None:
         self.folder = folder
         self.recipe = recipe
+        self.replay = Sampler(replay, _plain(recipe)) if replay else None
         self.order = [folder.bands.index(band) for band in recipe.bands]
         self.ranges = ranges(folder, one_radiometry=recipe.sampling.one_radiometry)
         self.base = group_probabilities(folder, recipe.sampling.groups)
@@ -93,6 +94,8 @@ class Sampler:
         """The crop of this epoch and index, and the chip it was cut from."""
         sampling, augmentation = self.recipe.sampling, self.recipe.augmentation
         rng = np.random.default_rng((self.recipe.training.seed, epoch, index))
+        if self.replay and rng.random() < self.recipe.training.replay:
+            return self.replay.crop(epoch, index)
         number, source = self._choose(self.base_cdf, rng)
         scale = self.scales[number]
         pixel_m = augment.draw_pixel(source.pixel_m, (scale[0], scale[1]), limits=sampling.pixel_m, rng=rng)
@@ -120,6 +123,12 @@ class Sampler:
         values = values if values.dtype in (np.uint8, np.uint16) else compact(values.astype(np.float32))
         boundary = chip.boundary if "boundary" in self.recipe.outputs else None
         return SourceChip(values, chip.image.valid, chip.target, boundary, low, high, chip.pixel_m)
+
+
+def _plain(recipe: Recipe) -> Recipe:
+    """The recipe without what it says of single groups of chips."""
+    alike = {"groups": {}, "scales": {}, "paste": 0.0, "paste_groups": {}, "one_radiometry": ()}
+    return recipe.model_copy(update={"sampling": recipe.sampling.model_copy(update=alike)})
 
 
 def ranges(

@@ -52,8 +52,8 @@ from cropland.training.optimizer import (
 )
 from cropland.training.plan import BatchPlan, Chips, make_plan, table
 from cropland.training.run_folder import Checkpoint, finish, fixed_statistics
-from cropland.training.tuning import named_model, tuning_recipe
-from cropland.training.validate import ValidationScore, is_one_class, validate
+from cropland.training.tuning import named_model, replayed, tuning_recipe
+from cropland.training.validate import ValidationScore, is_one_class, predictor, validate
 
 SAVE_EVERY_S = 60.0
 MIXES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -152,7 +152,8 @@ def train(
     recipe = change_recipe(recipe, set) if isinstance(recipe, Recipe) else read_recipe(Path(recipe), set)
     folder = chips if isinstance(chips, ChipFolder) else open_chips(chips)
     run = Path(out or Path("runs") / recipe.name)
-    start = _mixed_with(recipe)
+    start = _start_of(recipe)
+    mix = start if recipe.training.mix else None
     keep_memory(torch.device("cpu"))
     with processes(choose_device(device)) as among:
         learn, check = _sides(folder, recipe)
@@ -168,13 +169,17 @@ def train(
         torch.set_num_threads(threads)
         torch.manual_seed(recipe.training.seed)
         network = place_network(_fresh_network(recipe), where, layout=recipe.training.layout)
-        sampler, statistics = Sampler(learn, recipe), fixed_statistics(learn, recipe)
-        with run_folder.watched(run) if among.is_first else nullcontext(lambda: None) as stepped:
-            average = _loop(
-                run, sampler, check, network, statistics, start=start, plan=plan, among=among, stepped=stepped
-            )
+        known = None
+        if start and recipe.training.replay:
             if among.is_first:
-                finish(average, recipe, check, statistics, run, trained_on=_ground(sampler), start=start)
+                replayed(start, predictor(network), run / "replay")
+            among.wait()
+            known = replayed(start, predictor(network), run / "replay")
+        sampler, statistics = Sampler(learn, recipe, replay=known), fixed_statistics(learn, recipe)
+        with run_folder.watched(run) if among.is_first else nullcontext(lambda: None) as stepped:
+            average = _loop(run, sampler, check, network, statistics, mix=mix, plan=plan, among=among, stepped=stepped)
+            if among.is_first:
+                finish(average, recipe, check, statistics, run, trained_on=_ground(sampler), start=mix)
         among.wait()
     return ModelFile.load(run / "model.safetensors", trust=True)
 
@@ -244,20 +249,20 @@ def _loop(
     network: nn.Module,
     statistics: Statistics | None,
     *,
-    start: ModelFile | None,
+    mix: ModelFile | None,
     plan: BatchPlan,
     among: Processes,
     stepped: Callable[[], None],
 ) -> nn.Module:
     """Train until the last epoch, or that at which patience ends; returns the network with the averaged weights.
 
-    start: the model that the weights are mixed with at the end. stepped: called after each step.
+    mix: the model that the weights are mixed with at the end. stepped: called after each step.
     """
     recipe, training, where = sampler.recipe, sampler.recipe.training, next(network.parameters()).device
     objective, average, optimizer = recipe_objective(recipe), copy.deepcopy(network), make_optimizer(network, training)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     # A few chips move the weights; a threshold that they chose could be anywhere.
-    threshold = start.working_pixels[0].threshold if start else None
+    threshold = mix.working_pixels[0].threshold if mix else None
     place = _resume(run, network, average, optimizer, where)
     if plan.checkpointing:
         checkpointed(network.train(), bands=len(recipe.bands))
@@ -377,13 +382,14 @@ def _mix(
     )
 
 
-def _mixed_with(recipe: Recipe) -> ModelFile | None:
-    """The model that the weights are mixed with at the end, if they are; its thresholds stay."""
-    if not recipe.training.mix:
+def _start_of(recipe: Recipe) -> ModelFile | None:
+    """The model to start from, where a training keeps something of it: a share of its weights, or its answers."""
+    wants = [key for key in ("mix", "replay") if getattr(recipe.training, key)]
+    if not wants:
         return None
     start = recipe.network.start or ""
     if not start.endswith(".safetensors"):
-        raise RecipeError("training.mix = true wants a model to start from: set network.start to its file")
+        raise RecipeError("training.{key} wants a model to start from: set network.start to its file", key=wants[0])
     return ModelFile.read(Path(start))
 
 
@@ -460,7 +466,10 @@ def _start(network: nn.Module, start: str) -> None:
 
 
 def _ground(sampler: Sampler) -> TrainingGround:
-    """The ground of the chips that are drawn from, and of those that the weights to start from were trained on."""
+    """The ground of the chips that are drawn from, and of those that the weights to start from were trained on.
+
+    What is replayed has no labels but the model's own, so that it may still measure it.
+    """
     used = TrainingGround.of(sampler.folder.index[sampler.draws])
     start = sampler.recipe.network.start or ""
     return used.joined(ModelFile.read(Path(start)).trained_on) if start.endswith(".safetensors") else used

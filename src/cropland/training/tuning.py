@@ -1,4 +1,4 @@
-"""Tuning: the recipe by which a model goes on learning from a few labels of one's own."""
+"""Tuning: the recipe by which a model goes on learning from a few labels of one's own, and chips of what it knew."""
 
 from __future__ import annotations
 
@@ -6,17 +6,28 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from cropland.data.chips import ChipFolder
+import numpy as np
+import rasterio
+
+from cropland.data.chips import Chip, ChipFolder, crs_text, open_chips
+from cropland.data.cut import cut_chips
+from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, LabelOptions
 from cropland.errors import ChipError
+from cropland.evaluation.judge import Predict, chip_probability
+from cropland.geo.scene import Scene, open_scene
+from cropland.geo.statistics import percentiles
 from cropland.model import ModelFile
+from cropland.probability import NO_DATA, ONE
 from cropland.recipe import Recipe, change_recipe, parse_recipe
 
-__all__ = ["named_model", "tuning_recipe"]
+__all__ = ["named_model", "replayed", "tuning_recipe"]
 
 SCALE = (0.7, 1.4)  # times the pixel of a chip: one's own imagery has one pixel size
-RATE, ENCODER_RATE, FROZEN = 5e-4, 0.3, 0.3
+RATE, ENCODER_RATE, FROZEN, REPLAY = 5e-4, 0.3, 1.0, 0.2
 EPOCHS, CHIPS = 4, 400
 LEAST = 32  # pixels: what the coarsest map of an encoder halves to one
+SAMPLES = Path(str(files("cropland") / "sample"))
+UNSURE = 0.1  # of probability on either side of the threshold
 
 
 def named_model(given: str | Path | ModelFile, *, trust: bool = False) -> ModelFile:
@@ -58,7 +69,41 @@ def tuning_recipe(model: ModelFile, chips: ChipFolder, set: Sequence[str] = ()) 
     values["sampling"] |= {"one_radiometry": ()}
     values["training"] |= {"epochs": EPOCHS, "chips_per_epoch": CHIPS, "learning_rate": RATE}
     values["training"] |= {"encoder_rate": ENCODER_RATE, "frozen": FROZEN, "frozen_norm": True, "mix": True}
+    values["training"]["replay"] = REPLAY
     values["training"] |= {"keep": "best", "ema": 0.98, "patience": 1000}
     pixels = {model.nearest_pixel(pixel_m).pixel_m for pixel_m in chips.index["pixel_m"].unique()}
     values["validation"] = {"working_pixels": sorted(pixels)}
     return change_recipe(parse_recipe(values), set)
+
+
+def replayed(start: ModelFile, predict: Predict, out: Path) -> ChipFolder | None:
+    """Chips of the samples that ship, labelled as a model maps them; None if they lack a band of it.
+
+    Where the model is unsure the label is unknown. A network that goes on learning from its own answers keeps them.
+    predict: the network of the model. out: where the chips lie, or come to lie.
+    Source: Li and Hoiem 2016, arXiv:1606.09282.
+    """
+    scenes = [open_scene(path) for path in sorted(SAMPLES.glob("*.tif"))]
+    if not (usable := [scene for scene in scenes if {*start.bands} <= {*scene.bands}]):
+        return None
+    if not out.exists():
+        labels = out.with_name(f"{out.name}_labels")
+        labels.mkdir(exist_ok=True)
+        for scene in usable:
+            _label(scene, start, predict, labels / f"{scene.name}.tif")
+        cut_chips(usable, LabelOptions(labels), out, validation=0)
+    return open_chips(out)
+
+
+def _label(scene: Scene, model: ModelFile, predict: Predict, out: Path) -> None:
+    """The mask of a small scene, unknown where the model is unsure."""
+    image, pixel = scene.read(bands=model.bands), model.nearest_pixel(scene.pixel_m)
+    own = percentiles(image.values, image.valid, model.bands)
+    nothing = np.full(image.valid.shape, UNKNOWN, np.uint8)
+    chip = Chip(image, nothing, scene.name, scene.name, scene.pixel_m, own.low, own.high)
+    levels = chip_probability(chip, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
+    over = levels / ONE - pixel.threshold
+    label = np.where((np.abs(over) < UNSURE) | (levels == NO_DATA), UNKNOWN, np.where(over > 0, CROPLAND, OTHER))
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": label.shape[0], "width": label.shape[1]}
+    with rasterio.open(out, "w", **profile, crs=crs_text(scene.grid), transform=scene.grid.affine) as file:
+        file.write(label.astype(np.uint8), 1)
