@@ -10,7 +10,7 @@ Sentinel-2 on the upper Rhine (a model trained without it), and a Chinese scene 
 steps, the library for as many minutes as tuning took. All are measured on ground that no draw holds.
 
 Needs the chips that recipes/cropland_rgb.py cuts into runs/chips, and the data in ../shared/data or CROPLAND_DATA. Runs
-go to runs/tune. The tables and the curves in docs/how_to/tune.md are what it prints and draws.
+go to runs/tune, figures to benchmarks/results. What stands in docs/how_to/tune.md is what it prints and draws.
 """
 
 import json
@@ -27,10 +27,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 import geopandas as gpd
+import matplotlib
 import numpy as np
 import pandas as pd
 import rasterio
 from affine import Affine
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from rasterio.features import shapes
 from rasterio.windows import Window
 from scipy import ndimage
@@ -46,6 +49,8 @@ from cropland.evaluation.counts import Counts, count
 from cropland.evaluation.judge import Judge, at_pixel, chip_probabilities, only_bands, resized
 from cropland.files import write_json
 from cropland.geo.scene import SceneOptions
+from cropland.lab.draw import COLOURS
+from cropland.mapping.picture import INK
 from cropland.model import ModelFile, default_model
 from cropland.probability import classes
 from cropland.recipe import parse_recipe, read_recipe
@@ -53,18 +58,22 @@ from cropland.training.field_threshold import FieldMatches, matches, predicted_f
 from cropland.training.train import train, tune
 from cropland.training.tuning import tuning_recipe
 from cropland.training.validate import predictor
+from pictures import STYLE
 from places import CHILDREN, ROOT, THREADS
+from results import load, save
 
 DATA = Path(os.environ.get("CROPLAND_DATA", ROOT.parent / "shared" / "data"))
 OUT, CHIPS = ROOT / "runs" / "tune", ROOT / "runs" / "chips"
 TILES, SEEDS = (1, 2, 5, 10, 20), (0, 1, 2)
+FIGURES = {"iou": "IoU", "field_f1": "F1 of fields"}
+PICTURE = ROOT / "docs" / "how_to" / "tuning_curves.svg"
 WAYS = ("tuned", "trained anew", "segmentation-models-pytorch")
 # Of the training without a place: as the model that ships begins, for as long as two cores take a quarter of an hour.
 START = ("training.epochs=2", "training.chips_per_epoch=3600", "boundary.weight=3.0", "training.encoder_rate=0.3")
 # What starts from ImageNet instead of a model has high rates, and nothing to keep.
 ANEW = (
     *("network.start=imagenet", "training.learning_rate=1.2e-3", "training.encoder_rate=0.3"),
-    *("training.frozen=0", "training.frozen_norm=false", "training.mix=false"),
+    *("training.frozen=0", "training.frozen_norm=false", "training.mix=false", "training.replay=0"),
 )
 CHINA, TILE_PX = "EPSG:32650", 360  # any CRS in metres: the scene has none
 # How the settings of tuning were chosen: on places that the curves do not measure, and that the model never saw.
@@ -172,8 +181,9 @@ def choice_places() -> list[Place]:
     return places
 
 
-def choices() -> None:
-    """Tunings of every choice on the same draws, and what they gain over the start."""
+def choices() -> dict[str, Any]:
+    """Tunings of every choice on the same draws: by choice what each gains over the start, and what it does to the map
+    of another place."""
     gains: dict[str, list[tuple[float, float]]] = {}
     places = choice_places()
     for place in places:
@@ -193,10 +203,16 @@ def choices() -> None:
                 found = json.loads(done.read_text(encoding="utf-8"))
                 gain = found["iou"] - start["iou"], found["elsewhere"] - start["elsewhere"]
                 gains.setdefault(choice, []).append(gain)
-    print("| setting | gain of IoU, mean | worst | gain elsewhere, mean |\n|---|---|---|---|")
+    return gains
+
+
+def choice_table(gains: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+    """What stands in docs/how_to/tune.md on the settings."""
+    print("| setting | gain of IoU, mean | worst | on another place, mean | worst |\n|---|---|---|---|---|")
     for choice, each in gains.items():
         here, elsewhere = zip(*each, strict=True)
-        print(f"| {choice} | {fmean(here):+.3f} | {min(here):+.3f} | {fmean(elsewhere):+.3f} |")
+        cells = (f"{value:+.3f}" for side in (here, elsewhere) for value in (fmean(side), min(side)))
+        print(f"| {choice} | {' | '.join(cells)} |")
 
 
 def _elsewhere(model: ModelFile, place: Place, places: Sequence[Place]) -> float:
@@ -347,23 +363,34 @@ def library(chips: ChipFolder, place: Place, seconds: float, seed: int, out: Pat
     return {"iou": total.iou}
 
 
-def tables() -> None:
+def found() -> dict[str, Any]:
+    """What the runs gave: by place the start's figures and, by way and number of tiles, those of every draw."""
+    places = {}
+    for start in sorted((OUT / "runs").glob("*/start.json")):
+        ways: dict[str, dict[str, list[dict[str, float]]]] = {}
+        for way, tiles in product(WAYS, TILES):
+            paths = sorted(start.parent.glob(f"{tiles}_*/{way.replace(' ', '_')}.json"))
+            ways.setdefault(way, {})[str(tiles)] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        places[start.parent.name] = {"start": json.loads(start.read_text(encoding="utf-8")), "ways": ways}
+    return places
+
+
+def tables(places: Mapping[str, Any]) -> None:
     """What stands in docs/how_to/tune.md."""
-    for name in ("naip_us", "upper_rhine", "gf_china"):
-        for figure in ("iou", "field_f1"):
-            rows = {}
-            for way in WAYS:
-                paths = {n: (OUT / "runs" / name).glob(f"{n}_*/{way.replace(' ', '_')}.json") for n in TILES}
-                read = {n: [json.loads(path.read_text(encoding="utf-8")) for path in each] for n, each in paths.items()}
-                rows[way] = [spread([found[figure] for found in read[n] if figure in found]) for n in TILES]
-            start = OUT / "runs" / name / "start.json"
-            before = json.loads(start.read_text(encoding="utf-8")).get(figure) if start.exists() else None
-            if before is not None:
-                print(f"\n{name}, {figure}; before tuning {before:.3f}")
-                print(f"| way | {' | '.join(map(str, TILES))} |\n|---|{'---|' * len(TILES)}")
-                for way, cells in rows.items():
-                    if any(cell != "-" for cell in cells):
-                        print(f"| {way} | {' | '.join(cells)} |")
+    for (name, place), (figure, shown) in product(places.items(), FIGURES.items()):
+        if figure not in place["start"]:
+            continue
+        print(f"\n{name}, {shown}; before tuning {place['start'][figure]:.3f}")
+        print(f"| way | {' | '.join(map(str, TILES))} |\n|---|{'---|' * len(TILES)}")
+        for way, draws in place["ways"].items():
+            cells = [spread(values(each, figure)) for each in draws.values()]
+            if {*cells} != {"-"}:
+                print(f"| {way} | {' | '.join(cells)} |")
+
+
+def values(draws: Sequence[Mapping[str, float]], figure: str) -> list[float]:
+    """One figure of every draw that has it."""
+    return [draw[figure] for draw in draws if figure in draw]
 
 
 def spread(values: list[float]) -> str:
@@ -373,7 +400,35 @@ def spread(values: list[float]) -> str:
     return f"{fmean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
-def main() -> None:
+def draw(places: Mapping[str, Any], out: Path) -> None:
+    """The curves: a row of IoU and one of the F1 of fields, a column per place; bars of one standard deviation."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 6), layout="constrained")
+        every = figure.subplots(len(FIGURES), len(places), squeeze=False)
+        for axes, ((kind, shown), (name, place)) in zip(
+            every.flat, product(FIGURES.items(), places.items()), strict=True
+        ):
+            if kind not in place["start"]:
+                axes.axis("off")
+                continue
+            axes.axhline(place["start"][kind], color=INK, linestyle="--", linewidth=1, label="before tuning")
+            for colour, (way, draws) in zip(COLOURS, place["ways"].items(), strict=False):
+                each = {int(tiles): values(its, kind) for tiles, its in draws.items() if len(values(its, kind)) > 1}
+                means, bars = (
+                    zip(*((fmean(its), stdev(its)) for its in each.values()), strict=True) if each else ((), ())
+                )
+                if each:
+                    axes.errorbar([*each], means, bars, marker="o", capsize=3, color=colour, label=way)
+            axes.set_xscale("log")
+            axes.set_xticks(TILES, [*map(str, TILES)])
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.set(title=name if kind == "iou" else "", ylabel=shown, xlabel="labelled tiles")
+        handles, labels = every[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        figure.savefig(out, metadata={"Date": None})
+
+
+def measure() -> dict[str, Any]:
     """Every draw, the smallest first, so that the curves are whole early."""
     for make in (china, rhine, naip):
         place = make()
@@ -384,14 +439,19 @@ def main() -> None:
         for seed in SEEDS:
             for tiles in TILES:
                 once(place, tiles, seed)
+    return found()
 
 
 if __name__ == "__main__":
     if not DATA.is_dir():
         sys.exit(f"no data in {DATA}: name the folder with CROPLAND_DATA")
     if sys.argv[1:] == ["choices"]:
-        choices()
-    else:
-        if sys.argv[1:] != ["tables"]:
-            main()
-        tables()
+        save("tune_choices", choices)
+    elif sys.argv[1:] != ["tables"]:
+        save("tune", measure)
+    kept = load()
+    if "tune_choices" in kept:
+        choice_table(kept["tune_choices"]["figures"])
+    if "tune" in kept:
+        tables(kept["tune"]["figures"])
+        draw(kept["tune"]["figures"], PICTURE)

@@ -22,7 +22,7 @@ from cropland.recipe import Recipe, parse_recipe
 from cropland.training import run_folder
 from cropland.training.memory import autocast, checkpointed, kept_bytes
 from cropland.training.optimizer import accumulate, make_objective
-from cropland.training.plan import SOUND, BatchPlan, choose
+from cropland.training.plan import SOUND, BatchPlan, Way, _asking, _takes_one_chip, choose
 from cropland.training.train import train
 
 SMALL = {
@@ -96,6 +96,63 @@ def test_what_is_computed_again_gives_the_same_gradients_from_less_memory(encode
     for one, other in zip(plain.buffers(), again.buffers(), strict=True):
         assert torch.equal(one, other), "running statistics move once"
     assert kept_bytes(again, image) < 0.6 * kept_bytes(plain, image)
+
+
+def test_one_value_of_each_chip_wants_two_chips_at_a_time():
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3)).train()
+    assert not _takes_one_chip(pooled, recipe()) and _takes_one_chip(pooled[1:], recipe())
+    plan = Way("cpu", "float32", False, least=2, bytes=(100, 150), seconds=(1.0, 1.5), update=0.1).plan(4, 8)
+    assert (plan.micro_batch, plan.accumulation, plan.bytes) == (4, 2, 200) and plan.seconds == pytest.approx(4.1)
+
+
+FRAIL = """
+import os, signal
+from torch import nn
+
+class Net(nn.Conv2d):
+    def __init__(self):
+        super().__init__(3, 1, 1)
+
+    def forward(self, image):
+        print("a notebook prints")
+        if len(image) == 3:
+            raise KeyError("no such layer")
+        if len(image) == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(image)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_every_question_is_answered_by_a_process_of_its_own(tmp_path: Path):
+    (tmp_path / "net.py").write_text(FRAIL, encoding="utf-8")
+    frail = recipe().model_copy(
+        update={"network": parse_recipe({"network": {"name": f"{tmp_path}/net.py:Net"}}).network}
+    )
+    way = {"device": "cpu", "precision": "float32", "checkpointing": False}
+    with _asking(frail) as ask:
+        assert len(ask(way)["bytes"]) == 2
+        with pytest.raises(InputError, match="cannot be measured: KeyError: 'no such layer'"):
+            ask({**way, "sizes": [3]})
+        assert ask({**way, "sizes": [5]}) is None and ask({**way, "sizes": [4]})["least"] == 1
+
+
+def test_a_run_whose_activations_are_computed_again_goes_on_at_the_same_bits(
+    chips: ChipFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from cropland.training import train as module
+
+    plan, made = BatchPlan("cpu", 4, 2, "float32", checkpointing=True), recipe(epochs=2)
+    for name in ("whole", "broken"):
+        run_folder.write_plan(tmp_path / name, made, chips.where(split="train"), plan)
+    whole = train(made, chips, tmp_path / "whole").network().state_dict()
+    steps, step = iter(range(3)), module.take_step
+    monkeypatch.setattr(module, "take_step", lambda *given, **named: (next(steps), step(*given, **named))[1])
+    with pytest.raises(StopIteration):
+        train(made, chips, tmp_path / "broken")
+    monkeypatch.setattr(module, "take_step", step)
+    resumed = train(made, chips, tmp_path / "broken").network().state_dict()
+    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
 
 
 class Full(nn.Module):

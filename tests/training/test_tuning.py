@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
 import torch
 
 import cropland
@@ -15,6 +14,7 @@ from cropland.data.batches import Sampler
 from cropland.data.chips import ChipFolder
 from cropland.demo import TILE
 from cropland.errors import ChipError, ModelError, RecipeError
+from cropland.geo.window import Window
 from cropland.model import ModelFile, build_network, default_model
 from cropland.recipe import parse_recipe
 from cropland.training.optimizer import mixed, set_frozen
@@ -142,11 +142,12 @@ def test_what_is_replayed_are_the_models_own_answers_where_it_is_sure(chips: Chi
     assert known is not None and {*known.index["source"]} == {"naip_minnesota", "sentinel2_delmarva"}
     told = np.concatenate([known.read(number).target.ravel() for number in range(len(known))])
     assert {*np.unique(told)} == {0, 1, 255} and np.mean(told == 255) < 0.2
-    with rasterio.open(tmp_path / "replay_labels" / "naip_minnesota.tif") as file:
-        label = file.read(1)
-    mask = cropland.Model(model).map(TILE).mask.values[0]
-    sure = label != 255
-    assert np.mean(label[sure] == mask[sure]) > 0.98  # the map has small holes filled
+    mask, agreeing = cropland.Model(model).map(TILE).mask.values[0], []
+    for number, row in enumerate(known.index.itertuples()):
+        if row.source == "naip_minnesota":
+            part, label = Window(row.row, row.col, row.height, row.width), known.read(number).target
+            agreeing.append(mask[part.slices][label != 255] == label[label != 255])
+    assert np.mean(np.concatenate(agreeing)) > 0.97  # but for small holes, and the edges of chips
 
     recipe = tuning_recipe(model, chips, ["training.replay=0.3"])
     sampler = Sampler(chips.where(split="train"), recipe, replay=known)

@@ -4,7 +4,7 @@ The optimizer's batch is the recipe's. It is computed in micro-batches whose gra
 bfloat16, with or without activations that are computed again in the backward pass (`memory.checkpointed`). What each
 way takes is measured: a child process trains on one chip and on two, and both memory and time grow by the chip.
 
-    python -m cropland.training.plan    the child process: a question in JSON on stdin, the answer on stdout
+    python -m cropland.training.plan    the child process: a question in JSON per line of stdin, answers on stdout
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from __future__ import annotations
 import copy
 import json
 import math
+import multiprocessing
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,8 @@ SHARE = 0.8  # of the free memory is used where no other number is given
 SOUND = 4  # chips: statistics of batch normalisation over fewer are noisy, as the lab's chapter on batch shows
 Chips = tuple[ChipFolder, ChipFolder]  # those that train and those that validate
 STEPS = 4  # that are measured; the first warms up
+ANSWER, FAILED = "answer: ", "failed"  # how a line of the child process begins: code of a notebook may print, too
+Ask = Callable[[Mapping[str, Any]], dict[str, Any] | None]
 
 
 @dataclass(frozen=True)
@@ -157,11 +161,11 @@ class Way:
         return BatchPlan(self.device, micro, times, *way, bytes=round(taken), seconds=times * seconds + self.update)
 
 
-def plans(recipe: Recipe, chips: Chips, *, device: str | None, share: int) -> list[BatchPlan]:
+def plans(recipe: Recipe, ask: Ask, *, device: str | None, share: int) -> list[BatchPlan]:
     """Every way to compute a batch: on the named device, or on the CPU and the GPU if there is one.
 
-    share: chips of a batch that this process computes. Bytes and seconds of more than two chips are what follows from
-    those of one and two. Takes some seconds for each way.
+    ask: as `_asking` gives it. share: chips of a batch that this process computes. Bytes and seconds of more than two
+    chips are what follows from those of one and two. Takes some seconds for each way.
     """
     devices = [device] if device else ["cpu", *["cuda"] * torch.cuda.is_available()]
     asked = [
@@ -174,7 +178,7 @@ def plans(recipe: Recipe, chips: Chips, *, device: str | None, share: int) -> li
     found = []
     with progress_bar(_("measuring one chip and two"), total=len(asked), rate=lambda _speed: "", counted=True) as bar:
         for way in asked:
-            if answer := _ask(recipe, way):
+            if answer := ask(way):
                 measured = Way(**way, **answer)  # type: ignore[arg-type]
                 found += [measured.plan(size, share) for size in sizes if size >= measured.least]
             bar()
@@ -190,7 +194,7 @@ class Besides:
     validation: Mapping[str, int]
 
     @staticmethod
-    def of(recipe: Recipe, chips: Chips, devices: Iterable[str]) -> Besides:
+    def of(recipe: Recipe, chips: Chips, ask: Ask, devices: Iterable[str]) -> Besides:
         """Validation is measured in processes of its own, this process once it has prepared a batch."""
         import matplotlib.backends.backend_agg  # noqa: F401 - like what follows, needed later and counted here
 
@@ -198,7 +202,7 @@ class Besides:
         field(build_network(recipe).eval(), len(recipe.bands))
         next(batches(Sampler(learn, recipe), 0))
         question = {"precision": recipe.training.precision, "image": _largest(recipe, check)}
-        answers = {device: _ask(recipe, {"device": device, **question}) for device in devices}
+        answers = {device: ask({"device": device, **question}) for device in devices}
         process = psutil.Process().memory_info().rss + _data_bytes(recipe, learn)
         return Besides(process, {device: answer["bytes"][0] for device, answer in answers.items() if answer})
 
@@ -267,17 +271,18 @@ def _best(
         two = kept_bytes(network.train(), torch.zeros(2, len(recipe.bands), crop, crop))
         if two * share < EASY * free_bytes(where):
             return BatchPlan(where.type, share, 1, recipe.training.precision), [], share >= needs
-    every = plans(recipe, chips, device=device, share=share)
-    besides = Besides.of(recipe, chips, {plan.device for plan in every})
-    every = [besides.added(plan) for plan in every]
-    limits = {plan.device: memory or limit(plan.device) for plan in every}
-    confirmed: list[BatchPlan] = []
-    while (plan := choose(every, limits, sound=min(needs, share))) not in confirmed:
-        way = {"device": plan.device, "precision": plan.precision, "checkpointing": plan.checkpointing}
-        if answer := _ask(recipe, way | {"sizes": [plan.micro_batch]}):
-            seconds = plan.accumulation * answer["seconds"][0] + answer["update"]
-            confirmed.append(besides.added(replace(plan, bytes=answer["bytes"][0], seconds=seconds)))
-        every = [confirmed[-1] if each == plan else each for each in every] if answer else [*{*every} - {plan}]
+    with _asking(recipe) as ask:
+        every = plans(recipe, ask, device=device, share=share)
+        besides = Besides.of(recipe, chips, ask, {plan.device for plan in every})
+        every = [besides.added(plan) for plan in every]
+        limits = {plan.device: memory or limit(plan.device) for plan in every}
+        confirmed: list[BatchPlan] = []
+        while (plan := choose(every, limits, sound=min(needs, share))) not in confirmed:
+            way = {"device": plan.device, "precision": plan.precision, "checkpointing": plan.checkpointing}
+            if answer := ask(way | {"sizes": [plan.micro_batch]}):
+                seconds = plan.accumulation * answer["seconds"][0] + answer["update"]
+                confirmed.append(besides.added(replace(plan, bytes=answer["bytes"][0], seconds=seconds)))
+            every = [confirmed[-1] if each == plan else each for each in every] if answer else [*{*every} - {plan}]
     return replace(plan, memory=limits[plan.device]), every, plan.micro_batch >= needs
 
 
@@ -329,19 +334,46 @@ def _largest(recipe: Recipe, check: ChipFolder) -> tuple[int, int]:
     return height, width
 
 
-def _ask(recipe: Recipe, question: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a child process measured; None where it had too little memory, or the way does not suit the network."""
-    asked = {**question, "recipe": recipe.model_dump(mode="json"), "threads": torch.get_num_threads()}
-    command = [sys.executable, "-m", "cropland.training.plan"]
-    done = subprocess.run(command, input=json.dumps(asked), capture_output=True, encoding="utf-8")
-    if done.returncode < 0:
-        return None  # Linux ended it
-    if done.returncode:
-        raise InputError(
-            "a step of this training cannot be measured: {cause}", cause=(done.stderr.strip().splitlines() or ["?"])[-1]
-        )
-    answer: dict[str, Any] | None = json.loads(done.stdout.splitlines()[-1])  # code of a notebook may print, too
-    return answer
+@contextmanager
+def _asking(recipe: Recipe) -> Iterator[Ask]:
+    """A function that lets a child process measure and gives its answer, None where it had too little memory or the way
+    does not suit the network. Every question has a process of its own, whose peak of memory is then that of its way.
+
+    Raises `InputError` from the function where a step cannot be computed at all.
+    """
+    how: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    about = {"recipe": recipe.model_dump(mode="json"), "threads": torch.get_num_threads()}
+    with subprocess.Popen([sys.executable, "-m", "cropland.training.plan"], encoding="utf-8", **how) as process:
+        assert process.stdin and process.stdout, "both are pipes"
+        questions, lines = process.stdin, process.stdout
+
+        def ask(question: Mapping[str, Any]) -> dict[str, Any] | None:
+            print(json.dumps({**question, **about}), file=questions, flush=True)
+            last = "?"
+            while (line := lines.readline()) and not line.startswith(ANSWER):
+                last = line.strip() or last
+            if not line or (answer := json.loads(line.removeprefix(ANSWER))) == FAILED:
+                raise InputError("a step of this training cannot be measured: {cause}", cause=last)
+            found: dict[str, Any] | None = answer
+            return found
+
+        yield ask
+
+
+def _serve() -> None:
+    """Answer every question in a process of its own, on Linux without importing everything again."""
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    for line in sys.stdin:
+        child = context.Process(target=_reply, args=(line,))  # type: ignore[attr-defined]
+        child.start()
+        child.join()
+        if child.exitcode:
+            ended = None if child.exitcode < 0 else FAILED  # by the system, or by an error that was printed
+            print(ANSWER + json.dumps(ended), flush=True)
+
+
+def _reply(line: str) -> None:
+    print(ANSWER + json.dumps(_answer(json.loads(line))), flush=True)
 
 
 def _answer(question: dict[str, Any]) -> dict[str, Any] | None:
@@ -374,7 +406,7 @@ def _train(network: nn.Module, recipe: Recipe, question: Mapping[str, Any], befo
     least = 1 if _takes_one_chip(network, recipe) else 2
     found: dict[str, Any] = {"least": least, "bytes": [], "seconds": [], "update": 0.0}
     network.train()
-    set_frozen(network, recipe.training, 1.0)
+    set_frozen(network, recipe.training, math.nextafter(1.0, 0.0))  # as in the last step
     for chips in question.get("sizes", (least, least + 1)):
         batch = _batch(recipe, chips, device)
         spent = []
@@ -462,4 +494,4 @@ def _now(device: torch.device) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_answer(json.load(sys.stdin))))
+    _serve()

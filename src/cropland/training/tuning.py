@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from jaxtyping import UInt8
 
-from cropland.data.chips import Chip, ChipFolder, crs_text, open_chips
+from cropland.data.chips import Chip, ChipFolder, open_chips
 from cropland.data.cut import cut_chips
 from cropland.data.labels import CROPLAND, OTHER, UNKNOWN, LabelOptions
 from cropland.errors import ChipError
-from cropland.evaluation.judge import Predict, chip_probability
-from cropland.geo.scene import Scene, open_scene
-from cropland.geo.statistics import percentiles
+from cropland.evaluation.judge import Judge, Predict, only_bands
+from cropland.files import replacing_folder
+from cropland.geo.scene import open_scene
 from cropland.model import ModelFile
 from cropland.probability import NO_DATA, ONE
 from cropland.recipe import Recipe, change_recipe, parse_recipe
@@ -80,30 +81,27 @@ def replayed(start: ModelFile, predict: Predict, out: Path) -> ChipFolder | None
     """Chips of the samples that ship, labelled as a model maps them; None if they lack a band of it.
 
     Where the model is unsure the label is unknown. A network that goes on learning from its own answers keeps them.
-    predict: the network of the model. out: where the chips lie, or come to lie.
+    predict: the network of the model. out: the folder that they lie in, or come to lie in.
     Source: Li and Hoiem 2016, arXiv:1606.09282.
     """
     scenes = [open_scene(path) for path in sorted(SAMPLES.glob("*.tif"))]
     if not (usable := [scene for scene in scenes if {*start.bands} <= {*scene.bands}]):
         return None
     if not out.exists():
-        labels = out.with_name(f"{out.name}_labels")
-        labels.mkdir(exist_ok=True)
-        for scene in usable:
-            _label(scene, start, predict, labels / f"{scene.name}.tif")
-        cut_chips(usable, LabelOptions(labels), out, validation=0)
-    return open_chips(out)
+        with replacing_folder(out) as hidden:
+            cut_chips(usable, LabelOptions(whole="other"), hidden / "chips", validation=0)
+            chips = open_chips(hidden / "chips")
+            for number, path in enumerate(chips.index["label"]):
+                mask = _sure_mask(only_bands(chips.read(number), chips.bands, start.bands), start, predict)
+                with rasterio.open(chips.path / path, "r+") as file:
+                    file.write(np.stack([mask, np.full_like(mask, UNKNOWN)]))  # it tells no boundary
+    return open_chips(out / "chips")
 
 
-def _label(scene: Scene, model: ModelFile, predict: Predict, out: Path) -> None:
-    """The mask of a small scene, unknown where the model is unsure."""
-    image, pixel = scene.read(bands=model.bands), model.nearest_pixel(scene.pixel_m)
-    own = percentiles(image.values, image.valid, model.bands)
-    nothing = np.full(image.valid.shape, UNKNOWN, np.uint8)
-    chip = Chip(image, nothing, scene.name, scene.name, scene.pixel_m, own.low, own.high)
-    levels = chip_probability(chip, predict, pixel_m=pixel.pixel_m, statistics=model.statistics)
-    over = levels / ONE - pixel.threshold
-    label = np.where((np.abs(over) < UNSURE) | (levels == NO_DATA), UNKNOWN, np.where(over > 0, CROPLAND, OTHER))
-    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": label.shape[0], "width": label.shape[1]}
-    with rasterio.open(out, "w", **profile, crs=crs_text(scene.grid), transform=scene.grid.affine) as file:
-        file.write(label.astype(np.uint8), 1)
+def _sure_mask(chip: Chip, model: ModelFile, predict: Predict) -> UInt8[np.ndarray, "height width"]:
+    """The mask of a chip, unknown where the model is unsure."""
+    probability, threshold = Judge(model, predict, ()).probability(chip)
+    over = probability / ONE - threshold
+    unsure = (np.abs(over) < UNSURE) | (probability == NO_DATA)
+    mask: np.ndarray = np.where(unsure, UNKNOWN, np.where(over > 0, CROPLAND, OTHER)).astype(np.uint8)
+    return mask
