@@ -31,7 +31,7 @@ Values = dict[str, object]
 
 def write(results: Path = RESULTS, docs: Path = DOCS) -> None:
     """Write the page and its pictures."""
-    kept = load(results)
+    kept = {question: each for question, each in load(results).items() if question in SECTIONS}
     head, *rest = re.split(r"^<!-- (\w+) -->\n", (PAGES / "benchmarks.md").read_text(encoding="utf-8"), flags=re.M)
     text = head.format(**_head(kept))
     for question, words in zip(rest[::2], rest[1::2], strict=True):

@@ -77,16 +77,17 @@ ANEW = (
 )
 CHINA, TILE_PX = "EPSG:32650", 360  # any CRS in metres: the scene has none
 # How the settings of tuning were chosen: on places that the curves do not measure, and that the model never saw.
+LESS = "training.replay=0.2"
 CHOICES = {
     "as it is": (),
+    "replay of 0.2": (LESS,),
+    "replay of 0.2, no mix": (LESS, "training.mix=false", "training.keep=last"),
+    "replay of 0.2, the encoder learns from 0.3 on": (LESS, "training.frozen=0.3", "training.encoder_rate=0.3"),
+    "replay of 0.2, the encoder learns from the start": (LESS, "training.frozen=0", "training.encoder_rate=1.0"),
+    "replay of 0.2, twice the rate": (LESS, "training.learning_rate=1e-3"),
+    "replay of 0.2, half of the steps": (LESS, "training.epochs=2"),
     "no replay": ("training.replay=0",),
-    "replay of 0.4": ("training.replay=0.4",),
-    "no mix": ("training.mix=false", "training.keep=last"),
-    "neither": ("training.replay=0", "training.mix=false", "training.keep=last"),
-    "the encoder learns from 0.3 on": ("training.frozen=0.3",),
-    "the encoder learns from the start": ("training.frozen=0", "training.encoder_rate=1.0"),
-    "twice the rate": ("training.learning_rate=1e-3",),
-    "half of the steps": ("training.epochs=2",),
+    "neither replay nor mix": ("training.replay=0", "training.mix=false", "training.keep=last"),
 }
 CHOICE_TILES, CHOICE_SEEDS = (2, 8), (0, 1)
 

@@ -267,9 +267,10 @@ def _best(
     needs = SOUND if has_batch_norm(network) and not recipe.training.frozen_norm else 1
     if memory is None and not measure:
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        crop = recipe.sampling.crop
-        two = kept_bytes(network.train(), torch.zeros(2, len(recipe.bands), crop, crop))
-        if two * share < EASY * free_bytes(where):
+        edge = min(PROBE, recipe.sampling.crop)  # this process would hold what a whole crop takes
+        weights = sum(weight.nbytes for weight in network.parameters())
+        two = kept_bytes(network.train(), torch.zeros(2, len(recipe.bands), edge, edge)) - weights
+        if two * (recipe.sampling.crop / edge) ** 2 * share < EASY * free_bytes(where):
             return BatchPlan(where.type, share, 1, recipe.training.precision), [], share >= needs
     with _asking(recipe) as ask:
         every = plans(recipe, ask, device=device, share=share)

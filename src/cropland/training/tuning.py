@@ -24,7 +24,7 @@ from cropland.recipe import Recipe, change_recipe, parse_recipe
 __all__ = ["named_model", "replayed", "tuning_recipe"]
 
 SCALE = (0.7, 1.4)  # times the pixel of a chip: one's own imagery has one pixel size
-RATE, ENCODER_RATE, FROZEN, REPLAY = 5e-4, 0.3, 1.0, 0.2
+RATE, FROZEN, REPLAY = 5e-4, 1.0, 0.4
 EPOCHS, CHIPS = 4, 400
 LEAST = 32  # pixels: what the coarsest map of an encoder halves to one
 SAMPLES = Path(str(files("cropland") / "sample"))
@@ -45,10 +45,11 @@ def named_model(given: str | Path | ModelFile, *, trust: bool = False) -> ModelF
 def tuning_recipe(model: ModelFile, chips: ChipFolder, set: Sequence[str] = ()) -> Recipe:
     """The recipe of the model, changed for a short training that starts from it on chips of one's own.
 
-    Rates are low, the encoder stays as it is at first, and batch normalisation keeps its statistics, which a few chips
-    would make worse. At the end the weights are a mean of the model's and the new ones, in the shares that are best on
-    the validation chips, so that little of what the model knew is forgotten. set: settings that replace those of the
-    recipe. Raises `ChipError` if the chips lack a band of the model.
+    The rate is low, and the encoder and the statistics of batch normalisation, which a few chips would make worse, stay
+    as they are. So that little of what the model knew is forgotten, it learns its own answers on the samples beside the
+    chips, and at the end the weights are a mean of the model's and the new ones, in the shares that are best on the
+    validation chips. set: settings that replace those of the recipe. Raises `ChipError` if the chips lack a band of the
+    model.
     """
     if missing := [band for band in model.bands if band not in chips.bands]:
         raise ChipError(
@@ -69,8 +70,7 @@ def tuning_recipe(model: ModelFile, chips: ChipFolder, set: Sequence[str] = ()) 
     values["sampling"] |= {"scale": SCALE, "scales": {}, "groups": {}, "paste": 0.0, "paste_groups": {}}
     values["sampling"] |= {"one_radiometry": ()}
     values["training"] |= {"epochs": EPOCHS, "chips_per_epoch": CHIPS, "learning_rate": RATE}
-    values["training"] |= {"encoder_rate": ENCODER_RATE, "frozen": FROZEN, "frozen_norm": True, "mix": True}
-    values["training"]["replay"] = REPLAY
+    values["training"] |= {"frozen": FROZEN, "frozen_norm": True, "replay": REPLAY, "mix": True}
     values["training"] |= {"keep": "best", "ema": 0.98, "patience": 1000}
     pixels = {model.nearest_pixel(pixel_m).pixel_m for pixel_m in chips.index["pixel_m"].unique()}
     values["validation"] = {"working_pixels": sorted(pixels)}
