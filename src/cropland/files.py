@@ -37,6 +37,7 @@ def replacing(out: Path, *, durable: bool = False, shared: bool = False) -> Iter
 def replacing_folder(out: Path) -> Iterator[Path]:
     """An empty folder beside `out`, which takes its place at the end; after an error it is gone."""
     hidden = out.with_name(f".{out.name}.{os.getpid()}")
+    shutil.rmtree(hidden, ignore_errors=True)  # in a container a process often has the number of the one before
     try:
         hidden.mkdir(parents=True)
         yield hidden

@@ -114,7 +114,7 @@ class Net(nn.Conv2d):
         super().__init__(3, 1, 1)
 
     def forward(self, image):
-        print("a notebook prints")
+        print("a notebook prints", end="")
         if len(image) == 3:
             raise KeyError("no such layer")
         if len(image) == 5:

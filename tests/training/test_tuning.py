@@ -14,8 +14,9 @@ from cropland.data.batches import Sampler
 from cropland.data.chips import ChipFolder
 from cropland.demo import TILE
 from cropland.errors import ChipError, ModelError, RecipeError
+from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
-from cropland.model import ModelFile, build_network, default_model
+from cropland.model import ModelFile, WorkingPixel, build_network, default_model
 from cropland.recipe import parse_recipe
 from cropland.training.optimizer import mixed, set_frozen
 from cropland.training.train import train, tune
@@ -149,16 +150,26 @@ def test_what_is_replayed_are_the_models_own_answers_where_it_is_sure(chips: Chi
             agreeing.append(mask[part.slices][label != 255] == label[label != 255])
     assert np.mean(np.concatenate(agreeing)) > 0.97  # but for small holes, and the edges of chips
 
-    recipe = tuning_recipe(model, chips, ["training.replay=0.3"])
-    sampler = Sampler(chips.where(split="train"), recipe, replay=known)
-    names = [sampler.crop(0, index)[1] for index in range(200)]
-    assert 0.2 < np.mean(["naip_" in name or "sentinel2_" in name for name in names]) < 0.4
-    infrared = dataclasses.replace(model, recipe=parse_recipe({**TINY, "bands": ["nir", "red"]}))
-    assert [*replayed(infrared, lambda values: values[:1], tmp_path / "nir").index["source"].unique()] == [
-        "sentinel2_delmarva"
-    ]
-    swir = dataclasses.replace(model, recipe=parse_recipe({**TINY, "bands": ["swir1"]}))
-    assert replayed(swir, lambda values: values[:1], tmp_path / "swir") is None
+    sampler = Sampler(chips.where(split="train"), tuning_recipe(model, chips, ["training.replay=0.3"]), replay=known)
+    names = [sampler.crop(0, index)[1] for index in range(500)]
+    replayed_names = [name for name in names if name in {*known.index["id"]}]
+    assert 0.25 < len(replayed_names) / len(names) < 0.35 and {*replayed_names} == {*known.index["id"]}
+
+
+def test_only_samples_that_a_model_would_map_are_replayed(chips: ChipFolder, tmp_path: Path):
+    def sources(name: str, **changed) -> set[str]:
+        model = dataclasses.replace(ModelFile.load(default_model()), **changed)
+        known = replayed(model, lambda values: values[:1], tmp_path / name)
+        assert known is None or len(replayed(model, None, tmp_path / name)) == len(known), "it is there"
+        return set() if known is None else {*known.index["source"]}
+
+    def of(*bands: str) -> dict[str, object]:
+        return {"recipe": parse_recipe({**TINY, "bands": bands})}
+
+    assert sources("nir", **of("nir", "red")) == {"sentinel2_delmarva"} and not sources("swir", **of("swir1"))
+    assert sources("fine", working_pixels=(WorkingPixel(0.5, 0.9, 0.5),)) == {"naip_minnesota"}
+    assert sources("coarse", working_pixels=(WorkingPixel(10.0, 0.9, 0.5),)) == {"sentinel2_delmarva"}
+    assert not sources("fixed", statistics=Statistics(("red", "green", "blue"), (0.0,) * 3, (1.0,) * 3))
 
 
 def test_a_training_that_goes_wrong_leaves_the_model_as_it_was(start: ModelFile, chips: ChipFolder, tmp_path: Path):

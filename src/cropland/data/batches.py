@@ -92,10 +92,12 @@ class Sampler:
 
     def crop(self, epoch: int, index: int) -> tuple[Crop, str]:
         """The crop of this epoch and index, and the chip it was cut from."""
-        sampling, augmentation = self.recipe.sampling, self.recipe.augmentation
         rng = np.random.default_rng((self.recipe.training.seed, epoch, index))
-        if self.replay and rng.random() < self.recipe.training.replay:
-            return self.replay.crop(epoch, index)
+        source = self.replay if self.replay and rng.random() < self.recipe.training.replay else self
+        return source._crop(rng)
+
+    def _crop(self, rng: Generator) -> tuple[Crop, str]:
+        sampling, augmentation = self.recipe.sampling, self.recipe.augmentation
         number, source = self._choose(self.base_cdf, rng)
         scale = self.scales[number]
         pixel_m = augment.draw_pixel(source.pixel_m, (scale[0], scale[1]), limits=sampling.pixel_m, rng=rng)

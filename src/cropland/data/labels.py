@@ -280,7 +280,7 @@ def _polygons(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> 
     if options.inside and options.background == "known" and not len(opened.read(limit=1).wkb):
         # Somebody looked there and had nothing to draw.
         note = Message(
-            "{name} holds no polygon, so nothing within {inside} is cropland",
+            "{name} holds no polygon: nothing within {inside} is cropland",
             name=path.name,
             inside=options.inside.name,
         )

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ def plans(recipe: Recipe, ask: Ask, *, device: str | None, share: int) -> list[B
     ask: as `_asking` gives it. share: chips of a batch that this process computes. Bytes and seconds of more than two
     chips are what follows from those of one and two. Takes some seconds for each way.
     """
-    devices = [device] if device else ["cpu", *["cuda"] * torch.cuda.is_available()]
+    devices = [device] if device else _devices()
     asked = [
         {"device": place, "precision": precision, "checkpointing": again}
         for place in devices
@@ -267,16 +268,13 @@ def _best(
     needs = SOUND if has_batch_norm(network) and not recipe.training.frozen_norm else 1
     if memory is None and not measure:
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        edge = min(PROBE, recipe.sampling.crop)  # this process would hold what a whole crop takes
-        weights = sum(weight.nbytes for weight in network.parameters())
-        two = kept_bytes(network.train(), torch.zeros(2, len(recipe.bands), edge, edge)) - weights
-        if two * (recipe.sampling.crop / edge) ** 2 * share < EASY * free_bytes(where):
+        if _about(network.train(), recipe) * share < EASY * free_bytes(where):
             return BatchPlan(where.type, share, 1, recipe.training.precision), [], share >= needs
+    limits = {name: memory or limit(name) for name in ([device] if device else _devices())}
     with _asking(recipe) as ask:
         every = plans(recipe, ask, device=device, share=share)
         besides = Besides.of(recipe, chips, ask, {plan.device for plan in every})
         every = [besides.added(plan) for plan in every]
-        limits = {plan.device: memory or limit(plan.device) for plan in every}
         confirmed: list[BatchPlan] = []
         while (plan := choose(every, limits, sound=min(needs, share))) not in confirmed:
             way = {"device": plan.device, "precision": plan.precision, "checkpointing": plan.checkpointing}
@@ -285,6 +283,17 @@ def _best(
                 confirmed.append(besides.added(replace(plan, bytes=answer["bytes"][0], seconds=seconds)))
             every = [confirmed[-1] if each == plan else each for each in every] if answer else [*{*every} - {plan}]
     return replace(plan, memory=limits[plan.device]), every, plan.micro_batch >= needs
+
+
+def _about(network: nn.Module, recipe: Recipe) -> float:
+    """About the bytes of activations of two chips, from two crops that are smaller: this process holds what it took.
+
+    They grow with the area of a crop, in a network with attention by a higher power of its edge.
+    """
+    edges = (PROBE, 2 * PROBE)
+    small, large = (kept_bytes(network, torch.zeros(2, len(recipe.bands), edge, edge)) for edge in edges)
+    power = max(2.0, math.log2(large / max(1, small)))
+    return float(large * (recipe.sampling.crop / edges[1]) ** power)
 
 
 def limit(device: str) -> int:
@@ -302,6 +311,10 @@ def table(every: Sequence[BatchPlan], chosen: BatchPlan, *, steps: int) -> str:
     same = replace(chosen, memory=None, norm=None, frozen_norm=False)
     marks = ["  ", *("> " if plan == same else "  " for plan in every)]
     return "\n".join(mark + line.rstrip() for mark, line in zip(marks, lines, strict=True))
+
+
+def _devices() -> list[str]:
+    return ["cpu", *["cuda"] * torch.cuda.is_available()]
 
 
 def has_batch_norm(network: nn.Module) -> bool:
@@ -343,8 +356,9 @@ def _asking(recipe: Recipe) -> Iterator[Ask]:
     Raises `InputError` from the function where a step cannot be computed at all.
     """
     how: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    how |= {"encoding": "utf-8", "errors": "replace"}  # it may print anything
     about = {"recipe": recipe.model_dump(mode="json"), "threads": torch.get_num_threads()}
-    with subprocess.Popen([sys.executable, "-m", "cropland.training.plan"], encoding="utf-8", **how) as process:
+    with subprocess.Popen([sys.executable, "-m", "cropland.training.plan"], **how) as process:
         assert process.stdin and process.stdout, "both are pipes"
         questions, lines = process.stdin, process.stdout
 
@@ -363,18 +377,23 @@ def _asking(recipe: Recipe) -> Iterator[Ask]:
 
 def _serve() -> None:
     """Answer every question in a process of its own, on Linux without importing everything again."""
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     for line in sys.stdin:
-        child = context.Process(target=_reply, args=(line,))  # type: ignore[attr-defined]
+        receiver, sender = context.Pipe(duplex=False)
+        child = context.Process(target=_reply, args=(line, sender))
         child.start()
+        sender.close()
+        try:
+            answer = receiver.recv()
+        except EOFError:  # it ended before: by the system, or by an error that it printed
+            child.join()
+            answer = None if child.exitcode < 0 else FAILED
         child.join()
-        if child.exitcode:
-            ended = None if child.exitcode < 0 else FAILED  # by the system, or by an error that was printed
-            print(ANSWER + json.dumps(ended), flush=True)
+        print(f"\n{ANSWER}{json.dumps(answer)}", flush=True)
 
 
-def _reply(line: str) -> None:
-    print(ANSWER + json.dumps(_answer(json.loads(line))), flush=True)
+def _reply(line: str, sender: Connection) -> None:
+    sender.send(_answer(json.loads(line)))
 
 
 def _answer(question: dict[str, Any]) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ RATE, FROZEN, REPLAY = 5e-4, 1.0, 0.4
 EPOCHS, CHIPS = 4, 400
 LEAST = 32  # pixels: what the coarsest map of an encoder halves to one
 SAMPLES = Path(str(files("cropland") / "sample"))
+NEAR = 2.5  # times the pixel of a sample: a working pixel at which it still shows what it shows
 UNSURE = 0.1  # of probability on either side of the threshold
 
 
@@ -78,14 +79,21 @@ def tuning_recipe(model: ModelFile, chips: ChipFolder, set: Sequence[str] = ()) 
 
 
 def replayed(start: ModelFile, predict: Predict, out: Path) -> ChipFolder | None:
-    """Chips of the samples that ship, labelled as a model maps them; None if they lack a band of it.
+    """Chips of the samples that ship, labelled as a model maps them; None if it would map neither, because of their
+    bands, their pixels or a radiometry that is fixed.
 
     Where the model is unsure the label is unknown. A network that goes on learning from its own answers keeps them.
     predict: the network of the model. out: the folder that they lie in, or come to lie in.
-    Source: Li and Hoiem 2016, arXiv:1606.09282.
+    Source: Robins 1995, doi:10.1080/09540099550039318 (pseudorehearsal).
     """
     scenes = [open_scene(path) for path in sorted(SAMPLES.glob("*.tif"))]
-    if not (usable := [scene for scene in scenes if {*start.bands} <= {*scene.bands}]):
+    usable = [
+        scene
+        for scene in scenes
+        if {*start.bands} <= {*scene.bands}
+        and 1 / NEAR <= start.nearest_pixel(scene.pixel_m).pixel_m / scene.pixel_m <= NEAR
+    ]
+    if not usable or start.statistics:
         return None
     if not out.exists():
         with replacing_folder(out) as hidden:
