@@ -78,14 +78,21 @@ ANEW = (
 SAMPLE = "naip_38"  # of validation: it ships, and tuning replays it
 CHINA, TILE_PX = "EPSG:32650", 360  # any CRS in metres: the scene has none
 # How the settings of tuning were chosen: on ground that no curve measures, and that no model was trained on.
+OWN = (  # augmentation of the model that ships
+    *("augmentation.gamma=0.8", "augmentation.band_gain=0.2", "augmentation.haze=0.3", "augmentation.blur=1.0"),
+    *("augmentation.window_percentiles=0.6", "augmentation.fields=0.5", "augmentation.colour=0.4"),
+    "augmentation.swap=0.05",
+)
 CHOICES = {
     "as it is": (),
-    "replay of 0.2": ("training.replay=0.2",),
-    "no replay": ("training.replay=0",),
-    "no mix": ("training.mix=false", "training.keep=last"),
-    "neither": ("training.replay=0", "training.mix=false", "training.keep=last"),
     "the encoder learns from 0.3 on": ("training.frozen=0.3", "training.encoder_rate=0.3"),
-    "twice the rate": ("training.learning_rate=1e-3",),
+    "the model's own augmentation": OWN,
+    "the model's own augmentation, replay of 0.2": (*OWN, "training.replay=0.2"),
+    "the model's own augmentation, no replay": (*OWN, "training.replay=0"),
+    "the model's own augmentation, neither replay nor mix": (
+        *(*OWN, "training.replay=0"),
+        *("training.mix=false", "training.keep=last"),
+    ),
 }
 CHOICE_TILES, CHOICE_SEEDS = (2, 8), (0, 1)
 

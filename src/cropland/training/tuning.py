@@ -26,6 +26,17 @@ __all__ = ["named_model", "replayed", "tuning_recipe"]
 SCALE = (0.7, 1.4)  # times the pixel of a chip: one's own imagery has one pixel size
 RATE, FROZEN, REPLAY = 5e-4, 1.0, 0.4
 EPOCHS, CHIPS = 4, 400
+# One's own imagery has one sensor and few dates: weaker than what prepares a model for any scene.
+AUGMENTATION = {
+    "gamma": 0.3,
+    "band_gain": 0.1,
+    "haze": 0.1,
+    "blur": 0.5,
+    "window_percentiles": 0.2,
+    "fields": 0.0,
+    "colour": 0.0,
+    "swap": 0.0,
+}
 LEAST = 32  # pixels: what the coarsest map of an encoder halves to one
 SAMPLES = Path(str(files("cropland") / "sample"))
 NEAR = 2.5  # times the pixel of a sample: a working pixel at which it still shows what it shows
@@ -70,6 +81,7 @@ def tuning_recipe(model: ModelFile, chips: ChipFolder, set: Sequence[str] = ()) 
     # Groups of the model's own chips are not there.
     values["sampling"] |= {"scale": SCALE, "scales": {}, "groups": {}, "paste": 0.0, "paste_groups": {}}
     values["sampling"] |= {"one_radiometry": ()}
+    values["augmentation"] |= AUGMENTATION
     values["training"] |= {"epochs": EPOCHS, "chips_per_epoch": CHIPS, "learning_rate": RATE}
     values["training"] |= {"frozen": FROZEN, "frozen_norm": True, "replay": REPLAY, "mix": True}
     values["training"] |= {"keep": "best", "ema": 0.98, "patience": 1000}
