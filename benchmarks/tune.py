@@ -10,7 +10,8 @@ Sentinel-2 on the upper Rhine (a model trained without it), and a Chinese scene 
 steps, the library for as many minutes as tuning took. All are measured on ground that no draw holds.
 
 Needs the chips that recipes/cropland_rgb.py cuts into runs/chips, and the data in ../shared/data or CROPLAND_DATA. Runs
-go to runs/tune, figures to benchmarks/results. What stands in docs/how_to/tune.md is what it prints and draws.
+go to runs/tune, and are not run again until it is deleted; figures go to benchmarks/results. What stands in
+docs/how_to/tune.md is what it prints and draws.
 """
 
 import json

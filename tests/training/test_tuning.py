@@ -18,6 +18,7 @@ from cropland.geo.statistics import Statistics
 from cropland.geo.window import Window
 from cropland.model import ModelFile, WorkingPixel, build_network, default_model
 from cropland.recipe import parse_recipe
+from cropland.training import train as module
 from cropland.training.optimizer import mixed, set_frozen
 from cropland.training.train import train, tune
 from cropland.training.tuning import named_model, replayed, tuning_recipe
@@ -170,6 +171,20 @@ def test_only_samples_that_a_model_would_map_are_replayed(chips: ChipFolder, tmp
     assert sources("fine", working_pixels=(WorkingPixel(0.5, 0.9, 0.5),)) == {"naip_minnesota"}
     assert sources("coarse", working_pixels=(WorkingPixel(10.0, 0.9, 0.5),)) == {"sentinel2_delmarva"}
     assert not sources("fixed", statistics=Statistics(("red", "green", "blue"), (0.0,) * 3, (1.0,) * 3))
+
+
+def test_a_tuning_that_was_stopped_goes_on_at_the_same_bits(
+    start: ModelFile, chips: ChipFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = tune(start, chips, tmp_path / "whole", set=FEW)
+    assert (tmp_path / "whole" / "replay" / "chips").is_dir()
+    steps, step = iter(range(3)), module.take_step
+    monkeypatch.setattr(module, "take_step", lambda *given, **named: (next(steps), step(*given, **named))[1])
+    with pytest.raises(StopIteration):
+        tune(start, chips, tmp_path / "broken", set=FEW)
+    monkeypatch.setattr(module, "take_step", step)
+    before, after = (each.network().state_dict() for each in (whole, tune(start, chips, tmp_path / "broken", set=FEW)))
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
 
 
 def test_a_training_that_goes_wrong_leaves_the_model_as_it_was(start: ModelFile, chips: ChipFolder, tmp_path: Path):
