@@ -311,12 +311,12 @@ def once(place: Place, tiles: int, seed: int) -> None:
         "segmentation-models-pytorch": lambda: library(chips, place, seconds_of(out), seed, out / "smp"),
     }
     for way, run in ways.items():
-        path = out / f"{way.replace(' ', '_')}.json"
+        path = result(place.name, tiles, seed, way)
         if not path.exists():
             begun = time.monotonic()
-            found = run()
-            write_json(path, {**found, "seconds": time.monotonic() - begun})
-            print(place.name, tiles, seed, way, json.dumps(found), flush=True)
+            figures = run()
+            write(path, {**figures, "seconds": time.monotonic() - begun})
+            print(place.name, tiles, seed, way, json.dumps(figures), flush=True)
 
 
 def seconds_of(out: Path) -> float:
@@ -371,23 +371,48 @@ def library(chips: ChipFolder, place: Place, seconds: float, seed: int, out: Pat
 
 
 def found() -> dict[str, Any]:
-    """What the runs gave: by place the start's figures and, by way and number of tiles, those of every draw."""
+    """What the runs gave: by place the start's figures and, by way, number of tiles and seed, those of every draw."""
     places = {}
     for start in sorted((OUT / "runs").glob("*/start.json")):
-        ways: dict[str, dict[str, list[dict[str, float]]]] = {}
-        for way, tiles in product(WAYS, TILES):
-            paths = sorted(start.parent.glob(f"{tiles}_*/{way.replace(' ', '_')}.json"))
-            ways.setdefault(way, {})[str(tiles)] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        ways: dict[str, Any] = {}
+        for way, tiles, seed in product(WAYS, TILES, SEEDS):
+            path = result(start.parent.name, tiles, seed, way)
+            draws = ways.setdefault(way, {}).setdefault(str(tiles), {})
+            if path.exists():
+                draws[str(seed)] = json.loads(path.read_text(encoding="utf-8"))
         places[start.parent.name] = {"start": json.loads(start.read_text(encoding="utf-8")), "ways": ways}
     return places
+
+
+def restore(places: Mapping[str, Any]) -> None:
+    """The files of runs that were made elsewhere, from what was kept of them."""
+    for name, place in places.items():
+        write(OUT / "runs" / name / "start.json", place["start"])
+        for way, draws in place["ways"].items():
+            for tiles, seeds in draws.items():
+                for seed, figures in seeds.items():
+                    write(result(name, int(tiles), int(seed), way), figures)
+
+
+def result(place: str, tiles: int, seed: int, way: str) -> Path:
+    """The file with the figures of one run."""
+    return OUT / "runs" / place / f"{tiles}_{seed}" / f"{way.replace(' ', '_')}.json"
+
+
+def write(path: Path, figures: Mapping[str, float]) -> None:
+    """Write figures, unless they are there."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, dict(figures))
 
 
 def tables(places: Mapping[str, Any]) -> None:
     """What stands in docs/how_to/tune.md."""
     for (name, place), (figure, shown) in product(places.items(), FIGURES.items()):
-        if figure not in place["start"]:
+        if not is_known(place, figure):
             continue
-        print(f"\n{name}, {shown}; before tuning {place['start'][figure]:.3f}")
+        before = f"{place['start'][figure]:.3f}" if figure in place["start"] else "none are told apart"
+        print(f"\n{name}, {shown}; before tuning {before}")
         print(f"| way | {' | '.join(map(str, TILES))} |\n|---|{'---|' * len(TILES)}")
         for way, draws in place["ways"].items():
             cells = [spread(values(each, figure)) for each in draws.values()]
@@ -395,9 +420,14 @@ def tables(places: Mapping[str, Any]) -> None:
                 print(f"| {way} | {' | '.join(cells)} |")
 
 
-def values(draws: Sequence[Mapping[str, float]], figure: str) -> list[float]:
+def is_known(place: Mapping[str, Any], figure: str) -> bool:
+    """Whether any run of a place has a figure."""
+    return any(values(draws, figure) for ways in place["ways"].values() for draws in ways.values())
+
+
+def values(draws: Mapping[str, Mapping[str, float]], figure: str) -> list[float]:
     """One figure of every draw that has it."""
-    return [draw[figure] for draw in draws if figure in draw]
+    return [draw[figure] for draw in draws.values() if figure in draw]
 
 
 def spread(values: list[float]) -> str:
@@ -415,17 +445,13 @@ def draw(places: Mapping[str, Any], out: Path) -> None:
         for axes, ((kind, shown), (name, place)) in zip(
             every.flat, product(FIGURES.items(), places.items()), strict=True
         ):
-            if kind not in place["start"]:
-                axes.axis("off")
-                continue
-            axes.axhline(place["start"][kind], color=INK, linestyle="--", linewidth=1, label="before tuning")
+            if kind in place["start"]:
+                axes.axhline(place["start"][kind], color=INK, linestyle="--", linewidth=1, label="before tuning")
             for colour, (way, draws) in zip(COLOURS, place["ways"].items(), strict=False):
                 each = {int(tiles): values(its, kind) for tiles, its in draws.items() if len(values(its, kind)) > 1}
-                means, bars = (
-                    zip(*((fmean(its), stdev(its)) for its in each.values()), strict=True) if each else ((), ())
-                )
-                if each:
-                    axes.errorbar([*each], means, bars, marker="o", capsize=3, color=colour, label=way)
+                means, bars = [fmean(its) for its in each.values()], [stdev(its) for its in each.values()]
+                axes.errorbar([*each], means, bars, marker="o", capsize=3, color=colour, label=way)
+            axes.set_visible(is_known(place, kind))
             axes.set_xscale("log")
             axes.set_xticks(TILES, [*map(str, TILES)])
             axes.xaxis.set_minor_formatter(NullFormatter())
@@ -436,13 +462,13 @@ def draw(places: Mapping[str, Any], out: Path) -> None:
 
 
 def measure() -> dict[str, Any]:
-    """Every draw, the smallest first, so that the curves are whole early."""
+    """Every draw, the smallest first, so that the curves are whole early; those that were kept are not run again."""
+    restore(load().get("tune", {}).get("figures", {}))
     for make in (china, rhine, naip):
         place = make()
         start = OUT / "runs" / place.name / "start.json"
         if not start.exists():
-            start.parent.mkdir(parents=True, exist_ok=True)
-            write_json(start, scored(place.start, place.test))
+            write(start, scored(place.start, place.test))
         for seed in SEEDS:
             for tiles in TILES:
                 once(place, tiles, seed)
