@@ -276,8 +276,11 @@ def is_raster(path: Path) -> bool:
 
 def _polygons(path: Path, options: LabelOptions, *, allow_datum_shift: bool) -> Labels:
     _refuse(options, "classes", "map", *(["where"] if options.preset else []))
-    opened = open_layer(path, layer=options.layer, encoding=options.encoding)
-    if options.inside and options.background == "known" and not len(opened.read(limit=1).wkb):
+    if (
+        options.inside
+        and options.background == "known"
+        and not len(open_layer(path, layer=options.layer, encoding=options.encoding).read(limit=1).wkb)
+    ):
         # Somebody looked there and had nothing to draw.
         note = Message(
             "{name} holds no polygon: nothing within {inside} is cropland",
