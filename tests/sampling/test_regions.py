@@ -1,4 +1,4 @@
-"""Exact fractions of pixels against shapely, and areas of regions against pyproj's geodesic ones."""
+"""Areas of regions against pyproj's geodesic ones."""
 
 from pathlib import Path
 
@@ -7,39 +7,15 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import given
-from hypothesis import strategies as st
 from pyproj import CRS, Geod, Transformer
 
 from cropland.errors import GridError, LabelError
 from cropland.geo.mask import Mask
 from cropland.sampling import regions
-from cropland.sampling.regions import areas_within, coverage, placed, points_within, read_regions
+from cropland.sampling.regions import areas_within, placed, points_within, read_regions
 from cropland.sampling.strata import make_strata
 from rasters import write_raster
 from sampling.small_sample import mask_of, truth, write_mask
-
-HEIGHT, WIDTH = 7, 9
-PLACE = st.tuples(st.integers(-8, 4 * WIDTH + 8), st.integers(-8, 4 * HEIGHT + 8))
-
-
-@given(st.lists(PLACE, min_size=4, max_size=9, unique=True), st.sampled_from([1.0, 0.97, 0.731]))
-def test_fractions_are_those_of_shapely(corners, scale):
-    """Polygons with holes, also along the lines between pixels, clipped as they are in a tile."""
-    hull = shapely.buffer(shapely.convex_hull(shapely.multipoints(corners)), 0)
-    shape = shapely.difference(hull, shapely.affinity.scale(hull, 0.4, 0.5))
-    shape = shapely.transform(shape, lambda points: points / 4 * scale)
-    part = shapely.clip_by_rect(shape, 0, 0, WIDTH, HEIGHT)
-    pixels = [[shapely.box(col, row, col + 1, row + 1) for col in range(WIDTH)] for row in range(HEIGHT)]
-    exact = shapely.area(shapely.intersection(np.array(pixels), shape))
-    assert coverage(part, (HEIGHT, WIDTH)) == pytest.approx(exact, abs=1e-9)
-
-
-def test_a_ring_that_is_larger_than_many_pixels_has_its_area():
-    shape = shapely.difference(
-        shapely.buffer(shapely.Point(100, 90), 80.3, quad_segs=200), shapely.buffer(shapely.Point(120, 95), 30.1)
-    )
-    assert coverage(shape, (200, 220)).sum() == pytest.approx(shape.area, rel=1e-12)
 
 
 def geodesic_m2(shape: shapely.Geometry, crs: str) -> float:

@@ -37,6 +37,11 @@ Bounds = tuple[float, float, float, float]
 FORMATS = {b"PAR1": "parquet", b"ARROW1": "feather"}
 ROWS = 1 << 14  # read at a time from a file of Arrow
 NUMBER = "number of the row"  # a column that is beside those of a file
+# What pandas would turn into floats, or into objects, where some are missing.
+WHOLE = {
+    **{pa.type_for_alias(f"int{bits}"): pd.api.types.pandas_dtype(f"Int{bits}") for bits in (8, 16, 32, 64)},
+    pa.bool_(): pd.BooleanDtype(),
+}
 PLACES = {"x", "lon", "longitude", "long", "easting", "经度"}  # columns of a table of points
 
 
@@ -75,6 +80,9 @@ class VectorLayer(Protocol):
         near: features that do not meet this box may be missing. limit: the first so many. Raises `LabelError` for a
         condition that is none, and for a damaged file.
         """
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[Features]:
+        """All features in their order, some thousands at a time, with these attributes (all if None)."""
 
     def table(self, columns: Sequence[str]) -> DataFrame:
         """These attributes of all features."""
@@ -214,6 +222,20 @@ class GdalLayer:
             raise _unreadable(self.path, error) from error
         return Features(DataFrame(dict(zip(about["fields"], values, strict=True)), index=numbers), wkb)
 
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[Features]:
+        """As in `VectorLayer`."""
+        how = {"layer": self.layer, "encoding": self.encoding, "columns": columns, "batch_size": ROWS}
+        start = 0
+        try:
+            with pyogrio.raw.open_arrow(self.path, use_pyarrow=True, **how) as (about, reader):
+                name = about["geometry_name"] or "wkb_geometry"
+                for batch in reader:
+                    wkb = batch.column(name).to_numpy(zero_copy_only=False)
+                    yield Features(_as_pandas(batch.drop_columns([name]), start=start), wkb)
+                    start += batch.num_rows
+        except (DataSourceError, DataLayerError, FeatureError, FieldError, ValueError, pa.ArrowException) as error:
+            raise _unreadable(self.path, error) from error
+
     def table(self, columns: Sequence[str]) -> DataFrame:
         """As in `VectorLayer`."""
         if not columns:
@@ -320,6 +342,10 @@ class ArrowLayer:
         whole = pd.concat(tables[1:] or tables)[[*columns]]
         return Features(whole[:limit], np.concatenate(arrays)[:limit])
 
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[Features]:
+        """As in `VectorLayer`."""
+        return self._batches(self.fields if columns is None else columns, where=None, near=None)
+
     def _batches(self, columns: Sequence[str], *, where: str | None, near: Bounds | None) -> Iterator[Features]:
         names = dict.fromkeys([*columns, *(named_in(where, self.fields) if where else [])])
         box, bounds = self._box(near)
@@ -372,8 +398,8 @@ class ArrowLayer:
         columns = (
             pc.cast(column, pa.string()) if pa.types.is_temporal(column.type) else column for column in batch.columns
         )
-        table: DataFrame = pa.table(dict(zip(batch.schema.names, columns, strict=True))).to_pandas()
-        return table if len(table.columns) else DataFrame(index=range(batch.num_rows))
+        table = pa.table(dict(zip(batch.schema.names, columns, strict=True)))
+        return _as_pandas(table) if table.num_columns else DataFrame(index=range(batch.num_rows))
 
     def _wkb(self, column: pa.Array) -> np.ndarray:
         encoding = self.about.get("encoding", "WKB").lower()
@@ -407,6 +433,12 @@ class ArrowLayer:
     def bounds(self, where: str | None) -> Bounds:
         """As in `VectorLayer`."""
         return _union(np.array([_union(_bounds(wkb)) for _, wkb in self._batches([], where=where, near=None)]))
+
+
+def _as_pandas(table: pa.Table | pa.RecordBatch, *, start: int = 0) -> DataFrame:
+    """Attributes as they are in the file: whole numbers stay so where some are missing. start: number of the first."""
+    frame: DataFrame = table.to_pandas(types_mapper=WHOLE.get)
+    return frame.set_axis(range(start, start + table.num_rows))
 
 
 def _bounds(wkb: np.ndarray) -> np.ndarray:

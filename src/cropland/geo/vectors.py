@@ -24,6 +24,7 @@ from cropland.language import Message, joined
 __all__ = [
     "Notes",
     "Polygons",
+    "areas_of",
     "describe_fields",
     "fields",
     "only_areas",
@@ -36,6 +37,7 @@ __all__ = [
 SHOWN = 20  # values of a field that a message lists
 FEW = 1000  # features that are kept in memory whatever the file
 EVERYWHERE = (-1e30, -1e30, 1e30, 1e30)  # finite, as indices want it
+PIECE = {True: 0.01, False: 1000.0}  # longest edge in degrees or metres that is nearly straight in another CRS
 LARGEST = 1e100  # for a coordinate: its square must be a number
 Notes = tuple[Message, ...]
 
@@ -147,9 +149,12 @@ def fields(path: str | PathLike[str], *, layer: str | None = None, encoding: str
     return open_layer(Path(path), layer=layer, encoding=encoding).fields
 
 
-def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, allow_datum_shift: bool = False) -> GeoDataFrame:
+def to_grid_crs(
+    frame: GeoDataFrame, grid_crs: object, *, allow_datum_shift: bool = False, exact: bool = False
+) -> GeoDataFrame:
     """The polygons in the CRS of a grid; CGCS2000 and WGS 84 are taken as the same frame.
 
+    exact: edges that are straight in their own CRS get points, since they are curves in another.
     Raises `GridError` for a grid without a CRS, and for frames that PROJ cannot join (Xi'an 1980, Beijing 1954), unless
     `allow_datum_shift` accepts its approximation.
     """
@@ -157,6 +162,8 @@ def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, allow_datum_shift: boo
         raise GridError("the scene has no coordinate reference system, so polygons cannot be placed on it; give --crs")
     target = CRS.from_user_input(str(grid_crs))
     check_frames(frame.crs, target, allow_datum_shift=allow_datum_shift)
+    if exact and frame.crs != target:
+        frame = frame.set_geometry(frame.geometry.segmentize(PIECE[frame.crs.is_geographic]))
     return frame.to_crs(target)
 
 
@@ -241,9 +248,8 @@ def _values(column: Series) -> str:
 def _polygons(layer: VectorLayer, features: Features) -> tuple[GeoDataFrame, Notes]:
     """Features with an area, in two dimensions and valid, and a note on those that are broken."""
     shapes, broken = _shapes(features.wkb)
-    shapes = only_areas(shapely.make_valid(shapes))  # repair may leave stray lines beside the polygons
-    keep = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
-    frame = GeoDataFrame(features.attributes, geometry=shapes, crs=layer.crs)[keep]
+    frame = GeoDataFrame(features.attributes, geometry=_areas(shapes), crs=layer.crs)
+    frame = frame[frame.geometry.notna()]
     count = sum(broken.values())
     note = Message(
         "{count} of {total} polygons read from {name} cannot be used: {reasons}",
@@ -253,6 +259,20 @@ def _polygons(layer: VectorLayer, features: Features) -> tuple[GeoDataFrame, Not
         reasons=joined(", ", (reason.filled(count=number) for reason, number in broken.items())),
     )
     return frame, (note,) if count else ()
+
+
+def areas_of(wkb: np.ndarray) -> tuple[np.ndarray, int]:
+    """Geometries as valid polygons in two dimensions, None where there is no area; and how many had to be repaired."""
+    shapes, _broken = _shapes(wkb)
+    areas = _areas(shapes)
+    return areas, int((~shapely.is_valid(shapes) & (areas != None)).sum())  # noqa: E711 - of each
+
+
+def _areas(shapes: np.ndarray) -> np.ndarray:
+    """The shapes as valid polygons, None for what has no area."""
+    areas = only_areas(shapely.make_valid(shapes))  # repair may leave stray lines beside the polygons
+    areas[~np.isin(shapely.get_type_id(areas), (3, 6)) | shapely.is_empty(areas)] = None
+    return areas
 
 
 def _shapes(wkb: np.ndarray) -> tuple[np.ndarray, Counter[Message]]:

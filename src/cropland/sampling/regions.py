@@ -8,21 +8,18 @@ import numpy as np
 import shapely
 from geopandas import GeoDataFrame
 from jaxtyping import Float64, Int64
-from pyproj import CRS
-from shapely import affinity
 
 from cropland.errors import LabelError
+from cropland.geo.coverage import in_pixels, sums_within
 from cropland.geo.mask import UNMAPPED, Mask
 from cropland.geo.vectors import read_polygons, to_grid_crs
 from cropland.geo.window import tiles
 from cropland.sampling.strata import Strata, watched
 
-__all__ = ["areas_within", "coverage", "placed", "points_within", "read_regions"]
+__all__ = ["areas_within", "placed", "points_within", "read_regions"]
 
 TILE = 512  # pixels along the edge of a tile in which polygons are clipped
-PIECE = {True: 0.01, False: 1000.0}  # longest edge in degrees or metres: a straight line elsewhere is a curve
 NAMES = ("name", "NAME", "Name", "名称")  # of the column, where none is given
-Segments = Float64[np.ndarray, "segment 4"]  # x0, y0, x1, y1
 
 
 def read_regions(path: Path, mask: Mask, *, name: str | None = None, allow_datum_shift: bool = False) -> GeoDataFrame:
@@ -44,17 +41,13 @@ def read_regions(path: Path, mask: Mask, *, name: str | None = None, allow_datum
     names = frame[column].astype(object).where(frame[column].notna(), numbers).map(str) if column else numbers
     grid = mask.scene.grid
     crs = None if grid.crs is None else grid.crs.to_wkt()
-    if crs is not None and CRS(crs) != frame.crs:
-        frame = frame.set_geometry(frame.geometry.segmentize(PIECE[frame.crs.is_geographic]))
-    shapes = to_grid_crs(frame, crs, allow_datum_shift=allow_datum_shift).geometry
+    shapes = to_grid_crs(frame, crs, allow_datum_shift=allow_datum_shift, exact=True).geometry
     return GeoDataFrame({"region": list(names)}, geometry=shapes.to_numpy(), crs=shapes.crs)
 
 
 def placed(regions: GeoDataFrame, mask: Mask) -> np.ndarray:
     """The regions in columns and rows of the mask, prepared."""
-    a, b, c, d, e, f = (~mask.scene.grid.affine)[:6]
-    matrix, origin = np.array([[a, d], [b, e]]), np.array([c, f])
-    shapes: np.ndarray = shapely.transform(regions.geometry.to_numpy(), lambda points: points @ matrix + origin)
+    shapes = in_pixels(regions.geometry.to_numpy(), mask.scene.grid.affine)
     shapely.prepare(shapes)
     return shapes
 
@@ -75,68 +68,11 @@ def areas_within(shapes: np.ndarray, mask: Mask, strata: Strata) -> Float64[np.n
             continue
         number, value = strata.read(mask, tile)
         mapped = number != UNMAPPED
-        cell = np.where(mapped, 2 * number.astype(np.int64) + value, 2 * (kinds - 1)).ravel()
-        whole = shapely.contains(shapes[here], box)
-        area = mask.area_m2(tile.core, each=not whole.all())
-        for region, is_whole in zip(here, whole, strict=True):
-            part = 1.0 if is_whole else coverage(_clipped(shapes[region], box, row, col), (height, width))
-            total[region] += np.bincount(cell, (area * part).ravel(), minlength=2 * kinds).reshape(kinds, 2)
+        cell = np.where(mapped, 2 * number.astype(np.int64) + value, 2 * (kinds - 1))
+        area = mask.area_m2(tile.core, each=not shapely.contains(shapes[here], box).all())
+        sums = sums_within(shapes[here], tile.core, cell, area, count=2 * kinds)
+        total[here] += sums.reshape(-1, kinds, 2)
     return total
-
-
-def _clipped(shape: shapely.Geometry, box: shapely.Geometry, row: int, col: int) -> shapely.Geometry:
-    part = shapely.clip_by_rect(shape, *box.bounds)
-    moved: shapely.Geometry = affinity.translate(part, -col, -row)
-    return moved
-
-
-def coverage(shape: shapely.Geometry, size: tuple[int, int]) -> Float64[np.ndarray, "height width"]:
-    """The exact fraction of each pixel that lies in polygons, which are in columns and rows within the window.
-
-    Every edge is cut at the lines between pixels. A piece of it closes, in its row, what lies to its right: the
-    trapezoid within its own pixel, and all pixels beyond, which a running sum adds.
-    Source: the signed areas of Levien (2016), "Inside the fastest font renderer in the world".
-    """
-    height, width = size
-    rings, ring = shapely.get_coordinates(
-        shapely.get_rings(shapely.orient_polygons(shapely.get_parts(shape))), return_index=True
-    )
-    follows = ring[1:] == ring[:-1]
-    edges = np.hstack([rings[:-1], rings[1:]])[follows]
-    down = np.where(edges[:, 3] > edges[:, 1], 1.0, -1.0)
-    edges, owner = _cut(edges, axis=1)
-    edges, again = _cut(edges, axis=0)
-    x, y = (edges[:, 0] + edges[:, 2]) / 2, (edges[:, 1] + edges[:, 3]) / 2
-    drop = down[owner[again]] * np.abs(edges[:, 3] - edges[:, 1])
-    row, col = (np.clip(at.astype(np.int64), 0, end - 1) for at, end in ((y, height), (x, width)))
-    cells = row * (width + 1) + col
-    right = np.clip(x - col, 0, 1)  # what of the pixel lies to the left of the piece
-    sums = np.bincount(cells, drop * (1 - right), minlength=height * (width + 1))
-    sums += np.bincount(cells + 1, drop * right, minlength=len(sums))[: len(sums)]
-    fractions = np.abs(sums.reshape(height, width + 1).cumsum(axis=1)[:, :width])
-    return np.asarray(np.minimum(fractions, 1))
-
-
-def _cut(edges: Segments, *, axis: int) -> tuple[Segments, Int64[np.ndarray, " piece"]]:
-    """The edges cut where one coordinate is a whole number, and the edge that each piece is of."""
-    a, b = edges[:, axis], edges[:, axis + 2]
-    forward = b > a
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    first = np.floor(low) + 1
-    lines = np.maximum(np.ceil(high) - first, 0).astype(np.int64)
-    owner = np.repeat(np.arange(len(edges)), lines + 1)
-    step = np.arange(len(owner)) - np.repeat(np.cumsum(lines + 1) - lines - 1, lines + 1)
-    length = np.where(high > low, high - low, 1.0)
-
-    def along(number: Int64[np.ndarray, " piece"]) -> Float64[np.ndarray, " piece"]:
-        """Where a line is, as a share of the way from the lower end to the higher."""
-        share = (first[owner] + number - 1 - low[owner]) / length[owner]
-        return np.where(number <= 0, 0.0, np.where(number > lines[owner], 1.0, share))
-
-    start, end = along(step), along(step + 1)
-    way = np.where(forward[owner], start, 1 - end), np.where(forward[owner], end, 1 - start)
-    here, span = edges[owner, :2], (edges[:, 2:] - edges[:, :2])[owner]
-    return np.hstack([here + span * each[:, None] for each in way]), owner
 
 
 def points_within(
