@@ -141,8 +141,8 @@ def test_what_is_a_flag_in_a_message_is_one_of_a_command():
 def test_a_word_after_an_option_is_its_value_or_prose():
     """A new one is decided here: a value goes to `CHOICES`."""
     prose = (
-        "and are as cannot change changes has if in is gives lists mean needs of or out runs says say takes to uses "
-        "which"
+        "and are as cannot change changes finds has if in is gives lists mean name names needs of or out runs says say "
+        "takes to uses which"
     )
     begins = "en for moved nir red training validation zh"  # of a value with more in it, of a word of the help
     words = {word for _name, word in options() if word}

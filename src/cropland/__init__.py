@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Model",
     "__version__",
+    "compare",
     "cut_chips",
     "design_sample",
     "doctor",

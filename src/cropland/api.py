@@ -11,6 +11,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from affine import Affine
 
+from cropland.comparing.compare import Comparison
+from cropland.comparing.compare import compare as _compare
+from cropland.comparing.polygons import PolygonOptions
 from cropland.data.cut import CutReport
 from cropland.data.cut import cut_chips as _cut_chips
 from cropland.data.doctor import doctor as _doctor
@@ -39,6 +42,7 @@ from cropland.suggesting.suggest import suggest as _suggest
 
 __all__ = [
     "Model",
+    "compare",
     "cut_chips",
     "design_sample",
     "doctor",
@@ -404,6 +408,34 @@ def _subject(given: Model | MapResult | AnyPath | None) -> ModelFile | AnyPath |
     if isinstance(given, Model):
         return given.file
     return given.folder if isinstance(given, MapResult) else given
+
+
+def compare(
+    polygons: AnyPath,
+    map: MapResult | AnyPath,
+    later_map: MapResult | AnyPath | None = None,
+    out: AnyPath | None = None,
+    **options: Any,
+) -> Comparison:
+    """Compare polygons, as of a land survey or of insured plots, with a map or with two.
+
+    polygons: of any format and CRS. map, later_map: a map, its folder, a mask or a probability; without a later one,
+    gains and losses are those against the polygons. out: a folder for the tables, a report and a project of QGIS.
+    Further options: layer, encoding; code (the column that says what a polygon is), cropland_codes, background; id, by,
+    insured_ha or insured_mu, owner (columns); min_area_m2, min_width_m (of a gain or a loss), overwrite; threshold,
+    imagery, crs, pixel_m, allow_datum_shift. Raises `InputError` or one of its kinds for what cannot be used.
+
+    >>> import cropland
+    >>> from cropland.demo import FIELDS, TILE
+    >>> found = cropland.compare(FIELDS, cropland.Model.open().map(TILE))
+    >>> found["total"]["disagreeing"], len(found.polygons)
+    (2, 34)
+    """
+    held, others = _split(PolygonOptions, options)
+    reading, others = _split(SubjectOptions, others)
+    paths = [each.folder if isinstance(each, MapResult) else each for each in (map, later_map)]
+    assert paths[0] is not None, "a map is given"
+    return _compare(polygons, paths[0], paths[1], out=out, held=held, reading=reading, **others)
 
 
 def design_sample(

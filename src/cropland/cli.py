@@ -43,6 +43,10 @@ VERBS = {
         "cropland.evaluation.evaluate:command",
         "Measure a model on chips, or a map against labels: pixels, boundaries and fields.",
     ),
+    "compare": (
+        "cropland.comparing.compare:command",
+        "Compare polygons, as of a land survey or of insured plots, with a map or with two.",
+    ),
     "area design": (
         "cropland.sampling.design:command",
         "Draw a stratified random sample of a mask, to be looked at by people.",

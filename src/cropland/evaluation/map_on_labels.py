@@ -41,6 +41,7 @@ from cropland.evaluation.subject import (
     decimated,
     imagery_on,
     known_where,
+    laid_on,
     open_subjects,
 )
 from cropland.evaluation.viewer import Sheet
@@ -169,14 +170,7 @@ def _pairs(subjects: Sequence[Subject], others: Sequence[Subject] | None = None)
     missing = [subject.ground.name for subject in subjects if subject.ground.name not in by_name]
     if missing:
         raise InputError("--against has no map of {names}; give maps of the same scenes", names=", ".join(missing))
-    return [[subject, _laid_on(subject.ground, by_name[subject.ground.name])] for subject in subjects]
-
-
-def _laid_on(ground: NamedGrid, other: Subject) -> Subject:
-    if other.ground.grid == ground.grid:
-        return replace(other, ground=ground)
-    drawn = other.elsewhere(ground)
-    return replace(other, ground=ground, mask=drawn, probability=None, notes=drawn.notes)
+    return [[subject, laid_on(subject.ground, by_name[subject.ground.name])] for subject in subjects]
 
 
 class MapParts(NamedTuple):

@@ -40,12 +40,14 @@ from cropland.writers.vector import write_geoparquet
 __all__ = [
     "BLOCK",
     "NamedGrid",
+    "Read",
     "Subject",
     "SubjectOptions",
     "connected_regions",
     "decimated",
     "imagery_on",
     "known_where",
+    "laid_on",
     "open_subjects",
 ]
 
@@ -334,6 +336,14 @@ def _of_parcels(path: Path, options: SubjectOptions, found: MapFolder | None, *,
     ground = NamedGrid(path.stem, grid)
     own = drawn.on(ground)
     return Subject(ground, own, drawn.on, (path,), fields=polygons, notes=(*notes, *own.notes))
+
+
+def laid_on(ground: NamedGrid, other: Subject) -> Subject:
+    """A map on another grid, by the nearest pixel; there its probability is not known."""
+    if other.ground.grid == ground.grid:
+        return replace(other, ground=ground)
+    drawn = other.elsewhere(ground)
+    return replace(other, ground=ground, mask=drawn, probability=None, notes=drawn.notes)
 
 
 def known_where(draw: Draw, masks: Sequence[Read]) -> Draw:

@@ -37,11 +37,6 @@ Bounds = tuple[float, float, float, float]
 FORMATS = {b"PAR1": "parquet", b"ARROW1": "feather"}
 ROWS = 1 << 14  # read at a time from a file of Arrow
 NUMBER = "number of the row"  # a column that is beside those of a file
-# What pandas would turn into floats, or into objects, where some are missing.
-WHOLE = {
-    **{pa.type_for_alias(f"int{bits}"): pd.api.types.pandas_dtype(f"Int{bits}") for bits in (8, 16, 32, 64)},
-    pa.bool_(): pd.BooleanDtype(),
-}
 PLACES = {"x", "lon", "longitude", "long", "easting", "经度"}  # columns of a table of points
 
 
@@ -437,8 +432,16 @@ class ArrowLayer:
 
 def _as_pandas(table: pa.Table | pa.RecordBatch, *, start: int = 0) -> DataFrame:
     """Attributes as they are in the file: whole numbers stay so where some are missing. start: number of the first."""
-    frame: DataFrame = table.to_pandas(types_mapper=WHOLE.get)
+    frame: DataFrame = table.to_pandas(types_mapper=_kept_type)
     return frame.set_axis(range(start, start + table.num_rows))
+
+
+def _kept_type(kind: pa.DataType) -> Any:
+    """How pandas holds a type that it would else turn into floats or objects where values are missing."""
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return pd.api.types.pandas_dtype("boolean" if pa.types.is_boolean(kind) else str(kind).capitalize())
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return None if text or pa.types.is_floating(kind) else pd.ArrowDtype(kind)
 
 
 def _bounds(wkb: np.ndarray) -> np.ndarray:

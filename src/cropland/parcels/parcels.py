@@ -11,6 +11,7 @@ from itertools import groupby
 from math import nan, sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
+from threading import Lock
 from typing import Annotated, Any, BinaryIO
 
 import numpy as np
@@ -410,10 +411,11 @@ class Parcels:
 
 
 class PolygonStore:
-    """Polygons in a file, read in any order; some 12 bytes of each stay in memory."""
+    """Polygons in a file, read in any order, also by several threads; some 12 bytes of each stay in memory."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._reading = Lock()
         self._lengths: list[np.ndarray] = []
         self._columns: dict[str, list[np.ndarray]] = {}
 
@@ -438,8 +440,9 @@ class PolygonStore:
         lengths = np.concatenate(self._lengths)
         starts = np.cumsum(lengths, dtype=np.int64) - lengths
         records = np.empty(len(numbers), object)
-        for place in np.argsort(numbers):  # forward through the file
-            self._file.seek(starts[numbers[place]])
-            records[place] = self._file.read(lengths[numbers[place]])
+        with self._reading:
+            for place in np.argsort(numbers):  # forward through the file
+                self._file.seek(starts[numbers[place]])
+                records[place] = self._file.read(lengths[numbers[place]])
         found: np.ndarray = shapely.from_wkb(records)
         return found

@@ -18,8 +18,10 @@ from cropland.probability import ONE
 from cropland.writers import replacing
 
 __all__ = [
+    "comparison_styles",
     "how_drawn",
     "parcels_style",
+    "write_comparison_project",
     "write_qgis",
     "write_sample_project",
     "write_style",
@@ -52,6 +54,33 @@ DONE = (
     ('"done"', "84,140,47,255", Message("done")),
     ('"done" IS NULL OR NOT "done"', "255,255,255,255", Message("to do")),
 )
+# Of polygons that were compared with a map, and of changes: which, filling, outline, and their words.
+DISAGREEMENTS = (
+    (
+        '"coded" = \'cropland\' AND "disagreement" > 0.5',
+        "213,94,0,110",
+        "213,94,0,255",
+        Message("cropland by its code, not on the map"),
+    ),
+    (
+        '"coded" = \'other\' AND "disagreement" > 0.5',
+        "86,180,233,110",
+        "86,180,233,255",
+        Message("cropland on the map, not by its code"),
+    ),
+    ("ELSE", "0,0,0,0", "255,255,255,160", Message("the map agrees, or does not know")),
+)
+KINDS = (
+    ("\"kind\" = 'gain'", "0,114,178,90", "0,114,178,255", Message("cropland gained")),
+    ("\"kind\" = 'loss'", "204,51,17,90", "204,51,17,255", Message("cropland lost")),
+)
+# What a person decides of a polygon on which a map disagrees, and of a change.
+VERDICTS = {
+    None: Message("not judged yet"),
+    "map": Message("the map is right"),
+    "polygon": Message("the polygon is right"),
+    "unclear": Message("cannot tell"),
+}
 
 
 def write_qgis(
@@ -144,6 +173,43 @@ def write_suggestions_project(
     _write_project(out, layers, title=title, crs=crs, bounds=about["total_bounds"], visible=visible)
 
 
+def write_comparison_project(
+    out: Path,
+    *,
+    title: str,
+    polygons: Path,
+    changes: Path,
+    imagery: Mapping[str, Any] | None,
+    home: Path | None = None,
+) -> None:
+    """Write a QGIS 3 project (.qgs) of polygons that were compared with a map, and of the changes that were found.
+
+    polygons, changes: GeoPackages in the folder of `out` with a layer of that name, in whose column `verdict` a person
+    says who is right; their other columns are locked. imagery: as `how_drawn` says, None to leave it out. home: as in
+    `write_qgis`. Raises `OutputError` where `out` cannot be written.
+    """
+    about = {path.stem: read_info(path, layer=path.stem, force_total_bounds=True) for path in (changes, polygons)}
+    crs = CRS.from_user_input(about["polygons"]["crs"])
+    layers = []
+    for name, renderer in (("changes", _by_kind()), ("polygons", _by_disagreement())):
+        own = CRS.from_user_input(about[name]["crs"])
+        layer = _layer(name, f"./{name}.gpkg|layername={name}", own, provider="ogr", type="vector", geometry="Polygon")
+        layer.append(renderer)
+        _widget(SubElement(layer, "fieldConfiguration"), "verdict", "ValueMap").append(_choices(VERDICTS))
+        _lock(layer, ("fid", *(field for field in about[name]["fields"] if field != "verdict")))
+        layers.append(layer)
+    if imagery is not None and imagery["scene"] is not None:
+        shown_as = imagery["scene"], crs, imagery["bands"], imagery["limits"]
+        layers.append(_scene(*shown_as, home=home or out.parent))
+    bounds = about["polygons"]["total_bounds"]
+    _write_project(out, layers, title=title, crs=crs, bounds=bounds, visible=("polygons", "changes", "scene"))
+
+
+def comparison_styles() -> dict[str, str]:
+    """The look of the layers `polygons` and `changes` of a comparison, each as the content of a style (.qml)."""
+    return {"polygons": _style(_by_disagreement()), "changes": _style(_by_kind())}
+
+
 def how_drawn(imagery: Scene) -> dict[str, Any]:
     """How a project draws imagery: in its colours where it has them, else its first band in grey."""
     chosen = COLOURS if set(COLOURS) <= set(imagery.bands) else imagery.bands[:1]
@@ -183,8 +249,12 @@ def parcels_style(*, pixel: float) -> str:
 
     pixel: edge of a pixel of the mask in units of the CRS; an outline covers at most three of them.
     """
+    return _style(_outline(pixel))
+
+
+def _style(renderer: Element) -> str:
     style = Element("qgis", version=VERSION, styleCategories="Symbology")
-    style.append(_outline(pixel))
+    style.append(renderer)
     indent(style)
     return f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{tostring(style, encoding='unicode')}\n"
 
@@ -378,6 +448,26 @@ def _windows(source: str, crs: CRS | None, *, fields: Iterable[str]) -> Element:
     _widget(SubElement(layer, "fieldConfiguration"), "done", "CheckBox")
     _lock(layer, ("fid", *(name for name in fields if name != "done")))
     return layer
+
+
+def _by_disagreement() -> Element:
+    return _rules("polygons", DISAGREEMENTS)
+
+
+def _by_kind() -> Element:
+    return _rules("changes", KINDS)
+
+
+def _rules(name: str, looks: Iterable[tuple[str, str, str, str]]) -> Element:
+    """A rule for each condition: filling, outline and words."""
+    renderer = Element("renderer-v2", type="RuleRenderer")
+    rules, symbols = SubElement(renderer, "rules", key=name), SubElement(renderer, "symbols")
+    for number, (condition, filling, ring, words) in enumerate(looks):
+        about = {"filter": condition, "symbol": str(number), "label": shown(words), "key": f"{name}_{number}"}
+        SubElement(rules, "rule", about)
+        style = {"style": "solid", "color": filling, "outline_color": ring}
+        _fill(symbols, str(number), **style, outline_width="0.4", outline_width_unit="MM")
+    return renderer
 
 
 def _fill(symbols: Element, name: str, **look: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import ExitStack, closing
 from io import BytesIO
 from itertools import chain
@@ -43,16 +43,19 @@ STYLES = """
 """
 
 
-def write_geoparquet(chunks: Iterable[GeoDataFrame], out: Path) -> None:
-    """Write parcels as GeoParquet 1.1 with bounding boxes per row and the file metadata of fiboa 0.3.
+def write_geoparquet(chunks: Iterable[GeoDataFrame], out: Path, *, is_fiboa: bool = True) -> None:
+    """Write a table as GeoParquet 1.1 with bounding boxes per row, and the file metadata of fiboa 0.3, if it has them.
 
-    chunks: at least one, of the same columns. Each is a row group whose statistics hold its bounds: a reader of an area
-    skips the others if neighbours are in one chunk. Raises `OutputError` where `out` cannot be written.
+    chunks: at least one, of the same columns, each a row group whose statistics hold its bounds: a reader of an area
+    skips the others if neighbours are in one chunk. is_fiboa: the columns are those of parcels.
+    Raises `OutputError` where `out` cannot be written.
     Source: geoparquet.org, version 1.1.0; fiboa.org/specification, version 0.3.0, with Vecorel 0.1.0.
     """
+    required = REQUIRED if is_fiboa else {}
+    about = {"collection": json.dumps(_collection())} if is_fiboa else {}
     with replacing(out) as hidden, ExitStack() as stack:
         writer, geo = None, {}
-        for table, geo_here in map(_to_arrow, chunks):
+        for table, geo_here in (_to_arrow(chunk, required) for chunk in chunks):
             if writer is None:
                 # fiboa has milliseconds only. A stored Arrow schema would hide the metadata that is added at the end.
                 how = {"compression": "zstd", "coerce_timestamps": "ms", "store_schema": False}
@@ -60,7 +63,7 @@ def write_geoparquet(chunks: Iterable[GeoDataFrame], out: Path) -> None:
             writer.write_table(table, row_group_size=max(len(table), 1))
             _widen(geo, geo_here)
         assert writer is not None, "a table has at least one chunk"
-        writer.add_key_value_metadata({"geo": json.dumps(geo), "collection": json.dumps(_collection())})
+        writer.add_key_value_metadata({"geo": json.dumps(geo), **about})
     pa.default_memory_pool().release_unused()  # Arrow keeps a hundred megabytes for a next table
 
 
@@ -71,12 +74,12 @@ def _collection() -> dict[str, Any]:
     return {"schemas": SCHEMAS, "schemas:custom": schema, "collection": COLLECTION}
 
 
-def _to_arrow(frame: GeoDataFrame) -> tuple[pa.Table, dict[str, Any]]:
-    """A frame as geopandas writes it, and its metadata of the geometry."""
+def _to_arrow(frame: GeoDataFrame, required: Container[str]) -> tuple[pa.Table, dict[str, Any]]:
+    """A frame as geopandas writes it, and its metadata of the geometry. required: columns that miss nothing."""
     buffer = BytesIO()
     frame.to_parquet(buffer, index=False, schema_version="1.1.0", write_covering_bbox=True, compression=None)
     table = pq.read_table(buffer)
-    fields = [field.with_nullable(field.name not in REQUIRED) for field in table.schema]
+    fields = [field.with_nullable(field.name not in required) for field in table.schema]
     return pa.Table.from_arrays(table.columns, schema=pa.schema(fields)), json.loads(table.schema.metadata[b"geo"])
 
 

@@ -1,0 +1,1 @@
+"""Polygons that somebody holds, compared with a map or with two; reading starts at compare."""
