@@ -414,6 +414,7 @@ def compare(
     polygons: AnyPath,
     map: MapResult | AnyPath,
     later_map: MapResult | AnyPath | None = None,
+    *,
     out: AnyPath | None = None,
     **options: Any,
 ) -> Comparison:
