@@ -23,6 +23,7 @@ QUESTIONS = (
     "sliding",
     "breakdown",
     "parcels",
+    "compare",
     "field_instances",
     "fields",
     "peers",

@@ -192,6 +192,21 @@ def _parcels(figures: Kept, _: Path) -> Values:
     return {"parcels": table(("rows x columns", "parcels", "s", "s per Mpx", "peak MB", *stages), rows)}
 
 
+def _compare(figures: Kept, _: Path) -> Values:
+    rows = [
+        (
+            size_of(size),
+            f"{size['polygons']:,}",
+            f"{size['changes']:,}",
+            median(size["seconds"]),
+            median(size["seconds"]) / size["polygons"] * 1e6,
+            median(size["peak_mb"]),
+        )
+        for size in figures["sizes"]
+    ]
+    return {"compare": table(("rows x columns", "polygons", "changes", "s", "µs per polygon", "peak MB"), rows)}
+
+
 def _parcels_row(size: Kept, stages: Sequence[str]) -> Sequence[object]:
     megapixels, seconds = size["height"] * size["width"] / 1e6, median(size["seconds"])
     shares = (size["stages"][name] / megapixels * 1e3 for name in stages)
@@ -360,6 +375,7 @@ SECTIONS: dict[str, Callable[[Kept, Path], Values]] = {
     "sizes": _sizes,
     "breakdown": _breakdown,
     "parcels": _parcels,
+    "compare": _compare,
     "field_instances": _field_instances,
     "fields": _field_pairs,
     "three_classes": _three_classes,

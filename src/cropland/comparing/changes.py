@@ -160,7 +160,7 @@ def _write(sides: _Sides, last: Subject, rule: Rule, rasters: dict[str, Path], p
         }
         return tile, wide
 
-    with ExitStack() as stack, progress_bar("", total=height * width, rate=megapixels) as bar:
+    with ExitStack() as stack, progress_bar(ground.name, total=height * width, rate=megapixels) as bar:
         files = {kind: stack.enter_context(rasterio.open(path, "w", **profile)) for kind, path in rasters.items()}
         levels = probability and stack.enter_context(rasterio.open(probability, "w", sparse_ok=True, **profile))
         for tile, wide in prefetch(look, tiles(ground.shape, size=TILE, halo=halo, stride=1), threads=2, ahead=1):

@@ -104,7 +104,7 @@ def _sums(
         likely = area * np.where(now < 2, np.nan_to_num(from_levels(levels)), 0)
         return its, sums_within(its.shapes, its.window, STATES * before + now, area, likely, count=STATES * STATES)
 
-    with progress_bar("", total=ground.shape[0] * ground.shape[1], rate=megapixels) as bar:
+    with progress_bar(ground.name, total=ground.shape[0] * ground.shape[1], rate=megapixels) as bar:
         for its, sums in prefetch(measure, work(), threads=2, ahead=1):
             total[its.numbers] += sums
             bar(its.window.height * its.window.width)
