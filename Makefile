@@ -37,7 +37,7 @@ offline: .venv/installed  ## Wheels of cropland and of all that it needs, for a 
 	@rm -rf build offline
 	@start=$$(date +%s) && torch=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("torch"))') && \
 	$(BIN)/python -m pip --disable-pip-version-check wheel -c constraints.txt -w build/offline/wheels '.[fused]' "torch==$$torch" && \
-	cp recipes/offline/* build/offline && mv build/offline offline && \
+	cp recipes/offline/* build/offline && mv build/offline offline && rm -rf build && \
 	echo "offline/: $$(du -sh offline | cut -f1), $$(($$(date +%s) - start)) s; read offline/INSTALL.txt"
 
 ecosystem: .venv/developer  ## Other programs and other people's networks, in environments of their own; needs the internet
