@@ -8,7 +8,7 @@ PYTEST := PYTHONWARNDEFAULTENCODING=1 $(BIN)/python -m pytest -n 2 --dist loadgr
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check docs ecosystem bench bench-training model clean
+.PHONY: help demo test soak check docs offline ecosystem bench bench-training model clean
 
 help:           ## What can be asked for
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*##/:/'
@@ -31,6 +31,15 @@ check: .venv/developer  ## Format, lint, types, layers
 docs: .venv/developer  ## Run the tutorials and build the site into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
 
+# pip takes no wheel from an environment, so it is told to find the build of PyTorch that is installed: without CUDA, where
+# that was chosen. setuptools would put into the wheel what an earlier build/ holds.
+offline: .venv/installed  ## Wheels of cropland and of all that it needs, for a machine without internet, into offline/
+	@rm -rf build offline
+	@start=$$(date +%s) && torch=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("torch"))') && \
+	$(BIN)/python -m pip --disable-pip-version-check wheel -c constraints.txt -w build/offline/wheels '.[fused]' "torch==$$torch" && \
+	cp recipes/offline/* build/offline && mv build/offline offline && rm -rf build && \
+	echo "offline/: $$(du -sh offline | cut -f1), $$(($$(date +%s) - start)) s; read offline/INSTALL.txt"
+
 ecosystem: .venv/developer  ## Other programs and other people's networks, in environments of their own; needs the internet
 	$(BIN)/python recipes/ecosystem/check.py
 
@@ -44,7 +53,7 @@ model: .venv/developer  ## Train the shipped model again, from ../shared/data or
 	$(BIN)/python recipes/cropland_rgb.py
 
 clean:          ## Remove what make made
-	rm -rf .venv demo build dist
+	rm -rf .venv demo build dist offline
 
 .venv/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "cropland needs Python 3.11 or newer with venv (Debian, Ubuntu: apt install python3-venv); or say make PYTHON=..." >&2; exit 2; }

@@ -56,3 +56,15 @@ def test_a_bar_speaks_the_language_of_who_made_it_in_every_thread() -> None:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(bar, [1] * 6))
     assert said and set(said) == {"zh"}
+
+
+def test_a_program_reads_the_progress_in_lines(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CROPLAND_PROGRESS", "lines")
+    with progress_bar(total=300, done=90, rate=str) as bar:
+        for amount in (1, 1, 1, 150, 57):
+            bar(amount)
+    with progress_bar(total=1, rate=str, silent=True) as bar:
+        bar()
+    assert capfd.readouterr().err.splitlines() == ["31%", "81%", "100%"]

@@ -23,6 +23,7 @@ WHOLE_PROJECT = {
     "test_fuzz.py",
     "test_fuzz_labels.py",
     "test_pages.py",
+    "test_qgis_processing.py",
     "test_readme.py",
     "test_benchmarks.py",
     "test_tutorials.py",

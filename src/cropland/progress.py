@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections import defaultdict, deque
@@ -29,11 +31,15 @@ class Bar:
     _task: TaskID
     _rate: Callable[[float], str]
     _context: Context  # of who made the bar: it is moved on by other threads too, which know no language
+    _in_lines: bool
 
     def __call__(self, amount: float = 1, *, name: str | None = None) -> None:
         task = self._progress.tasks[0]
+        before = int(task.percentage)
         rate = self._context.copy().run(self._rate, task.speed) if task.speed else ""
         self._progress.update(self._task, advance=amount, rate=rate, description=name)
+        if self._in_lines and int(task.percentage) > before:
+            print(f"{int(task.percentage)}%", file=sys.stderr, flush=True)
 
     def tell(self, sentence: str) -> None:
         """Print a sentence above the bar."""
@@ -50,7 +56,7 @@ def progress_bar(
     counted: bool = False,
     silent: bool = False,
 ) -> Iterator[Bar]:
-    """A bar on stderr, where that is a terminal.
+    """A bar on stderr, where that is a terminal; lines as in 42%, where `CROPLAND_PROGRESS` is `lines`, for programs.
 
     rate: what to say of an amount per second. done: by an earlier run. counted: also show how many of how many. silent:
     show nothing, as all but one of several processes do.
@@ -58,10 +64,12 @@ def progress_bar(
     count = [TextColumn("{task.completed:.0f}/{task.total:.0f}")] if counted else []
     columns = (TextColumn("{task.description}"), BarColumn(), *count, TextColumn("{task.fields[rate]}"))
     console = Console(stderr=True)
-    hidden = silent or not console.is_terminal
+    in_lines = not silent and os.environ.get("CROPLAND_PROGRESS") == "lines"
+    hidden = silent or in_lines or not console.is_terminal
     shown = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden)
     with shown as progress:
-        yield Bar(progress, progress.add_task(name, total=total, completed=int(done), rate=""), rate, copy_context())
+        task = progress.add_task(name, total=total, completed=int(done), rate="")
+        yield Bar(progress, task, rate, copy_context(), in_lines)
 
 
 def megapixels(speed: float) -> str:
