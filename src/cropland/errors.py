@@ -126,7 +126,7 @@ class Option(str):
 
 FLAGS = {"append", "mosaic", "overwrite", "allow_datum_shift", "allow_training_chips", "robustness", "trust"}
 # Lower-case words after an option are prose, but for these, which are its value.
-CHOICES = "cropland|cuda|dask|known|other|train|unknown"
+CHOICES = "cropland|cuda|dask|known|none|other|train|unknown"
 _OPTION = re.compile(
     rf"""`[^`]*`  # a command to type, which stays
     | --(?P<name>[a-z][a-z0-9-]*)

@@ -293,11 +293,12 @@ def test_any_crs(tmp_path):
 
 CLASSES = by_threshold(0.5)(np.arange(256, dtype=np.uint8))
 NAMES = ("a", "b", "c")
+ONE_DAY = np.zeros(3, int)
 
 
 def measured(maps, used=None, mosaic=None, *, core=None, scenes=(0, 1)):
     maps = np.array(maps, np.uint8)
-    borders = BorderSums(CLASSES)
+    borders = BorderSums(CLASSES, ONE_DAY)
     used = maps != 255 if used is None else np.array(used, bool)
     mosaic = maps.min(axis=0) if mosaic is None else np.array(mosaic, np.uint8)
     borders.add(scenes, maps, used, mosaic, core or mosaic.shape)
@@ -339,7 +340,7 @@ def test_blocks_add_up_to_the_whole():
     maps = rng.integers(0, 256, (3, 20, 30)).astype(np.uint8)
     maps[rng.random(maps.shape) < 0.4] = 255
     used, mosaic = maps != 255, maps.min(axis=0)
-    whole, parts = BorderSums(CLASSES), BorderSums(CLASSES)
+    whole, parts = BorderSums(CLASSES, ONE_DAY), BorderSums(CLASSES, ONE_DAY)
     whole.add((0, 1, 2), maps, used, mosaic, (20, 30))
     for row in range(0, 20, 7):
         for col in range(0, 30, 8):
