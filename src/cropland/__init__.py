@@ -14,6 +14,7 @@ __all__ = [
     "doctor",
     "estimate_area",
     "evaluate",
+    "find",
     "map",
     "open",
     "suggest",

@@ -34,6 +34,8 @@ from cropland.sampling.design import SampleDesign
 from cropland.sampling.design import design_sample as _design_sample
 from cropland.sampling.estimate import AreaEstimate
 from cropland.sampling.estimate import estimate_area as _estimate_area
+from cropland.searching.find import FoundItems
+from cropland.searching.find import find as _find
 from cropland.suggesting.suggest import Suggestions
 from cropland.suggesting.suggest import suggest as _suggest
 
@@ -44,6 +46,7 @@ __all__ = [
     "doctor",
     "estimate_area",
     "evaluate",
+    "find",
     "map",
     "open",
     "suggest",
@@ -100,6 +103,30 @@ def open(
     if transform is not None:
         raise SceneError("a file has a transform of its own; transform= is for arrays")
     return open_scene(given, allow_datum_shift=allow_datum_shift, **masking, **described)
+
+
+def find(
+    area: AnyPath | Sequence[float],
+    *,
+    catalog: str,
+    collection: str,
+    from_: str,
+    to: str,
+    cloud: float | None = None,
+) -> FoundItems:
+    """The scenes of an area and a time in a STAC catalog; `save` writes a file that `cropland map` reads.
+
+    area: a file of polygons, or west, south, east and north in degrees. catalog: the address of a STAC API. from_, to:
+    the first and the last day, as 2024-04-01. cloud: how much of a scene may lie under clouds, in percent. Raises
+    `InputError` or one of its kinds for what cannot be searched, and where there is no such scene.
+
+    >>> import cropland
+    >>> catalog = "https://earth-search.aws.element84.com/v1"
+    >>> days = {"from_": "2024-04-01", "to": "2024-09-30"}
+    >>> found = cropland.find("county.gpkg", catalog=catalog, collection="sentinel-2-l2a", **days)  # doctest: +SKIP
+    >>> found.save("items.json")  # doctest: +SKIP
+    """
+    return _find(area, catalog=catalog, collection=collection, from_=from_, to=to, cloud=cloud)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ import os
 import re
 from collections.abc import Mapping
 from functools import partial
+from keyword import iskeyword
 
 from cropland.language import Message, Translatable
 
@@ -161,6 +162,7 @@ def _argument(option: re.Match[str]) -> str:
     if not option["name"]:
         return option[0]
     name, value = option["name"].replace("-", "_"), option["value"]
+    name += "_" if iskeyword(name) else ""  # --from is from_
     if value is None:
         return f"{name}=True" if name in FLAGS else f"{name}="
     if name == "split":  # a number there: the share that validates

@@ -19,7 +19,7 @@ from cropland.geo.reading import ImageFile, Remote, dataset, fetch, folder_name,
 from cropland.geo.sensor import Sensor, load_sensor
 from cropland.language import Message
 
-__all__ = ["Given", "Imagery", "every_imagery", "given_imagery", "is_stac", "scene_name", "stac_imagery"]
+__all__ = ["Given", "Imagery", "every_imagery", "given_imagery", "is_stac", "located", "scene_name", "stac_imagery"]
 
 IMAGES = {".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg"}
 LEAST_BANDS = 3  # of an image that is a scene by itself
@@ -167,7 +167,7 @@ def _item_imagery(item: Json, home: ImageFile) -> Imagery:
         raise _no_items(home, Message("{name} has none", name=item.get("id")))
     named = _first_of_each(data, sensor)
     chosen = _as_large_as_red(named, about) or data[:1]
-    places = {id(asset): _located(asset["href"], home) for asset in chosen}
+    places = {id(asset): located(asset["href"], home) for asset in chosen}
     files = tuple(dict.fromkeys(places.values()))
     first = _first_numbers(files) if named else {}
     bands = {n: first[places[id(asset)]] + at for n, (asset, at) in named.items() if id(asset) in places}
@@ -181,7 +181,7 @@ def _as_mask(key: str, asset: Json, home: ImageFile) -> MaskFile | None:
     """The cloud mask that an asset is, by its key, title, band or file; None for imagery."""
     bands = asset.get("bands") or asset.get("eo:bands") or ()
     names = [key, str(asset.get("title") or ""), *(str(band.get("name")) for band in bands[:1])]
-    mask = MaskFile.of(_located(asset["href"], home), *names, is_own=True)
+    mask = MaskFile.of(located(asset["href"], home), *names, is_own=True)
     is_imagery = len(bands) > 1 or NOT_DATA & set(asset.get("roles") or ())
     return None if mask.kind is None or is_imagery else mask
 
@@ -219,7 +219,8 @@ def _first_numbers(files: Sequence[ImageFile]) -> dict[ImageFile, int]:
     return dict(zip(files, accumulate(counts, initial=0), strict=False))
 
 
-def _located(href: str, home: ImageFile) -> ImageFile:
+def located(href: str, home: ImageFile) -> ImageFile:
+    """The file of a reference in a STAC item, which may be relative to the item itself."""
     if href.startswith("file://"):
         return Path(url2pathname(urlsplit(href).path))
     found = image_file(href)

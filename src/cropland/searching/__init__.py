@@ -1,0 +1,1 @@
+"""The windows of a scene that are worth labelling next; reading starts at suggest.py."""
