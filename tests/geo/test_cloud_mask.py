@@ -175,7 +175,7 @@ def test_what_is_no_mask_of_the_scene_is_told(scene, tmp_path, name, values, how
         ({"mask_values": "3;8"}, "mask_values='3;8' cannot be read; write whole numbers, as in 3,8,9"),
         ({"mask_values": "3,300"}, "mask_values=300 cannot occur in m.tif, which holds uint8"),
         ({"mask_bits": [1, 8]}, "mask_bits=8 cannot occur in m.tif"),
-        ({"mask_bits": "1", "mask_values": "3"}, "exclude each other; give one of them"),
+        ({"mask_bits": "1", "mask_values": "3"}, "cannot go together; give one of them"),
     ],
 )
 def test_numbers_that_do_not_fit_are_told(scene, tmp_path, how, said):

@@ -33,7 +33,7 @@ class MaskKind:
     pattern: of the words, in small letters, of a file's name, or of the key, title or band of a STAC asset.
     """
 
-    title: Message
+    title: str
     pattern: str
     values: tuple[int, ...] = ()
     bits: tuple[int, ...] = ()
@@ -48,10 +48,10 @@ KINDS = (
     MaskKind(Message("Landsat pixel quality"), r"\bqa pixel\b", bits=(0, 1, 2, 3, 4, 5)),
     # 1 cloud, 2 beside cloud or shadow, 3 cloud shadow, 4 snow or ice; the fill, 255, has all of them.
     # Source: NASA, Harmonized Landsat Sentinel-2 Product User Guide V2.0, Quality Assessment layer.
-    MaskKind(Message("Fmask of HLS"), r"\bhls [ls]30 (.* )?fmask\b", bits=(1, 2, 3, 4)),
+    MaskKind("HLS Fmask", r"\bhls [ls]30 (.* )?fmask\b", bits=(1, 2, 3, 4)),
     # 0 land, 1 water, 2 cloud shadow, 3 snow, 4 cloud, 255 fill.
     # Source: Qiu, Zhu and He 2019, Fmask 4.0, doi:10.1016/j.rse.2019.05.024.
-    MaskKind(Message("Fmask"), r"\bfmask\d?\b", values=(2, 3, 4, 255)),
+    MaskKind("Fmask", r"\bfmask\d?\b", values=(2, 3, 4, 255)),
 )
 
 
@@ -104,7 +104,7 @@ class CloudMask:
     def _hides(self, numbers: np.ndarray) -> Bool[np.ndarray, "row col"]:
         hidden: np.ndarray = np.isin(numbers, np.array(self.values, numbers.dtype))
         if self.bits:
-            hidden |= numbers.astype(np.int64) & sum(1 << bit for bit in self.bits) != 0
+            hidden |= (numbers.astype(np.int64) & sum(1 << bit for bit in self.bits)) != 0
         return hidden
 
 
@@ -227,10 +227,9 @@ def _code(crs: CRS) -> str:
     return f"EPSG:{code}" if code else "CRS"
 
 
-def _grid_name(crs: CRS | None, affine: Affine) -> Message:
+def _grid_name(crs: CRS | None, affine: Affine) -> str:
     name = Message("none") if crs is None else crs_name(crs)
-    turned = bool(affine.b or affine.d)
-    return Message("{crs}, rotated", crs=name) if turned else Message("{crs}", crs=name)
+    return Message("{crs}, rotated", crs=name) if affine.b or affine.d else name
 
 
 def _warp(header: ImageHeader, grid: GeoBox, crs: CRS | None) -> str:

@@ -351,7 +351,7 @@ def _under_clouds(
     values = whole_numbers(mask_values, option="--mask-values")
     bits = whole_numbers(mask_bits, option="--mask-bits")
     if values and bits:
-        raise InputError("--mask-values and --mask-bits exclude each other; give one of them")
+        raise InputError("--mask-values and --mask-bits cannot go together; give one of them")
     given = imagery.clouds if mask is None else None if mask == NO_MASK else MaskFile.of(image_file(mask))
     if given is None and (values or bits):
         raise InputError("--mask-values and --mask-bits are of a mask; give it with --mask FILE")

@@ -310,8 +310,8 @@ def command(
         What a mosaic takes where scenes overlap: their mean probability (the default), the latest scene, or the scene
         with the largest share of valid pixels.
     merge_dates
-        Join the dates of a mosaic, of which --overlap then joins the scenes of each: by their mean probability, or to
-        cropland at any of the dates, or at all of them that see a place. OUT/mosaic/looks.tif has their number.
+        How a mosaic joins the dates that see a place: the mean of their probabilities, cropland at any of them, or at
+        all of them. --overlap then joins the scenes of one date. looks.tif has the number of dates.
     out_crs
         The CRS of the mosaic, as in EPSG:4490; that of most scenes if not given.
     trust
