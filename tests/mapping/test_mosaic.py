@@ -166,6 +166,27 @@ def test_the_boundary_of_a_mosaic_follows_the_rule_of_its_probability(
     assert "./boundary.tif" in project
 
 
+def test_the_boundary_of_several_dates_is_their_mean(tmp_path: Path) -> None:
+    """Whatever the rule of the probability, and with data at the same pixels."""
+    made, lines = [], []
+    for number, level in enumerate((40, 100, 190)):
+        levels = np.full((40, 50), level, np.uint8)
+        levels[: 10 * number] = 255
+        made.append(save_map(tmp_path / f"s{number}", levels, taken=f"202{number}:05:01 00:00:00"))
+        lines.append(np.where(levels == 255, 255, 20 * number).astype(np.uint8))
+        with (
+            rasterio.open(made[-1][1] / "probability.tif") as file,
+            rasterio.open(made[-1][1] / "boundary.tif", "w", **file.profile) as out,
+        ):
+            out.write(lines[-1], 1)
+    two = save_model(tmp_path / "two.safetensors", pixel_m=10.0, outputs=("cropland", "boundary"))
+    mosaic(made, two, tmp_path / "out", overlap="mean", merge_dates="all", options=MapOptions(threshold=0.5))
+    with rasterio.open(tmp_path / "out" / "boundary.tif") as file:
+        np.testing.assert_array_equal(file.read(1)[[0, 10, 20]][:, 0], [0, 10, 20])
+    with rasterio.open(tmp_path / "out" / "probability.tif") as file:
+        assert (file.read(1) == 40).all()
+
+
 def test_one_scene_that_is_gone_since_is_a_mosaic_too(model: ModelFile, tmp_path: Path) -> None:
     levels = pattern((60, 70), WEST, "EPSG:32650")
     made = save_map(tmp_path / "only", levels, affine=WEST, taken="2020:05:01 00:00:00")
