@@ -237,6 +237,13 @@ def test_an_area_that_is_none_is_told(area, said):
         cropland.find(area, catalog="http://127.0.0.1:9/", collection="s", from_="2024-04-01", to="2024-09-30")
 
 
+def test_the_package_that_is_missing_is_named(monkeypatch):
+    for name in ("pystac_client", "pystac_client.errors"):
+        monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
+    with pytest.raises(InputError, match=r"pip install 'cropland\[stac\]'"):
+        cropland.find("1,2,3,4", catalog="http://127.0.0.1:9/", collection="s", from_="2024-04-01", to="2024-09-30")
+
+
 def test_in_python_the_first_day_has_the_name_that_a_keyword_leaves(capsys):
     with pytest.raises(InputError, match=r"^from_='May' is no day"):
         cropland.find("1,2,3,4", catalog="x", collection="s", from_="May", to="2024-09-30")

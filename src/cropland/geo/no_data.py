@@ -303,7 +303,8 @@ def check_any_data(no_data: NoData, shape: tuple[int, int], *, name: str) -> Non
     valid = no_data.valid(Window(0, 0, height, width), shape=(min(height, 4 * LOOK), min(width, 4 * LOOK)))
     if not valid.any() and no_data.clouds is not None:
         raise SceneError(
-            "{name} has no pixel that {mask} leaves; leave this scene out, or use all of its pixels with --mask none",
+            "{name} has no pixel that {mask} leaves; leave this scene out, as `cropland find --cloud 90` does, or use "
+            "all of its pixels with --mask none",
             name=name,
             mask=no_data.clouds.layer.path.name,
         )
