@@ -1,1 +1,1 @@
-"""The windows of a scene that are worth labelling next; reading starts at suggest.py."""
+"""The scenes of an area and a time, from a STAC API; reading starts at find.py."""
