@@ -64,7 +64,7 @@ def test_a_group_lists_its_verbs(words, capsys):
     [
         (["mpa"], "did you mean 'map'?"),
         (["--hlp"], "did you mean '--help'?"),
-        (["xyz"], "there are: demo, map"),
+        (["xyz"], "there are: demo, find, map"),
         (["show", "unet", "--jsn"], "--json"),
         (["show"], "WHAT"),
         (["show", "unte"], "did you mean 'unet'?"),

@@ -41,6 +41,8 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
         ("for QGIS --tile 1024, not --split validation=0.2", {}, "for QGIS tile=1024, not validation=0.2"),
         ("{option} {text!r} is not known", {"option": Option("--out-crs"), "text": "x"}, "out_crs='x' is not known"),
         ("{a} says nothing", {"a": Option("--where, --layer")}, "where=, layer= says nothing"),
+        ("--from {text!r} lies after --to", {"text": "x"}, "from_='x' lies after to="),
+        ("give a mask, or --mask none", {}, "give a mask, or mask='none'"),
         ("as `jupyter --to notebook`; start --trust", {}, "as `jupyter --to notebook`; start trust=True"),
         ("{why}", {"why": Message("give --size {n}", n=3)}, "give size=3"),
         ("{why}", {"why": InputError("give --size {n}", n=3)}, "give size=3"),

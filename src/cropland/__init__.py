@@ -15,6 +15,7 @@ __all__ = [
     "doctor",
     "estimate_area",
     "evaluate",
+    "find",
     "map",
     "open",
     "suggest",

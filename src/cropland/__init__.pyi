@@ -5,6 +5,7 @@ from cropland.api import design_sample as design_sample
 from cropland.api import doctor as doctor
 from cropland.api import estimate_area as estimate_area
 from cropland.api import evaluate as evaluate
+from cropland.api import find as find
 from cropland.api import map as map
 from cropland.api import open as open
 from cropland.api import suggest as suggest

@@ -37,6 +37,8 @@ from cropland.sampling.design import SampleDesign
 from cropland.sampling.design import design_sample as _design_sample
 from cropland.sampling.estimate import AreaEstimate
 from cropland.sampling.estimate import estimate_area as _estimate_area
+from cropland.searching.find import FoundItems
+from cropland.searching.find import find as _find
 from cropland.suggesting.suggest import Suggestions
 from cropland.suggesting.suggest import suggest as _suggest
 
@@ -48,6 +50,7 @@ __all__ = [
     "doctor",
     "estimate_area",
     "evaluate",
+    "find",
     "map",
     "open",
     "suggest",
@@ -69,13 +72,19 @@ def open(
     pixel_m: float | None = None,
     transform: Affine | None = None,
     allow_datum_shift: bool = False,
+    mask: AnyPath | None = None,
+    mask_values: str | Sequence[int] | None = None,
+    mask_bits: str | Sequence[int] | None = None,
 ) -> Scene:
     """A scene, which shows itself in a notebook: its bands, size and coordinates, and a small picture.
 
     given: a file, a folder with one file per band, a STAC item, an address; a numpy array (band, height, width) with
     its `transform` and `crs`; or an xarray.DataArray. sensor: whose bands these are. bands: numbers by name, as
     "red=3,green=2,blue=1" or a mapping; or a name for each. nodata, crs: in place of what the file says. pixel_m: edge
-    of a pixel in metres, for a scene without a CRS. allow_datum_shift: allow an approximate datum transformation.
+    of a pixel in metres, for a scene without a CRS. allow_datum_shift: allow an approximate datum transformation. mask:
+    a raster beside files whose values say where cloud, shadow or snow hides the ground, which is no data there; that of
+    a STAC item if not given, none at all for "none". mask_values, mask_bits: which of its values, or of its bits,
+    counted from 0, hide the ground; known for Sentinel-2's SCL, Landsat's QA_PIXEL and Fmask.
     Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
 
     >>> import cropland
@@ -85,6 +94,10 @@ def open(
     (('red', 'green', 'blue'), (1024, 1024))
     """
     described: dict[str, Any] = {"sensor": sensor, "bands": bands, "nodata": nodata, "crs": crs, "pixel_m": pixel_m}
+    masking: dict[str, Any] = {"mask": mask, "mask_values": mask_values, "mask_bits": mask_bits}
+    is_array = is_labelled(given) or isinstance(given, np.ndarray)
+    if is_array and any(option is not None for option in masking.values()):
+        raise SceneError("--mask is for files; give a masked array: numpy.ma.masked_array")
     if is_labelled(given):
         return open_labelled_array(given, transform=transform, **described)
     if isinstance(given, np.ndarray):
@@ -93,7 +106,31 @@ def open(
         return open_array(given, transform=transform, **described)
     if transform is not None:
         raise SceneError("a file has a transform of its own; transform= is for arrays")
-    return open_scene(given, allow_datum_shift=allow_datum_shift, **described)
+    return open_scene(given, allow_datum_shift=allow_datum_shift, **masking, **described)
+
+
+def find(
+    area: AnyPath | Sequence[float],
+    *,
+    catalog: str,
+    collection: str,
+    from_: str,
+    to: str,
+    cloud: float | None = None,
+) -> FoundItems:
+    """The scenes of an area and a time in a STAC catalog; `save` writes a file that `cropland map` reads.
+
+    area: a file of polygons, or west, south, east and north in degrees. catalog: the address of a STAC API. from_, to:
+    the first and the last day, as 2024-04-01. cloud: how much of a scene may lie under clouds, in percent. Raises
+    `InputError` or one of its kinds for what cannot be searched, and where there is no such scene.
+
+    >>> import cropland
+    >>> catalog = "https://earth-search.aws.element84.com/v1"
+    >>> days = {"from_": "2024-04-01", "to": "2024-09-30"}
+    >>> found = cropland.find("county.gpkg", catalog=catalog, collection="sentinel-2-l2a", **days)  # doctest: +SKIP
+    >>> found.save("items.json")  # doctest: +SKIP
+    """
+    return _find(area, catalog=catalog, collection=collection, from_=from_, to=to, cloud=cloud)
 
 
 @dataclass(frozen=True, eq=False)

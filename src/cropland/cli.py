@@ -21,6 +21,10 @@ RENAMED = {"--average": "--flips", "--shift": "--allow-datum-shift"}
 # Verb: where its `command` lives, and the first line of that docstring, so that the list needs no import.
 VERBS = {
     "demo": ("cropland.demo:command", "Map the two sample scenes that ship, to see what cropland does."),
+    "find": (
+        "cropland.searching.find:command",
+        "Find the scenes of an area and a time in a STAC catalog, for `cropland map`.",
+    ),
     "map": (
         "cropland.mapping.map:command",
         "Map the cropland of scenes: probability, mask, parcels and a picture.",

@@ -26,6 +26,7 @@ import os
 import re
 from collections.abc import Mapping
 from functools import partial
+from keyword import iskeyword
 
 from cropland.language import Message, Translatable
 
@@ -126,7 +127,7 @@ class Option(str):
 
 FLAGS = {"append", "mosaic", "overwrite", "allow_datum_shift", "allow_training_chips", "robustness", "trust"}
 # Lower-case words after an option are prose, but for these, which are its value.
-CHOICES = "cropland|cuda|dask|known|other|train|unknown"
+CHOICES = "cropland|cuda|dask|known|none|other|train|unknown"
 _OPTION = re.compile(
     rf"""`[^`]*`  # a command to type, which stays
     | --(?P<name>[a-z][a-z0-9-]*)
@@ -161,6 +162,7 @@ def _argument(option: re.Match[str]) -> str:
     if not option["name"]:
         return option[0]
     name, value = option["name"].replace("-", "_"), option["value"]
+    name += "_" if iskeyword(name) else ""  # --from is from_
     if value is None:
         return f"{name}=True" if name in FLAGS else f"{name}="
     if name == "split":  # a number there: the share that validates

@@ -8,12 +8,13 @@ from pydantic import ByteSize, Field, TypeAdapter, ValidationError
 
 from cropland.errors import InputError
 
-__all__ = ["ABOVE_0", "COUNT", "NOT_NEGATIVE", "SHARE", "bytes_of"]
+__all__ = ["ABOVE_0", "COUNT", "NOT_NEGATIVE", "PERCENT", "SHARE", "bytes_of"]
 
 
 ABOVE_0 = Parameter(validator=Number(gt=0))
 NOT_NEGATIVE = Parameter(validator=Number(gte=0))
 SHARE = Parameter(validator=Number(gte=0, lte=1))
+PERCENT = Parameter(validator=Number(gte=0, lte=100))
 COUNT = Parameter(validator=Number(gte=1))
 
 

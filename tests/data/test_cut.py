@@ -62,6 +62,22 @@ def test_chips_hold_the_scene_and_its_labels(chips, scene, fields_path):
     assert {*folder.index["split"]} == {"train", "validation"}
 
 
+def test_under_a_cloud_mask_nothing_is_known(chips, scene, tmp_path):
+    hidden = np.zeros((1, HEIGHT, WIDTH))
+    hidden[:, :40] = 7
+    mask = write_raster(tmp_path / "clouds.tif", hidden, bands=("clouds",))
+    words = ["--whole", "cropland", "--size", 32, "--split", "train", "--mask", mask, "--mask-values", 7]
+    assert chips(scene, *words)[0] == 0
+    folder = open_chips(chips.out)
+    for number, row in enumerate(folder.index.itertuples()):
+        expected = np.where(np.arange(row.row, row.row + row.height) < 40, 255, 1)
+        np.testing.assert_array_equal(
+            folder.read(number).target, np.broadcast_to(expected[:, None], (row.height, row.width))
+        )
+    (cut,) = json.loads((chips.out / "chips.json").read_text(encoding="utf-8"))["cuts"]
+    assert (cut["mask"], cut["mask_values"]) == ("clouds.tif", "7")
+
+
 def test_footprints_lie_where_the_chips_lie(chips, scene):
     chips(scene, "--whole", "other", "--size", 32, "--split", "train")
     index = open_chips(chips.out).index

@@ -31,12 +31,14 @@ from cropland.language import Message
 from cropland.mapping import plan, products, units
 from cropland.mapping.compute import Serial, UnitResult, Work
 from cropland.mapping.map import MapOptions, MapResult, map_in_memory, map_scene
-from cropland.mapping.plan import check_statistics
+from cropland.mapping.plan import check_statistics, make_plan
+from cropland.mapping.run_folder import Journal, job
 from cropland.mapping.units import Cut, cut_swaths, cut_tiles
 from cropland.model import ModelFile, read_weights
 from cropland.parcels.parcels import find_parcels, parcels
 from large_scene import write_large_scene
 from range_server import serving
+from rasters import write_raster
 from small_model import save_model
 
 PIXEL = 10.0
@@ -603,3 +605,87 @@ def test_two_discs_of_the_earth(tmp_path: Path) -> None:
         parcels = gpd.read_parquet(tmp_path / "out" / name / "parcels.parquet")
         assert 0 < found["area_ha"] <= found["known_ha"] < 51_006_562_172 * 0.43  # what is seen from that height
         assert np.isfinite(parcels[["area_ha", "metrics:perimeter"]]).all(axis=None)
+
+
+SCL = np.full((150, 170), 4, np.uint8)  # vegetation
+SCL[60:100, 70:130], SCL[100:110, 20:40] = 9, 3  # a cloud and its shadow
+
+
+def write_mask(path: Path, values: np.ndarray) -> Path:
+    place = {"crs": "EPSG:32650", "transform": from_origin(4e5, 4e6, PIXEL, PIXEL)}
+    return write_raster(path, values, **place)
+
+
+def rasters(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    with rasterio.open(folder / "probability.tif") as one, rasterio.open(folder / "mask.tif") as other:
+        return one.read(1), other.read(1)
+
+
+def test_under_a_cloud_mask_there_is_no_data_and_far_from_it_the_map_is_the_same(
+    scene_path: Path, model: ModelFile, mapped: Path, tmp_path: Path
+) -> None:
+    """With the same statistics, beyond the receptive field of what is hidden."""
+    scene = open_scene(scene_path, mask=write_mask(tmp_path / "T50_SCL.tif", SCL))
+    statistics = Statistics.from_json(json.loads((mapped / "map.json").read_text(encoding="utf-8"))["statistics"])
+    by = Serial(open_openvino(model, precision="f32"))
+    options = MapOptions(statistics=statistics, min_area_m2=0)
+    result = map_scene(scene, model, tmp_path / "out", executor=by, options=options)
+    hidden = SCL != 4
+    (found, classes), (whole, _) = rasters(tmp_path / "out"), rasters(mapped)
+    np.testing.assert_array_equal(found == 255, hidden | (whole == 255))
+    np.testing.assert_array_equal(classes == 255, found == 255)
+    near = np.zeros_like(hidden)
+    for row, col in np.argwhere(hidden):
+        near[
+            max(0, row - model.radius) : row + model.radius + 1, max(0, col - model.radius) : col + model.radius + 1
+        ] = 1
+    assert 1000 < (~near).sum() < near.size
+    assert np.abs(found[~near].astype(int) - whole[~near]).max() <= 1
+    assert result.totals.known_ha == pytest.approx((found != 255).sum() * PIXEL**2 / 1e4, rel=2e-3)
+    assert any("SCL" in note for note in result.notes)
+
+
+def test_what_a_cloud_looks_like_changes_nothing_under_a_mask(model: ModelFile, tmp_path: Path) -> None:
+    """Not even beside it, nor the statistics: the same bytes whatever the hidden pixels hold."""
+    clear = write_scene(tmp_path / "clear.tif")
+    shutil.copy(clear, tmp_path / "clouded.tif")
+    with rasterio.open(tmp_path / "clouded.tif", "r+") as file:
+        file.write(np.where(SCL == 4, file.read(), 255).astype(np.uint8))
+    mask = write_mask(tmp_path / "scl.tif", SCL)
+    by = Serial(open_openvino(model, precision="f32"))
+    for name in ("clear", "clouded"):
+        scene = replace(open_scene(tmp_path / f"{name}.tif", mask=mask), name="scene")
+        map_scene(scene, model, tmp_path / name, executor=by)
+    for name in ("probability.tif", "mask.tif"):
+        assert (tmp_path / "clear" / name).read_bytes() == (tmp_path / "clouded" / name).read_bytes()
+    about = [json.loads((tmp_path / name / "map.json").read_text(encoding="utf-8")) for name in ("clear", "clouded")]
+    assert about[0]["statistics"] == about[1]["statistics"]
+
+
+def test_a_mask_that_hides_nothing_leaves_the_map_as_it_is(
+    scene_path: Path, model: ModelFile, mapped: Path, tmp_path: Path
+) -> None:
+    scene = open_scene(scene_path, mask=write_mask(tmp_path / "scl.tif", np.full_like(SCL, 5)))
+    map_scene(scene, model, tmp_path / "out", executor=Serial(open_openvino(model, precision="f32")))
+    for name in ("probability.tif", "mask.tif"):
+        assert (tmp_path / "out" / name).read_bytes() == (mapped / name).read_bytes()
+
+
+def test_a_run_goes_on_with_the_same_mask_only(
+    scene_path: Path, model: ModelFile, mapped: Path, tmp_path: Path
+) -> None:
+    mask, engine = write_mask(tmp_path / "scl.tif", SCL), open_openvino(model, precision="f32")
+
+    def task(**how: Any) -> dict[str, Any]:
+        scene = open_scene(scene_path, **how)
+        return job(scene, model, make_plan(scene, model, MapOptions(), engine=engine), engine)
+
+    assert "mask" not in task()["scene"]
+    Journal.begin(tmp_path, task(mask=mask, mask_values=[9]))
+    assert not Journal.begin(tmp_path, task(mask=mask, mask_values=[9])).goes_on
+    for other in ({}, {"mask": mask}, {"mask": mask, "mask_values": [3]}, {"mask": mask, "mask_bits": [3]}):
+        with pytest.raises(OutputError, match="unfinished map with other settings"):
+            Journal.begin(tmp_path, task(**other))
+    write_mask(tmp_path / "scl.tif", np.flipud(SCL))
+    with pytest.raises(OutputError, match=r"unfinished map with other settings .*scene\.mask"):
+        Journal.begin(tmp_path, task(mask=mask, mask_values=[9]))

@@ -1,5 +1,6 @@
 """`cropland map --mosaic`: real scenes of two zones, from files, folders and a server, become one map."""
 
+import dataclasses
 import json
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,9 +18,10 @@ from pyproj import CRS
 from cropland.cli import main
 from cropland.errors import GridError, InputError
 from cropland.geo.area import pixel_area_m2
+from cropland.geo.scene import open_scene
 from cropland.geo.window import Window
 from cropland.mapping import mosaic as overlaps
-from cropland.mapping.map import MapOptions
+from cropland.mapping.map import MapOptions, map_scene
 from cropland.mapping.mosaic import (
     Border,
     BorderSums,
@@ -35,6 +37,7 @@ from cropland.mapping.mosaic import (
 from cropland.model import ModelFile
 from cropland.parcels.clean import by_threshold, grid_of
 from range_server import serving
+from rasters import write_raster
 from small_maps import UTM50, pattern, save_map
 from small_model import save_model
 
@@ -116,6 +119,8 @@ def test_options_that_do_not_fit_are_told_before_anything_is_mapped(
     given = ["map", str(tiles / "west.tif"), str(tiles / "mosaic.tif"), "--model", str(model.path)]
     for words, said in (
         (["--overlap", "mean"], "give --mosaic as well"),
+        (["--merge-dates", "any"], "give --mosaic as well"),
+        (["--mosaic", "--merge-dates", "most"], "most"),
         (["--mosaic"], "a scene is called mosaic"),
         (["--mosaic", "--overlap", "latest"], "mosaic does not say when it was taken"),
         (["--mosaic", "--overlap", "best"], "best"),
@@ -159,6 +164,27 @@ def test_the_boundary_of_a_mosaic_follows_the_rule_of_its_probability(
     assert all(len(scene["boundary_sha256_sampled"]) == 64 for scene in about["scenes"])
     project = (tmp_path / "out" / "map.qgs").read_text(encoding="utf-8")
     assert "./boundary.tif" in project
+
+
+def test_the_boundary_of_several_dates_is_their_mean(tmp_path: Path) -> None:
+    """Whatever the rule of the probability, and with data at the same pixels."""
+    made, lines = [], []
+    for number, level in enumerate((40, 100, 190)):
+        levels = np.full((40, 50), level, np.uint8)
+        levels[: 10 * number] = 255
+        made.append(save_map(tmp_path / f"s{number}", levels, taken=f"202{number}:05:01 00:00:00"))
+        lines.append(np.where(levels == 255, 255, 20 * number).astype(np.uint8))
+        with (
+            rasterio.open(made[-1][1] / "probability.tif") as file,
+            rasterio.open(made[-1][1] / "boundary.tif", "w", **file.profile) as out,
+        ):
+            out.write(lines[-1], 1)
+    two = save_model(tmp_path / "two.safetensors", pixel_m=10.0, outputs=("cropland", "boundary"))
+    mosaic(made, two, tmp_path / "out", overlap="mean", merge_dates="all", options=MapOptions(threshold=0.5))
+    with rasterio.open(tmp_path / "out" / "boundary.tif") as file:
+        np.testing.assert_array_equal(file.read(1)[[0, 10, 20]][:, 0], [0, 10, 20])
+    with rasterio.open(tmp_path / "out" / "probability.tif") as file:
+        assert (file.read(1) == 40).all()
 
 
 def test_one_scene_that_is_gone_since_is_a_mosaic_too(model: ModelFile, tmp_path: Path) -> None:
@@ -235,6 +261,131 @@ def test_rules(tmp_path, rule, expected):
     assert common == {("a", "b"): 3, ("b", "c"): 6}
 
 
+SEEN = {"a": [10, 200, 255, 255], "b": [30, 100, 50, 255], "c": [90, 120, 255, 255]}
+DAYS = {"a": "2024:05:01 10:00:00", "b": "2024:05:01 10:00:20", "c": "2024:06:01 10:00:00"}  # a and b of one pass
+
+
+@pytest.mark.parametrize(
+    ("within", "rule", "expected"),
+    [
+        ("mean", "mean", [55, 135, 50, 255]),  # a and b joined: 20, 150, 50
+        ("mean", "any", [90, 150, 50, 255]),
+        ("mean", "all", [20, 120, 50, 255]),
+        ("latest", "any", [90, 120, 50, 255]),  # of one pass b is the latest: 30, 100, 50
+        ("most-valid", "all", [30, 100, 50, 255]),
+    ],
+)
+def test_scenes_of_a_date_are_joined_before_the_dates(tmp_path, within, rule, expected):
+    maps = [save_map(tmp_path / name, np.array([row] * 3, np.uint8), taken=DAYS[name]) for name, row in SEEN.items()]
+    found, borders = put_together(tmp_path, maps, within, merge_dates=rule, looks=tmp_path / "looks.tif")
+    np.testing.assert_array_equal(found, [expected] * 3)
+    with rasterio.open(tmp_path / "looks.tif") as file:
+        assert file.nodata is None
+        np.testing.assert_array_equal(file.read(1), [[2, 2, 1, 0]] * 3)
+    assert [border.scenes for border in borders] == [("a", "b")]  # the ground itself changes between dates
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 5), st.integers(0, 254), st.integers(0, 2**32))
+def test_cropland_at_any_date_and_at_all_dates(tmp_path_factory, count, level, seed):
+    """Over the dates with data only: the law of the two rules, at any threshold."""
+    rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("dates")
+    levels = rng.integers(0, 255, (count, 7, 9)).astype(np.uint8)
+    levels[rng.random(levels.shape) < 0.4] = 255
+    known = levels != 255
+    taken = [f"2024:0{number + 1}:01 10:00:00" for number in range(count)]
+    maps = [save_map(folder / taken[n][:7].replace(":", ""), levels[n], taken=taken[n]) for n in range(count)]
+    for rule, over in (("any", np.any), ("all", np.all)):
+        found, _ = put_together(folder, maps, "mean", merge_dates=rule, looks=folder / "looks.tif")
+        crop = [over(column[seen] >= level) for column, seen in zip(_columns(levels), _columns(known), strict=True)]
+        seen = known.any(axis=0)
+        np.testing.assert_array_equal(found == 255, ~seen)
+        np.testing.assert_array_equal((found >= level)[seen], np.reshape(crop, seen.shape)[seen])
+    with rasterio.open(folder / "looks.tif") as file:
+        np.testing.assert_array_equal(file.read(1), known.sum(axis=0))
+
+
+def _columns(stack: np.ndarray) -> np.ndarray:
+    """What all dates say of each pixel."""
+    return stack.reshape(len(stack), -1).T
+
+
+def test_a_date_is_a_day_where_the_scene_lies(tmp_path):
+    """Near 177 degrees east a pass at half past ten crosses midnight UTC; undated scenes are dates of their own."""
+    east = Affine(10, 0, 500_000, 0, -10, 4_000_000)
+    taken = "2024:05:01 23:59:50", "2024:05:02 00:00:10", "2024:05:02 23:59:50", None, None
+    maps = [
+        save_map(tmp_path / f"s{number}", np.full((4, 4), 9, np.uint8), affine=east, crs="EPSG:32760", taken=each)
+        for number, each in enumerate(taken)
+    ]
+    put_together(tmp_path, maps, "mean", merge_dates="mean", looks=tmp_path / "looks.tif")
+    with rasterio.open(tmp_path / "looks.tif") as file:
+        assert (file.read(1) == 4).all()
+
+
+def test_the_map_of_several_dates(model: ModelFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three dates of one ground, each with a cloud of its own, from an ItemCollection: the files, and what they say."""
+    levels = pattern((150, 200), WEST, "EPSG:32650")
+    items = []
+    for number in range(3):
+        save_map(tmp_path / f"d{number}", levels, affine=WEST)
+        scl = np.full(levels.shape, 4, np.uint8)
+        scl[:, 40 * number : 40 * number + 60] = 9
+        write_raster(tmp_path / f"d{number}_SCL.tif", scl, transform=WEST, crs="EPSG:32650")
+        bands = [{"name": name, "common_name": name} for name in ("red", "green", "blue")]
+        assets = {
+            "image": {"href": f"d{number}.tif", "type": "image/tiff", "eo:bands": bands},
+            "scl": {"href": f"d{number}_SCL.tif", "type": "image/tiff"},
+        }
+        about = {"datetime": f"2024-0{number + 5}-01T10:00:00Z"}
+        items.append({"type": "Feature", "id": f"D{number}", "properties": about, "assets": assets})
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}), encoding="utf-8")
+    words = ["map", str(tmp_path / "items.json"), "--model", str(model.path), "--mosaic", "--out"]
+    assert main([*words, str(tmp_path / "out"), "--merge-dates", "any"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("The item names this mask") == 3 and "3 dates: a place was seen at 2.1 of them" in told
+    out = tmp_path / "out" / "mosaic"
+    assert {path.name for path in out.iterdir()} == PRODUCTS | {"looks.tif"}
+    about = read(out / "map.json")
+    assert about["options"]["merge_dates"] == "any" and about["borders"] == []
+    assert about["looks"] == {"file": "looks.tif", "dates": 3, "mean": pytest.approx(2.1), "most": 3}
+    with rasterio.open(out / "looks.tif") as file, rasterio.open(out / "probability.tif") as probability:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG" and file.dtypes == ("uint8",)
+        looks, found = file.read(1), probability.read(1)
+    expected = [sum(not 40 * n <= col < 40 * n + 60 for n in range(3)) for col in range(200)]
+    np.testing.assert_array_equal(looks[:, :200], [expected] * 150)
+    np.testing.assert_array_equal(looks == 0, found == 255)
+    parts = []
+    for number in range(3):
+        with rasterio.open(tmp_path / "out" / f"D{number}" / "probability.tif") as file:
+            parts.append(np.where(file.read(1) == 255, 0, file.read(1)))
+    np.testing.assert_array_equal(found, np.max(parts, axis=0))
+    project = ElementTree.parse(out / "map.qgs")
+    assert "looks" in [layer.findtext("layername") for layer in project.iter("maplayer")]
+    # Without dates the looks of the earlier map go.
+    assert main([*words, str(tmp_path / "out"), "--overwrite"]) == 0
+    assert {path.name for path in out.iterdir()} == PRODUCTS and "looks" not in read(out / "map.json")
+
+
+def test_most_valid_counts_what_masks_leave(model: ModelFile, tmp_path: Path) -> None:
+    """The first scene has a large cloud, the second a small one, each told by a mask alone."""
+    levels, parts = pattern((150, 200), WEST, "EPSG:32650"), []
+    for name, edge in (("first", 120), ("second", 20)):
+        scene, _ = save_map(tmp_path / name / "in", levels, affine=WEST)
+        scl = np.full(levels.shape, 4, np.uint8)
+        scl[:edge] = 9
+        mask = write_raster(tmp_path / name / "scl.tif", scl, transform=WEST, crs="EPSG:32650")
+        scene = dataclasses.replace(open_scene(scene.files[0], mask=mask), name=name)
+        map_scene(scene, model, tmp_path / name / "out")
+        parts.append((scene, tmp_path / name / "out"))
+    mosaic(parts, model, tmp_path / "out", overlap="most-valid", options=MapOptions(threshold=0.5))
+    with rasterio.open(tmp_path / "out" / "probability.tif") as file:
+        found = file.read(1)
+    with rasterio.open(tmp_path / "second" / "out" / "probability.tif") as file:
+        np.testing.assert_array_equal(found[20:], file.read(1)[20:])
+    assert (found[:20] == 255).all()
+
+
 def test_the_latest_needs_dates(tmp_path):
     maps = [
         save_map(tmp_path / name, np.ones((4, 4), np.uint8), taken=date)
@@ -293,11 +444,12 @@ def test_any_crs(tmp_path):
 
 CLASSES = by_threshold(0.5)(np.arange(256, dtype=np.uint8))
 NAMES = ("a", "b", "c")
+ONE_DAY = np.zeros(3, int)
 
 
 def measured(maps, used=None, mosaic=None, *, core=None, scenes=(0, 1)):
     maps = np.array(maps, np.uint8)
-    borders = BorderSums(CLASSES)
+    borders = BorderSums(CLASSES, ONE_DAY)
     used = maps != 255 if used is None else np.array(used, bool)
     mosaic = maps.min(axis=0) if mosaic is None else np.array(mosaic, np.uint8)
     borders.add(scenes, maps, used, mosaic, core or mosaic.shape)
@@ -339,7 +491,7 @@ def test_blocks_add_up_to_the_whole():
     maps = rng.integers(0, 256, (3, 20, 30)).astype(np.uint8)
     maps[rng.random(maps.shape) < 0.4] = 255
     used, mosaic = maps != 255, maps.min(axis=0)
-    whole, parts = BorderSums(CLASSES), BorderSums(CLASSES)
+    whole, parts = BorderSums(CLASSES, ONE_DAY), BorderSums(CLASSES, ONE_DAY)
     whole.add((0, 1, 2), maps, used, mosaic, (20, 30))
     for row in range(0, 20, 7):
         for col in range(0, 30, 8):

@@ -167,6 +167,8 @@ def _recorded(options: LabelOptions, opening: SceneOptions, *, group: str | None
     side = "train" if validation == 0 else "validation" if validation == 1 else f"validation={validation:g}"
     used = {**asdict(options), "group": group, "split": side, "size": size}
     used |= {"sensor": opening.sensor, "bands": opening.bands, "crs": opening.crs}
+    used |= {"mask": opening.mask and image_file(opening.mask)}
+    used |= {"mask_values": opening.mask_values, "mask_bits": opening.mask_bits}
     return {name: getattr(value, "name", value) for name, value in used.items() if value is not None}
 
 

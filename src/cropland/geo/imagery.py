@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from cropland.errors import SceneError
+from cropland.geo.cloud_mask import MaskFile
 from cropland.geo.reading import ImageFile, Remote, dataset, fetch, folder_name, image_file, parse_time, read_header
 from cropland.geo.sensor import Sensor, load_sensor
 from cropland.language import Message
 
-__all__ = ["Given", "Imagery", "every_imagery", "given_imagery", "is_stac", "scene_name", "stac_imagery"]
+__all__ = ["Given", "Imagery", "every_imagery", "given_imagery", "is_stac", "located", "scene_name", "stac_imagery"]
 
 IMAGES = {".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg"}
 LEAST_BANDS = 3  # of an image that is a scene by itself
@@ -34,6 +35,7 @@ class Imagery:
 
     of_one_size: bands whose pixels have another size than red are left out, as from a product's folder. bands: numbers
     by name, counted from 1 through all files. sensor: a name on the shelf. tags: metadata beside those of the files.
+    clouds: the cloud mask that a STAC item names.
     """
 
     files: tuple[ImageFile, ...]
@@ -43,6 +45,7 @@ class Imagery:
     sensor: str | None = None
     observed: datetime | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    clouds: MaskFile | None = None
 
 
 def every_imagery(file: ImageFile) -> list[Imagery]:
@@ -80,14 +83,19 @@ def _matching(pattern: Path) -> list[Path]:
 
 
 def given_imagery(paths: Given | Sequence[Given] | Imagery) -> Imagery:
-    """The files of a scene from a file, several, or a folder with one file per band.
+    """The files of a scene from a file, several, a folder with one file per band, or a STAC Item.
 
-    Raises `SceneError` when there are none.
+    Raises `SceneError` when there are none, or an ItemCollection has several scenes.
     """
     if isinstance(paths, Imagery):
         return paths
     given = [paths] if isinstance(paths, str | os.PathLike | Remote) else list(paths)
     named = [image_file(path) for path in given]
+    if len(named) == 1 and is_stac(named[0]):
+        items = stac_imagery(named[0])
+        if len(items) != 1:
+            raise SceneError("{path} holds {count} scenes; give one item", path=named[0], count=len(items))
+        return items[0]
     lists = [_images_in(file) if isinstance(file, Path) and file.is_dir() else [file] for file in named]
     files = tuple(dict.fromkeys(chain.from_iterable(lists)))
     if not files:
@@ -152,19 +160,30 @@ def _no_items(file: ImageFile, cause: object) -> SceneError:
 def _item_imagery(item: Json, home: ImageFile) -> Imagery:
     about = item.get("properties") or {}
     sensor = _sensor(item, about)
-    assets = [asset for asset in item["assets"].values() if _is_raster(asset)]
+    masks = {key: _as_mask(key, asset, home) for key, asset in item["assets"].items() if _is_raster(asset)}
+    assets = [item["assets"][key] for key, mask in masks.items() if mask is None]
     data = [asset for asset in assets if not NOT_DATA & set(asset.get("roles") or ())] or assets
     if not data:
         raise _no_items(home, Message("{name} has none", name=item.get("id")))
     named = _first_of_each(data, sensor)
     chosen = _as_large_as_red(named, about) or data[:1]
-    places = {id(asset): _located(asset["href"], home) for asset in chosen}
+    places = {id(asset): located(asset["href"], home) for asset in chosen}
     files = tuple(dict.fromkeys(places.values()))
     first = _first_numbers(files) if named else {}
     bands = {n: first[places[id(asset)]] + at for n, (asset, at) in named.items() if id(asset) in places}
     name = re.sub(r"[^\w.-]+", "_", str(item.get("id") or "")).strip(".") or scene_name(files)
     observed = parse_time(about.get("datetime") or about.get("start_datetime"))
-    return Imagery(files, name, True, bands or None, sensor.name if sensor else None, observed, _tags(about))
+    clouds = next(filter(None, masks.values()), None)
+    return Imagery(files, name, True, bands or None, sensor.name if sensor else None, observed, _tags(about), clouds)
+
+
+def _as_mask(key: str, asset: Json, home: ImageFile) -> MaskFile | None:
+    """The cloud mask that an asset is, by its key, title, band or file; None for imagery."""
+    bands = asset.get("bands") or asset.get("eo:bands") or ()
+    names = [key, str(asset.get("title") or ""), *(str(band.get("name")) for band in bands[:1])]
+    mask = MaskFile.of(located(asset["href"], home), *names, is_own=True)
+    is_imagery = len(bands) > 1 or NOT_DATA & set(asset.get("roles") or ())
+    return None if mask.kind is None or is_imagery else mask
 
 
 def _is_raster(asset: Json) -> bool:
@@ -200,7 +219,8 @@ def _first_numbers(files: Sequence[ImageFile]) -> dict[ImageFile, int]:
     return dict(zip(files, accumulate(counts, initial=0), strict=False))
 
 
-def _located(href: str, home: ImageFile) -> ImageFile:
+def located(href: str, home: ImageFile) -> ImageFile:
+    """The file of a reference in a STAC item, which may be relative to the item itself."""
     if href.startswith("file://"):
         return Path(url2pathname(urlsplit(href).path))
     found = image_file(href)

@@ -18,8 +18,8 @@ __all__ = ["MapFolder", "imagery_of"]
 
 @dataclass(frozen=True)
 class MapFolder:
-    """A folder with mask.tif, probability.tif, perhaps boundary.tif, parcels.parquet, and map.json, whose content is
-    `about`."""
+    """A folder with mask.tif, probability.tif, perhaps boundary.tif and looks.tif, parcels.parquet, and map.json, whose
+    content is `about`."""
 
     path: Path
     about: Mapping[str, Any]
@@ -58,6 +58,12 @@ class MapFolder:
         return self.path / "boundary.tif" if "boundary" in outputs else None
 
     @property
+    def looks(self) -> Path | None:
+        """At how many dates each pixel was seen; None for a map that joins no dates."""
+        looks = self.about.get("looks")
+        return self.path / looks["file"] if looks else None
+
+    @property
     def parcels(self) -> Path:
         """Polygons of cropland, in the CRS of the mask."""
         return self.path / "parcels.parquet"
@@ -82,15 +88,20 @@ class MapFolder:
         known = self.about.get("imagery")
         if not known:
             return None
-        files: list[ImageFile] = [
-            Remote(each["address"]) if "address" in each else self.path / each["path"] for each in known["files"]
-        ]
-        if not all(isinstance(each, Remote) or each.exists() for each in files):
+        files = [self._file(each) for each in known["files"]]
+        mask = known.get("mask")
+        masks = [self._file(mask)] if mask else []
+        if not all(isinstance(each, Remote) or each.exists() for each in (*files, *masks)):
             return None
         counts = [len(read_header(each).bands) for each in files]
         bands = {name: sum(counts[:file]) + index for name, file, index in known["bands"]}
         scene = self.about["scene"]
-        return open_scene(files, bands=bands, crs=scene["crs"], pixel_m=None if scene["crs"] else scene["pixel_m"])
+        hidden = {"mask": masks[0], "mask_values": mask.get("values"), "mask_bits": mask.get("bits")} if mask else {}
+        pixel_m = None if scene["crs"] else scene["pixel_m"]
+        return open_scene(files, bands=bands, crs=scene["crs"], pixel_m=pixel_m, **hidden)
+
+    def _file(self, about: Mapping[str, str]) -> ImageFile:
+        return Remote(about["address"]) if "address" in about else self.path / about["path"]
 
 
 def imagery_of(scene: Scene, home: Path) -> dict[str, Any] | None:
@@ -101,7 +112,9 @@ def imagery_of(scene: Scene, home: Path) -> dict[str, Any] | None:
     bands = [
         [name, files.index(layer.path), layer.index] for name, layer in zip(scene.bands, scene.layers, strict=True)
     ]
-    return {"files": [_place(path, home) for path in files], "bands": bands}
+    clouds = scene.no_data.clouds
+    mask = {} if clouds is None else {"mask": _place(clouds.layer.path, home) | clouds.hiding}
+    return {"files": [_place(path, home) for path in files], "bands": bands, **mask}
 
 
 def _place(path: ImageFile, home: Path) -> dict[str, str]:

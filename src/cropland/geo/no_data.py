@@ -1,4 +1,5 @@
-"""Where a scene has no data: declared by a value, an alpha band or a mask, an undeclared collar, or not on the Earth.
+"""Where a scene has no data: declared by a value, an alpha band or a mask, an undeclared collar, under a cloud, or not
+on the Earth.
 
 The rule is made when a scene is opened and applied to every window.
 """
@@ -16,6 +17,7 @@ from odc.geo.geobox import GeoBox
 from cropland.errors import SceneError
 from cropland.geo.area import is_on_earth, pixel_area_m2
 from cropland.geo.bands import NamedBands
+from cropland.geo.cloud_mask import CloudMask
 from cropland.geo.reading import (
     BandHeader,
     ImageFile,
@@ -84,7 +86,7 @@ class NoData:
     """The scene's rule for no data.
 
     layers: the bands that decide. alphas: bands of opacity. masks: files with a mask band. beyond: the scene's grid,
-    where it reaches beyond the Earth.
+    where it reaches beyond the Earth. clouds: a raster beside the scene.
     """
 
     layers: tuple[Layer, ...]
@@ -92,11 +94,12 @@ class NoData:
     masks: tuple[ImageFile, ...] = ()
     collar: Collar | None = None
     beyond: GeoBox | None = None
+    clouds: CloudMask | None = None
 
     @property
     def is_possible(self) -> bool:
         """False when every pixel is certainly valid."""
-        return self._by_value or bool(self.alphas or self.masks or self.beyond)
+        return self._by_value or bool(self.alphas or self.masks or self.beyond or self.clouds)
 
     @property
     def _by_value(self) -> bool:
@@ -146,6 +149,8 @@ class NoData:
                 affine = grid.affine @ Affine.translation(window.col, window.row) @ scale
                 grid, place = GeoBox(shape, affine, grid.crs), Window(0, 0, *shape)
             void |= pixel_area_m2(grid, place) == 0
+        if self.clouds is not None:
+            void |= self.clouds.covers(*_places(window, shape or window.shape))
         return void
 
     def _filled(self, values: Sequence[np.ndarray], window: Window) -> np.ndarray:
@@ -155,9 +160,14 @@ class NoData:
         if all(layer.nodata is not None and _may_be_measured(layer) for layer in self.layers):
             void = np.logical_and.reduce([v == layer.nodata for v, layer in zip(values, self.layers, strict=True)])
         if self.collar is not None:
-            rows, cols = sampled(window.row, window.height, height), sampled(window.col, window.width, width)
-            void |= self.collar.covers(values, rows, cols)
+            void |= self.collar.covers(values, *_places(window, (height, width)))
         return void
+
+
+def _places(window: Window, shape: tuple[int, int]) -> tuple[Int64[np.ndarray, " row"], Int64[np.ndarray, " col"]]:
+    """The rows and columns of the scene that a window decimated to `shape` shows."""
+    height, width = shape
+    return sampled(window.row, window.height, height), sampled(window.col, window.width, width)
 
 
 def _may_be_measured(layer: Layer) -> bool:
@@ -291,6 +301,13 @@ def check_any_data(no_data: NoData, shape: tuple[int, int], *, name: str) -> Non
     if not no_data.is_possible or no_data.valid(middle).any():
         return
     valid = no_data.valid(Window(0, 0, height, width), shape=(min(height, 4 * LOOK), min(width, 4 * LOOK)))
+    if not valid.any() and no_data.clouds is not None:
+        raise SceneError(
+            "{name} has no pixel that {mask} leaves; leave this scene out, as `cropland find --cloud 90` does, or use "
+            "all of its pixels with --mask none",
+            name=name,
+            mask=no_data.clouds.layer.path.name,
+        )
     if not valid.any():
         raise SceneError("{name} is all no data; give another scene, or another value with --nodata", name=name)
 

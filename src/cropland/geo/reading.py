@@ -41,6 +41,7 @@ from cropland.geo.window import Window
 from cropland.language import Message
 
 __all__ = [
+    "SECONDS",
     "BandHeader",
     "ImageFile",
     "ImageHeader",

@@ -20,9 +20,10 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
-from cropland.errors import BandError, SceneError
+from cropland.errors import BandError, GridError, InputError, SceneError
 from cropland.fact_sheet import fact_sheet
 from cropland.geo.bands import NamedBands, added_to, band_numbers, name_bands, of_one_size, parse_bands
+from cropland.geo.cloud_mask import MaskFile, open_cloud_mask, whole_numbers
 from cropland.geo.grid import crs_name, place
 from cropland.geo.imagery import Given, Imagery, every_imagery, given_imagery
 from cropland.geo.no_data import NoData, beyond_the_earth, check_any_data, find_no_data, nodata_value, true_alphas
@@ -47,6 +48,7 @@ Pixels = tuple[np.ndarray, np.ndarray | None]
 AT_ONCE = 1 << 24  # source pixels resampled in one go
 COLOURS = ("red", "green", "blue")
 THUMBNAIL = 240  # pixels of an edge
+NO_MASK = "none"  # in place of a cloud mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,13 +292,19 @@ def open_scene(
     crs: object = None,
     pixel_m: float | None = None,
     allow_datum_shift: bool = False,
+    mask: Given | None = None,
+    mask_values: str | Sequence[int] | None = None,
+    mask_bits: str | Sequence[int] | None = None,
 ) -> Scene:
     """Open a scene by its files, or by a folder with one file per band; addresses may stand in place of paths.
 
     sensor: a name on the shelf. bands: numbers by name, counted from 1 through all files, also as
     "red=3,green=2,blue=1"; or a name for each. nodata, crs: in place of what the files declare. pixel_m: for a scene
-    without a CRS. allow_datum_shift: accept a CRS of another frame than the files'.
-    Raises `SceneError`, `BandError` or `GridError` for what cannot be used.
+    without a CRS. allow_datum_shift: accept a CRS of another frame than the files'. mask: a raster whose values say
+    where cloud hides the ground, which is no data there; the one that a STAC item names if not given, no one for
+    "none". mask_values: those of the mask that hide the ground, also as "3,8,9". mask_bits: the same by bits, counted
+    from 0; both are known for Sentinel-2's SCL, Landsat's QA_PIXEL and Fmask.
+    Raises `SceneError`, `BandError` or `GridError` for what cannot be used, `InputError` for a mask that is not meant.
     """
     imagery = given_imagery(paths)
     with at_first_look():
@@ -313,6 +321,9 @@ def open_scene(
     with at_first_look():
         no_data, seen = find_no_data(layers, named, headers)
         no_data, beyond = beyond_the_earth(no_data, placement.grid)
+        no_data, hidden = _under_clouds(
+            no_data, imagery, placement.grid, mask=mask, mask_values=mask_values, mask_bits=mask_bits
+        )
         check_any_data(no_data, headers[0].shape, name=imagery.name)
     return Scene(
         name=imagery.name,
@@ -320,11 +331,44 @@ def open_scene(
         bands=named.names,
         grid=placement.grid,
         pixel_m=placement.pixel_m,
-        notes=(*named.notes, *mistaken, *placement.notes, *_offset_notes(layers), *seen, *beyond),
+        notes=(*named.notes, *mistaken, *placement.notes, *_offset_notes(layers), *seen, *beyond, *hidden),
         layers=layers,
         no_data=no_data,
         observed=imagery.observed or observed_in(headers[0].bands[0].tags),
     )
+
+
+def _under_clouds(
+    no_data: NoData,
+    imagery: Imagery,
+    grid: GeoBox,
+    *,
+    mask: Given | None,
+    mask_values: str | Sequence[int] | None,
+    mask_bits: str | Sequence[int] | None,
+) -> tuple[NoData, tuple[Message, ...]]:
+    """The rule with the cloud mask that is given, or that the item names, and notes on it."""
+    values = whole_numbers(mask_values, option="--mask-values")
+    bits = whole_numbers(mask_bits, option="--mask-bits")
+    if values and bits:
+        raise InputError("--mask-values and --mask-bits cannot go together; give one of them")
+    given = imagery.clouds if mask is None else None if mask == NO_MASK else MaskFile.of(image_file(mask))
+    if given is None and (values or bits):
+        raise InputError("--mask-values and --mask-bits are of a mask; give it with --mask FILE")
+    if given is None:
+        return no_data, ()
+    try:
+        clouds, notes = open_cloud_mask(given, grid, values=values, bits=bits)
+    except (SceneError, GridError) as error:
+        if not given.is_own:
+            raise
+        raise SceneError(
+            "the mask of the item {name} cannot be used ({error}); give another one with --mask FILE, or use all "
+            "pixels with --mask none",
+            name=imagery.name,
+            error=error,
+        ) from error
+    return replace(no_data, clouds=clouds), notes
 
 
 def _header(path: ImageFile, tags: Mapping[str, str]) -> ImageHeader:
@@ -370,6 +414,9 @@ def open_scenes(
     crs: str | None = None,
     pixel_m: float | None = None,
     allow_datum_shift: bool = False,
+    mask: Given | None = None,
+    mask_values: str | None = None,
+    mask_bits: str | None = None,
 ) -> list[Scene]:
     """Open all scenes that are given, in their order; by name where one of the given stands for several scenes.
 
@@ -387,6 +434,9 @@ def open_scenes(
             crs=crs,
             pixel_m=pixel_m,
             allow_datum_shift=allow_datum_shift,
+            mask=mask,
+            mask_values=mask_values,
+            mask_bits=mask_bits,
         )
         for each in given
         for imagery in every_imagery(image_file(each))
@@ -412,6 +462,13 @@ class SceneOptions:
         Pixel size in metres of scenes without a CRS.
     allow_datum_shift
         Allow an approximate datum transformation (errors up to about 100 m).
+    mask
+        A cloud mask: a raster whose values say where cloud, shadow or snow hides the ground, which is no data there. A
+        STAC item names its own, which is used if none is given; none uses all pixels.
+    mask_values
+        Its values that hide the ground, as in 3,8,9,10,11; known for Sentinel-2's SCL and for Fmask.
+    mask_bits
+        Its bits that hide the ground, counted from 0, as in 1,2,3,4; known for Landsat's QA_PIXEL and the Fmask of HLS.
     """
 
     sensor: str | None = None
@@ -420,6 +477,9 @@ class SceneOptions:
     crs: str | None = None
     pixel_m: Annotated[float | None, ABOVE_0] = None
     allow_datum_shift: Annotated[bool, Parameter(negative="")] = False
+    mask: str | None = None
+    mask_values: str | None = None
+    mask_bits: str | None = None
 
     def open(self, given: Sequence[Given]) -> list[Scene]:
         """`open_scenes` with these options. Raises the same errors."""

@@ -263,6 +263,7 @@ def command(
     out_pixel: Annotated[float | None, ABOVE_0] = None,
     mosaic: bool = False,
     overlap: Literal["mean", "latest", "most-valid"] | None = None,
+    merge_dates: Literal["mean", "any", "all"] | None = None,
     out_crs: str | None = None,
     trust: bool = False,
     overwrite: bool = False,
@@ -308,6 +309,9 @@ def command(
     overlap
         What a mosaic takes where scenes overlap: their mean probability (the default), the latest scene, or the scene
         with the largest share of valid pixels.
+    merge_dates
+        How a mosaic joins the dates that see a place: the mean of their probabilities, cropland at any of them, or at
+        all of them. --overlap then joins the scenes of one date. looks.tif has the number of dates.
     out_crs
         The CRS of the mosaic, as in EPSG:4490; that of most scenes if not given.
     trust
@@ -360,8 +364,8 @@ def command(
 
         check_mosaic(opened, **joining)
         check_free(out / MOSAIC, overwrite=overwrite)  # before any scene is mapped
-    elif overlap or out_crs:
-        raise InputError("--overlap and --out-crs are for a mosaic; give --mosaic as well")
+    elif overlap or merge_dates or out_crs:
+        raise InputError("--overlap, --merge-dates and --out-crs are for a mosaic; give --mosaic as well")
     folders = _folders(out, opened, mosaic=mosaic)
     computing: dict[str, Any] = {"engine": engine, "threads": threads, "precision": precision}
     with open_executor(executor, trained, **computing) as by:
@@ -376,7 +380,8 @@ def command(
     if mosaic:
         from cropland.mapping.mosaic import mosaic as put_together
 
-        put_together(work, trained, out / MOSAIC, options=options, overwrite=overwrite, **joining).tell()
+        joining |= {"merge_dates": merge_dates, "options": options, "overwrite": overwrite}
+        put_together(work, trained, out / MOSAIC, **joining).tell()
 
 
 def _map_each(

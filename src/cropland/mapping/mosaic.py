@@ -1,15 +1,16 @@
 """A mosaic: the maps of several scenes as one map, with what is known of how much they differ where they meet.
 
-From top to bottom: the mosaic and its folder, the composition block by block, the borders between scenes, the grid.
+From top to bottom: the mosaic and its folder, the composition block by block, of scenes and then of dates, the borders
+between scenes, the grid.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import combinations
 from math import ceil, floor, prod, sqrt
@@ -20,7 +21,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from geopandas import GeoDataFrame
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from rasterio.enums import Resampling
@@ -45,12 +46,15 @@ from cropland.mapping.run_folder import FORMAT, MOSAIC, Journal, Totals, check_r
 from cropland.model import ModelFile
 from cropland.probability import BOUNDARY_DESCRIPTION, DESCRIPTION, NO_DATA, ONE, classes
 from cropland.progress import megapixels, progress_bar
+from cropland.writers.cog import write_cog
 from cropland.writers.qgis import write_qgis
 
 __all__ = [
     "Border",
     "BorderSums",
+    "Looks",
     "MapPlace",
+    "MergeDates",
     "Mosaic",
     "Overlap",
     "check_mosaic",
@@ -63,7 +67,10 @@ __all__ = [
 ]
 
 Overlap = Literal["mean", "latest", "most-valid"]
+MergeDates = Literal["mean", "any", "all"]
 Compose = Callable[[UInt8[np.ndarray, "scene height width"]], tuple[np.ndarray, np.ndarray]]
+Join = Callable[[UInt8[np.ndarray, "date height width"]], UInt8[np.ndarray, "height width"]]
+Composed = tuple[np.ndarray, np.ndarray, np.ndarray]
 BLOCK = 512
 EXACT = 0.01  # pixels that a place may be off by where a map is warped
 SAME_PLACE = 0.01  # pixels
@@ -71,6 +78,8 @@ SAME_PIXEL = 0.02  # sizes so near are one: 10 m is 9.99 m on the ground at anot
 SLACK = 1e-3  # pixels that a footprint may reach over a line of the grid without another pixel
 EMPTIEST = 50  # pixels of a mosaic for one of the maps in it
 LARGE = 2**28  # pixels; a smaller mosaic may be as empty as it is
+LOOKS = "looks.tif"
+LOOKS_DESCRIPTION = "number of dates with data"
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,7 @@ class Mosaic:
     totals: Totals
     borders: tuple[Border, ...]
     notes: tuple[Message, ...]
+    looks: Looks | None = None
 
     @property
     def sentence(self) -> str:
@@ -113,14 +123,16 @@ def mosaic(
     *,
     overlap: Overlap,
     options: MapOptions,
+    merge_dates: MergeDates | None = None,
     crs: str | None = None,
     allow_datum_shift: bool = False,
     overwrite: bool = False,
 ) -> Mosaic:
     """Put the maps of scenes (each with its folder) together in the folder `out`, which appears whole or not at all.
 
-    overlap: see `write_mosaic`. crs: of the mosaic; that of most scenes if not given. options: threshold and least
-    area. Raises `GridError` for scenes that have no common place, `OutputError` for a folder that cannot be used.
+    overlap, merge_dates: see `write_mosaic`; the boundary of several dates is always their mean. crs: of the mosaic;
+    that of most scenes if not given. options: threshold and least area. Raises `GridError` for scenes that have no
+    common place, `OutputError` for a folder that cannot be used.
     """
     scenes = [scene for scene, folder in mapped]
     maps = [folder / "probability.tif" for scene, folder in mapped]
@@ -132,22 +144,30 @@ def mosaic(
         "crs": crs,
         "allow_datum_shift": allow_datum_shift,
     }
+    dates: dict[str, Any] = {} if merge_dates is None else {"merge_dates": merge_dates}
     with work_folder(out, overwrite=overwrite) as folder:
         flat, whole = folder / "flat.tif", folder / "map"
-        journal = Journal.begin(folder, _job(mapped, model, rule, options), anew=overwrite)
+        journal = Journal.begin(folder, _job(mapped, model, rule | dates, options), anew=overwrite)
         whole.mkdir(exist_ok=True)
         boundary = folder / "flat-boundary.tif" if "boundary" in model.channels else None
-        borders = write_mosaic(scenes, maps, flat, **rule, outputs=len(model.channels))
+        counted = folder / "flat-looks.tif" if merge_dates else None
+        borders = write_mosaic(scenes, maps, flat, **rule, **dates, outputs=len(model.channels), looks=counted)
         if boundary:
             lines = [place / "boundary.tif" for _, place in mapped]
-            write_mosaic(scenes, lines, boundary, **rule, description=BOUNDARY_DESCRIPTION)
+            mean: MergeDates | None = "mean" if merge_dates else None
+            write_mosaic(scenes, lines, boundary, **rule, merge_dates=mean, description=BOUNDARY_DESCRIPTION)
+        looks = None
+        if counted:
+            journal.once(whole / LOOKS, lambda out: write_cog(counted, out, overviews="nearest"))
+            looks = Looks.of(counted, dates=len(set(_days(scenes))))
         made_of: dict[str, Any] = {"threshold": threshold, "options": options, "journal": journal}
         made_of |= {"boundary_threshold": pixel.boundary_threshold}
         totals = _products(flat, boundary, whole, scenes, **made_of)
         files: dict[str, Any] = {"mask": whole / "mask.tif", "parcels": whole / "parcels.gpkg", "home": out.absolute()}
         files["boundary"] = whole / "boundary.tif" if boundary else None
+        files["looks"] = (whole / LOOKS, looks.most) if looks else None
         write_qgis(whole / "map.qgs", title=MOSAIC, scene=None, probability=whole / "probability.tif", **files)
-        made = Mosaic(out, totals, tuple(borders), _notes(model, options))
+        made = Mosaic(out, totals, tuple(borders), _notes(model, options, looks), looks)
         about = _record(made, journal, whole / "mask.tif")
         write_json(whole / "map.json", about)
         publish(whole, out.absolute())
@@ -210,10 +230,11 @@ def _picture(scenes: Sequence[Scene], grid: GeoBox) -> Float32[np.ndarray, "heig
     return picture.transpose(1, 2, 0)
 
 
-def _notes(model: ModelFile, options: MapOptions) -> tuple[Message, ...]:
-    if model.statistics or options.statistics:
-        return ()
-    return (Message("Each scene is stretched by its own statistics; --statistics uses the same for all."),)
+def _notes(model: ModelFile, options: MapOptions, looks: Looks | None) -> tuple[Message, ...]:
+    notes = [looks.sentence] if looks else []
+    if not (model.statistics or options.statistics):
+        notes.append(Message("Each scene is stretched by its own statistics; --statistics uses the same for all."))
+    return tuple(notes)
 
 
 def _job(
@@ -250,8 +271,38 @@ def _record(made: Mosaic, journal: Journal, mask: Path) -> dict[str, Any]:
         "grid": {"crs": crs, "transform": list(grid.affine)[:6], "shape": list(map(int, grid.shape))},
         "found": asdict(made.totals),
         "borders": [border.to_json() for border in made.borders],
+        **({"looks": {"file": LOOKS, **asdict(made.looks)}} if made.looks else {}),
         "notes": list(made.notes),
     }
+
+
+@dataclass(frozen=True)
+class Looks:
+    """At how many of the dates the ground was seen: the mean over the pixels that were seen at all, and the most."""
+
+    dates: int
+    mean: float
+    most: int
+
+    @staticmethod
+    def of(path: Path, *, dates: int) -> Looks:
+        """From the raster of their numbers."""
+        counts = np.zeros(256, np.int64)
+        with rasterio.open(path) as file:
+            for _, block in file.block_windows(1):
+                counts += np.bincount(file.read(1, window=block).ravel(), minlength=256)
+        total = (counts * np.arange(256)).sum()
+        return Looks(dates, float(total / max(counts[1:].sum(), 1)), int(np.flatnonzero(counts).max(initial=0)))
+
+    @property
+    def sentence(self) -> Message:
+        """One line for a person."""
+        return Message(
+            "{dates} dates: a place was seen at {mean:.1f} of them on average, at {most} at most.",
+            dates=self.dates,
+            mean=self.mean,
+            most=self.most,
+        )
 
 
 @dataclass(frozen=True)
@@ -283,10 +334,12 @@ def write_mosaic(
     *,
     overlap: Overlap,
     threshold: float,
+    merge_dates: MergeDates | None = None,
     crs: str | None = None,
     allow_datum_shift: bool = False,
     description: str = DESCRIPTION,
     outputs: int = 1,
+    looks: Path | None = None,
 ) -> list[Border]:
     """Write the probability of all scenes as one tiled GeoTIFF; how much they differ where they meet.
 
@@ -297,10 +350,18 @@ def write_mosaic(
     latest      the one that was observed last
     most-valid  the one whose map has the largest share of pixels with data; of equals the one given first
 
-    A block of 512 x 512 pixels of the maps over it is in memory. threshold: of the classes that are compared.
-    description: of the band. outputs: rasters that there shall be room for. The boundaries of the
-    scenes have data where their probabilities have, so the same rule takes both from the same scenes.
-    Raises `GridError` for maps without a common place, `OutputError` for a disk that is too small.
+    With merge_dates this joins the scenes of one date only, and the dates that know a pixel are joined after that:
+
+    mean        the mean of their probabilities
+    any         the largest: cropland where it is so at any of the dates
+    all         the least: cropland where it is so at all of them
+
+    A date is a day of local solar time; a scene that does not say when it was taken is a date of its own. A block of
+    512 x 512 pixels of the maps over it is in memory. threshold: of the classes that are compared. description: of the
+    band. outputs: rasters that there shall be room for. looks: a file for the number of dates that know each pixel. The
+    boundaries of the scenes have data where their probabilities have, so the same rule takes both from the same scenes.
+    Of several dates, borders are those between scenes of one: the ground itself changes. Raises `GridError` for maps
+    without a common place, `OutputError` for a disk that is too small.
     """
     grids = [_grid(path) for path in probabilities]
     chosen = choose_crs(grids, [scene.name for scene in scenes], crs=crs, allow_datum_shift=allow_datum_shift)
@@ -311,17 +372,39 @@ def write_mosaic(
     ]
     check_room(out, min(prod(grid.shape), sum(prod(each.place.window.shape) for each in placed)), outputs=outputs)
     maps = [placed[number] for number in _order(scenes, probabilities, overlap)]
-    compose = _mean if overlap == "mean" else _first
-    borders = BorderSums(classes(threshold))
+    days = _days(scenes) if merge_dates else np.zeros(len(scenes), np.int64)
+    compose = partial(_composed, within=_mean if overlap == "mean" else _first, across=ACROSS[merge_dates or "mean"])
+    borders = BorderSums(classes(threshold), days)
+    files = {out: (_profile(grid), description)}
+    if looks:
+        files[looks] = (_profile(grid) | {"nodata": None}, LOOKS_DESCRIPTION)
     with (
-        rasterio.open(out, "w", **_profile(grid)) as file,
+        ExitStack() as stack,
         progress_bar(out.stem, total=prod(grid.shape), rate=megapixels) as advance,
     ):
-        file.descriptions = (description,)
-        for core, values in _blocks(maps, grid, compose, borders):
-            file.write(values, 1, window=core.in_file)
+        opened = [stack.enter_context(rasterio.open(path, "w", **profile)) for path, (profile, _) in files.items()]
+        for file, (_, text) in zip(opened, files.values(), strict=True):
+            file.descriptions = (text,)
+        for core, layers in _blocks(maps, grid, compose, borders):
+            for file, values in zip(opened, layers, strict=False):
+                file.write(values, 1, window=core.in_file)
             advance(core.height * core.width)
     return borders.found([scene.name for scene in scenes])
+
+
+def _days(scenes: Sequence[Scene]) -> Int64[np.ndarray, " scene"]:
+    """The day of each scene in local solar time, so that a pass over midnight UTC is one; a number of its own without.
+
+    Source: odc-stac, `groupby="solar_day"`.
+    """
+    days = []
+    for number, scene in enumerate(scenes):
+        if scene.observed is None:
+            days.append(-number)
+            continue
+        east = scene.grid.extent.to_crs("EPSG:4326").geom.centroid.x
+        days.append((scene.observed + timedelta(hours=east / 15)).toordinal())
+    return np.array(days, np.int64)
 
 
 def _order(scenes: Sequence[Scene], probabilities: Sequence[Path], overlap: Overlap) -> list[int]:
@@ -336,9 +419,10 @@ def _order(scenes: Sequence[Scene], probabilities: Sequence[Path], overlap: Over
 
 
 def _blocks(
-    maps: Sequence[_Map], grid: GeoBox, compose: Compose, borders: BorderSums
-) -> Iterator[tuple[Window, UInt8[np.ndarray, "height width"]]]:
-    """Block by block, each read with one more pixel to the right and below: its neighbours there."""
+    maps: Sequence[_Map], grid: GeoBox, compose: Callable[..., Composed], borders: BorderSums
+) -> Iterator[tuple[Window, UInt8[np.ndarray, "2 height width"]]]:
+    """Probability and number of looks, block by block, each read with one more pixel to the right and below: its
+    neighbours there."""
     height, width = map(int, grid.shape)
     for row in range(0, height, BLOCK):
         reach = Window(row, 0, min(BLOCK + 1, height - row), width)
@@ -352,16 +436,45 @@ def _blocks(
 
 
 def _block(
-    readers: Sequence[tuple[_Map, DatasetReader]], core: Window, wider: Window, compose: Compose, borders: BorderSums
-) -> UInt8[np.ndarray, "height width"]:
+    readers: Sequence[tuple[_Map, DatasetReader]],
+    core: Window,
+    wider: Window,
+    compose: Callable[..., Composed],
+    borders: BorderSums,
+) -> UInt8[np.ndarray, "2 height width"]:
     read = [(each, _read(reader, each.place.window, wider)) for each, reader in readers]
     over = [(each, values) for each, values in read if values is not None]
     if not over:
-        return np.full(core.shape, NO_DATA, np.uint8)
+        return np.stack([np.full(core.shape, level, np.uint8) for level in (NO_DATA, 0)])
+    scenes = [each.scene for each, values in over]
     stack = np.stack([values for each, values in over])
-    mosaic, used = compose(stack)
-    borders.add([each.scene for each, values in over], stack, used, mosaic, core.shape)
-    return mosaic[: core.height, : core.width]
+    mosaic, used, looks = compose(stack, borders.days[scenes])
+    borders.add(scenes, stack, used, mosaic, core.shape)
+    return np.stack([mosaic, looks])[:, : core.height, : core.width]
+
+
+def _composed(
+    stack: UInt8[np.ndarray, "scene height width"], days: Int64[np.ndarray, " scene"], *, within: Compose, across: Join
+) -> Composed:
+    """The scenes of each day joined, then the days; where each scene has a part; how many days know a pixel."""
+    used = np.zeros(stack.shape, bool)
+    joined = []
+    for day in np.unique(days):
+        level, used[days == day] = within(stack[days == day])
+        joined.append(level)
+    seen = np.stack(joined)
+    looks = np.minimum((seen != NO_DATA).sum(axis=0), 255).astype(np.uint8)
+    return across(seen), used, looks
+
+
+def _largest(stack: UInt8[np.ndarray, "date height width"]) -> UInt8[np.ndarray, "height width"]:
+    known = stack != NO_DATA
+    return np.where(known.any(axis=0), np.where(known, stack, 0).max(axis=0), NO_DATA).astype(np.uint8)
+
+
+def _least(stack: UInt8[np.ndarray, "date height width"]) -> UInt8[np.ndarray, "height width"]:
+    least: np.ndarray = stack.min(axis=0)  # no data is larger than all levels
+    return least
 
 
 def _mean(stack: UInt8[np.ndarray, "scene height width"]) -> tuple[np.ndarray, Bool[np.ndarray, "scene height width"]]:
@@ -376,6 +489,9 @@ def _first(stack: UInt8[np.ndarray, "scene height width"]) -> tuple[np.ndarray, 
     first = known.argmax(axis=0)[None]  # 0 where none is known, which is no data as well
     is_first = np.arange(len(stack))[:, None, None] == first
     return np.take_along_axis(stack, first, axis=0)[0], known & is_first
+
+
+ACROSS: Mapping[MergeDates, Join] = {"mean": lambda stack: _mean(stack)[0], "any": _largest, "all": _least}
 
 
 @contextmanager
@@ -453,11 +569,12 @@ class BorderSums:
     """Sums over the blocks of a mosaic, in whole numbers, so that their order has no part in them.
 
     A border runs between neighbours (left and right, upper and lower) of which one is made from a scene and not from
-    another, and its neighbour from that other.
+    another, and its neighbour from that other. Only scenes of one day are compared.
     """
 
-    def __init__(self, classes: UInt8[np.ndarray, 256]) -> None:
+    def __init__(self, classes: UInt8[np.ndarray, 256], days: Int64[np.ndarray, " scene"]) -> None:
         self.classes = classes  # of each level
+        self.days = days
         self.common: defaultdict[tuple[int, int], np.ndarray] = defaultdict(lambda: np.zeros(3, np.int64))
         self.across: defaultdict[tuple[int, int], np.ndarray] = defaultdict(lambda: np.zeros(2, np.int64))
         self.inside: defaultdict[int, np.ndarray] = defaultdict(lambda: np.zeros(2, np.int64))
@@ -476,7 +593,7 @@ class BorderSums:
         """
         inner = maps[:, : core[0], : core[1]]
         known = inner != NO_DATA
-        for one, other in combinations(range(len(scenes)), 2):
+        for one, other in self._pairs(scenes):
             both = known[one] & known[other]
             if both.any():
                 self.common[_pair(scenes[one], scenes[other])] += self._compared(inner[one][both], inner[other][both])
@@ -486,6 +603,12 @@ class BorderSums:
     def found(self, names: Sequence[str]) -> list[Border]:
         """Every pair of scenes that meet."""
         return [self._border(pair, names) for pair in sorted(self.common.keys() | self.across.keys())]
+
+    def _pairs(self, scenes: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Places of two of these scenes that are of one day."""
+        for one, other in combinations(range(len(scenes)), 2):
+            if self.days[scenes[one]] == self.days[scenes[other]]:
+                yield one, other
 
     def _compared(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         apart = np.abs(one.astype(np.int64) - other).sum()
@@ -499,7 +622,7 @@ class BorderSums:
             self.inside[scene] += _summed(steps, same & here[place])
         if (same == known).all():
             return
-        for one, other in combinations(range(len(scenes)), 2):
+        for one, other in self._pairs(scenes):
             apart = here[one] & ~here[other] & there[other] | here[other] & ~here[one] & there[one]
             apart |= there[one] & ~there[other] & here[other] | there[other] & ~there[one] & here[one]
             if (known & apart).any():

@@ -161,7 +161,7 @@ def check_free(out: Path, *, overwrite: bool) -> None:
 def publish(folder: Path, out: Path) -> None:
     """Move a finished map to its place; where one is replaced, files of the user's own beside it stay.
 
-    The boundary of the earlier map goes where the new one has none.
+    The boundary and the looks of the earlier map go where the new one has none.
     """
     if not out.exists():
         folder.rename(out)
@@ -172,8 +172,9 @@ def publish(folder: Path, out: Path) -> None:
     except SceneError:  # its map.json is damaged
         earlier = None
     (out / "map.json").unlink(missing_ok=True)
-    if earlier and earlier.boundary:
-        earlier.boundary.unlink(missing_ok=True)
+    for left in (earlier.boundary, earlier.looks) if earlier else ():
+        if left:
+            left.unlink(missing_ok=True)
     for path in sorted(folder.iterdir(), key=lambda path: path.name == "map.json"):  # it says that the rest is there
         path.replace(out / path.name)
 
@@ -362,6 +363,8 @@ def job(scene: Scene, model: ModelFile, plan: Plan, engine: Described) -> dict[s
             "shape": list(scene.shape),
             "pixel_m": scene.pixel_m,
             "observed": None if scene.observed is None else scene.observed.isoformat(),
+            # Unnamed where there is none, so that such a map is what it was before there were any.
+            **({} if (clouds := scene.no_data.clouds) is None else {"mask": _file(clouds.layer.path) | clouds.hiding}),
         },
         "model": {"name": model.name, "sha256": model.digest, "version": model.version, "trained": model.source_hash},
         "statistics": plan.statistics.to_json(),

@@ -30,6 +30,7 @@ __all__ = [
 
 VERSION = "3.22.0"  # the oldest that is known to open it
 RAMP = {0: "#f7f3e8", 64: "#e3d9a7", 127: "#b5c46b", 190: "#5f9a3a", ONE: "#1c5c2a"}
+LOOKS_ENDS = "#fff7bc", "#8c2d04"  # seen once, and as often as any place
 BOUNDARY_RAMP = {0: "#f7f3e8", 64: "#ecc9a0", 127: "#d9894f", 190: "#a8492b", ONE: "#5c1a1a"}
 CLASSES = {0: ("#e9e4d6", Message("not cropland")), 1: ("#548c2f", Message("cropland"))}
 OUTLINE = "255,196,0,255"
@@ -92,6 +93,7 @@ def write_qgis(
     limits: Sequence[tuple[float, float]] = (),
     probability: Path,
     boundary: Path | None = None,
+    looks: tuple[Path, int] | None = None,
     mask: Path,
     parcels: Path,
     home: Path | None = None,
@@ -99,9 +101,9 @@ def write_qgis(
     """Write a QGIS 3 project (.qgs) that shows the files of a map by relative paths, a remote scene by its address.
 
     scene: None to leave it out. bands, limits: of the scene, counted from 1, and the values drawn darkest and
-    brightest. boundary: None to leave it out. parcels: a GeoPackage. home: the folder that the project will be moved
-    to with probability, boundary, mask and parcels beside it, if not its own.
-    Raises `OutputError` where `out` cannot be written.
+    brightest. boundary: None to leave it out. looks: at how many dates places were seen, and the most. parcels: a
+    GeoPackage. home: the folder that the project will be moved to with probability, boundary, mask and parcels beside
+    it, if not its own. Raises `OutputError` where `out` cannot be written.
     """
     home = home or out.parent
     with rasterio.open(mask) as grid:
@@ -111,6 +113,7 @@ def write_qgis(
             _raster("mask", f"./{mask.name}", crs, _palette()),
             *([_raster("boundary", f"./{boundary.name}", crs, _ramp(BOUNDARY_RAMP))] if boundary else []),
             _raster("probability", f"./{probability.name}", crs, _ramp(RAMP)),
+            *([_raster("looks", f"./{looks[0].name}", crs, _counts(looks[1]))] if looks else []),
         ]
     if scene is not None:
         layers.append(_scene(scene, crs, bands, limits, home=home))
@@ -348,16 +351,28 @@ def _palette() -> Element:
 
 
 def _ramp(colours: Mapping[int, str]) -> Element:
-    renderer = _renderer("singlebandpseudocolor", band="1", classificationMin="0", classificationMax=str(ONE))
+    return _interpolated({value: (colour, f"{value / ONE:.0%}") for value, colour in colours.items()})
+
+
+def _counts(most: int) -> Element:
+    """Of what was never seen nothing is drawn: `clip` leaves out what lies below the ramp."""
+    few, many = LOOKS_ENDS
+    return _interpolated({1: (few, "1"), max(most, 2): (many, str(max(most, 2)))}, clip=True)
+
+
+def _interpolated(items: Mapping[int, tuple[str, str]], *, clip: bool = False) -> Element:
+    """A ramp between values, each with its colour and label."""
+    low, high = str(min(items)), str(max(items))
+    renderer = _renderer("singlebandpseudocolor", band="1", classificationMin=low, classificationMax=high)
     range_of = {
-        "minimumValue": "0",
-        "maximumValue": str(ONE),
+        "minimumValue": low,
+        "maximumValue": high,
         "colorRampType": "INTERPOLATED",
         "classificationMode": "1",
     }
-    shader = SubElement(SubElement(renderer, "rastershader"), "colorrampshader", range_of, clip="0")
-    for value, colour in colours.items():
-        SubElement(shader, "item", value=str(value), color=colour, label=f"{value / ONE:.0%}", alpha="255")
+    shader = SubElement(SubElement(renderer, "rastershader"), "colorrampshader", range_of, clip=str(int(clip)))
+    for value, (colour, label) in items.items():
+        SubElement(shader, "item", value=str(value), color=colour, label=label, alpha="255")
     return renderer
 
 

@@ -1,0 +1,1 @@
+"""The scenes of an area and a time, from a STAC API; reading starts at find.py."""
