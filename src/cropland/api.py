@@ -469,11 +469,11 @@ def compare(
     >>> found["total"]["disagreeing"], len(found.polygons)
     (2, 34)
     """
-    held, others = _split(PolygonOptions, options)
+    known, others = _split(PolygonOptions, options)
     reading, others = _split(SubjectOptions, others)
     paths = [each.folder if isinstance(each, MapResult) else each for each in (map, later_map)]
     assert paths[0] is not None, "a map is given"
-    return _compare(polygons, paths[0], paths[1], out=out, held=held, reading=reading, **others)
+    return _compare(polygons, paths[0], paths[1], out=out, options=known, reading=reading, **others)
 
 
 def design_sample(

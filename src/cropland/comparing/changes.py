@@ -7,20 +7,21 @@ disc is wider than s: along the direction of the shift no piece of the differenc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from math import atan2, ceil, degrees, hypot
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import rasterio
 import shapely
 from geopandas import GeoDataFrame
-from jaxtyping import UInt8
+from jaxtyping import Bool
 from scipy.ndimage import distance_transform_edt
 
 from cropland.comparing.figures import pairs_within
@@ -36,7 +37,7 @@ from cropland.parcels.parcels import find_parcels
 from cropland.probability import NO_DATA, from_levels
 from cropland.progress import megapixels, prefetch, progress_bar
 
-__all__ = ["GAIN", "LOSS", "Rule", "changes", "rule_of", "windows_along"]
+__all__ = ["GAIN", "LOSS", "Before", "Rule", "changes"]
 
 GAIN, LOSS = "gain", "loss"
 TILE = 1024  # pixels along the edge of a tile
@@ -45,28 +46,89 @@ SLACK = 2.0  # pixels by which edges of one field differ without a shift: one on
 TOLD = 0.5  # pixels from which on a shift is told
 
 
+@dataclass(frozen=True, eq=False)
+class Before:
+    """What was before: what polygons say, or an earlier map.
+
+    read: 1 cropland, 0 not, 255 unknown. outlines: the same, but what no polygon outlines is not cropland: only where
+    polygons end matters to a shift. some: whether there may be outlines in a window. hides: whether unknown ground is
+    hidden, as under a cloud, rather than not asked about. moved: what to say of a shift.
+    """
+
+    read: Read
+    outlines: Read
+    some: Callable[[Window], bool]
+    hides: bool
+    moved: Message
+
+    @staticmethod
+    def of(held: HeldPolygons, earlier: Subject | None) -> Before:
+        """The earlier map where there is one, else the polygons."""
+        if earlier is not None:
+            moved = Message(
+                "The earlier map lies {metres:.1f} m ({pixels:.1f} pixels) towards {bearing}° of the later one, "
+                "measured on {blocks} blocks.",
+                **NOTHING,
+            )
+            return Before(earlier.mask, earlier.mask, lambda window: True, True, moved)
+
+        def some(window: Window) -> bool:
+            row, col, height, width = window
+            return bool(len(held.near((col, row, col + width, row + height))))
+
+        moved = Message(
+            "The outlines lie {metres:.1f} m ({pixels:.1f} pixels) towards {bearing}° of the edges of the map, "
+            "measured on {blocks} blocks; `cropland doctor --fix-shift` moves polygons.",
+            **NOTHING,
+        )
+        return Before(held.draw, partial(held.draw, outside=OTHER), some, False, moved)
+
+
+NOTHING = {"metres": 0.0, "pixels": 0.0, "bearing": 0, "blocks": 0}  # in a message that is filled later
+
+
 @dataclass(frozen=True)
 class Rule:
     """What counts as a gain or a loss: wider than `width_m`, and of at least `min_area_m2`.
 
-    shift: of the outlines against the edges of the map, in pixels; None where it cannot be measured.
+    shift: of the outlines against the edges of the map, in pixels; None where there are too few outlines. east_m,
+    north_m: the same on the ground.
     """
 
     width_m: float
     min_area_m2: float
-    pixel_m: float
     shift: Shift | None
+    east_m: float
+    north_m: float
 
-    @property
-    def notes(self) -> Iterator[str]:
-        """The rule, and the shift, in sentences."""
-        if self.shift is not None and self.shift.is_measured and self.shift.length >= TOLD:
-            yield Message(
-                "The outlines lie {metres:.1f} m ({pixels:.1f} pixels) towards {bearing:.0f}° of the edges of the map, "
-                "measured on {blocks} blocks; `cropland doctor --fix-shift` moves polygons.",
-                metres=self.shift.length * self.pixel_m,
+    @staticmethod
+    def of(before: Before, last: Subject, *, width_m: float | None, min_area_m2: float) -> Rule:
+        """The rule for what changed until a map was made. width_m: the shift and two pixels if not given."""
+        shift = measured_shift(_patch(before, last, window) for window in _along(before, last.ground))
+        down_m, along_m = last.ground.pixel_sides_m
+        a, b, _c, d, e, _f = last.ground.grid.affine[:6]
+        right, down = (0.0, 0.0) if shift is None else (shift.right * along_m, shift.down * down_m)
+        east_m, north_m = (right * column / hypot(a, d) + down * row / hypot(b, e) for column, row in ((a, b), (d, e)))
+        moved = hypot(east_m, north_m) if shift is not None and shift.is_measured else 0.0
+        width = moved + SLACK * max(down_m, along_m) if width_m is None else width_m
+        return Rule(width, min_area_m2, shift, east_m, north_m)
+
+    def to_json(self) -> dict[str, Any] | None:
+        """The shift as plain values; None where it is not known."""
+        if self.shift is None:
+            return None
+        pixels = {"right_px": self.shift.right, "down_px": self.shift.down, "is_measured": self.shift.is_measured}
+        return pixels | {"east_m": self.east_m, "north_m": self.north_m}
+
+    def notes(self, before: Before) -> Iterator[str]:
+        """The shift and the rule, in sentences."""
+        if self.shift is None:
+            yield Message("There are too few outlines on the map to measure whether they are shifted against it.")
+        elif self.shift.is_measured and self.shift.length >= TOLD:
+            yield before.moved.filled(
+                metres=hypot(self.east_m, self.north_m),
                 pixels=self.shift.length,
-                bearing=degrees(atan2(self.shift.right, -self.shift.down)) % 360,
+                bearing=round(degrees(atan2(self.east_m, self.north_m))) % 360,
                 blocks=self.shift.blocks,
             )
         yield Message(
@@ -77,49 +139,42 @@ class Rule:
         )
 
 
-class _Sides(NamedTuple):
-    """What was before and what is now, in windows: 1 cropland, 0 not, 255 unknown."""
-
-    before: Read
-    now: Read
-
-
-def rule_of(before: Read, last: Subject, *, width_m: float | None, min_area_m2: float, along: Sequence[Window]) -> Rule:
-    """The rule for the gains and losses between a state before and a map.
-
-    width_m: the measured shift and two pixels if not given. along: windows with outlines, in which the shift is
-    measured.
-    """
-    pixel_m = hypot(*last.ground.pixel_sides_m) / 2**0.5
-    shift = measured_shift(_patch(before(window), last, window) for window in along)
-    moved = shift.length if shift is not None and shift.is_measured else 0.0
-    return Rule((moved + SLACK) * pixel_m if width_m is None else width_m, min_area_m2, pixel_m, shift)
-
-
-def windows_along(before: Read, ground: NamedGrid) -> list[Window]:
+def _along(before: Before, ground: NamedGrid) -> list[Window]:
     """Windows at even distances that have enough outlines to measure a shift."""
-    every = [tile.core for tile in tiles(ground.shape, size=PATCH, halo=0, stride=1)]
-    step = max(1, len(every) // (4 * PATCHES))
-    found: list[Window] = []
-    for window in every[::step]:
-        label = before(window)
+    every = [tile.core for tile in tiles(ground.shape, size=PATCH, halo=0, stride=1) if before.some(tile.core)]
+    found = []
+    for window in _evenly(every, 4 * PATCHES):
+        label = before.outlines(window)
         if has_edges(label, boundary_distance(label, None)):
             found.append(window)
-        if len(found) == PATCHES:
-            break
-    return found
+    return _evenly(found, PATCHES)
 
 
-def _patch(label: UInt8[np.ndarray, "height width"], last: Subject, window: Window) -> Patch:
+def _evenly(windows: list[Window], count: int) -> list[Window]:
+    """As many of them, or all if they are fewer."""
+    return (
+        [windows[place] for place in np.unique(np.linspace(0, len(windows) - 1, count).round().astype(int))]
+        if windows
+        else []
+    )
+
+
+def _patch(before: Before, last: Subject, window: Window) -> Patch:
     """The outlines over the probability of the map, or over its mask where it has no probability."""
-    mask = last.mask(window)
+    label, mask = before.outlines(window), last.mask(window)
     seen = from_levels(last.probability(window)) if last.probability is not None else np.float32(mask == CROPLAND)
     valid = mask != UNKNOWN
     return Patch(np.where(valid, seen, 0)[None], valid, label, boundary_distance(label, None))
 
 
 def changes(
-    before: Read, last: Subject, held: HeldPolygons, rule: Rule, *, folder: Path, dates: tuple[date | None, date | None]
+    before: Before,
+    last: Subject,
+    held: HeldPolygons,
+    rule: Rule,
+    *,
+    folder: Path,
+    dates: tuple[date | None, date | None],
 ) -> GeoDataFrame:
     """The gains and the losses as polygons in the CRS of the map, the largest of each first.
 
@@ -130,7 +185,7 @@ def changes(
     """
     rasters = {kind: folder / f"{kind}.tif" for kind in (GAIN, LOSS)}
     probability = folder / "probability.tif" if last.probability is not None else None
-    _write(_Sides(before, last.mask), last, rule, rasters, probability)
+    _write(before, last, rule, rasters, probability)
     tables = []
     for kind, raster in rasters.items():
         with find_parcels(raster, probability=probability, unit_m=last.ground.unit_m, folder=folder) as found:
@@ -141,7 +196,7 @@ def changes(
     return table.sort_values(["kind", "area_ha"], ascending=[True, False], ignore_index=True)
 
 
-def _write(sides: _Sides, last: Subject, rule: Rule, rasters: dict[str, Path], probability: Path | None) -> None:
+def _write(before: Before, last: Subject, rule: Rule, rasters: dict[str, Path], probability: Path | None) -> None:
     """Rasters of 1 where cropland was gained or lost, and of the probability where there are any."""
     ground = last.ground
     height, width = ground.shape
@@ -149,15 +204,13 @@ def _write(sides: _Sides, last: Subject, rule: Rule, rasters: dict[str, Path], p
     profile |= {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "zlevel": 1}
     profile |= {"crs": None if ground.grid.crs is None else str(ground.grid.crs), "transform": ground.grid.affine}
     sides_m = ground.pixel_sides_m
-    halo = ceil(2 * rule.width_m / min(sides_m)) + 2
+    halo = ceil(2 * rule.width_m / min(sides_m)) + 4
 
     def look(tile: Tile) -> tuple[Tile, dict[str, np.ndarray]]:
-        was, now = sides.before(tile.padded), sides.now(tile.padded)
-        unknown = (was == UNKNOWN) | (now == UNKNOWN)
+        was, now = before.read(tile.padded), last.mask(tile.padded)
+        hidden = (now == UNKNOWN) | ((was == UNKNOWN) & before.hides)
         pairs = {GAIN: (was == OTHER) & (now == CROPLAND), LOSS: (was == CROPLAND) & (now == OTHER)}
-        wide = {
-            kind: _wide(differ, unknown, sides_m, rule.width_m)[tile.inner.slices] for kind, differ in pairs.items()
-        }
+        wide = {kind: _wide(differ, hidden, sides_m, rule.width_m)[tile.inner.slices] for kind, differ in pairs.items()}
         return tile, wide
 
     with ExitStack() as stack, progress_bar(ground.name, total=height * width, rate=megapixels) as bar:
@@ -171,17 +224,24 @@ def _write(sides: _Sides, last: Subject, rule: Rule, rasters: dict[str, Path], p
             bar(tile.core.height * tile.core.width)
 
 
-def _wide(differ: np.ndarray, unknown: np.ndarray, sides_m: tuple[float, float], width_m: float) -> np.ndarray:
+def _wide(
+    differ: Bool[np.ndarray, "height width"],
+    hidden: Bool[np.ndarray, "height width"],
+    sides_m: tuple[float, float],
+    width_m: float,
+) -> Bool[np.ndarray, "height width"]:
     """What of a difference is left after an opening by a disc of that width, with the corners that the disc rounds.
 
-    Unknown ground may be of the difference, so it does not make it narrow; nor does the edge of the map.
+    Hidden ground may be of the difference, so it does not make it narrow; nor does the edge of the map.
     """
-    room = differ | unknown
+    room = differ | hidden
     if not differ.any() or room.all():
         return differ
-    inner: np.ndarray = differ & (distance_transform_edt(room, sampling=sides_m) > width_m / 2)
+    # To the edge of a pixel is half a pixel less than to the centre of the next.
+    reach = distance_transform_edt(room, sampling=sides_m) - max(sides_m) / 2
+    inner: np.ndarray = differ & (reach > width_m / 2)
     if inner.any():
-        inner = differ & (distance_transform_edt(~inner, sampling=sides_m) <= width_m)
+        inner = differ & (distance_transform_edt(~inner, sampling=sides_m) <= width_m + max(sides_m))
     return inner
 
 

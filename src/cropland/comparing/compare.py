@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from itertools import chain, count
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Annotated, Any
@@ -20,8 +23,8 @@ from geopandas import GeoDataFrame
 from rich.console import Console
 from rich.table import Table
 
-from cropland.comparing.changes import GAIN, LOSS, changes, rule_of, windows_along
-from cropland.comparing.figures import figures, insurance
+from cropland.comparing.changes import GAIN, LOSS, Before, Rule, changes
+from cropland.comparing.figures import DISAGREES, figures, insurance
 from cropland.comparing.polygons import HeldPolygons, PolygonOptions, hold_polygons
 from cropland.comparing.report import Pictures, page
 from cropland.data.labels import LabelOptions
@@ -29,7 +32,7 @@ from cropland.errors import GridError, InputError, OutputError, SceneError
 from cropland.evaluation.subject import Subject, SubjectOptions, laid_on, open_subjects
 from cropland.fact_sheet import fact_sheet
 from cropland.files import replacing_folder, write_json, write_text
-from cropland.geo.area import MU_M2, area_words, default_min_area_m2
+from cropland.geo.area import MU_M2, area_words, default_min_area_m2, pixel_edge_m
 from cropland.geo.map_folder import MapFolder
 from cropland.geo.vectors import areas_of
 from cropland.language import Message, _, shown
@@ -40,9 +43,8 @@ from cropland.writers.vector import write_geopackage, write_geoparquet
 __all__ = ["Comparison", "command", "compare"]
 
 FORMAT = 1  # of comparison.json
-ADDED = ("ground_ha", "cropland_ha", "unknown_ha", "gain_ha", "loss_ha")  # columns that add up
+SUMMED = ("ground_ha", "cropland_ha", "unknown_ha", "gain_ha", "loss_ha")  # columns that add up
 INSURED = ("insured_ha", "over_insured_ha", "insured_not_cropland_ha", "uninsured_neighbour_ha")
-HALF = 0.5  # from which disagreement on more of a polygon is something else than what its code says
 WORDS = np.array(["other", "cropland", *[None] * 254], object)  # of what a code says
 
 
@@ -52,7 +54,7 @@ def command(
     later_map: Path | None = None,
     *,
     out: Path = Path("comparison"),
-    held: PolygonOptions = PolygonOptions(),  # noqa: B008 - frozen
+    options: PolygonOptions = PolygonOptions(),  # noqa: B008 - frozen
     min_area_m2: Annotated[float | None, NOT_NEGATIVE] = None,
     min_area_mu: Annotated[float | None, NOT_NEGATIVE] = None,
     min_width_m: Annotated[float | None, NOT_NEGATIVE] = None,
@@ -95,7 +97,7 @@ def command(
         raise InputError("--min-area-m2 and --min-area-mu mean the same; give one of them")
     least = min_area_m2 if min_area_mu is None else min_area_mu * MU_M2
     how: dict[str, Any] = {"min_area_m2": least, "min_width_m": min_width_m, "overwrite": overwrite}
-    done = compare(polygons, map, later_map, out=out, held=held, reading=reading, **how)
+    done = compare(polygons, map, later_map, out=out, options=options, reading=reading, **how)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(done.table())
     for note in done["notes"]:
@@ -112,7 +114,7 @@ class Comparison:
 
     folder: Path
     figures: Mapping[str, Any]
-    _project: Mapping[str, Any]
+    _imagery: Mapping[str, Any] | None
     _temporary: TemporaryDirectory[str] | None = None
 
     @property
@@ -137,18 +139,10 @@ class Comparison:
 
         Raises `OutputError` if the folder holds something and may not be replaced, or cannot be written.
         """
-        out = Path(out)
-        _check_free(out, overwrite=overwrite)
-        try:
-            with replacing_folder(out) as folder:
-                shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-                files: dict[str, Any] = {name: folder / f"{name}.gpkg" for name in ("polygons", "changes")}
-                write_comparison_project(folder / "compare.qgs", **files, **self._project, home=out.absolute())
-        except OSError as error:
-            raise OutputError(
-                "{out} cannot be written ({strerror}); give another --out", out=out, strerror=error.strerror
-            ) from error
-        return replace(self, folder=out, _temporary=None)
+        with _appearing(Path(out), overwrite=overwrite) as folder:
+            shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+            _write_project(folder, self.figures, self._imagery, home=Path(out))
+        return replace(self, folder=Path(out), _temporary=None)
 
     def table(self) -> Table:
         """The sums, for a terminal."""
@@ -198,7 +192,7 @@ def compare(
     later_map: str | Path | None = None,
     *,
     out: str | Path | None = None,
-    held: PolygonOptions | None = None,
+    options: PolygonOptions | None = None,
     min_area_m2: float | None = None,
     min_width_m: float | None = None,
     overwrite: bool = False,
@@ -206,72 +200,97 @@ def compare(
 ) -> Comparison:
     """Compare polygons with a map, or with two, and write what was found into the folder `out`, if wanted.
 
-    held: what is known of the polygons. min_area_m2, min_width_m: of a gain or a loss. reading: how to read the maps.
-    Raises `LabelError` for polygons that cannot be used, `SceneError` for what is no map, `GridError` for frames that
-    cannot be joined, `OutputError` for a folder that cannot be used.
+    options: what is known of the polygons. min_area_m2, min_width_m: of a gain or a loss. reading: how to read the
+    maps. Raises `LabelError` for polygons that cannot be used, `SceneError` for what is no map, `GridError` for frames
+    that cannot be joined, `OutputError` for a folder that cannot be used.
     """
-    options, reading = held or PolygonOptions(), reading or SubjectOptions()
-    if out is not None:
-        _check_free(Path(out), overwrite=overwrite)
-    paths = [Path(path) for path in (map, later_map) if path is not None]
-    *before, last = (_opened(path, reading) for path in paths)
-    earlier = laid_on(last.ground, before[0]) if before else None
-    dates = (*([None] if not before else []), *(_date(path) for path in paths))
-    temporary = TemporaryDirectory(prefix="cropland-", ignore_cleanup_errors=True)
-    folder, work = Path(temporary.name) / "comparison", Path(temporary.name) / "work"
-    folder.mkdir()
-    work.mkdir()
-    with TemporaryFile(dir=work) as file:
-        ours = hold_polygons(
-            Path(polygons), last.ground, file, options=options, allow_datum_shift=reading.allow_datum_shift
-        )
-        table = figures(ours, last, earlier=earlier)
-        if ours.insured_ha is not None:
-            table = table.join(insurance(ours, table, last.ground))
-        was = ours.draw if earlier is None else earlier.mask
-        pixel_m = float(np.sqrt(np.prod(last.ground.pixel_sides_m)))
-        least_m2 = default_min_area_m2(pixel_m) if min_area_m2 is None else min_area_m2
-        along = windows_along(was, last.ground)
-        rule = rule_of(was, last, width_m=min_width_m, min_area_m2=least_m2, along=along)
-        changed = changes(was, last, ours, rule, folder=work, dates=(dates[0], dates[-1]))
-        write_geoparquet([changed], folder / "changes.parquet", is_fiboa=False)
+    how: dict[str, Any] = {"least_m2": min_area_m2, "width_m": min_width_m, "reading": reading or SubjectOptions()}
+    maps = [Path(path) for path in (map, later_map) if path is not None]
+    if out is None:
+        temporary = TemporaryDirectory(prefix="cropland-", ignore_cleanup_errors=True)
+        folder = Path(temporary.name)
+        about, imagery = _compared(Path(polygons), maps, folder, options=options or PolygonOptions(), **how)
+        return Comparison(folder, about, imagery, temporary)
+    with _appearing(Path(out), overwrite=overwrite) as folder:
+        about, imagery = _compared(Path(polygons), maps, folder, options=options or PolygonOptions(), **how)
+        _write_project(folder, about, imagery, home=Path(out))
+    return Comparison(Path(out), about, imagery)
+
+
+@contextmanager
+def _appearing(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A folder that takes its place at the end. Raises `OutputError` if it holds something that may not be replaced, or
+    cannot be written."""
+    if out.exists() and not out.is_dir():
+        raise OutputError("{out} is a file; give a folder as --out", out=out)
+    if out.exists() and any(out.iterdir()):
+        if not (out / "comparison.json").exists():
+            raise OutputError("{out} holds files that are no comparison; choose another --out", out=out)
+        if not overwrite:
+            raise OutputError("{out} holds a comparison already; give another --out, or --overwrite", out=out)
+    try:
+        with replacing_folder(out) as folder:
+            yield folder
+    except OSError as error:
+        raise OutputError(
+            "{out} cannot be written ({strerror}); give another --out", out=out, strerror=error.strerror
+        ) from error
+
+
+def _write_project(folder: Path, about: Mapping[str, Any], imagery: Mapping[str, Any] | None, *, home: Path) -> None:
+    polygons, changes = folder / "polygons.gpkg", folder / "changes.gpkg"
+    how: dict[str, Any] = {"title": about["title"], "imagery": imagery, "home": home.absolute()}
+    write_comparison_project(folder / "compare.qgs", polygons=polygons, changes=changes, **how)
+
+
+def _compared(
+    polygons: Path,
+    maps: Sequence[Path],
+    folder: Path,
+    *,
+    options: PolygonOptions,
+    least_m2: float | None,
+    width_m: float | None,
+    reading: SubjectOptions,
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Write all files but the project into a folder; the content of comparison.json, and how the imagery is drawn."""
+    *first, last = (_opened(path, reading) for path in maps)
+    earlier = laid_on(last.ground, first[0]) if first else None
+    with TemporaryDirectory(dir=folder, prefix=".work-") as work, TemporaryFile(dir=work) as file:
+        shift = reading.allow_datum_shift
+        held = hold_polygons(polygons, last.ground, file, options=options, allow_datum_shift=shift)
+        table = figures(held, last, earlier=earlier)
+        if held.insured_ha is not None:
+            table = table.join(insurance(held, table, last.ground))
+        if least_m2 is None:
+            least_m2 = default_min_area_m2(pixel_edge_m(last.ground.grid))
+        before = Before.of(held, earlier)
+        rule = Rule.of(before, last, width_m=width_m, min_area_m2=least_m2)
+        days = [None, *map(_date, maps)][-2:]
+        changed = changes(before, last, held, rule, folder=Path(work), dates=(days[0], days[1]))
         styles = comparison_styles()
-        write_geopackage(
-            [changed], folder / "changes.gpkg", layer="changes", geometry_type="Polygon", style=styles["changes"]
-        )
-        notes = [*ours.notes, *(earlier.notes if earlier else ()), *rule.notes]
-        notes += _write_polygons(ours, table, folder, style=styles["polygons"])
-        sums = {column: _sums(table, ours.keys[column]) for column in options.by}
-        about = {
+        write_geoparquet([changed], folder / "changes.parquet", is_fiboa=False)
+        how: dict[str, Any] = {"layer": "changes", "geometry_type": "Polygon", "style": styles["changes"]}
+        write_geopackage([changed], folder / "changes.gpkg", **how)
+        notes = [*held.notes, *(earlier.notes if earlier else ()), *rule.notes(before)]
+        notes += _write_polygons(held, table, folder, style=styles["polygons"])
+        about: dict[str, Any] = {
             "format": FORMAT,
-            "title": Message("{polygons} against {map}", polygons=Path(polygons).name, map=last.ground.name),
-            "polygons": Path(polygons).name,
-            "maps": [
-                {"name": _name(path), "date": None if day is None else day.isoformat()}
-                for path, day in zip(paths, dates[-len(paths) :], strict=True)
-            ],
+            "title": Message("{polygons} against {map}", polygons=polygons.name, map=last.ground.name),
+            "polygons": polygons.name,
+            "maps": [{"name": _name(path), "date": _day(_date(path))} for path in maps],
             "rule": {"min_width_m": rule.width_m, "min_area_m2": rule.min_area_m2},
-            "shift": None
-            if rule.shift is None
-            else {"right_px": rule.shift.right, "down_px": rule.shift.down, "is_measured": rule.shift.is_measured},
+            "shift": rule.to_json(),
             "total": _sums(table, None)[0],
-            "by": sums,
-            "changes": {
-                kind: {"count": len(its), "area_ha": float(its["area_ha"].sum())}
-                for kind, its in ((kind, changed[changed["kind"] == kind]) for kind in (GAIN, LOSS))
-            },
+            "by": {column: _sums(table, held.keys[column]) for column in options.by},
+            "changes": {kind: _count(changed[changed["kind"] == kind]) for kind in (GAIN, LOSS)},
             "notes": [*dict.fromkeys(notes)],
         }
         write_json(folder / "comparison.json", about)
-        for column, rows in sums.items():
-            text = pd.DataFrame(rows).rename(columns={"value": column}).to_csv(index=False)
-            write_text(folder / f"by_{column}.csv", "\ufeff" + text)
-        pictures = Pictures(last, before[0] if before else None, ours, table, changed)
+        _write_sums(about["by"], folder)
+        pictures = Pictures(last, first[0] if first else None, held, table, changed)
         write_text(folder / "report.html", page(about, pictures))
-    shutil.rmtree(work)
-    imagery = None if last.imagery is None else how_drawn(last.imagery)
-    done = Comparison(folder, about, {"title": about["title"], "imagery": imagery}, temporary)
-    return done if out is None else done.save(out, overwrite=overwrite)
+    return about, None if last.imagery is None else how_drawn(last.imagery)
 
 
 def _opened(path: Path, reading: SubjectOptions) -> Subject:
@@ -297,10 +316,29 @@ def _date(path: Path) -> date | None:
     return datetime.fromisoformat(told).date() if told else None
 
 
+def _day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
+
+
+def _count(changed: GeoDataFrame) -> dict[str, Any]:
+    return {"count": len(changed), "area_ha": float(changed["area_ha"].sum())}
+
+
+def _write_sums(by: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path) -> None:
+    """A table for each column. What no file name may hold becomes a line, and names that are then alike get numbers."""
+    names = set[str]()
+    for column, rows in by.items():
+        plain = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", column)
+        name = next(each for each in chain([plain], (f"{plain}_{n}" for n in count(2))) if each.lower() not in names)
+        names.add(name.lower())
+        text = pd.DataFrame(rows).rename(columns={"value": column}).to_csv(index=False)
+        write_text(folder / f"by_{name}.csv", f"\ufeff{text}")  # Excel wants the mark
+
+
 def _write_polygons(held: HeldPolygons, table: pd.DataFrame, folder: Path, *, style: str) -> tuple[str, ...]:
     """The polygons in three formats, in their order, with their own columns and the figures; notes on other names."""
-    names = {name.lower() for name in (*table.columns, "coded", "verdict", "fid", "geometry")}
-    taken = {name: f"{name}_given" for name in held.layer.fields if name.lower() in names}
+    ours = [*table.columns, "coded", "verdict", "fid", "geometry", "geom", "bbox"]  # and names that formats use
+    renamed = _renamed(held.layer.fields, ours)
 
     def chunks() -> Iterator[GeoDataFrame]:
         for attributes, wkb in held.layer.batches():
@@ -310,7 +348,7 @@ def _write_polygons(held: HeldPolygons, table: pd.DataFrame, folder: Path, *, st
             areas[single] = shapely.multipolygons(areas[single][:, None])  # as a layer holds one kind
             coded = pd.Series(WORDS[held.coded[attributes.index]], rows.index, dtype="str")
             verdict = pd.Series([None] * len(rows), rows.index, dtype="str")
-            own = attributes.rename(columns=taken).assign(coded=coded).join(rows).assign(verdict=verdict)
+            own = attributes.rename(columns=renamed).assign(coded=coded).join(rows).assign(verdict=verdict)
             yield GeoDataFrame(own.reset_index(drop=True), geometry=areas, crs=held.layer.crs)
 
     write_geoparquet(chunks(), folder / "polygons.parquet", is_fiboa=False)
@@ -319,28 +357,30 @@ def _write_polygons(held: HeldPolygons, table: pd.DataFrame, folder: Path, *, st
     with (folder / "polygons.csv").open("w", encoding="utf-8-sig", newline="") as file:  # Excel wants the mark
         for chunk in chunks():
             chunk.drop(columns="geometry").to_csv(file, index=False, header=file.tell() == 0)
-    if not taken:
+    if not renamed:
         return ()
-    return (Message("Columns with names of figures are called {names} here.", names=", ".join(taken.values())),)
+    return (Message("Columns with names of figures are called {names} here.", names=", ".join(renamed.values())),)
+
+
+def _renamed(fields: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
+    """New names of columns of a layer that have one of ours, or each other's: some formats do not tell cases apart."""
+    taken, found = {name.lower() for name in ours}, {}
+    for field in fields:
+        names = chain([field, f"{field}_given"], (f"{field}_given{number}" for number in count(2)))
+        name = next(each for each in names if each.lower() not in taken)
+        taken.add(name.lower())
+        if name != field:
+            found[field] = name
+    return found
 
 
 def _sums(table: pd.DataFrame, by: pd.Categorical | None) -> list[dict[str, Any]]:
     """The sums over all polygons, or by value: polygons, hectares, and how many disagree with their code."""
-    parts = table[[name for name in (*ADDED, *INSURED) if name in table]].assign(
-        polygons=1, disagreeing=(table["disagreement"] > HALF).astype(int)
+    parts = table[[name for name in (*SUMMED, *INSURED) if name in table]].assign(
+        polygons=1, disagreeing=(table["disagreement"] > DISAGREES).astype(int)
     )
     if by is None:
         return [parts.sum().to_dict() | {"polygons": len(parts), "disagreeing": int(parts["disagreeing"].sum())}]
     found = parts.groupby(np.asarray(by, object), sort=True).sum()
     rows: list[dict[str, Any]] = json.loads(found.rename_axis("value").reset_index().to_json(orient="records"))
     return rows
-
-
-def _check_free(out: Path, *, overwrite: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError("{out} is a file; give a folder as --out", out=out)
-    if out.exists() and any(out.iterdir()):
-        if not (out / "comparison.json").exists():
-            raise OutputError("{out} holds files that are no comparison; choose another --out", out=out)
-        if not overwrite:
-            raise OutputError("{out} holds a comparison already; give another --out, or --overwrite", out=out)

@@ -19,12 +19,13 @@ from cropland.geo.window import Window, tiles
 from cropland.probability import from_levels
 from cropland.progress import megapixels, prefetch, progress_bar
 
-__all__ = ["figures", "insurance", "pairs_within"]
+__all__ = ["DISAGREES", "figures", "insurance", "pairs_within"]
 
 TILE = 1024  # pixels along the edge of a tile in which polygons are clipped
 STATES = 3  # not cropland, cropland, no data
 NEIGHBOURS_M = 10.0  # between plots with a path or a ditch between them
-ROUNDED = 1e-4  # of the ground, by which sums of pixels may differ from the area within the outline
+ROUNDED = 5e-4  # of the ground, by which sums of pixels may differ from the area within the outline
+DISAGREES = 0.5  # disagreement from which on more of a polygon is something else than what it says
 HALF = 0.5  # of the smaller of a field and a polygon, which they must share
 CLASS = np.full(256, 2, np.int64)  # of the values of a mask
 CLASS[:2] = 0, 1
@@ -43,10 +44,10 @@ def figures(held: HeldPolygons, last: Subject, *, earlier: Subject | None) -> pd
 
     Columns: ground_ha, on the ellipsoid; cropland_ha and unknown_ha (no data, or outside of the map), exact at the
     edges of the polygon; cropland_share, of the ground with data; unknown_share, of all; mean_probability (0..1),
-    missing without a probability; fields and mean_field_ha, of the fields of the map of which the polygon has half, or
-    which have half of it, counted as far as they lie in it; gain_ha and loss_ha, against the earlier map, or without
-    one against what the polygon says, and with one earlier_cropland_ha; disagreement, 0..1, the mean probability of
-    what the polygon does not say, times the share with data; rank, from 1, by it and then by size.
+    missing without a probability; fields and mean_field_ha, the fields of the map that share at least half of the
+    smaller one with the polygon, and their mean size within it; gain_ha and loss_ha, against the earlier map, with
+    earlier_cropland_ha, or without one against what the polygon says; disagreement, 0..1, the mean probability of what
+    the polygon does not say, times the share with data; rank, from 1, by it and then by size.
     """
     sums = _sums(held, last, earlier)
     area, levels = sums[:, 0].reshape(-1, STATES, STATES) / 1e4, sums[:, 1].sum(axis=1)
@@ -116,11 +117,10 @@ def _fields(held: HeldPolygons, fields: Polygons, ground: NamedGrid) -> pd.DataF
     count, hectares = np.zeros(len(held), np.int64), np.zeros(len(held))
     for tile in tiles(ground.shape, size=TILE, halo=0, stride=1):
         row, col, height, width = tile.core
-        near = fields.near(ground.grid[tile.core.slices].boundingbox.bbox)[0].geometry.to_numpy()
+        near = fields.meeting(ground.grid[tile.core.slices].extent, allow_datum_shift=True)[0].geometry.to_numpy()
         shapes = in_pixels(near, ground.grid.affine)
-        west, north = shapely.bounds(shapes).reshape(-1, 4)[:, :2].T
-        # A field is of the tile in which its bounds begin.
-        ours = shapes[(west >= col) & (west < col + width) & (north >= row) & (north < row + height)]
+        x, y = shapely.get_coordinates(shapely.point_on_surface(shapes)).T  # a field is of the tile that holds it
+        ours = shapes[(x >= col) & (x < col + width) & (y >= row) & (y < row + height)]
         field, polygon, shared = pairs_within(ours, held)
         distinct, place = np.unique(polygon, return_inverse=True)
         smaller = np.minimum(shapely.area(ours)[field], shapely.area(held.store.polygons(distinct))[place])
@@ -132,15 +132,25 @@ def _fields(held: HeldPolygons, fields: Polygons, ground: NamedGrid) -> pd.DataF
     return pd.DataFrame({"fields": count, "mean_field_ha": _ratio(hectares, count.astype(np.float64), most=np.inf)})
 
 
-def pairs_within(
-    shapes: np.ndarray, held: HeldPolygons
-) -> tuple[Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"], Float64[np.ndarray, " pair"]]:
+Pairs = tuple[Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"], Float64[np.ndarray, " pair"]]
+
+
+def pairs_within(shapes: np.ndarray, held: HeldPolygons) -> Pairs:
     """Each shape and polygon that overlap: the place of the shape, the number of the polygon, and the area they share.
 
-    shapes: in columns and rows, and near each other, since the polygons around all of them are read.
+    shapes: in columns and rows. Those whose bounds begin in one tile are looked at together, with the polygons there.
     """
-    if not len(shapes):
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+    tile = shapely.bounds(shapes).reshape(-1, 4)[:, :2] // TILE
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    for each in np.unique(tile, axis=0):
+        places = np.flatnonzero((tile == each).all(axis=1))
+        shape, number, shared = _pairs_of(shapes[places], held)
+        found.append((places[shape], number, shared))
+    shape, number, shared = (np.concatenate(each) for each in zip(*found, strict=True))
+    return shape, number, shared
+
+
+def _pairs_of(shapes: np.ndarray, held: HeldPolygons) -> Pairs:
     numbers = held.near(shapely.total_bounds(shapes))
     polygons = held.store.polygons(numbers)
     shape, place = shapely.STRtree(polygons).query(shapes, predicate="intersects")
@@ -153,7 +163,7 @@ def insurance(held: HeldPolygons, table: pd.DataFrame, ground: NamedGrid) -> pd.
     """What insured areas come to, of every polygon.
 
     Columns: insured_ha; over_insured_ha, by how much they are more than the cropland and the unknown ground of the
-    plot; insured_not_cropland_ha, those of plots of which less than half of the known ground is cropland; and, where
+    plot; insured_not_cropland_ha, those of plots of which more than half is known not to be cropland; and, where
     owners are known, uninsured_neighbour_ha, the cropland of a plot without insurance within 10 m of an insured plot of
     the same owner.
     """
@@ -161,7 +171,8 @@ def insurance(held: HeldPolygons, table: pd.DataFrame, ground: NamedGrid) -> pd.
     insured, cropland = held.insured_ha, table["cropland_ha"].to_numpy()
     found = pd.DataFrame({"insured_ha": insured})
     found["over_insured_ha"] = np.maximum(insured - cropland - table["unknown_ha"].to_numpy(), 0)
-    found["insured_not_cropland_ha"] = np.where(table["cropland_share"] < HALF, insured, 0.0)
+    other = table["ground_ha"] - table["unknown_ha"] - cropland
+    found["insured_not_cropland_ha"] = np.where(other > HALF * table["ground_ha"], insured, 0.0)
     if (owners := held.keys.get(held.options.owner or "")) is not None:
         found["uninsured_neighbour_ha"] = np.where(_left_out(held, owners, ground), cropland, 0.0)
     return found
@@ -172,13 +183,19 @@ def _left_out(held: HeldPolygons, owners: pd.Categorical, ground: NamedGrid) -> 
     assert held.insured_ha is not None, "asked for where areas are insured alone"
     known, owner = np.asarray(owners != ""), owners.codes
     insured, without = known & (held.insured_ha > 0), known & (held.insured_ha == 0)
-    reach, found = NEIGHBOURS_M / min(ground.pixel_sides_m), np.zeros(len(held), bool)
+    down_m, along_m = ground.pixel_sides_m
+    reach, found = NEIGHBOURS_M / min(down_m, along_m), np.zeros(len(held), bool)
+
+    def in_metres(numbers: Int64[np.ndarray, " polygon"]) -> np.ndarray:
+        shapes: np.ndarray = shapely.transform(held.store.polygons(numbers), lambda at: at * (along_m, down_m))
+        return shapes
+
     for tile in tiles(ground.shape, size=TILE, halo=0, stride=1):
         row, col, height, width = tile.core
         near = held.near((col - reach, row - reach, col + width + reach, row + height + reach))
         ours, theirs = near[without[near]], near[insured[near]]
         if len(ours) and len(theirs):
-            tree, shapes = shapely.STRtree(held.store.polygons(theirs)), held.store.polygons(ours)
-            mine, other = tree.query(shapes, predicate="dwithin", distance=reach)
+            tree = shapely.STRtree(in_metres(theirs))
+            mine, other = tree.query(in_metres(ours), predicate="dwithin", distance=NEIGHBOURS_M)
             found[ours[mine[owner[ours[mine]] == owner[theirs[other]]]]] = True
     return found

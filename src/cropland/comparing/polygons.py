@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import shapely
 from cyclopts import Parameter
-from geopandas import GeoDataFrame
+from geopandas import GeoDataFrame, GeoSeries
 from jaxtyping import Float64, Int64, UInt8
+from pyproj import CRS
 from rasterio import Affine
 from rasterio.features import rasterize
 
@@ -22,7 +23,8 @@ from cropland.evaluation.subject import NamedGrid
 from cropland.geo.area import MU_PER_HA, ellipsoidal_area_m2
 from cropland.geo.coverage import in_pixels
 from cropland.geo.features import VectorLayer, open_layer
-from cropland.geo.vectors import areas_of, to_grid_crs
+from cropland.geo.grid import check_frames
+from cropland.geo.vectors import areas_of, check_columns, crs_of, only_areas, to_grid_crs
 from cropland.geo.window import Window
 from cropland.language import Message
 from cropland.parcels.parcels import PolygonStore
@@ -32,6 +34,7 @@ __all__ = ["CROPLAND", "OTHER", "UNKNOWN", "HeldPolygons", "PolygonOptions", "as
 CROPLAND, OTHER, UNKNOWN = 1, 0, 255
 # China's land survey, GB/T 21010-2017: 0101 paddy, 0102 irrigated, 0103 dry land.
 FIELD, CODES = "DLBM", ("0101", "0102", "0103")
+FARTHEST = {True: 400.0, False: 1e8}  # coordinate that a place can have, in degrees or metres
 SHOWN = 20  # values that an error lists
 
 
@@ -80,6 +83,7 @@ class PolygonOptions:
         for name in ("cropland_codes", "by"):
             if isinstance(one := getattr(self, name), str):  # a notebook gives a single one
                 object.__setattr__(self, name, (one,))
+        object.__setattr__(self, "by", tuple(dict.fromkeys(self.by)))
         if self.insured_ha and self.insured_mu:
             raise InputError("--insured-ha and --insured-mu name the same area; give one of them")
         if self.owner and not self.insured:
@@ -106,10 +110,11 @@ class Coding:
     def of(options: PolygonOptions, layer: VectorLayer) -> Coding:
         """As the options say, else as the layer does. Raises `InputError` for codes without a column, and for a column
         other than DLBM without codes."""
-        column = options.code or (FIELD if FIELD in layer.fields else None)
+        survey = next((name for name in layer.fields if name.upper() == FIELD), None)
+        column = options.code or survey
         if column is None and options.cropland_codes:
             raise InputError("--cropland-codes are values of a column; name it with --code COLUMN")
-        if column not in (None, FIELD) and not options.cropland_codes:
+        if column not in (None, survey) and not options.cropland_codes:
             raise InputError(
                 "which values of {column} are cropland? Give them with --cropland-codes, as in 0101 0102", column=column
             )
@@ -118,18 +123,19 @@ class Coding:
 
     def classes(self, values: pd.Series) -> UInt8[np.ndarray, " polygon"]:
         """1 cropland, 0 not, 255 without a code. Numbers are compared as numbers: 101 is the code 0101."""
-        if pd.api.types.is_numeric_dtype(values.dtype):
-            numbers = {float(code) for code in self.codes if code.lstrip("0").replace(".", "", 1).isdigit()}
-            is_crop, is_empty = values.astype("Float64").isin(numbers), values.isna()
-        else:
-            text = as_text(values)
-            is_crop, is_empty = text.isin(self.codes), text == ""
-        return np.where(is_empty, UNKNOWN, np.where(is_crop, CROPLAND, OTHER)).astype(np.uint8)
+        text = as_text(values)
+        is_crop = text.isin(self.codes)
+        if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype):
+            is_crop = pd.to_numeric(text, errors="coerce").isin(
+                pd.to_numeric(pd.Series(self.codes), errors="coerce").dropna()
+            )
+        return np.where(text == "", UNKNOWN, np.where(is_crop, CROPLAND, OTHER)).astype(np.uint8)
 
 
 def as_text(values: pd.Series) -> pd.Series:
     """Values as text without blanks around it, "" where there is none; whole numbers without a point."""
-    return values.convert_dtypes().astype("string").fillna("").str.strip().astype(object)
+    whole = values.convert_dtypes() if pd.api.types.is_float_dtype(values.dtype) else values
+    return whole.astype("string").fillna("").str.strip().astype(object)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,22 +165,25 @@ class HeldPolygons:
         west, north, east, south = self.bounds.T
         return np.flatnonzero((west <= box[2]) & (east >= box[0]) & (north <= box[3]) & (south >= box[1]))
 
-    def draw(self, window: Window) -> UInt8[np.ndarray, "height width"]:
-        """What the polygons say of every pixel of a window, by its centre; cropland lies over everything else."""
+    def draw(self, window: Window, *, outside: int | None = None) -> UInt8[np.ndarray, "height width"]:
+        """What the polygons say of every pixel of a window, by its centre; cropland lies over everything else.
+
+        outside: what lies in no polygon, if not as the coding says.
+        """
         row, col, height, width = window
+        fill = self.coding.outside if outside is None else outside
         numbers = self.near((col, row, col + width, row + height))
-        numbers = numbers[np.argsort(RANK[self.coded[numbers]], kind="stable")]
+        numbers = numbers[np.argsort(DRAW_ORDER[self.coded[numbers]], kind="stable")]
         if not len(numbers):
-            return np.full(window.shape, self.coding.outside, np.uint8)
+            return np.full(window.shape, fill, np.uint8)
         pairs = zip(self.store.polygons(numbers), self.coded[numbers].tolist(), strict=True)
-        drawn: np.ndarray = rasterize(
-            pairs, window.shape, fill=self.coding.outside, transform=Affine.translation(col, row), dtype="uint8"
-        )
+        place = Affine.translation(col, row)
+        drawn: np.ndarray = rasterize(pairs, window.shape, fill=fill, transform=place, dtype="uint8")
         return drawn
 
 
-RANK = np.zeros(256, np.uint8)
-RANK[[OTHER, UNKNOWN, CROPLAND]] = 0, 1, 2  # drawn in this order
+DRAW_ORDER = np.zeros(256, np.uint8)
+DRAW_ORDER[[OTHER, UNKNOWN, CROPLAND]] = 0, 1, 2
 
 
 def hold_polygons(
@@ -187,39 +196,25 @@ def hold_polygons(
     map.
     """
     opened = open_layer(path, layer=options.layer, encoding=options.encoding)
-    if opened.crs is None:
-        raise LabelError(
-            "{name} has no coordinate reference system; write it into the file: ogr2ogr -a_srs "
-            "EPSG:CODE {stem}_crs.gpkg {path}",
-            name=path.name,
-            stem=path.stem,
-            path=path,
-        )
-    coding = Coding.of(options, opened)
+    crs, coding = crs_of(opened), Coding.of(options, opened)
     keys = [*dict.fromkeys(each for each in (coding.column, options.id, options.owner, *options.by) if each)]
     needed = [*dict.fromkeys([*keys, *([options.insured] if options.insured else [])])]
-    if missing := [name for name in needed if name not in opened.fields]:
-        raise LabelError(
-            "{name} has no column '{column}'; it has {columns}",
-            name=path.name,
-            column=missing[0],
-            columns=", ".join(opened.fields),
-        )
+    check_columns(opened, needed, encoding=options.encoding)
+    check_frames(crs, CRS.from_user_input(str(ground.grid.crs)), allow_datum_shift=allow_datum_shift)
     store, parts, tables, repaired, without = PolygonStore(file), [], [], 0, 0
     for attributes, wkb in opened.batches(needed):
         areas, mended = areas_of(wkb)
-        shapes = GeoDataFrame(geometry=areas, crs=opened.crs)
-        placed = to_grid_crs(shapes, ground.grid.crs, allow_datum_shift=allow_datum_shift, exact=True).geometry
-        pixels = in_pixels(placed.fillna(shapely.Polygon()).to_numpy(), ground.grid.affine)
-        far = ~np.isfinite(shapely.bounds(pixels)).all(axis=1)  # none, or where the CRS of the map does not reach
-        pixels[far] = shapely.Polygon()
+        shapes = _on_earth(areas, crs)
+        pixels = _in_pixels(shapes, ground)
         store.add(pixels, {})
-        parts.append((shapely.bounds(pixels), ellipsoidal_area_m2(shapes.geometry.fillna(shapely.Polygon()))))
+        parts.append((shapely.bounds(pixels), ellipsoidal_area_m2(shapes)))
         tables.append(attributes)
-        repaired, without = repaired + mended, without + int((areas == None).sum())  # noqa: E711 - of each
+        repaired, without = repaired + mended, without + int(shapes.is_empty.sum())
     if not tables:
         raise LabelError("{name} has no feature; give a layer of polygons", name=path.name)
     table = pd.concat(tables, ignore_index=True)
+    if without == len(table):
+        raise LabelError("{name} has no polygon with an area; give a layer of polygons", name=path.name)
     bounds, area_m2 = (np.concatenate(each) for each in zip(*parts, strict=True))
     _check_ids(table, options.id, path)
     height, width = ground.shape
@@ -233,7 +228,7 @@ def hold_polygons(
         _insured_ha(table, options, path),
         options,
         coding,
-        tuple(_notes(path, coding, repaired=repaired, without=without)),
+        tuple(_notes(opened, coding, repaired=repaired, without=without)),
     )
     if not len(held.near((0, 0, width, height))):
         raise LabelError(
@@ -251,11 +246,42 @@ def hold_polygons(
     return held
 
 
+def _on_earth(areas: np.ndarray, crs: CRS) -> GeoSeries:
+    """The polygons; empty for those that have no area, or coordinates that are nowhere on the Earth."""
+    found = areas.copy()
+    far = FARTHEST[crs.is_geographic]
+    found[~(np.abs(shapely.bounds(found)) < far).all(axis=1)] = shapely.Polygon()
+    west, south, east, north = shapely.bounds(GeoSeries(found, crs=crs).to_crs(4326).to_numpy()).T
+    is_there = np.isfinite(west) & np.isfinite(east) & (np.abs(south) <= 90.001) & (np.abs(north) <= 90.001)
+    found[~is_there] = shapely.Polygon()
+    return GeoSeries(found, crs=crs)
+
+
+def _in_pixels(shapes: GeoSeries, ground: NamedGrid) -> np.ndarray:
+    """The polygons in columns and rows of a grid, valid there too, and empty where they are nowhere near it."""
+    placed = _moved(shapes, ground)
+    lost = ~np.isfinite(shapely.bounds(placed)).all(axis=1) & ~shapes.is_empty.to_numpy()
+    if lost.any():  # they reach to where the CRS of the map does not
+        box = shapely.box(*ground.grid.extent.to_crs(shapes.crs).boundingbox.bbox)
+        placed[lost] = _moved(shapes[lost].intersection(box.buffer(0.02 * box.length)), ground)
+    placed[~np.isfinite(shapely.bounds(placed)).all(axis=1)] = shapely.Polygon()
+    pixels = in_pixels(placed, ground.grid.affine)
+    broken = ~shapely.is_valid(pixels)  # two edges that touch in one CRS may cross in another
+    pixels[broken] = only_areas(shapely.make_valid(pixels[broken]))
+    return pixels
+
+
+def _moved(shapes: GeoSeries, ground: NamedGrid) -> np.ndarray:
+    frame = GeoDataFrame(geometry=shapes)
+    moved: np.ndarray = to_grid_crs(frame, ground.grid.crs, allow_datum_shift=True, exact=True).geometry.to_numpy()
+    return moved.copy()
+
+
 def _check_ids(table: pd.DataFrame, column: str | None, path: Path) -> None:
     if column is None:
         return
     ids = as_text(table[column])
-    if (twice := ids[ids.duplicated()]).any():
+    if len(twice := ids[ids.duplicated()]):
         raise LabelError(
             "{name} has {column} {ids} more than once; give another --id, or make them distinct",
             name=path.name,
@@ -270,7 +296,7 @@ def _insured_ha(table: pd.DataFrame, options: PolygonOptions, path: Path) -> Flo
         return None
     given = as_text(table[options.insured])
     found = pd.to_numeric(given.where(given != "", "0"), errors="coerce").to_numpy(np.float64)
-    if (foreign := given[~(found >= 0)]).size:
+    if (foreign := given[~((found >= 0) & np.isfinite(found))]).size:
         raise LabelError(
             "{name} has {values} in {column}, expected areas of 0 or more",
             name=path.name,
@@ -281,11 +307,20 @@ def _insured_ha(table: pd.DataFrame, options: PolygonOptions, path: Path) -> Flo
     return insured
 
 
-def _notes(path: Path, coding: Coding, *, repaired: int, without: int) -> Iterator[str]:
+def _notes(layer: VectorLayer, coding: Coding, *, repaired: int, without: int) -> Iterator[str]:
+    path = layer.path
+    if layer.left_out:
+        yield Message(
+            "Columns of {name} that hold lists or other structures are left out: {names}.",
+            name=path.name,
+            names=", ".join(layer.left_out),
+        )
     if repaired:
         yield Message("{count} polygons of {name} were not valid and are repaired.", count=repaired, name=path.name)
     if without:
-        yield Message("{count} features of {name} have no area and no figures.", count=without, name=path.name)
+        yield Message(
+            "{count} features of {name} have no area on the Earth, and no figures.", count=without, name=path.name
+        )
     if coding.column:
         yield Message(
             "Polygons with {codes} in {column} are cropland, those with another code are not.",

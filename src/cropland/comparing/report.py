@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from cropland.comparing.changes import GAIN, LOSS
+from cropland.comparing.figures import DISAGREES
 from cropland.comparing.polygons import HeldPolygons
 from cropland.evaluation.subject import Subject, decimated, imagery_on
 from cropland.geo.area import area_words
@@ -48,7 +49,7 @@ class Pictures:
     def worst(self) -> Iterator[dict[str, Any]]:
         """The polygons that disagree most, of those that disagree on more than half of their ground."""
         order = self.table["rank"].dropna().astype(int).sort_values().index[:WORST]
-        for number in order[self.table["disagreement"][order] > 0.5].tolist():
+        for number in order[self.table["disagreement"][order] > DISAGREES].tolist():
             row = self.table.loc[number]
             facts = {
                 _("code"): self._key(self.held.coding.column, number),

@@ -76,6 +76,10 @@ class VectorLayer(Protocol):
         condition that is none, and for a damaged file.
         """
 
+    @property
+    def left_out(self) -> Sequence[str]:
+        """Columns that are never read, since their values are lists or other structures."""
+
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[Features]:
         """All features in their order, some thousands at a time, with these attributes (all if None)."""
 
@@ -186,6 +190,11 @@ class GdalLayer:
     layer: str
     encoding: str | None
 
+    @property
+    def left_out(self) -> Sequence[str]:
+        """None of them."""
+        return ()
+
     def read(
         self,
         *,
@@ -219,15 +228,21 @@ class GdalLayer:
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[Features]:
         """As in `VectorLayer`."""
-        how = {"layer": self.layer, "encoding": self.encoding, "columns": columns, "batch_size": ROWS}
+        how = {"layer": self.layer, "encoding": self.encoding, "columns": columns}
         start = 0
         try:
-            with pyogrio.raw.open_arrow(self.path, use_pyarrow=True, **how) as (about, reader):
-                name = about["geometry_name"] or "wkb_geometry"
+            with pyogrio.raw.open_arrow(self.path, use_pyarrow=True, batch_size=ROWS, **how) as (about, reader):
                 for batch in reader:
-                    wkb = batch.column(name).to_numpy(zero_copy_only=False)
-                    yield Features(_as_pandas(batch.drop_columns([name]), start=start), wkb)
-                    start += batch.num_rows
+                    table = pa.table(batch)
+                    place = len(table.column_names) - 1  # the geometry comes last, whatever it is called
+                    # Of a column with a domain of codes the values are the codes, and not the words of the domain.
+                    codes = [_codes(column) for column in table.columns[:place]]
+                    wkb = table.column(place).to_numpy(zero_copy_only=False)
+                    if _has_curves(wkb):
+                        some = {"skip_features": start, "max_features": len(wkb), "columns": []}
+                        wkb = pyogrio.raw.read(self.path, **{**how, **some})[2]  # in which curves are lines
+                    yield Features(_as_pandas(codes, about["fields"], start=start, count=len(wkb)), wkb)
+                    start += len(wkb)
         except (DataSourceError, DataLayerError, FeatureError, FieldError, ValueError, pa.ArrowException) as error:
             raise _unreadable(self.path, error) from error
 
@@ -299,7 +314,8 @@ def _is_plain(kind: pa.DataType) -> bool:
     if of.is_dictionary(kind):
         return _is_plain(kind.value_type)
     text = (of.is_string, of.is_large_string, of.is_string_view)
-    return any(test(kind) for test in (of.is_integer, of.is_floating, of.is_boolean, of.is_temporal, *text))
+    numbers = (of.is_integer, of.is_floating, of.is_decimal, of.is_boolean, of.is_temporal)
+    return any(test(kind) for test in (*numbers, *text))
 
 
 @dataclass(frozen=True)
@@ -316,6 +332,12 @@ class ArrowLayer:
     kind: str
     column: str
     about: dict[str, Any]
+
+    @property
+    def left_out(self) -> Sequence[str]:
+        """As in `VectorLayer`."""
+        bounds = {path[0] for path in self.about.get("covering", {}).get("bbox", {}).values()}
+        return [name for name in self._dataset.schema.names if name not in {*self.fields, self.column, *bounds}]
 
     def read(
         self,
@@ -390,11 +412,15 @@ class ArrowLayer:
         return box, [path[0] for path in bounds.values()]
 
     def _attributes(self, batch: pa.RecordBatch) -> DataFrame:
-        columns = (
-            pc.cast(column, pa.string()) if pa.types.is_temporal(column.type) else column for column in batch.columns
-        )
-        table = pa.table(dict(zip(batch.schema.names, columns, strict=True)))
-        return _as_pandas(table) if table.num_columns else DataFrame(index=range(batch.num_rows))
+        columns = [
+            pc.cast(column, pa.string())
+            if pa.types.is_temporal(column.type)
+            else column.dictionary_decode()
+            if pa.types.is_dictionary(column.type)
+            else column
+            for column in batch.columns
+        ]
+        return _as_pandas(columns, batch.schema.names, start=0, count=batch.num_rows)
 
     def _wkb(self, column: pa.Array) -> np.ndarray:
         encoding = self.about.get("encoding", "WKB").lower()
@@ -430,18 +456,38 @@ class ArrowLayer:
         return _union(np.array([_union(_bounds(wkb)) for _, wkb in self._batches([], where=where, near=None)]))
 
 
-def _as_pandas(table: pa.Table | pa.RecordBatch, *, start: int = 0) -> DataFrame:
+def _codes(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not pa.types.is_dictionary(column.type):
+        return column
+    return pa.chunked_array([chunk.indices for chunk in column.chunks], column.type.index_type)
+
+
+def _has_curves(wkb: np.ndarray) -> bool:
+    """Whether there are geometries of the kinds 8 to 12 of ISO 19125 among them: arcs, and what is made of them."""
+    heads = b"".join(each[:5] for each in wkb if each is not None)
+    fields = np.frombuffer(heads, np.uint8).reshape(-1, 5)
+    if not len(fields):
+        return False
+    little = fields[:, 0] == 1
+    codes = np.where(little, fields[:, 1:].copy().view("<u4")[:, 0], fields[:, 1:].copy().view(">u4")[:, 0])
+    return bool(np.isin((codes & 0xFFFF) % 1000, (8, 9, 10, 11, 12)).any())
+
+
+def _as_pandas(columns: Sequence[Any], names: Sequence[str], *, start: int, count: int) -> DataFrame:
     """Attributes as they are in the file: whole numbers stay so where some are missing. start: number of the first."""
-    frame: DataFrame = table.to_pandas(types_mapper=_kept_type)
-    return frame.set_axis(range(start, start + table.num_rows))
+    frames = {str(name): column.to_pandas(types_mapper=_kept_type) for name, column in zip(names, columns, strict=True)}
+    return DataFrame({name: values.array for name, values in frames.items()}, index=range(start, start + count))
 
 
 def _kept_type(kind: pa.DataType) -> Any:
     """How pandas holds a type that it would else turn into floats or objects where values are missing."""
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return pd.api.types.pandas_dtype("boolean" if pa.types.is_boolean(kind) else str(kind).capitalize())
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return None if text or pa.types.is_floating(kind) else pd.ArrowDtype(kind)
+    if pa.types.is_boolean(kind):
+        return pd.BooleanDtype()
+    if pa.types.is_integer(kind):
+        return pd.api.types.pandas_dtype(str(kind).replace("uint", "UInt").replace("int", "Int"))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pd.api.types.pandas_dtype("str")
+    return None if pa.types.is_floating(kind) else pd.ArrowDtype(kind)
 
 
 def _bounds(wkb: np.ndarray) -> np.ndarray:

@@ -25,6 +25,8 @@ __all__ = [
     "Notes",
     "Polygons",
     "areas_of",
+    "check_columns",
+    "crs_of",
     "describe_fields",
     "fields",
     "only_areas",
@@ -108,13 +110,7 @@ def open_polygons(
     Raises `LabelError` also for a column that the layer does not have.
     """
     opened = open_layer(Path(path), layer=layer, encoding=encoding)
-    if missing := [column for column in columns if column not in opened.fields]:
-        raise LabelError(
-            "{name} has no column '{column}'; it has {columns}",
-            name=opened.path.name,
-            column=missing[0],
-            columns=", ".join(opened.fields),
-        )
+    check_columns(opened, columns, encoding=encoding)
     some = opened.read(where=where, columns=columns, limit=FEW + 1 if opened.is_indexed else None)
     if not opened.is_indexed or len(some.wkb) <= FEW:
         return Polygons.of(*_all_polygons(opened, some, where=where, encoding=encoding))
@@ -122,7 +118,7 @@ def open_polygons(
     def near(box: Bounds) -> tuple[GeoDataFrame, Notes]:
         return _polygons(opened, opened.read(where=where, columns=columns, near=box))
 
-    return Polygons(_crs(opened), near, lambda: opened.bounds(where))
+    return Polygons(crs_of(opened), near, lambda: opened.bounds(where))
 
 
 def read_polygons(
@@ -185,7 +181,26 @@ def united(parts: np.ndarray, of: np.ndarray) -> np.ndarray:
     return unions
 
 
-def _crs(layer: VectorLayer) -> CRS:
+def check_columns(layer: VectorLayer, columns: Sequence[str], *, encoding: str | None) -> None:
+    """Raise `LabelError` for columns that a layer does not have."""
+    if missing := [column for column in columns if column not in layer.fields]:
+        raise LabelError(
+            "{name} has no column '{column}'; it has {columns}{hint}",
+            name=layer.path.name,
+            column=missing[0],
+            columns=", ".join(layer.fields),
+            hint=_garbled(layer.path, encoding),
+        )
+
+
+def _garbled(path: Path, encoding: str | None) -> Message:
+    """What to do where Chinese letters of a shapefile are not what they were."""
+    undeclared = path.suffix == ".shp" and not encoding and not path.with_suffix(".cpg").exists()
+    return Message("; if this is garbled, give --encoding GBK") if undeclared else Message("")
+
+
+def crs_of(layer: VectorLayer) -> CRS:
+    """The CRS of a layer. Raises `LabelError` where it has none."""
     if layer.crs is None:
         raise LabelError(
             "{name} has no coordinate reference system; write it into the file: ogr2ogr -a_srs "
@@ -203,7 +218,7 @@ def _all_polygons(
     """The polygons among all features that meet a condition."""
     if where and not len(features.wkb):
         raise LabelError(_nothing_left(layer, where=where, encoding=encoding))
-    crs = crs or _crs(layer)
+    crs = crs or crs_of(layer)
     polygons, notes = _polygons(layer, features)
     if polygons.empty and notes:
         raise LabelError("{why}; repair the file", why=notes[0])
@@ -225,16 +240,13 @@ def _nothing_left(layer: VectorLayer, *, where: str, encoding: str | None) -> Me
     values = joined(
         "; ", (Message("{name} has {values}", name=name, values=_values(table[name])) for name in named)
     ) or describe_fields(layer.path, layer.fields)
-    path = layer.path
-    garbled = path.suffix == ".shp" and not encoding and not path.with_suffix(".cpg").exists()
-    hint = Message("; if this is garbled, give --encoding GBK") if garbled else ""
     return Message(
         "--where {where!r} leaves none of the {count} features of {name}; {values}{hint}",
         where=where,
         count=len(table),
-        name=path.name,
+        name=layer.path.name,
         values=values,
-        hint=hint,
+        hint=_garbled(layer.path, encoding),
     )
 
 
@@ -265,7 +277,7 @@ def areas_of(wkb: np.ndarray) -> tuple[np.ndarray, int]:
     """Geometries as valid polygons in two dimensions, None where there is no area; and how many had to be repaired."""
     shapes, _broken = _shapes(wkb)
     areas = _areas(shapes)
-    return areas, int((~shapely.is_valid(shapes) & (areas != None)).sum())  # noqa: E711 - of each
+    return areas, int((~shapely.is_valid(shapes) & ~shapely.is_missing(areas)).sum())
 
 
 def _areas(shapes: np.ndarray) -> np.ndarray:
