@@ -2,6 +2,7 @@
 
 import json
 import re
+import sqlite3
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +17,15 @@ import rasterio
 import shapely
 from jsonschema import Draft202012Validator
 
+import real_qgis
 from cropland.errors import GridError, OutputError
+from cropland.geo.vectors import read_polygons
 from cropland.model import ModelFile, default_model
 from cropland.writers import replacing
 from cropland.writers.cog import write_cog
-from cropland.writers.qgis import write_qgis, write_style
+from cropland.writers.qgis import parcels_style, write_qgis, write_style
 from cropland.writers.stac import write_model_item
-from cropland.writers.vector import write_geojson, write_geopackage, write_geoparquet
+from cropland.writers.vector import add_layer_style, write_geojson, write_geopackage, write_geoparquet
 from rasters import write_raster
 
 SCHEMAS = ["https://vecorel.org/specification/v0.1.0/schema.yaml", "https://fiboa.org/specification/v0.3.0/schema.yaml"]
@@ -309,3 +312,38 @@ def test_the_style_of_parcels_is_that_of_the_project(tmp_path: Path) -> None:
     assert told[0] == told[1] and (told[0]["style"], told[0]["outline_width"]) == ("no", "30.0")
     with pytest.raises(OutputError, match="cannot be written"):
         write_style(tmp_path / "parcels.qml" / "parcels.qml", pixel=10)
+
+
+def test_qgis_opens_a_geopackage_in_the_style_that_lies_in_it(tmp_path: Path) -> None:
+    out = tmp_path / "交付.gpkg"
+    write_geopackage([frame()], out, style=parcels_style(pixel=2.0))
+    found = real_qgis.opened(out, "parcels")
+    assert (found["valid"], found["count"], found["crs"]) == (True, 2, "EPSG:32650")
+    assert found["default"] and found["renderer"] == "singleSymbol"
+    assert (found["symbol"]["outline_width"], found["symbol"]["style"]) == ("6", "no")
+    assert found["first"]["name"] == "北地"
+
+
+def test_the_last_style_of_a_layer_is_its_default(tmp_path: Path) -> None:
+    out = tmp_path / "p.gpkg"
+    write_geopackage([frame()], out, style=parcels_style(pixel=2.0))
+    add_layer_style(out, "parcels", parcels_style(pixel=4.0), name="wide")
+    assert real_qgis.opened(out, "parcels")["symbol"]["outline_width"] == "12"
+
+
+def test_a_style_leaves_the_layer_as_it_is(tmp_path: Path) -> None:
+    """Other programs read the layer as before, by its name, and see the table of styles as one without geometry."""
+    write_geopackage([frame()], tmp_path / "p.gpkg", style=parcels_style(pixel=2.0))
+    assert pyogrio.list_layers(tmp_path / "p.gpkg").tolist() == [["parcels", "Polygon"], ["layer_styles", None]]
+    read = geopandas.read_file(tmp_path / "p.gpkg", layer="parcels")
+    assert read.geometry.geom_equals(frame().geometry).all() and len(read_polygons(tmp_path / "p.gpkg")) == 2
+
+
+def test_a_style_that_cannot_be_kept_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "p.gpkg").mkdir()
+    with pytest.raises(sqlite3.Error):
+        add_layer_style(tmp_path / "p.gpkg", "parcels", "", name="parcels")
+    with pytest.raises(OutputError, match="cannot be written"), replacing(tmp_path / "q.gpkg") as hidden:
+        hidden.write_bytes(b"no database, but long enough to be taken for a damaged one")
+        add_layer_style(hidden, "parcels", "", name="parcels")
+    assert [path.name for path in tmp_path.iterdir()] == ["p.gpkg"]

@@ -1,5 +1,6 @@
 """The shelf of writers, each of which replaces a file completely or raises `OutputError`."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ def replacing(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(out) as hidden:
             yield hidden
-    except (OSError, RasterioError, DataLayerError, DataSourceError, FeatureError) as error:
+    except (OSError, RasterioError, DataLayerError, DataSourceError, FeatureError, sqlite3.Error) as error:
         raise OutputError(
             "{out} cannot be written ({error}); choose another place or free some disk space", out=out, error=error
         ) from error

@@ -17,7 +17,14 @@ from cropland.language import Message, shown
 from cropland.probability import ONE
 from cropland.writers import replacing
 
-__all__ = ["how_drawn", "write_qgis", "write_sample_project", "write_style", "write_suggestions_project"]
+__all__ = [
+    "how_drawn",
+    "parcels_style",
+    "write_qgis",
+    "write_sample_project",
+    "write_style",
+    "write_suggestions_project",
+]
 
 VERSION = "3.22.0"  # the oldest that is known to open it
 RAMP = {0: "#f7f3e8", 64: "#e3d9a7", 127: "#b5c46b", 190: "#5f9a3a", ONE: "#1c5c2a"}
@@ -171,19 +178,25 @@ def _write_project(
         ElementTree(qgis).write(hidden, encoding="utf-8", xml_declaration=True)
 
 
-def write_style(out: Path, *, pixel: float) -> None:
-    """Write the look of parcels in the project as a style (.qml), in which QGIS opens a file of that name beside it.
+def parcels_style(*, pixel: float) -> str:
+    """The look of parcels in the project as the content of a style (.qml).
 
-    Not as a table in the GeoPackage: that would be a second layer, of which geopandas warns and which GDAL cannot
-    convert with the first. pixel: edge of a pixel of the mask in units of the CRS.
-    Raises `OutputError` where `out` cannot be written.
+    pixel: edge of a pixel of the mask in units of the CRS; an outline covers at most three of them.
     """
     style = Element("qgis", version=VERSION, styleCategories="Symbology")
     style.append(_outline(pixel))
     indent(style)
-    text = tostring(style, encoding="unicode")
+    return f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{tostring(style, encoding='unicode')}\n"
+
+
+def write_style(out: Path, *, pixel: float) -> None:
+    """Write `parcels_style` as a file, in which QGIS opens a file of that name beside it.
+
+    Not as a table in the GeoPackage of a map: that would be a second layer, of which geopandas warns and which GDAL
+    cannot convert with the first. Raises `OutputError` where `out` cannot be written.
+    """
     with replacing(out) as hidden:
-        hidden.write_text(f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{text}\n", encoding="utf-8")
+        hidden.write_text(parcels_style(pixel=pixel), encoding="utf-8")
 
 
 def _scene(

@@ -1,8 +1,9 @@
 """Parcels in three formats, chunk by chunk: GeoParquet for analysis, GeoPackage for QGIS, GeoJSON for the web."""
 
 import json
+import sqlite3
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -16,7 +17,7 @@ from geopandas import GeoDataFrame
 from cropland.errors import GridError
 from cropland.writers import replacing
 
-__all__ = ["write_geojson", "write_geopackage", "write_geoparquet"]
+__all__ = ["add_layer_style", "write_geojson", "write_geopackage", "write_geoparquet"]
 
 COLLECTION = "cropland"
 SCHEMAS = {
@@ -31,6 +32,15 @@ OURS = {
     "mean_probability": "Mean probability of cropland, 0 to 1",
 }
 REQUIRED = {"id", "geometry"}  # of every feature; what is not required may be missing, and is declared so
+# The table of styles, to the letter as QGIS lets GDAL make it (QgsOgrProviderMetadata::saveStyle).
+STYLES = """
+    CREATE TABLE IF NOT EXISTS "layer_styles" (
+        "id" INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, "f_table_catalog" TEXT(256), "f_table_schema" TEXT(256),
+        "f_table_name" TEXT(256), "f_geometry_column" TEXT(256), "styleName" TEXT(30), "styleQML" TEXT, "styleSLD" TEXT,
+        "useAsDefault" BOOLEAN, "description" TEXT, "owner" TEXT(30), "ui" TEXT(30),
+        "update_time" DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+    )
+"""
 
 
 def write_geoparquet(chunks: Iterable[GeoDataFrame], out: Path) -> None:
@@ -80,16 +90,44 @@ def _widen(geo: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def write_geopackage(
-    chunks: Iterable[GeoDataFrame], out: Path, *, layer: str = "parcels", geometry_type: str | None = None
+    chunks: Iterable[GeoDataFrame],
+    out: Path,
+    *,
+    layer: str = "parcels",
+    geometry_type: str | None = None,
+    style: str | None = None,
 ) -> None:
     """Write a table as the only layer of a GeoPackage, with a spatial index.
 
-    chunks: at least one, of the same columns. geometry_type: that of the first chunk if not given.
+    chunks: at least one, of the same columns. geometry_type: that of the first chunk if not given. style: the content
+    of a .qml, which is kept in the file, as `add_layer_style` does.
     Raises `OutputError` where `out` cannot be written.
     Source: OGC 12-128r19, 2024.
     """
     with replacing(out) as hidden:
         _write_layer(chunks, hidden, driver="GPKG", layer=layer, geometry_type=geometry_type)
+        if style is not None:
+            add_layer_style(hidden, layer, style, name=layer)
+
+
+def add_layer_style(gpkg: Path, layer: str, qml: str, *, name: str) -> None:
+    """Keep a style in a GeoPackage as the default of a layer, so that QGIS opens the layer in it without a project.
+
+    qml: the content of a .qml. name: of the style, up to 30 letters. The table of styles is one more layer without
+    geometry for programs other than QGIS.
+    Raises `sqlite3.Error` where the file cannot be written.
+    """
+    with closing(sqlite3.connect(gpkg)) as file, file:
+        file.execute(STYLES)
+        file.execute("INSERT OR IGNORE INTO gpkg_contents(table_name, data_type) VALUES ('layer_styles', 'attributes')")
+        file.execute("UPDATE layer_styles SET useAsDefault = 0 WHERE f_table_name = ?", (layer,))
+        # QGIS looks for an empty schema and not for a missing one.
+        file.execute(
+            "INSERT INTO layer_styles"
+            "(f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, useAsDefault)"
+            " SELECT '', '', table_name, column_name, ?, ?, 1 FROM gpkg_geometry_columns WHERE table_name = ?",
+            (name, qml, layer),
+        )
 
 
 def write_geojson(chunks: Iterable[GeoDataFrame], out: Path) -> None:
