@@ -10,6 +10,7 @@ __all__ = [
     "Model",
     "__version__",
     "cut_chips",
+    "deliver",
     "design_sample",
     "doctor",
     "estimate_area",

@@ -24,6 +24,7 @@ from cropland.language import Message, joined
 __all__ = [
     "Notes",
     "Polygons",
+    "all_polygons",
     "describe_fields",
     "fields",
     "only_areas",
@@ -115,7 +116,7 @@ def open_polygons(
         )
     some = opened.read(where=where, columns=columns, limit=FEW + 1 if opened.is_indexed else None)
     if not opened.is_indexed or len(some.wkb) <= FEW:
-        return Polygons.of(*_all_polygons(opened, some, where=where, encoding=encoding))
+        return Polygons.of(*all_polygons(opened, some, where=where, encoding=encoding))
 
     def near(box: Bounds) -> tuple[GeoDataFrame, Notes]:
         return _polygons(opened, opened.read(where=where, columns=columns, near=box))
@@ -139,7 +140,36 @@ def read_polygons(
     """
     opened = open_layer(Path(path), layer=layer, encoding=encoding)
     features = opened.read(where=where)
-    return _all_polygons(opened, features, where=where, encoding=encoding, crs=user_crs(crs) if crs else None)[0]
+    return all_polygons(opened, features, where=where, encoding=encoding, crs=user_crs(crs) if crs else None)[0]
+
+
+def all_polygons(
+    layer: VectorLayer,
+    features: Features,
+    *,
+    where: str | None = None,
+    encoding: str | None = None,
+    crs: CRS | None = None,
+) -> tuple[GeoDataFrame, Notes]:
+    """The polygons among features that were read from a layer, and a note on those that cannot be used.
+
+    The options, and errors, are those of `read_polygons`.
+    """
+    if where and not len(features.wkb):
+        raise LabelError(_nothing_left(layer, where=where, encoding=encoding))
+    crs = crs or _crs(layer)
+    polygons, notes = _polygons(layer, features)
+    if polygons.empty and notes:
+        raise LabelError("{why}; repair the file", why=notes[0])
+    if polygons.empty:
+        shapes = shapely.from_wkb(features.wkb, on_invalid="ignore")
+        raise LabelError(
+            "{name} has no polygon among {count} features ({kinds}); give a layer of polygons",
+            name=layer.path.name,
+            count=len(features.wkb),
+            kinds=", ".join(sorted(set(GeoSeries(shapes).geom_type.dropna()))) or "no geometry",
+        )
+    return polygons.reset_index(drop=True).set_crs(crs, allow_override=True), notes
 
 
 def fields(path: str | PathLike[str], *, layer: str | None = None, encoding: str | None = None) -> list[str]:
@@ -188,27 +218,6 @@ def _crs(layer: VectorLayer) -> CRS:
             path=layer.path,
         )
     return layer.crs
-
-
-def _all_polygons(
-    layer: VectorLayer, features: Features, *, where: str | None, encoding: str | None, crs: CRS | None = None
-) -> tuple[GeoDataFrame, Notes]:
-    """The polygons among all features that meet a condition."""
-    if where and not len(features.wkb):
-        raise LabelError(_nothing_left(layer, where=where, encoding=encoding))
-    crs = crs or _crs(layer)
-    polygons, notes = _polygons(layer, features)
-    if polygons.empty and notes:
-        raise LabelError("{why}; repair the file", why=notes[0])
-    if polygons.empty:
-        shapes = shapely.from_wkb(features.wkb, on_invalid="ignore")
-        raise LabelError(
-            "{name} has no polygon among {count} features ({kinds}); give a layer of polygons",
-            name=layer.path.name,
-            count=len(features.wkb),
-            kinds=", ".join(sorted(set(GeoSeries(shapes).geom_type.dropna()))) or "no geometry",
-        )
-    return polygons.reset_index(drop=True).set_crs(crs, allow_override=True), notes
 
 
 def _nothing_left(layer: VectorLayer, *, where: str, encoding: str | None) -> Message:
