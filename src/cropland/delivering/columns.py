@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from geopandas import GeoDataFrame
 
-from cropland.errors import InputError, LabelError
+from cropland.errors import InputError, LabelError, Option
 from cropland.geo.area import MU_M2, ellipsoidal_area_m2, ellipsoidal_length_m
 
 __all__ = ["M2", "MEASURES", "arranged", "factors", "measured", "pairs"]
@@ -69,7 +69,9 @@ def pairs(given: Sequence[str] | Mapping[str, Any] | None, *, option: str) -> di
     for text in given or ():
         name, equals, value = text.partition("=")
         if not (name and equals) or name in found:
-            raise InputError("{option} wants NAME=VALUE, each name once, and got '{text}'", option=option, text=text)
+            raise InputError(
+                "{option} wants NAME=VALUE, each name once, and got '{text}'", option=Option(option), text=text
+            )
         found[name] = value
     return found
 
@@ -87,7 +89,7 @@ def arranged(
         if missing := [name for name in names if name not in known]:
             raise InputError(
                 "{option} {missing}: there is no such column; there are {columns}",
-                option=option,
+                option=Option(option),
                 missing=missing[0],
                 columns=", ".join(known),
             )

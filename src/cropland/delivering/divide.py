@@ -49,7 +49,7 @@ def divided(parcels: GeoSeries, regions: GeoSeries) -> Division:
     parcel = np.concatenate([whole, crossed[owner]])
     region, doubtful = _regions_of(shapely.point_on_surface(np.concatenate([shapes[whole], faces[face]])), areas)
     # The faces of a parcel and a region become one again, or several where they do not touch.
-    order = np.lexsort((region, parcel))
+    order = np.lexsort((region, region == NOWHERE, parcel))
     parts, parcel, region, doubtful = parts[order], parcel[order], region[order], doubtful[order]
     first = np.append(True, (parcel[1:] != parcel[:-1]) | (region[1:] != region[:-1]))[: len(parts)]
     of, alone = np.cumsum(first) - 1, np.flatnonzero(first)
@@ -57,7 +57,7 @@ def divided(parcels: GeoSeries, regions: GeoSeries) -> Division:
     is_doubtful = (np.bincount(of, weights=doubtful, minlength=len(alone)) > 0)[again]
     parcel, region = parcel[alone][again], region[alone][again]
     west, south = shapely.bounds(pieces).T[:2]
-    order = np.lexsort((south, west, region, parcel))
+    order = np.lexsort((south, west, region, region == NOWHERE, parcel))
     return Division(pieces[order], parcel[order], region[order], np.flatnonzero(is_doubtful[order]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,14 @@ FORMAT = 1  # of topology.json
 # at a corner. A hole that is larger is other land.
 GAP_M = 0.5  # mean width, 2 x area / perimeter
 GAP_M2 = 5.0
+ROUNDING_M = 0.001  # mean width of a gap that is none: two borders that differ by the rounding of a file
 OVERLAP_M2 = 0.01  # a square of 10 cm: the last bits of coordinates make less
 SPIKE_DEGREES = 5.0  # between two edges: no field is drawn like this, and outlines of maps stay above 15
 TINY_M2 = 10.0  # of a ring: a fortieth of the least parcel, 400 m2 (TD/T 1055-2019)
 LIMITS = {
     "gap_width_m": GAP_M,
     "gap_m2": GAP_M2,
+    "rounding_m": ROUNDING_M,
     "overlap_m2": OVERLAP_M2,
     "spike_degrees": SPIKE_DEGREES,
     "tiny_ring_m2": TINY_M2,
@@ -87,7 +90,13 @@ class Topology:
             rows = self.worst(kind)
             places = _places(rows.geometry.iloc[:WORST])
             worst = [
-                {"ids": row.ids.split(", "), "value": row.value, "note": row.note, "x": place.x, "y": place.y}
+                {
+                    "ids": row.ids.split(", "),
+                    "value": None if isnan(row.value) else row.value,
+                    "note": row.note,
+                    "x": place.x,
+                    "y": place.y,
+                }
                 for row, place in zip(rows.itertuples(), places, strict=False)
             ]
             kinds[kind] = {"count": len(rows), "unit": unit, "worst": worst}
@@ -153,7 +162,7 @@ def _table(
     kind: str, ids: Sequence[str] | np.ndarray, values: np.ndarray, shapes: np.ndarray, note: Any = ""
 ) -> pd.DataFrame:
     columns = {"ids": ids, "value": values, "unit": KINDS[kind][1], "note": note}
-    table = pd.DataFrame(columns, dtype=object).astype({"value": "float64"})
+    table = pd.DataFrame(columns, index=range(len(shapes))).astype({"ids": "str", "value": "float64", "note": "str"})
     table.insert(0, "kind", kind)
     return table.assign(geometry=shapes)
 
@@ -193,14 +202,14 @@ def _gaps(shapes: np.ndarray, tree: shapely.STRtree, ids: np.ndarray, crs: CRS) 
     rings, part = shapely.get_rings(shapely.get_parts(unions), return_index=True)
     holes = shapely.polygons(rings[np.diff(part, prepend=-1) == 0])  # the first ring of a part is its shell
     area, length = _area_m2(holes, crs), _length_m(holes, crs)
-    is_small = (area < GAP_M2) | (2 * area < GAP_M * length)
+    is_small = (2 * area >= ROUNDING_M * length) & ((area < GAP_M2) | (2 * area < GAP_M * length))
     holes, area = holes[is_small], area[is_small]
     hole, beside = tree.query(holes, predicate="intersects")
-    names = [", ".join(ids[np.sort(beside[hole == number])]) for number in range(len(holes))]
-    between = np.bincount(hole, minlength=len(holes)) > 1
-    return _table(
-        "gap", [name for name, kept in zip(names, between, strict=True) if kept], area[between], holes[between]
-    )
+    order = np.lexsort((beside, hole))
+    counts = np.bincount(hole, minlength=len(holes))
+    names = [", ".join(each) for each in np.split(ids[beside[order]], np.cumsum(counts)[:-1])]
+    between = np.flatnonzero(counts > 1)  # a hole of one parcel alone is no gap
+    return _table("gap", [names[number] for number in between], area[between], holes[between])
 
 
 def _edges(edges: np.ndarray, ids: np.ndarray, crs: CRS) -> pd.DataFrame:
@@ -242,11 +251,11 @@ def _tiny_rings(shapes: np.ndarray, ids: np.ndarray, crs: CRS) -> pd.DataFrame:
 
 
 def _area_m2(shapes: np.ndarray, crs: CRS) -> np.ndarray:
-    return ellipsoidal_area_m2(GeoSeries(shapes, crs=crs)) if len(shapes) else np.zeros(0)
+    return ellipsoidal_area_m2(GeoSeries(shapes, crs=crs))
 
 
 def _length_m(shapes: np.ndarray, crs: CRS) -> np.ndarray:
-    return ellipsoidal_length_m(GeoSeries(shapes, crs=crs)) if len(shapes) else np.zeros(0)
+    return ellipsoidal_length_m(GeoSeries(shapes, crs=crs))
 
 
 def _places(shapes: GeoSeries) -> np.ndarray:

@@ -39,22 +39,15 @@ def write_layer(
     Raises `OutputError` for another suffix, for an encoding that is not for this format or lacks a letter, and where
     `out` cannot be written.
     """
+    check_format(out, encoding)
     suffix = out.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise OutputError(
-            "{name}: no format has this suffix; use {writers}", name=out.name, writers=", ".join(SUFFIXES)
-        )
-    if encoding is not None and suffix != ".shp":
-        raise OutputError(
-            "--encoding is for shapefiles, and {name} is always in UTF-8; leave --encoding out", name=out.name
-        )
     if suffix == ".shp":
         return _write_shapefile(frame, out, encoding=encoding or "UTF-8")
     if suffix == ".gdb":
         return _write_geodatabase(frame, out, layer=layer)
     if suffix == ".gpkg":
-        # A column of that name would have to be unique, and is not where a parcel was cut.
-        write_geopackage([frame], out, layer=layer, geometry_type="Polygon", style=style, FID=_free("fid", frame))
+        keys = {"FID": _free("fid", frame), "GEOMETRY_NAME": _free("geom", frame)}
+        write_geopackage([frame], out, layer=layer, geometry_type="Polygon", style=style, **keys)
     elif suffix == ".parquet":
         with replacing(out) as hidden:
             frame.to_parquet(hidden, index=False, schema_version="1.1.0", write_covering_bbox=True, compression="zstd")
@@ -71,11 +64,10 @@ def check_format(out: Path, encoding: Encoding | None) -> None:
         raise OutputError(
             "{name}: no format has this suffix; use {writers}", name=out.name, writers=", ".join(SUFFIXES)
         )
-    if encoding is None or (encoding in get_args(Encoding) and out.suffix.lower() == ".shp"):
-        return
-    if encoding in get_args(Encoding):
+    if encoding not in (None, *get_args(Encoding)):
+        raise OutputError("--encoding {encoding} is not known; use GBK or UTF-8", encoding=encoding)
+    if encoding is not None and out.suffix.lower() != ".shp":
         raise OutputError("{name} is always in UTF-8; --encoding is for shapefiles, leave it out", name=out.name)
-    raise OutputError("--encoding {encoding} is not known; use GBK or UTF-8", encoding=encoding)
 
 
 def _write_geodatabase(frame: GeoDataFrame, out: Path, *, layer: str) -> Notes:
