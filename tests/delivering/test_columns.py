@@ -41,7 +41,7 @@ def test_factors_are_read_from_numbers_and_texts():
 
 def test_factors_that_are_none_are_named():
     given = pd.Series([0.1, 6.5, -0.2, "none", 6.5], dtype=object)
-    with pytest.raises(LabelError, match=r"KCXS of p\.gpkg has 4 values .* 6\.5, -0\.2, none; write 6\.5 % as 0\.065"):
+    with pytest.raises(LabelError, match=r"KCXS of p\.gpkg has values .* 1: 6\.5, -0\.2, none; write 6\.5 % as 0\.065"):
         factors(given, name="KCXS", file="p.gpkg")
 
 

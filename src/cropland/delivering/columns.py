@@ -48,11 +48,9 @@ def factors(values: pd.Series, *, name: str, file: str) -> np.ndarray:
     if wrong.any():
         shown = ", ".join(map(str, pd.unique(values[wrong])[:SHOWN]))
         raise LabelError(
-            "{name} of {file} has {count} values that are no deduction factor of 0 to 1: {values}; "
-            "write 6.5 % as 0.065",
+            "{name} of {file} has values that are no factor of deduction, 0 to 1: {values}; write 6.5 % as 0.065",
             name=name,
             file=file,
-            count=int(wrong.sum()),
             values=shown,
         )
     return numbers

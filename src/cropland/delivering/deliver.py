@@ -172,7 +172,8 @@ class Delivery:
         """
         out = Path(out)
         folder = _report_of(out) if report is None else Path(report)
-        style = parcels_style(pixel=sqrt(max(float(self.parcels.area.median()), 1e-12)) / FINE)
+        edge = sqrt(float(np.median(shapely.area(self.parcels.geometry.to_numpy()))))
+        style = parcels_style(pixel=edge / FINE)
         notes = write_layer(self.parcels, out, layer=out.stem, encoding=encoding, style=style)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -238,7 +239,9 @@ def deliver(
         regions = named_regions(Path(by), crs, longest_m=LONGEST_M, name=name, allow_datum_shift=allow_datum_shift)
         regions = _one_of_each_name(regions, deduction, file=Path(by).name)
         if "region" in frame and "region" not in drop:
-            raise InputError("the parcels have a column region already; leave it out with --drop region")
+            raise InputError(
+                "the parcels have a column {column} already; leave it out with --drop {column}", column="region"
+            )
         if "region" in frame:
             frame, drop = frame.drop(columns="region"), [each for each in drop if each != "region"]
     files = given.name, "" if by is None else Path(by).name
@@ -287,7 +290,7 @@ def _check_free(out: Path, report: str | Path | None, *, encoding: Encoding | No
             raise OutputError("{out} is there already; give another --out, or --overwrite", out=there)
 
 
-class _Given(NamedTuple):
+class _ReadParcels(NamedTuple):
     """What was read. invalid: the polygons that were repaired, by their id, and what GEOS says of them."""
 
     parcels: GeoDataFrame
@@ -296,7 +299,7 @@ class _Given(NamedTuple):
     notes: Notes
 
 
-def _read(path: Path, *, layer: str | None, encoding: str | None) -> _Given:
+def _read(path: Path, *, layer: str | None, encoding: str | None) -> _ReadParcels:
     """The polygons of a file or a map, valid, with a text `id` that no two of them share."""
     found = MapFolder.find(path) if path.is_dir() else None
     opened = open_layer(found.parcels if found else path, layer=layer, encoding=encoding)
@@ -311,11 +314,11 @@ def _read(path: Path, *, layer: str | None, encoding: str | None) -> _Given:
     attributes = pd.concat([ids.rename("id"), attributes[columns]], axis=1)
     frame, broken = all_polygons(opened, features._replace(attributes=attributes), encoding=encoding)
     if count := len(features.wkb) - len(frame):
-        notes += broken or (Message("{count} features have no area and are left out.", count=count),)
+        notes += broken or (Message("Features without an area, which are left out: {count}.", count=count),)
     raw = shapely.from_wkb(features.wkb, on_invalid="ignore")
     wrong = np.flatnonzero(~shapely.is_valid(raw) & ~shapely.is_missing(raw) & (shapely.get_dimensions(raw) == 2))
     invalid = list(zip(ids.to_numpy()[wrong], shapely.is_valid_reason(raw[wrong]), strict=True))
-    return _Given(frame, opened.path.name, invalid, notes)
+    return _ReadParcels(frame, opened.path.name, invalid, notes)
 
 
 def _one_of_each_name(regions: GeoDataFrame, deduction: str | float | None, *, file: str) -> GeoDataFrame:
@@ -388,8 +391,7 @@ def _pieces(
         if len(doubtful):
             notes = (
                 Message(
-                    "{count} pieces, {area:.2f} ha, lie in several regions, which overlap; they are given to the "
-                    "first.",
+                    "Pieces in several regions, which overlap: {count} ({area:.2f} ha); they are given to the first.",
                     count=len(doubtful),
                     area=_area_ha(shapes[doubtful], frame.crs),
                 ),
@@ -427,7 +429,8 @@ def _without_slivers(pieces: GeoDataFrame, least_m2: float, least_m: float) -> t
     table = pieces.iloc[kept.kept].reset_index(drop=True).set_geometry(GeoSeries(kept.shapes, crs=pieces.crs))
     alone = len(kept.alone)
     note = Message(
-        "{count} slivers were united with a neighbour; {alone} have none in their region and stay ({area:.4f} ha).",
+        "Slivers united with a neighbour: {count}; slivers that have none in their region and stay: {alone} "
+        "({area:.4f} ha).",
         count=len(pieces) - len(table),
         alone=alone,
         area=_area_ha(kept.shapes[kept.alone], pieces.crs),
@@ -447,8 +450,7 @@ def _with_areas(pieces: GeoDataFrame, *, is_deducted: bool) -> tuple[GeoDataFram
     if "region" in table and (lost := table["region"].isna()).any():
         notes += (
             Message(
-                "{count} pieces, {area:.2f} ha, lie in no region; they are in the file, with an empty name of the "
-                "region.",
+                "Pieces in no region: {count} ({area:.2f} ha); they are in the file, with an empty name.",
                 count=int(lost.sum()),
                 area=float(table.loc[lost, "area_ha"].sum()),
             ),
@@ -456,7 +458,7 @@ def _with_areas(pieces: GeoDataFrame, *, is_deducted: bool) -> tuple[GeoDataFram
     if unknown.any():
         notes += (
             Message(
-                "{count} pieces, {area:.2f} ha, have no factor of deduction; nothing is deducted from them.",
+                "Pieces without a factor of deduction: {count} ({area:.2f} ha); nothing is deducted from them.",
                 count=int(unknown.sum()),
                 area=float(table.loc[unknown, "area_ha"].sum()),
             ),
