@@ -31,7 +31,7 @@ VERBS = {
     ),
     "deliver": (
         "cropland.delivering.deliver:command",
-        "Hand in parcels to an office: cut by regions, with net areas and codes, in its format, and checked.",
+        "Deliver parcels to an office: cut by regions, with net areas and codes, in its format, and checked.",
     ),
     "chips": ("cropland.data.cut:command", "Cut chips for training from scenes and labels."),
     "doctor": (

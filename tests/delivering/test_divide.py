@@ -57,3 +57,9 @@ def test_a_border_that_is_one_but_for_the_last_bits_leaves_no_strip():
 def test_ground_in_two_regions_belongs_to_the_first_and_is_told():
     found = divided(series([square(0, 0, 100, 100)]), series([square(0, 0, 60, 100), square(40, 0, 100, 100)]))
     assert shapely.area(found.pieces).tolist() == [6000, 4000] and found.doubtful.tolist() == [0]
+
+
+def test_a_parcel_that_is_hardly_there_is_not_lost():
+    hair = square(50, 0, 50 + 1.2e-10, 100)
+    found = divided(series([hair, square(60, 0, 90, 100)]), series([square(0, -9, 99, 50), square(0, 50, 99, 109)]))
+    assert set(found.parcel) == {0, 1} and shapely.area(found.pieces).sum() == pytest.approx(3000)

@@ -63,7 +63,7 @@ def command(
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     allow_datum_shift: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Hand in parcels to an office: cut by regions, with net areas and codes, in its format, and checked.
+    """Deliver parcels to an office: cut by regions, with net areas and codes, in its format, and checked.
 
     Parcels are cut along the borders of --by; what lies in no region is kept and told. Slivers are united with the
     neighbour with which they share the longest edge. Areas are on the ellipsoid, in m2, hectares and mu.
@@ -73,8 +73,7 @@ def command(
 
     Example: cropland deliver my_map --out DLTB.gpkg --by villages.gpkg --name ZLDWMC --min-area-mu 0.6
 
-    Example: cropland deliver parcels.gpkg --out DLTB.shp --encoding GBK --code DLBM=0103 --deduction KCXS
-    --rename area_m2=TBMJ --rename net_m2=TBDLMJ
+    Example: cropland deliver parcels.gpkg --out DLTB.shp --encoding GBK --code DLBM=0103 --rename area_m2=TBMJ
 
     Parameters
     ----------
@@ -93,8 +92,7 @@ def command(
     min_width_m
         Unite pieces that are thinner, in metres: 2 x area / perimeter, the width of a long strip.
     deduction
-        The share of ridges and the like that is deducted from the area, 0 to 1: a column of the parcels, else of the
-        regions, such as KCXS; or a number.
+        What is deducted, such as ridges: a column of factors in the parcels, else in the regions; or a factor, 0 to 1.
     code
         A constant column, as in DLBM=0103; may be given several times.
     rename
@@ -248,8 +246,8 @@ def deliver(
     frame, regions = _with_factors(frame, regions, deduction, files=files)
     is_deducted = deduction is not None
     arrange = partial(arranged, drop=drop, code=codes, rename=names)
-    more = {"region": regions is not None, "deduction": is_deducted}
-    first = frame.iloc[:1].assign(**{column: 0.0 for column, is_there in more.items() if is_there})
+    will_have = {"region": regions is not None, "deduction": is_deducted}
+    first = frame.iloc[:1].assign(**{column: 0.0 for column, is_there in will_have.items() if is_there})
     arrange(measured(first))  # what can be refused is refused before the work begins
     with progress_bar(total=4 * len(frame), rate=_rate) as bar:
         bar(0, name=_("cut"))
@@ -277,7 +275,9 @@ def _rate(speed: float) -> str:
 def _least_m2(given_m2: float | None, given_mu: float | None) -> float:
     if given_m2 is not None and given_mu is not None:
         raise InputError("--min-area-m2 and --min-area-mu mean the same; give one of them")
-    return given_m2 or 0.0 if given_mu is None else given_mu * MU_M2
+    if given_mu is not None:
+        return given_mu * MU_M2
+    return given_m2 or 0.0
 
 
 def _check_free(out: Path, report: str | Path | None, *, encoding: Encoding | None, overwrite: bool) -> None:
@@ -468,21 +468,22 @@ def _with_areas(pieces: GeoDataFrame, *, is_deducted: bool) -> tuple[GeoDataFram
 
 def _by_region(pieces: GeoDataFrame, regions: GeoDataFrame | None) -> pd.DataFrame:
     """Number and areas of each region, of what lies in none, and of all."""
-    names: list[Any] = [] if regions is None else [*regions["region"]]
-    column = pieces["region"] if "region" in pieces else pd.Series([None] * len(pieces), dtype=object)
-    groups: dict[Any, np.ndarray] = {name: (column == name).to_numpy() for name in names}
-    if names and column.isna().any():
-        groups[Message("in no region")] = column.isna().to_numpy()
-    groups[Message("total")] = np.ones(len(pieces), bool)
+    names: list[str] = [] if regions is None else [*regions["region"]]
+    nowhere = len(names)  # the row behind the regions
+    if regions is None:
+        row = np.full(len(pieces), nowhere)
+    else:
+        row = pd.Index(names).get_indexer(pieces["region"])
+        row[row < 0] = nowhere
     net = "net" if "net_m2" in pieces else "area"
-    rows = [
-        {
-            "parcels": int(inside.sum()),
-            **{f"gross_{unit}": float(pieces.loc[inside, f"area_{unit}"].sum()) for unit in M2},
-            **{f"net_{unit}": float(pieces.loc[inside, f"{net}_{unit}"].sum()) for unit in M2},
-        }
-        for inside in groups.values()
-    ]
-    table = pd.DataFrame(rows)
-    table.insert(0, "region", pd.Series([*groups], dtype=object))  # as they are: messages stay messages
+    sums = {"parcels": np.bincount(row, minlength=nowhere + 1)}
+    for kind, column in (("gross", "area"), ("net", net)):
+        for unit in M2:
+            sums[f"{kind}_{unit}"] = np.bincount(row, pieces[f"{column}_{unit}"], minlength=nowhere + 1)
+    table = pd.DataFrame(sums)
+    total = table.sum().to_frame().T.astype(table.dtypes)
+    is_needed = regions is not None and sums["parcels"][nowhere] > 0
+    table = pd.concat([table if is_needed else table.iloc[:nowhere], total], ignore_index=True)
+    heads = [*names, *([Message("in no region")] if is_needed else []), Message("total")]
+    table.insert(0, "region", pd.Series(heads, dtype=object))  # as they are: messages stay messages
     return table

@@ -43,9 +43,9 @@ def divided(parcels: GeoSeries, regions: GeoSeries) -> Division:
     lines = np.concatenate([shapely.boundary(shapes[crossed]), borders[np.unique(near)]])
     faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(shapely.union_all(lines))))
     owner, face = shapely.STRtree(shapely.point_on_surface(faces)).query(shapes[crossed], predicate="contains")
-    face, owner, united_faces = _without_strips(GeoSeries(faces, crs=parcels.crs), face, owner)
-    whole = np.delete(np.arange(len(shapes)), crossed)
-    parts = np.concatenate([shapes[whole], united_faces])
+    face, owner, inner = _without_strips(GeoSeries(faces, crs=parcels.crs), face, owner)
+    whole = np.delete(np.arange(len(shapes)), crossed[np.unique(owner)])  # with one that is too thin to have a face
+    parts = np.concatenate([shapes[whole], inner])
     parcel = np.concatenate([whole, crossed[owner]])
     region, doubtful = _regions_of(shapely.point_on_surface(np.concatenate([shapes[whole], faces[face]])), areas)
     # The faces of a parcel and a region become one again, or several where they do not touch.
@@ -67,12 +67,12 @@ def _without_strips(faces: GeoSeries, face: np.ndarray, owner: np.ndarray) -> tu
     Of a face that is as thin as the last bits of its corners, nobody can say for sure in which of two parcels it lies.
     What has no neighbour in its parcel goes to one of another, unless it is all there is of the parcel.
     """
-    shapes, has_more = faces.iloc[face], np.bincount(owner)[owner] > 1
+    shapes = faces.iloc[face]
     for is_same_parcel in (True, False):
-        group = owner if is_same_parcel else np.where(has_more, NOWHERE, owner)
+        group = owner if is_same_parcel else np.where(np.bincount(owner)[owner] > 1, NOWHERE, owner)
         found = merged(shapes, group, min_area_m2=0.0, min_width_m=THIN_M)
         shapes = GeoSeries(found.shapes, crs=faces.crs)
-        face, owner, has_more = face[found.kept], owner[found.kept], has_more[found.kept]
+        face, owner = face[found.kept], owner[found.kept]
     return face, owner, shapes.to_numpy()
 
 
