@@ -52,7 +52,7 @@ KINDS = {
     "overlap": (Message("overlap of two parcels"), "m2"),
     "gap": (Message("gap between parcels"), "m2"),
     "edge": (Message("edge that does not match its neighbour's"), "m"),
-    "spike": (Message("spike"), "degrees"),
+    "spike": (Message("spike"), "°"),
     "tiny ring": (Message("tiny ring"), "m2"),
 }
 WORST = 20  # of each kind in topology.json
