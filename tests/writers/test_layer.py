@@ -93,6 +93,16 @@ def test_long_texts_are_cut_between_letters_and_told(tmp_path: Path, encoding: s
     assert "254 bytes" in note and "备注 (1)" in note
 
 
+def test_names_that_a_geodatabase_changes_are_told(tmp_path: Path):
+    given = table(select=[1, 2]).assign(**{"2026年": [3, 4], "metrics:area": [5, 6], "metrics_area": [7, 8]})
+    note, layer = write_layer(given, tmp_path / "2026图斑.gdb", layer="2026图斑")
+    found = read(tmp_path / "2026图斑.gdb")
+    told = dict(pair.split(" → ") for pair in note.removesuffix(".").partition(": ")[2].split(", "))
+    assert set(told) == {"select", "2026年", "metrics:area"}
+    assert all(found[new].tolist() == given[old].tolist() for old, new in told.items())
+    assert pyogrio.list_layers(tmp_path / "2026图斑.gdb")[0, 0] in layer
+
+
 def test_times_and_truths_are_written(tmp_path: Path):
     when = pd.Series([pd.Timestamp("2024-06-01T10:30Z"), None], dtype="datetime64[ms, UTC]")
     for suffix in SUFFIXES:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
 import pandas as pd
+import pyogrio
 from geopandas import GeoDataFrame
 
 from cropland.errors import OutputError
@@ -71,18 +72,23 @@ def check_format(out: Path, encoding: Encoding | None) -> None:
 
 
 def _write_geodatabase(frame: GeoDataFrame, out: Path, *, layer: str) -> Notes:
-    named, notes = _renamed(frame, lambda name: name[:GDB_LETTERS], format="FileGDB")
+    named = _renamed(frame, lambda name: name[:GDB_LETTERS])
     # Older programs of Esri know no integers of 64 bits: GDAL would write them as fractions.
     numbers = [name for name, column in named.items() if column.dtype == "int64" and column.abs().max() < 2**31]
     named = named.astype(dict.fromkeys(numbers, "int32"))
     keys = {"FID": _free("OBJECTID", frame), "GEOMETRY_NAME": _free("SHAPE", frame)}
     with replacing_all(out) as hidden:
         write_with_gdal([named], hidden, driver="OpenFileGDB", layer=layer, geometry_type="Polygon", **keys)
+        about = pyogrio.read_info(hidden)  # GDAL changes what begins with a digit or is a word of SQL
+    notes = _told(frame, about["fields"], out=out)
+    if about["layer_name"] != layer:
+        notes += (Message("The layer of {name} is called {layer}.", name=out.name, layer=about["layer_name"]),)
     return notes
 
 
 def _write_shapefile(frame: GeoDataFrame, out: Path, *, encoding: Encoding) -> Notes:
-    named, notes = _renamed(frame, lambda name: _cut(name, NAME_BYTES, encoding), format="Shapefile")
+    named = _renamed(frame, lambda name: _cut(name, NAME_BYTES, encoding))
+    notes = _told(frame, named.columns.drop("geometry"), out=out)
     texts, cut = {}, {}
     for name, column in named.drop(columns="geometry").items():
         if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
@@ -110,13 +116,14 @@ def _write_shapefile(frame: GeoDataFrame, out: Path, *, encoding: Encoding) -> N
     return notes
 
 
-def _renamed(frame: GeoDataFrame, cut: Callable[[str], str], *, format: str) -> tuple[GeoDataFrame, Notes]:
-    """The table with names that the format can hold, each another whatever its case, and a note on what changed."""
+def _renamed(frame: GeoDataFrame, cut: Callable[[str], str]) -> GeoDataFrame:
+    """The table with names that the format can hold, each another whatever its case."""
     names = [str(name) for name in frame.columns if name != "geometry"]
     plain = {name: re.sub(r"\W", "_", name) for name in names}
-    fitting = [name for name in names if cut(plain[name]) == name]
-    short = dict(zip(fitting, fitting, strict=True))  # what fits keeps its name, whoever comes first
-    taken = {name.upper() for name in fitting}
+    # What fits keeps its name, whoever comes first; of two that differ by case alone the first.
+    fitting = {name.upper(): name for name in reversed(names) if cut(plain[name]) == name}
+    short = {name: name for name in fitting.values()}
+    taken = set(fitting)
     for name in names:
         number, text = 0, cut(plain[name])
         while name not in short and text.upper() in taken:
@@ -127,11 +134,14 @@ def _renamed(frame: GeoDataFrame, cut: Callable[[str], str], *, format: str) -> 
             )
         short.setdefault(name, text)
         taken.add(short[name].upper())
-    changed = [f"{name} → {new}" for name, new in short.items() if name != new]
-    if not changed:
-        return frame, ()
-    note = Message("{format} holds other names of columns: {names}.", format=format, names=", ".join(changed))
-    return frame.rename(columns=short), (note,)
+    return frame.rename(columns=short)
+
+
+def _told(frame: GeoDataFrame, names: Iterable[str], *, out: Path) -> Notes:
+    """A note on the columns that have other names in the file."""
+    pairs = zip(frame.columns.drop("geometry"), names, strict=True)
+    changed = ", ".join(f"{name} → {new}" for name, new in pairs if name != new)
+    return (Message("{name} holds other names of columns: {names}.", name=out.name, names=changed),) if changed else ()
 
 
 def _cut(text: str, most: int, encoding: Encoding) -> str:
