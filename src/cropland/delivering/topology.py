@@ -29,14 +29,13 @@ from cropland.writers.vector import add_layer_style, write_with_gdal
 __all__ = ["KINDS", "LIMITS", "Topology", "examined"]
 
 FORMAT = 1  # of topology.json
-# Of a gap between parcels. Narrower is less than a pixel of the images that parcels are drawn from, and less than the
-# 1 m from which a ridge is deducted from a field (TD/T 1055-2019); smaller is less than maps leave where parcels meet
-# at a corner. A hole that is larger is other land.
+# Of a gap between parcels. Narrower is half of what makes a ridge of its own, 1 m (GB/T 21010-2017); smaller is less
+# than maps leave where parcels meet at a corner. A hole that is larger is other land.
 GAP_M = 0.5  # mean width, 2 x area / perimeter
 GAP_M2 = 5.0
 ROUNDING_M = 0.001  # mean width of a gap that is none: two borders that differ by the rounding of a file
 OVERLAP_M2 = 0.01  # a square of 10 cm: the last bits of coordinates make less
-SPIKE_DEGREES = 5.0  # between two edges: no field is drawn like this, and outlines of maps stay above 15
+SPIKE_DEGREES = 5.0  # between two edges: no field is drawn like this, and the maps of the samples stay above 17
 TINY_M2 = 10.0  # of a ring: a fortieth of the least parcel, 400 m2 (TD/T 1055-2019)
 LIMITS = {
     "gap_width_m": GAP_M,
