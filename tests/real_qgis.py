@@ -17,6 +17,7 @@ application = QgsApplication([], False)
 application.initQgis()
 layer = QgsVectorLayer(sys.argv[1], "layer", "ogr")
 default = layer.loadDefaultStyle()[1]  # first: it replaces the renderer, and with it the symbols
+single = layer.renderer().symbol() if layer.renderer().type() == "singleSymbol" else None
 print("FOUND", json.dumps({
     "valid": layer.isValid(),
     "count": layer.featureCount(),
@@ -24,7 +25,7 @@ print("FOUND", json.dumps({
     "crs": layer.crs().authid(),
     "default": default,
     "renderer": layer.renderer().type(),
-    "symbol": layer.renderer().symbol().symbolLayer(0).properties(),
+    "symbol": single and single.symbolLayer(0).properties(),
     "first": {name: str(value) for name, value in next(layer.getFeatures()).attributeMap().items()},
 }))
 """

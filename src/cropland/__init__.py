@@ -11,6 +11,7 @@ __all__ = [
     "__version__",
     "compare",
     "cut_chips",
+    "deliver",
     "design_sample",
     "doctor",
     "estimate_area",

@@ -1,6 +1,7 @@
 from cropland.api import Model as Model
 from cropland.api import compare as compare
 from cropland.api import cut_chips as cut_chips
+from cropland.api import deliver as deliver
 from cropland.api import design_sample as design_sample
 from cropland.api import doctor as doctor
 from cropland.api import estimate_area as estimate_area

@@ -19,6 +19,8 @@ from cropland.data.cut import cut_chips as _cut_chips
 from cropland.data.doctor import doctor as _doctor
 from cropland.data.finding import Diagnosis
 from cropland.data.labels import LabelOptions
+from cropland.delivering.deliver import Delivery
+from cropland.delivering.deliver import deliver as _deliver
 from cropland.engines import Precision
 from cropland.errors import ModelError, SceneError
 from cropland.evaluation.evaluate import Evaluation
@@ -46,6 +48,7 @@ __all__ = [
     "Model",
     "compare",
     "cut_chips",
+    "deliver",
     "design_sample",
     "doctor",
     "estimate_area",
@@ -529,6 +532,39 @@ def estimate_area(
     1.0
     """
     return _estimate_area(_mask(mask), sample=sample, answers=answers, by=by, out=out, **options)
+
+
+def deliver(
+    parcels: MapResult | AnyPath,
+    out: AnyPath | None = None,
+    *,
+    by: AnyPath | None = None,
+    name: str | None = None,
+    min_area_mu: float | None = None,
+    deduction: str | float | None = None,
+    code: Mapping[str, str] | None = None,
+    rename: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Delivery:
+    """Parcels as an office wants them: cut by regions, without slivers, with net areas and codes, and checked.
+
+    parcels: a map, its folder, or a file of polygons. out: the file to write, if wanted: .shp, .gdb, .gpkg, .parquet or
+    .geojson; beside it a folder holds the areas of the regions and the topology report. by, name: polygons of regions,
+    and the column that names them. min_area_mu: smaller pieces are united with a neighbour. deduction: a column of the
+    parcels, else of the regions, or a number, 0..1. code: constant columns. rename: new names of columns by the old
+    ones. Further options: min_area_m2, min_width_m, drop, encoding, layer, input_encoding, report, overwrite,
+    allow_datum_shift. Raises `InputError` or one of its kinds for input that cannot be used.
+
+    >>> import cropland
+    >>> from cropland.demo import TILE
+    >>> result = cropland.Model.open().map(TILE)
+    >>> delivery = cropland.deliver(result, deduction=0.05, code={"DLBM": "0103"}, rename={"net_m2": "TBDLMJ"})
+    >>> len(delivery.parcels), len(delivery.topology), sorted(delivery.parcels.columns)[:2]
+    (43, 0, ['DLBM', 'TBDLMJ'])
+    """
+    given = parcels.folder if isinstance(parcels, MapResult) else parcels
+    how: dict[str, Any] = {"by": by, "name": name, "min_area_mu": min_area_mu, "deduction": deduction}
+    return _deliver(given, out, code=code, rename=rename, **how, **options)
 
 
 def _mask(given: MapResult | AnyPath) -> Path:

@@ -33,6 +33,10 @@ VERBS = {
         "cropland.parcels.parcels:command",
         "Turn a mask into parcels: polygons with their area, perimeter and mean probability.",
     ),
+    "deliver": (
+        "cropland.delivering.deliver:command",
+        "Deliver parcels to an office: cut by regions, with net areas and codes, in its format, and checked.",
+    ),
     "chips": ("cropland.data.cut:command", "Cut chips for training from scenes and labels."),
     "doctor": (
         "cropland.data.doctor:command",

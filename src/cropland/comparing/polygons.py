@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import shapely
 from cyclopts import Parameter
-from geopandas import GeoDataFrame, GeoSeries
+from geopandas import GeoSeries
 from jaxtyping import Float64, Int64, UInt8
 from pyproj import CRS
 from rasterio import Affine
@@ -24,7 +24,7 @@ from cropland.geo.area import MU_PER_HA, ellipsoidal_area_m2
 from cropland.geo.coverage import in_pixels
 from cropland.geo.features import VectorLayer, open_layer
 from cropland.geo.grid import check_frames
-from cropland.geo.vectors import areas_of, check_columns, crs_of, only_areas, to_grid_crs
+from cropland.geo.vectors import areas_of, check_columns, crs_of, only_areas
 from cropland.geo.window import Window
 from cropland.language import Message
 from cropland.parcels.parcels import PolygonStore
@@ -34,6 +34,7 @@ __all__ = ["CROPLAND", "OTHER", "UNKNOWN", "HeldPolygons", "PolygonOptions", "as
 CROPLAND, OTHER, UNKNOWN = 1, 0, 255
 # China's land survey, GB/T 21010-2017: 0101 paddy, 0102 irrigated, 0103 dry land.
 FIELD, CODES = "DLBM", ("0101", "0102", "0103")
+PIECE = {True: 0.01, False: 1000.0}  # longest edge in degrees or metres that is nearly straight in another CRS
 FARTHEST = {True: 400.0, False: 1e8}  # coordinate that a place can have, in degrees or metres
 SHOWN = 20  # values that an error lists
 
@@ -272,8 +273,9 @@ def _in_pixels(shapes: GeoSeries, ground: NamedGrid) -> np.ndarray:
 
 
 def _moved(shapes: GeoSeries, ground: NamedGrid) -> np.ndarray:
-    frame = GeoDataFrame(geometry=shapes)
-    moved: np.ndarray = to_grid_crs(frame, ground.grid.crs, allow_datum_shift=True, exact=True).geometry.to_numpy()
+    target = CRS.from_user_input(str(ground.grid.crs))
+    fine = shapes if shapes.crs == target else shapes.segmentize(PIECE[shapes.crs.is_geographic])
+    moved: np.ndarray = fine.to_crs(target).to_numpy()
     return moved.copy()
 
 

@@ -6,6 +6,7 @@ are those of the ellipsoid. Nothing is special there about a pole, the antimerid
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import atanh, ceil, hypot, sqrt
@@ -46,6 +47,7 @@ CELL_M = 4_000.0  # longest edge of a flat piece of the Earth: its area is right
 WIDE_M = 40_000.0  # the same where the next term is known from halves of the edge
 LONGEST_M = 5_000.0  # piece of an edge of a polygon: a straight line of one projection is a curve in another
 LARGEST_M = 3_000_000.0  # extent of a polygon that is measured as one
+SOME = 1 << 14  # shapes that are measured at a time
 ROUNDED = 1e-3  # degrees that the edge of a grid of the whole Earth may lie beyond a pole
 
 
@@ -119,13 +121,11 @@ def ellipsoidal_area_m2(shapes: GeoSeries, *, unit_m: float | None = None) -> Fl
     if shapes.crs is None:
         return np.asarray(shapes.area.to_numpy(), np.float64) * _given(unit_m) ** 2
     frame = _frame(shapes.crs)
-    parts, owner = _small_parts(shapes.to_numpy(), LARGEST_M / frame.metres_per_unit)
-    rings, part = shapely.get_rings(_in_pieces(parts, frame), return_index=True)
-    areas = _ring_areas(rings, frame)
-    is_hole = np.diff(part, prepend=-1) == 0
-    if not np.isfinite(areas).all():
+    areas = [_areas_of(some, frame) for some in _some_at_a_time(shapes)]
+    found = np.concatenate([np.zeros(0), *areas])
+    if not np.isfinite(found).all():
         raise _outside(shapes.crs)
-    return np.bincount(owner[part], weights=np.where(is_hole, -areas, areas), minlength=len(shapes))
+    return found
 
 
 def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> Float64[np.ndarray, shape]:
@@ -136,14 +136,11 @@ def ellipsoidal_length_m(shapes: GeoSeries, *, unit_m: float | None = None) -> F
     if shapes.crs is None:
         return np.asarray(shapes.length.to_numpy(), np.float64) * _given(unit_m)
     frame = _frame(shapes.crs)
-    lines, owner = _lines(_in_pieces(shapes.to_numpy(), frame))
-    points, line = shapely.get_coordinates(lines, return_index=True)
-    ends = np.flatnonzero(line[1:] == line[:-1])
-    longitude, latitude = frame.degrees(*points.T)
-    if not np.isfinite(longitude).all():
+    lengths = [_lengths_of(some, frame) for some in _some_at_a_time(shapes)]
+    found = np.concatenate([np.zeros(0), *lengths])
+    if not np.isfinite(found).all():
         raise _outside(shapes.crs)
-    _, _, lengths = frame.geod.inv(longitude[ends], latitude[ends], longitude[ends + 1], latitude[ends + 1])
-    return np.bincount(owner[line[ends]], weights=lengths, minlength=len(shapes))
+    return found
 
 
 def default_min_area_m2(pixel_m: float) -> float:
@@ -299,6 +296,31 @@ def _middle_pixel(grid: GeoBox, unit_m: float | None) -> tuple[float, float, flo
     if not (np.isfinite(along) and np.isfinite(down) and along > 0 and down > 0):
         raise _outside(grid.crs.proj)
     return float(along), float(down), float(sine)
+
+
+def _some_at_a_time(shapes: GeoSeries) -> Iterator[np.ndarray]:
+    """What is measured of a point takes some hundred bytes, so that of all points is never in memory at once."""
+    for first in range(0, len(shapes), SOME):
+        yield shapes.iloc[first : first + SOME].to_numpy()
+
+
+def _areas_of(shapes: np.ndarray, frame: _Frame) -> Float64[np.ndarray, shape]:
+    """Not a number for a shape that is not on the Earth."""
+    parts, owner = _small_parts(shapes, LARGEST_M / frame.metres_per_unit)
+    rings, part = shapely.get_rings(_in_pieces(parts, frame), return_index=True)
+    areas = _ring_areas(rings, frame)
+    is_hole = np.diff(part, prepend=-1) == 0
+    return np.bincount(owner[part], weights=np.where(is_hole, -areas, areas), minlength=len(shapes))
+
+
+def _lengths_of(shapes: np.ndarray, frame: _Frame) -> Float64[np.ndarray, shape]:
+    """Not a number for a shape that is not on the Earth."""
+    lines, owner = _lines(_in_pieces(shapes, frame))
+    points, line = shapely.get_coordinates(lines, return_index=True)
+    ends = np.flatnonzero(line[1:] == line[:-1])
+    longitude, latitude = frame.degrees(*points.T)
+    _, _, lengths = frame.geod.inv(longitude[ends], latitude[ends], longitude[ends + 1], latitude[ends + 1])
+    return np.bincount(owner[line[ends]], weights=lengths, minlength=len(shapes))
 
 
 def _ring_areas(rings: np.ndarray, frame: _Frame) -> Float64[np.ndarray, ring]:

@@ -24,6 +24,7 @@ from cropland.language import Message, joined
 __all__ = [
     "Notes",
     "Polygons",
+    "all_polygons",
     "areas_of",
     "check_columns",
     "crs_of",
@@ -39,7 +40,6 @@ __all__ = [
 SHOWN = 20  # values of a field that a message lists
 FEW = 1000  # features that are kept in memory whatever the file
 EVERYWHERE = (-1e30, -1e30, 1e30, 1e30)  # finite, as indices want it
-PIECE = {True: 0.01, False: 1000.0}  # longest edge in degrees or metres that is nearly straight in another CRS
 LARGEST = 1e100  # for a coordinate: its square must be a number
 Notes = tuple[Message, ...]
 
@@ -113,7 +113,7 @@ def open_polygons(
     check_columns(opened, columns, encoding=encoding)
     some = opened.read(where=where, columns=columns, limit=FEW + 1 if opened.is_indexed else None)
     if not opened.is_indexed or len(some.wkb) <= FEW:
-        return Polygons.of(*_all_polygons(opened, some, where=where, encoding=encoding))
+        return Polygons.of(*all_polygons(opened, some, where=where, encoding=encoding))
 
     def near(box: Bounds) -> tuple[GeoDataFrame, Notes]:
         return _polygons(opened, opened.read(where=where, columns=columns, near=box))
@@ -137,7 +137,36 @@ def read_polygons(
     """
     opened = open_layer(Path(path), layer=layer, encoding=encoding)
     features = opened.read(where=where)
-    return _all_polygons(opened, features, where=where, encoding=encoding, crs=user_crs(crs) if crs else None)[0]
+    return all_polygons(opened, features, where=where, encoding=encoding, crs=user_crs(crs) if crs else None)[0]
+
+
+def all_polygons(
+    layer: VectorLayer,
+    features: Features,
+    *,
+    where: str | None = None,
+    encoding: str | None = None,
+    crs: CRS | None = None,
+) -> tuple[GeoDataFrame, Notes]:
+    """The polygons among features that were read from a layer, and a note on those that cannot be used.
+
+    The options, and errors, are those of `read_polygons`.
+    """
+    if where and not len(features.wkb):
+        raise LabelError(_nothing_left(layer, where=where, encoding=encoding))
+    crs = crs or crs_of(layer)
+    polygons, notes = _polygons(layer, features)
+    if polygons.empty and notes:
+        raise LabelError("{why}; repair the file", why=notes[0])
+    if polygons.empty:
+        shapes = shapely.from_wkb(features.wkb, on_invalid="ignore")
+        raise LabelError(
+            "{name} has no polygon among {count} features ({kinds}); give a layer of polygons",
+            name=layer.path.name,
+            count=len(features.wkb),
+            kinds=", ".join(sorted(set(GeoSeries(shapes).geom_type.dropna()))) or "no geometry",
+        )
+    return polygons.reset_index(drop=True).set_crs(crs, allow_override=True), notes
 
 
 def fields(path: str | PathLike[str], *, layer: str | None = None, encoding: str | None = None) -> list[str]:
@@ -145,12 +174,9 @@ def fields(path: str | PathLike[str], *, layer: str | None = None, encoding: str
     return open_layer(Path(path), layer=layer, encoding=encoding).fields
 
 
-def to_grid_crs(
-    frame: GeoDataFrame, grid_crs: object, *, allow_datum_shift: bool = False, exact: bool = False
-) -> GeoDataFrame:
+def to_grid_crs(frame: GeoDataFrame, grid_crs: object, *, allow_datum_shift: bool = False) -> GeoDataFrame:
     """The polygons in the CRS of a grid; CGCS2000 and WGS 84 are taken as the same frame.
 
-    exact: edges that are straight in their own CRS get points, since they are curves in another.
     Raises `GridError` for a grid without a CRS, and for frames that PROJ cannot join (Xi'an 1980, Beijing 1954), unless
     `allow_datum_shift` accepts its approximation.
     """
@@ -158,8 +184,6 @@ def to_grid_crs(
         raise GridError("the scene has no coordinate reference system, so polygons cannot be placed on it; give --crs")
     target = CRS.from_user_input(str(grid_crs))
     check_frames(frame.crs, target, allow_datum_shift=allow_datum_shift)
-    if exact and frame.crs != target:
-        frame = frame.set_geometry(frame.geometry.segmentize(PIECE[frame.crs.is_geographic]))
     return frame.to_crs(target)
 
 
@@ -210,27 +234,6 @@ def crs_of(layer: VectorLayer) -> CRS:
             path=layer.path,
         )
     return layer.crs
-
-
-def _all_polygons(
-    layer: VectorLayer, features: Features, *, where: str | None, encoding: str | None, crs: CRS | None = None
-) -> tuple[GeoDataFrame, Notes]:
-    """The polygons among all features that meet a condition."""
-    if where and not len(features.wkb):
-        raise LabelError(_nothing_left(layer, where=where, encoding=encoding))
-    crs = crs or crs_of(layer)
-    polygons, notes = _polygons(layer, features)
-    if polygons.empty and notes:
-        raise LabelError("{why}; repair the file", why=notes[0])
-    if polygons.empty:
-        shapes = shapely.from_wkb(features.wkb, on_invalid="ignore")
-        raise LabelError(
-            "{name} has no polygon among {count} features ({kinds}); give a layer of polygons",
-            name=layer.path.name,
-            count=len(features.wkb),
-            kinds=", ".join(sorted(set(GeoSeries(shapes).geom_type.dropna()))) or "no geometry",
-        )
-    return polygons.reset_index(drop=True).set_crs(crs, allow_override=True), notes
 
 
 def _nothing_left(layer: VectorLayer, *, where: str, encoding: str | None) -> Message:

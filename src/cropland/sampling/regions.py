@@ -9,17 +9,16 @@ import shapely
 from geopandas import GeoDataFrame
 from jaxtyping import Float64, Int64
 
-from cropland.errors import LabelError
 from cropland.geo.coverage import in_pixels, sums_within
 from cropland.geo.mask import UNMAPPED, Mask
-from cropland.geo.vectors import read_polygons, to_grid_crs
+from cropland.geo.regions import named_regions
 from cropland.geo.window import tiles
 from cropland.sampling.strata import Strata, watched
 
 __all__ = ["areas_within", "placed", "points_within", "read_regions"]
 
 TILE = 512  # pixels along the edge of a tile in which polygons are clipped
-NAMES = ("name", "NAME", "Name", "名称")  # of the column, where none is given
+LONGEST_M = 1000.0  # of an edge that is transformed as one: a straight line of another CRS is a curve, by centimetres
 
 
 def read_regions(path: Path, mask: Mask, *, name: str | None = None, allow_datum_shift: bool = False) -> GeoDataFrame:
@@ -28,21 +27,10 @@ def read_regions(path: Path, mask: Mask, *, name: str | None = None, allow_datum
     name: the column that names them, else one called name; a region without a name has its number, from 1 on.
     Raises `LabelError` for a layer or column that is not there, `GridError` as `to_grid_crs` does.
     """
-    frame = read_polygons(path)
-    if name is not None and name not in frame:
-        raise LabelError(
-            "{name} has no column '{column}'; it has {columns}",
-            name=path.name,
-            column=name,
-            columns=", ".join(map(str, frame.columns)),
-        )
-    column = name or next((each for each in NAMES if each in frame), None)
-    numbers = [str(number) for number in range(1, len(frame) + 1)]
-    names = frame[column].astype(object).where(frame[column].notna(), numbers).map(str) if column else numbers
     grid = mask.scene.grid
     crs = None if grid.crs is None else grid.crs.to_wkt()
-    shapes = to_grid_crs(frame, crs, allow_datum_shift=allow_datum_shift, exact=True).geometry
-    return GeoDataFrame({"region": list(names)}, geometry=shapes.to_numpy(), crs=shapes.crs)
+    found = named_regions(path, crs, longest_m=LONGEST_M, name=name, allow_datum_shift=allow_datum_shift)
+    return found[["region", "geometry"]]
 
 
 def placed(regions: GeoDataFrame, mask: Mask) -> np.ndarray:

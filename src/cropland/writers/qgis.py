@@ -19,6 +19,7 @@ from cropland.writers import replacing
 
 __all__ = [
     "comparison_styles",
+    "faults_style",
     "how_drawn",
     "parcels_style",
     "write_comparison_project",
@@ -50,6 +51,8 @@ STATUSES = {
     "missing": Message("missing: I drew it"),
     "redrawn": Message("redrawn: I changed its outline"),
 }
+# Of faults in parcels, one kind after the other.
+FAULTS = ("214,39,40,255", "148,0,211,255", "255,127,14,255", "31,119,180,255", "227,26,140,255", "23,160,160,255")
 # Of suggested windows: which they are, the colour of their outlines, and their words.
 DONE = (
     ('"done"', "84,140,47,255", Message("done")),
@@ -260,6 +263,22 @@ def _style(renderer: Element) -> str:
     style.append(renderer)
     indent(style)
     return f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{tostring(style, encoding='unicode')}\n"
+
+
+def faults_style(words_of: Mapping[str, str]) -> str:
+    """The look of points by their column `kind` as the content of a style (.qml); words_of: each kind in words."""
+    renderer = Element("renderer-v2", type="RuleRenderer")
+    rules, symbols = SubElement(renderer, "rules", key="faults"), SubElement(renderer, "symbols")
+    for number, (kind, words) in enumerate(words_of.items()):
+        rule = {
+            "filter": f"\"kind\" = '{kind}'",
+            "symbol": str(number),
+            "label": shown(words),
+            "key": f"fault_{number}",
+        }
+        SubElement(rules, "rule", rule)
+        _marker(symbols, str(number), filling=FAULTS[number % len(FAULTS)], ring="255,255,255,255")
+    return _style(renderer)
 
 
 def write_style(out: Path, *, pixel: float) -> None:
@@ -501,12 +520,17 @@ def _by_reference() -> Element:
         condition = '"reference" IS NULL' if value is None else f'"reference" = {value}'
         about = {"filter": condition, "symbol": str(number), "label": shown(words), "key": f"reference_{value}"}
         SubElement(rules, "rule", about)
-        symbol = SubElement(symbols, "symbol", type="marker", name=str(number), alpha="1")
-        marker = SubElement(symbol, "layer", {"class": "SimpleMarker"}, enabled="1", locked="0")
-        look = {"name": "circle", "color": filling, "outline_color": ring, "outline_width": "0.6", "size": "3.4"}
-        for key, of in {**look, "outline_width_unit": "MM", "size_unit": "MM"}.items():
-            SubElement(marker, "prop", k=key, v=of)
+        _marker(symbols, str(number), filling=filling, ring=ring)
     return renderer
+
+
+def _marker(symbols: Element, name: str, *, filling: str, ring: str) -> None:
+    """A symbol of that name for points."""
+    symbol = SubElement(symbols, "symbol", type="marker", name=name, alpha="1")
+    marker = SubElement(symbol, "layer", {"class": "SimpleMarker"}, enabled="1", locked="0")
+    look = {"name": "circle", "color": filling, "outline_color": ring, "outline_width": "0.6", "size": "3.4"}
+    for key, of in {**look, "outline_width_unit": "MM", "size_unit": "MM"}.items():
+        SubElement(marker, "prop", k=key, v=of)
 
 
 def _widget(configuration: Element, field: str, kind: str) -> Element:

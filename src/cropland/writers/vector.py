@@ -17,7 +17,7 @@ from geopandas import GeoDataFrame
 from cropland.errors import GridError
 from cropland.writers import replacing
 
-__all__ = ["add_layer_style", "write_geojson", "write_geopackage", "write_geoparquet"]
+__all__ = ["add_layer_style", "write_geojson", "write_geopackage", "write_geoparquet", "write_with_gdal"]
 
 COLLECTION = "cropland"
 SCHEMAS = {
@@ -99,16 +99,17 @@ def write_geopackage(
     layer: str = "parcels",
     geometry_type: str | None = None,
     style: str | None = None,
+    **options: str,
 ) -> None:
     """Write a table as the only layer of a GeoPackage, with a spatial index.
 
     chunks: at least one, of the same columns. geometry_type: that of the first chunk if not given. style: the content
-    of a .qml, which is kept in the file, as `add_layer_style` does.
+    of a .qml, which is kept in the file, as `add_layer_style` does. options: of GDAL's driver.
     Raises `OutputError` where `out` cannot be written.
     Source: OGC 12-128r19, 2024.
     """
     with replacing(out) as hidden:
-        _write_layer(chunks, hidden, driver="GPKG", layer=layer, geometry_type=geometry_type)
+        write_with_gdal(chunks, hidden, driver="GPKG", layer=layer, geometry_type=geometry_type, **options)
         if style is not None:
             add_layer_style(hidden, layer, style, name=layer)
 
@@ -151,19 +152,24 @@ def write_geojson(chunks: Iterable[GeoDataFrame], out: Path) -> None:
     missing = [name for name in first.columns if len(first) and first[name].isna().all()]
     tables = (frame.drop(columns=missing).assign(collection=COLLECTION) for frame in chain([first], chunks))
     with replacing(out) as hidden:
-        _write_layer(tables, hidden, driver="GeoJSON", layer=out.stem, **options)
+        write_with_gdal(tables, hidden, driver="GeoJSON", layer=out.stem, **options)
 
 
-def _write_layer(
+def write_with_gdal(
     chunks: Iterable[GeoDataFrame],
     out: Path,
     *,
     driver: str,
     layer: str,
     geometry_type: str | None = None,
+    encoding: str | None = None,
     **options: str,
 ) -> None:
-    """Write a table, chunk by chunk, with a driver of GDAL."""
+    """Write a table, chunk by chunk, with a driver of GDAL, which takes the options.
+
+    chunks: at least one, of the same columns. geometry_type: that of the first chunk if not given. encoding: of the
+    text of a shapefile. Raises errors of pyogrio where `out` cannot be written.
+    """
     chunks = iter(chunks)
     first = next(chunks)
     tables = (pa.table(frame.to_arrow(index=False)) for frame in chain([first], chunks))
@@ -177,5 +183,6 @@ def _write_layer(
         geometry_name=first.geometry.name,
         geometry_type=geometry_type or (first.geom_type.iloc[0] if first.geom_type.nunique() == 1 else "Unknown"),
         crs=first.crs and first.crs.to_wkt(),
+        encoding=encoding,
         **options,
     )
