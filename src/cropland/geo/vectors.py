@@ -217,10 +217,10 @@ def check_columns(layer: VectorLayer, columns: Sequence[str], *, encoding: str |
         )
 
 
-def _garbled(path: Path, encoding: str | None) -> Message:
+def _garbled(path: Path, encoding: str | None) -> str:
     """What to do where Chinese letters of a shapefile are not what they were."""
     undeclared = path.suffix == ".shp" and not encoding and not path.with_suffix(".cpg").exists()
-    return Message("; if this is garbled, give --encoding GBK") if undeclared else Message("")
+    return Message("; if this is garbled, give --encoding GBK") if undeclared else ""
 
 
 def crs_of(layer: VectorLayer) -> CRS:
