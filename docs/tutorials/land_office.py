@@ -5,7 +5,7 @@
 # planted, and how are the parcels handed in? This page goes through the day with the aerial image that comes with `cropland`. [中文版](land_office_zh.py)
 #
 # The survey here is made from the fields that people drew on this image, with four changes, so that there is something to find: two fields are missing,
-# a wood is entered as dry land, and one field is entered as garden.
+# a piece of wood and swamp is entered as dry land, and one field is entered as a garden.
 
 # %%
 import os
@@ -28,7 +28,11 @@ order = fields.area.sort_values(ascending=False).index
 survey = fields.assign(DLBM="0103", 村=np.where(fields.centroid.x < fields.centroid.x.median(), "李家村", "王家村"))
 survey.loc[order[3], "DLBM"] = "0201"  # a field that the survey calls a garden
 wood = gpd.GeoSeries([box(-93.7962, 45.3432, -93.7945, 45.3441)], crs=4326).to_crs(survey.crs)
-survey.loc[len(survey)] = {"geometry": wood[0], "DLBM": "0103", "村": "王家村"}  # a wood that the survey calls dry land
+survey.loc[len(survey)] = {
+    "geometry": wood[0],
+    "DLBM": "0103",
+    "村": "王家村",
+}  # wood and swamp that the survey calls dry land
 survey = survey.drop(index=order[[5, 7]]).reset_index(drop=True)  # two fields that the survey does not know
 survey["BSM"] = [f"{number:05}" for number in range(1, len(survey) + 1)]
 survey["投保亩"] = (survey.to_crs("EPSG:32615").area / 1e4 * 15).round(1)
@@ -71,19 +75,21 @@ found
 # cropland compare survey.gpkg my_map --background known --id BSM --by 村 --out comparison
 # ```
 #
-# The wood and the field that is called a garden are the two polygons on which the map disagrees most surely. The first says cropland and the map sees none;
-# the second is the reverse.
+# The field that is called a garden and the piece of wood are the two polygons on which the map disagrees most surely. The garden is cropland on the map, and the wood
+# is not.
 
 # %%
-found.polygons.sort_values("rank")[["rank", "BSM", "DLBM", "cropland_share", "mean_probability", "unknown_share", "disagreement"]].head(4)
+found.polygons.sort_values("rank")[
+    ["rank", "BSM", "DLBM", "cropland_share", "mean_probability", "unknown_share", "disagreement"]
+].head(4)
 
 # %% [markdown]
 # `comparison/report.html` shows each of them on the image:
 #
 # ![The report: the polygons on which the map disagrees most surely](comparison.jpg)
 #
-# The two fields that the survey does not know are the largest gains. Strips along the edges of fields are gains too where the survey leaves a margin that the
-# map calls cropland; `min_width_m` asks for a larger width, and `min_area_m2` for a larger area.
+# The garden and the two fields that the survey does not know are the largest gains. Strips along the edges of fields are gains too where the survey leaves a margin
+# that the map calls cropland; `min_width_m` asks for a larger width, and `min_area_m2` for a larger area.
 
 # %%
 found = cropland.compare("survey.gpkg", result, background="known", id="BSM", by="村", min_width_m=15, min_area_m2=2000)
@@ -109,8 +115,8 @@ over = plots.polygons.sort_values("over_insured_ha", ascending=False)
 over[["BSM", "insured_ha", "cropland_ha", "over_insured_ha", "insured_not_cropland_ha"]].head(3)
 
 # %% [markdown]
-# The whole insured area of the wood is over-insured, because nothing is planted there. The plot under the cloud is not: what the map does not know counts for
-# the farmer.
+# Most of the insured area of the wood is more than what is planted there. The plot under the cloud is not over-insured: what the map does not know counts for the
+# farmer.
 #
 # ## Deliver the parcels
 #
