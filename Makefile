@@ -32,12 +32,12 @@ docs: .venv/developer  ## Run the tutorials and build the site into docs/_build/
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
 
 # pip takes no wheel from an environment, so it is told to find the build of PyTorch that is installed: without CUDA, where
-# that was chosen. setuptools would put into the wheel what an earlier build/ holds.
+# that was chosen. setuptools would put into the wheel what an earlier build/lib holds.
 offline: .venv/installed  ## Wheels of cropland and of all that it needs, for a machine without internet, into offline/
-	@rm -rf build offline
+	@rm -rf build/lib build/offline offline
 	@start=$$(date +%s) && torch=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("torch"))') && \
 	$(BIN)/python -m pip --disable-pip-version-check wheel -c constraints.txt -w build/offline/wheels '.[fused]' "torch==$$torch" && \
-	cp recipes/offline/* build/offline && mv build/offline offline && rm -rf build && \
+	cp recipes/offline/* build/offline && mv build/offline offline && rm -rf build/lib build/bdist.* && \
 	echo "offline/: $$(du -sh offline | cut -f1), $$(($$(date +%s) - start)) s; read offline/INSTALL.txt"
 
 ecosystem: .venv/developer  ## Other programs and other people's networks, in environments of their own; needs the internet
