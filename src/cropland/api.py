@@ -552,7 +552,7 @@ def deliver(
     .geojson; beside it a folder holds the areas of the regions and the topology report. by, name: polygons of regions,
     and the column that names them. min_area_mu: smaller pieces are united with a neighbour. deduction: a column of the
     parcels, else of the regions, or a number, 0..1. code: constant columns. rename: new names of columns by the old
-    ones. Further options: min_area_m2, min_width_m, drop, encoding, layer, input_encoding, report, overwrite,
+    ones. Further options: min_area_m2, min_width_m, drop, encoding, layer, input_encoding, crs, report, overwrite,
     allow_datum_shift. Raises `InputError` or one of its kinds for input that cannot be used.
 
     >>> import cropland

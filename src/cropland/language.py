@@ -3,7 +3,7 @@
 print(_("{count} scenes", count=3))                    in the language that is spoken here
 note = Message("{count} scenes", count=3)              English in a file and as text; `shown(note)` to the person
 raise SceneError("{path} is not there", path=path)     so are errors (`cropland.errors`)
-with speaking("zh"): ...                               what `_` and `shown` speak within
+with speaking("zh"): ...                               what `_` and `shown` speak within; else CROPLAND_LANG
 
 The first argument is always a literal, so that `recipes/translate.py` finds it.
 """
@@ -11,6 +11,7 @@ The first argument is always a literal, so that `recipes/translate.py` finds it.
 from __future__ import annotations
 
 import gettext
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -33,7 +34,8 @@ __all__ = [
 
 LANGUAGES = ("en", "zh")
 FOLDER = Path(__file__).parent / "locale"
-_chosen: ContextVar[str] = ContextVar("language", default="en")
+_wanted = os.environ.get("CROPLAND_LANG", "").lower()[:2]
+_chosen: ContextVar[str] = ContextVar("language", default=_wanted if _wanted in LANGUAGES else "en")
 
 
 @runtime_checkable
@@ -84,7 +86,8 @@ def speaking(language: str) -> Iterator[None]:
     """Speak this language within, and here only.
 
     It belongs to the context, not to the process, so that a server can answer two people at once. A new thread begins
-    in a context of its own, which speaks English: threads give messages and errors, and who started them shows these.
+    in a context of its own, which speaks what CROPLAND_LANG says, else English: threads give messages and errors, and
+    who started them shows these.
     """
     before = _chosen.set(language)
     try:

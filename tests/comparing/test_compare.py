@@ -245,6 +245,7 @@ def test_every_row_and_column_of_the_file_is_kept(fields, mask, tmp_path: Path):
     text = (found.folder / "polygons.csv").read_text(encoding="utf-8-sig").splitlines()
     assert len(text) == 6 and text[0].startswith("地类,count,Rank_given,seen,coded,")
     notes = " ".join(found["notes"])
+    assert "1 polygons of survey.gpkg have no code" in notes
     assert "1 polygons of survey.gpkg were not valid and are repaired" in notes
     assert "1 features of survey.gpkg have no area" in notes and "Rank_given" in notes
 
@@ -347,6 +348,16 @@ def test_sums_by_a_column_are_those_of_its_rows(fields, mask, tmp_path: Path):
     for name in ("ground_ha", "cropland_ha", "loss_ha"):
         assert sums[name].to_dict() == pytest.approx(table.groupby("village")[name].sum().to_dict())
         assert sums[name].sum() == pytest.approx(found["total"][name])
+    changes = compare(survey, mask, options=PolygonOptions(by=("village",)))  # there are none
+    assert changes.by("village")["gained_ha"].tolist() == [0, 0, 0]
+    gone = largest(fields, 2)
+    survey = fields.assign(village=[f"村 {number % 3}" for number in range(len(fields))]).drop(index=gone)
+    survey.loc[largest(fields, 5), "DLBM"] = "0201"
+    partly = compare(saved(survey, tmp_path), mask, options=PolygonOptions(by=("village",), background="known"))
+    table = partly.by("village")
+    assert table["value"].isna().tolist() == [False, False, False, True], "what lies in no polygon comes last"
+    assert table["gained_ha"].iloc[-1] == pytest.approx(fields.area[gone] / 1e4, rel=0.01)
+    assert table["gained_ha"].sum() == pytest.approx(partly["changes"]["gain"]["area_ha"])
     assert (found.folder / "by_village.csv").read_text(encoding="utf-8-sig").startswith("village,ground_ha")
 
 

@@ -28,7 +28,7 @@ from cropland.comparing.figures import pairs_within
 from cropland.comparing.polygons import CROPLAND, OTHER, UNKNOWN, HeldPolygons
 from cropland.data.boundary import boundary_distance
 from cropland.data.shift import Patch, Shift, has_edges, measured_shift
-from cropland.evaluation.subject import NamedGrid, Read, Subject
+from cropland.evaluation.subject import NamedGrid, Read, Subject, imagery_on
 from cropland.geo.area import MU_PER_HA
 from cropland.geo.coverage import in_pixels
 from cropland.geo.window import Tile, Window, tiles
@@ -124,7 +124,13 @@ class Rule:
         """The shift and the rule, in sentences."""
         if self.shift is None:
             yield Message("There are too few outlines on the map to measure whether they are shifted against it.")
-        elif self.shift.is_measured and self.shift.length >= TOLD:
+        elif self.shift.length >= TOLD and not self.shift.is_measured:
+            yield Message(
+                "The outlines may lie some {metres:.1f} m beside the map. This is not certain, and it is not allowed "
+                "for: look at them, and give --min-width-m where it is so.",
+                metres=hypot(self.east_m, self.north_m),
+            )
+        elif self.shift.length >= TOLD:
             yield before.moved.filled(
                 metres=hypot(self.east_m, self.north_m),
                 pixels=self.shift.length,
@@ -132,8 +138,8 @@ class Rule:
                 blocks=self.shift.blocks,
             )
         yield Message(
-            "A gain or a loss is wider than {width:.3g} m and has at least {area:g} m2; narrower strips come from "
-            "outlines that do not lie on each other.",
+            "A gain or a loss is wider than {width:.3g} m and has at least {area:g} m2; narrower strips mostly come "
+            "from outlines that are slightly off.",
             width=self.width_m,
             area=self.min_area_m2,
         )
@@ -160,11 +166,14 @@ def _evenly(windows: list[Window], count: int) -> list[Window]:
 
 
 def _patch(before: Before, last: Subject, window: Window) -> Patch:
-    """The outlines over the probability of the map, or over its mask where it has no probability."""
+    """The outlines over the image that was mapped and its probability, or over the mask alone."""
     label, mask = before.outlines(window), last.mask(window)
-    seen = from_levels(last.probability(window)) if last.probability is not None else np.float32(mask == CROPLAND)
     valid = mask != UNKNOWN
-    return Patch(np.where(valid, seen, 0)[None], valid, label, boundary_distance(label, None))
+    bands = [np.float32(mask == CROPLAND) if last.probability is None else from_levels(last.probability(window))]
+    if last.imagery is not None:
+        image = imagery_on(last.imagery, last.ground)(window, 1)
+        bands += [np.float32(image[..., band]) / 255 for band in range(3)]
+    return Patch(np.where(valid, np.stack(bands), 0), valid, label, boundary_distance(label, None))
 
 
 def changes(
@@ -179,9 +188,9 @@ def changes(
     """The gains and the losses as polygons in the CRS of the map, the largest of each first.
 
     Columns: kind, gain or loss; area_ha and area_mu on the ellipsoid; mean_probability of the map, missing without one;
-    since and date of the two states; code and polygon: the code, and the number (from 1) or id, of the polygon that
-    lies under the largest part of it, and shared, that part (0..1), all missing if more of it lies in no polygon;
-    verdict, empty, for a person. folder: for temporary files. dates: before, now; None where unknown.
+    since and date of the two states; code, polygon and polygon_fid: the code, the id (or number from 1), and the number
+    of the polygon that lies under the largest part of it, and shared, that part (0..1), all missing if more of it lies
+    in no polygon; verdict, empty, for a person. folder: for temporary files. dates: before, now; None where unknown.
     """
     rasters = {kind: folder / f"{kind}.tif" for kind in (GAIN, LOSS)}
     probability = folder / "probability.tif" if last.probability is not None else None
@@ -271,6 +280,7 @@ def _table(
         "date": pd.Series([None if dates[1] is None else dates[1].isoformat()] * len(found), dtype="str"),
         "code": of(np.asarray(codes.take(number), object) if codes is not None else np.full(len(number), None)),
         "polygon": of(np.asarray(ids.take(number), object) if ids is not None else (number + 1).astype(str)),
+        "polygon_fid": of(number + 1).astype("Int64"),
         "shared": of(np.minimum(part[most], 1)),
         "verdict": pd.Series([None] * len(found), dtype="str"),
     }

@@ -91,7 +91,7 @@ def command(
     min_width_m
         Minimum width of a gain or a loss, in metres; the shift that was measured and two pixels if not given.
     overwrite
-        Replace an earlier comparison.
+        Replace an earlier comparison, with all verdicts in it.
     """
     if min_area_m2 is not None and min_area_mu is not None:
         raise InputError("--min-area-m2 and --min-area-mu mean the same; give one of them")
@@ -278,11 +278,11 @@ def _compared(
             "format": FORMAT,
             "title": Message("{polygons} against {map}", polygons=polygons.name, map=last.ground.name),
             "polygons": polygons.name,
-            "maps": [{"name": _name(path), "date": _day(_date(path))} for path in maps],
+            "maps": [{"name": name, "date": _day(_date(path))} for name, path in zip(_names(maps), maps, strict=True)],
             "rule": {"min_width_m": rule.width_m, "min_area_m2": rule.min_area_m2},
             "shift": rule.to_json(),
-            "total": _sums(table, None)[0],
-            "by": {column: _sums(table, held.keys[column]) for column in options.by},
+            "total": _sums(table, changed)[0],
+            "by": {column: _sums(table, changed, held.keys[column]) for column in options.by},
             "changes": {kind: _count(changed[changed["kind"] == kind]) for kind in (GAIN, LOSS)},
             "notes": [*dict.fromkeys(notes)],
         }
@@ -303,10 +303,11 @@ def _opened(path: Path, reading: SubjectOptions) -> Subject:
     return found[0]
 
 
-def _name(path: Path) -> str:
-    """The name of the scene that was mapped where that is known, since the mask of every map is mask.tif."""
-    found = MapFolder.find(path)
-    return path.name if found is None else found.scene
+def _names(maps: Sequence[Path]) -> list[str]:
+    """The names of the scenes that were mapped, or those of the files where they are not known or the same."""
+    found = [MapFolder.find(path) for path in maps]
+    names = [path.name if each is None else each.scene for each, path in zip(found, maps, strict=True)]
+    return names if len(set(names)) == len(names) else [path.name for path in maps]
 
 
 def _date(path: Path) -> date | None:
@@ -374,13 +375,25 @@ def _renamed(fields: Sequence[str], ours: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _sums(table: pd.DataFrame, by: pd.Categorical | None) -> list[dict[str, Any]]:
-    """The sums over all polygons, or by value: polygons, hectares, and how many disagree with their code."""
+def _sums(table: pd.DataFrame, changed: GeoDataFrame, by: pd.Categorical | None = None) -> list[dict[str, Any]]:
+    """The sums over all polygons, or for each value, and last for the ground in no polygon (its value is None).
+
+    gained_ha and lost_ha are those of the polygons of changes; gain_ha and loss_ha are within the polygons, of any
+    width.
+    """
     parts = table[[name for name in (*SUMMED, *INSURED) if name in table]].assign(
         polygons=1, disagreeing=(table["disagreement"] > DISAGREES).astype(int)
     )
-    if by is None:
-        return [parts.sum().to_dict() | {"polygons": len(parts), "disagreeing": int(parts["disagreeing"].sum())}]
-    found = parts.groupby(np.asarray(by, object), sort=True).sum()
-    rows: list[dict[str, Any]] = json.loads(found.rename_axis("value").reset_index().to_json(orient="records"))
-    return rows
+    values = pd.Series(np.asarray(by, object) if by is not None else "", table.index)
+    under = values.reindex(changed["polygon_fid"].fillna(0).astype(int) - 1).fillna("\0" if by is not None else "")
+    gains = {
+        name: changed["area_ha"].where(changed["kind"] == kind, 0.0).groupby(under.to_numpy()).sum()
+        for name, kind in (("gained_ha", GAIN), ("lost_ha", LOSS))
+    }
+    found = parts.groupby(values).sum().join(pd.DataFrame(gains), how="outer").fillna(0.0)
+    found = found.astype({"polygons": int, "disagreeing": int}).sort_index()
+    outside = found.index == "\0"
+    rows = pd.concat([found[~outside], found[outside]]).rename_axis("value").reset_index()
+    rows["value"] = rows["value"].where(rows["value"] != "\0", None)
+    plain: list[dict[str, Any]] = json.loads(rows.to_json(orient="records", double_precision=12))
+    return plain

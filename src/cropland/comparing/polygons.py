@@ -219,17 +219,19 @@ def hold_polygons(
     bounds, area_m2 = (np.concatenate(each) for each in zip(*parts, strict=True))
     _check_ids(table, options.id, path)
     height, width = ground.shape
+    coded = coding.classes(table[coding.column]) if coding.column else np.full(len(table), CROPLAND, np.uint8)
+    told = {"repaired": repaired, "without": without, "uncoded": int((coded == UNKNOWN).sum())}
     held = HeldPolygons(
         opened,
         store,
         bounds,
         area_m2,
-        coding.classes(table[coding.column]) if coding.column else np.full(len(table), CROPLAND, np.uint8),
+        coded,
         {name: pd.Categorical(as_text(table[name])) for name in keys},
         _insured_ha(table, options, path),
         options,
         coding,
-        tuple(_notes(opened, coding, repaired=repaired, without=without)),
+        tuple(_notes(opened, coding, **told)),
     )
     if not len(held.near((0, 0, width, height))):
         raise LabelError(
@@ -242,7 +244,7 @@ def hold_polygons(
             name=path.name,
             codes=", ".join(coding.codes),
             column=coding.column,
-            values=", ".join(map(str, held.keys[coding.column].categories[:SHOWN])),
+            values=", ".join(each or "NULL" for each in held.keys[coding.column].categories[:SHOWN]),
         )
     return held
 
@@ -309,7 +311,7 @@ def _insured_ha(table: pd.DataFrame, options: PolygonOptions, path: Path) -> Flo
     return insured
 
 
-def _notes(layer: VectorLayer, coding: Coding, *, repaired: int, without: int) -> Iterator[str]:
+def _notes(layer: VectorLayer, coding: Coding, *, repaired: int, without: int, uncoded: int) -> Iterator[str]:
     path = layer.path
     if layer.left_out:
         yield Message(
@@ -322,6 +324,10 @@ def _notes(layer: VectorLayer, coding: Coding, *, repaired: int, without: int) -
     if without:
         yield Message(
             "{count} features of {name} have no area on the Earth, and no figures.", count=without, name=path.name
+        )
+    if uncoded:
+        yield Message(
+            "{count} polygons of {name} have no code: they are measured, and not ranked.", count=uncoded, name=path.name
         )
     if coding.column:
         yield Message(

@@ -87,6 +87,8 @@ def command(
         Write the labels, moved by the shift that was measured: a .gpkg of polygons, or a .tif of a raster.
     """
     print(doctor(given, labels, map=map, out=out, fix_shift=fix_shift, opening=opening))
+    if fix_shift is not None:
+        print(_("{out} holds the labels, moved by the shift.", out=fix_shift))
 
 
 def doctor(

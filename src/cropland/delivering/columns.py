@@ -10,12 +10,13 @@ import pandas as pd
 from geopandas import GeoDataFrame
 
 from cropland.errors import InputError, LabelError, Option
-from cropland.geo.area import MU_M2, ellipsoidal_area_m2, ellipsoidal_length_m
+from cropland.geo.area import MU_M2, ellipsoidal_area_m2
 
-__all__ = ["M2", "MEASURES", "arranged", "factors", "measured", "pairs"]
+__all__ = ["FIBOA", "M2", "MEASURES", "arranged", "factors", "measured", "pairs"]
 
 # Of the program's own columns, which are measured again: of a piece they are others.
 MEASURES = ("area_m2", "area_ha", "area_mu", "deduction", "deducted_m2", "net_m2", "net_ha", "net_mu")
+FIBOA = ("metrics:", "determination:")  # how columns begin that say how a map was made, and are no office's
 SHOWN = 5  # offending values that an error lists
 M2 = {"m2": 1.0, "ha": 1e4, "mu": MU_M2}  # of each unit of area
 
@@ -32,10 +33,7 @@ def measured(parcels: GeoDataFrame) -> GeoDataFrame:
         deducted = parcels["deduction"].to_numpy(np.float64) * area
         columns |= {"deduction": parcels["deduction"], "deducted_m2": deducted}
         columns |= {f"net_{unit}": (area - deducted) / size for unit, size in M2.items()}
-    again = {"metrics:area": area}
-    if "metrics:perimeter" in parcels:
-        again["metrics:perimeter"] = ellipsoidal_length_m(parcels.geometry)
-    return parcels.assign(**columns, **{name: values for name, values in again.items() if name in parcels})
+    return parcels.assign(**columns)
 
 
 def factors(values: pd.Series, *, name: str, file: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from geopandas import GeoDataFrame, GeoSeries
 from rich.console import Console
 from rich.table import Table
 
-from cropland.delivering.columns import M2, MEASURES, arranged, factors, measured, pairs
+from cropland.delivering.columns import FIBOA, M2, MEASURES, arranged, factors, measured, pairs
 from cropland.delivering.divide import NOWHERE, divided
 from cropland.delivering.slivers import merged
 from cropland.delivering.topology import Topology, examined
@@ -26,9 +26,10 @@ from cropland.fact_sheet import fact_sheet
 from cropland.files import write_text
 from cropland.geo.area import MU_M2, area_words, ellipsoidal_area_m2
 from cropland.geo.features import open_layer
+from cropland.geo.grid import user_crs
 from cropland.geo.map_folder import MapFolder
-from cropland.geo.regions import named_regions
-from cropland.geo.vectors import all_polygons, united
+from cropland.geo.regions import NAMES, named_regions
+from cropland.geo.vectors import all_polygons, to_grid_crs, united
 from cropland.language import Message, _, shown
 from cropland.options import NOT_NEGATIVE
 from cropland.progress import progress_bar
@@ -59,6 +60,7 @@ def command(
     encoding: Encoding | None = None,
     layer: str | None = None,
     input_encoding: str | None = None,
+    crs: str | None = None,
     report: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     allow_datum_shift: Annotated[bool, Parameter(negative="")] = False,
@@ -104,13 +106,15 @@ def command(
     layer
         The layer of the parcels, where their file has several.
     input_encoding
-        Of the text of the parcels (GBK), where their file does not declare it.
+        Of the text of the parcels and regions (GBK), where their files do not declare it.
+    crs
+        The CRS to deliver in, as in EPSG:4528; that of the parcels if not given.
     report
         The folder for the report, if not FILE_report.
     overwrite
         Replace an earlier delivery.
     allow_datum_shift
-        Allow an approximate datum transformation of the regions (errors up to about 100 m).
+        Allow an approximate datum transformation (errors up to about 100 m).
     """
     done = deliver(
         parcels,
@@ -127,6 +131,7 @@ def command(
         encoding=encoding,
         layer=layer,
         input_encoding=input_encoding,
+        crs=crs,
         report=report,
         overwrite=overwrite,
         allow_datum_shift=allow_datum_shift,
@@ -176,7 +181,8 @@ class Delivery:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # Excel takes a table without this mark for one of the old code page, and its Chinese for rubbish.
-            write_text(folder / "regions.csv", "\ufeff" + self.regions.to_csv(index=False, float_format="%.6f"))
+            named = self.regions.assign(region=[shown(region) for region in self.regions["region"]])
+            write_text(folder / "regions.csv", "\ufeff" + named.to_csv(index=False, float_format="%.6f"))
             self.topology.save(folder)
         except OSError as error:
             raise OutputError(
@@ -209,6 +215,7 @@ def deliver(
     encoding: Encoding | None = None,
     layer: str | None = None,
     input_encoding: str | None = None,
+    crs: str | None = None,
     report: str | Path | None = None,
     overwrite: bool = False,
     allow_datum_shift: bool = False,
@@ -218,8 +225,9 @@ def deliver(
     parcels: a file of polygons, or the folder of a map. out: the file to write, if wanted. by, name: polygons of
     regions, and the column that names them. min_area_m2 or min_area_mu, min_width_m: what is less is united with a
     neighbour, as in `merged`. deduction: a column of the parcels, else of the regions, or a number, 0..1. code:
-    constant columns; rename: new names by the old ones; drop: columns to leave out. encoding: of a shapefile. layer,
-    input_encoding: of the parcels. report: the folder for regions.csv, topology.json and topology.gpkg.
+    constant columns; rename: new names by the old ones; drop: columns to leave out. encoding: of a shapefile. layer: of
+    the parcels. input_encoding: of parcels and regions. crs: to deliver in. report: the folder for regions.csv,
+    topology.json and topology.gpkg.
     Every polygon is a row, with an `id` of its own; pieces of parcel 12 are 12-1, 12-2. All parcels are in memory.
     Raises `LabelError` for parcels or regions that cannot be used, `GridError` for frames that cannot be joined,
     `InputError` for options that contradict, `OutputError` where `out` cannot be written.
@@ -232,9 +240,19 @@ def deliver(
         _check_free(Path(out), report, encoding=encoding, overwrite=overwrite)
     given = _read(Path(parcels), layer=layer, encoding=input_encoding)
     frame, regions, notes = given.parcels, None, given.notes
+    if crs is not None:
+        frame = to_grid_crs(frame, user_crs(crs), allow_datum_shift=allow_datum_shift)
     if by is not None:
-        crs = frame.crs.to_wkt()
-        regions = named_regions(Path(by), crs, longest_m=LONGEST_M, name=name, allow_datum_shift=allow_datum_shift)
+        how: dict[str, Any] = {"longest_m": LONGEST_M, "allow_datum_shift": allow_datum_shift}
+        regions = named_regions(Path(by), frame.crs.to_wkt(), name=name, encoding=input_encoding, **how)
+        if name is None and not {*NAMES} & {*regions.columns}:
+            notes += (
+                Message(
+                    "{name} has no column called name: its regions are numbered. --name takes one of {columns}.",
+                    name=Path(by).name,
+                    columns=", ".join(map(str, regions.columns.drop(["region", "geometry"]))),
+                ),
+            )
         regions = _one_of_each_name(regions, deduction, file=Path(by).name)
         if "region" in frame and "region" not in drop:
             raise InputError(
@@ -287,7 +305,7 @@ def _check_free(out: Path, report: str | Path | None, *, encoding: Encoding | No
         raise OutputError("{out} is a file; give a folder as --report", out=folder)
     for there in (out, folder / "topology.json"):
         if there.exists() and not overwrite:
-            raise OutputError("{out} is there already; give another --out, or --overwrite", out=there)
+            raise OutputError("{out} is there already; give another --out or --report, or --overwrite", out=there)
 
 
 class _ReadParcels(NamedTuple):
@@ -348,7 +366,7 @@ def _with_factors(
     files: tuple[str, str],
 ) -> tuple[GeoDataFrame, GeoDataFrame | None]:
     """Parcels or regions with the factor of deduction in a column `deduction`; without what is measured again."""
-    plain = frame.drop(columns=[name for name in MEASURES if name in frame])
+    plain = frame.drop(columns=[name for name in frame if name in MEASURES or str(name).startswith(FIBOA)])
     if deduction is None:
         return plain, regions
     if deduction in frame:

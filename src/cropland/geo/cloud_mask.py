@@ -14,7 +14,7 @@ from pyproj import CRS
 
 from cropland.errors import GridError, InputError, Option, SceneError
 from cropland.geo.grid import crs_name, usable_crs
-from cropland.geo.reading import ImageFile, ImageHeader, Layer, read_header, read_layers
+from cropland.geo.reading import ImageFile, ImageHeader, Layer, read_header, read_layers, reading
 from cropland.geo.window import Window
 from cropland.language import Message, joined
 
@@ -24,6 +24,8 @@ AT_ONCE = 1 << 24  # pixels of a mask in memory
 OFF = 0.01  # of a pixel of the mask: as far as a place may be off
 ON_EDGE = 1e-6  # a middle this near to an edge lies on it, and belongs to the pixel behind
 FEW = 16  # values that an error lists
+NEARLY = 0.99  # of the scene, that the outline of a mask in another CRS must reach
+LOOKED = 1000  # pixels along each edge by which the hidden share is told
 
 
 @dataclass(frozen=True)
@@ -132,16 +134,29 @@ def open_cloud_mask(
         )
     _check_possible(layer, values, bits)
     mask = CloudMask(layer, tuple(values), tuple(bits), from_scene)
-    return mask, _notes(mask, kind, is_own=given.is_own)
+    share = _hidden_share(mask, header, grid)
+    return mask, _notes(mask, kind, share, is_own=given.is_own)
 
 
-def _notes(mask: CloudMask, kind: MaskKind | None, *, is_own: bool) -> tuple[Message, ...]:
+def _hidden_share(mask: CloudMask, header: ImageHeader, grid: GeoBox) -> float:
+    """How much of the scene is hidden, by up to a million pixels at even distances."""
+    rows, cols = (np.array([0, length - 1]) for length in map(int, grid.shape))
+    (top, bottom), (left, right) = (np.sort(ends) for ends in _under(mask.from_scene, rows, cols))
+    window = Window(int(top), int(left), int(bottom - top) + 1, int(right - left) + 1)
+    with reading(header.path) as file:
+        shape = tuple(min(LOOKED, length) for length in window.shape)
+        numbers = file.read(mask.layer.index, window=window.in_file, out_shape=shape)
+    return float(mask._hides(numbers).mean())
+
+
+def _notes(mask: CloudMask, kind: MaskKind | None, share: float, *, is_own: bool) -> tuple[Message, ...]:
     name, numbers = mask.layer.path.name, ", ".join(map(str, mask.values or mask.bits))
     named = name if kind is None else Message("{name} ({kind})", name=name, kind=kind.title)
+    about = {"name": named, "numbers": numbers, "share": share}
     note = (
-        Message("Pixels are no data where {name} has one of the values {numbers}.", name=named, numbers=numbers)
+        Message("Pixels are no data where {name} is {numbers}: some {share:.1%} of the scene.", **about)
         if mask.values
-        else Message("Pixels are no data where {name} has one of the bits {numbers}.", name=named, numbers=numbers)
+        else Message("Pixels are no data where {name} has a bit of {numbers}: some {share:.1%} of the scene.", **about)
     )
     return (note, Message("The item names this mask; --mask none uses all pixels.")) if is_own else (note,)
 
@@ -188,6 +203,8 @@ def _placed(header: ImageHeader, grid: GeoBox) -> Affine:
     affine = Affine.scale(1, -1) if own is None and header.transform.is_identity else header.transform
     way: Affine = ~affine @ grid.affine
     height, width = map(int, grid.shape)
+    if own is not None and scene is not None and (reached := _footprint(header, own, grid)) < NEARLY:
+        raise _beside(name, reached)
     if own != scene or max(abs(way.b) * height, abs(way.d) * width) > OFF:
         raise GridError(
             "{name} lies on another grid ({own}) than the scene ({scene}); bring it onto the scene's: {command}",
@@ -199,10 +216,26 @@ def _placed(header: ImageHeader, grid: GeoBox) -> Affine:
     rows, cols = _under(way, np.array([0, height - 1]), np.array([0, width - 1]))
     share = np.prod([_inside(ends, length) for ends, length in zip((rows, cols), header.shape, strict=True)])
     if share < 1:
-        raise GridError(
-            "{name} covers {share:.0%} of the scene; give a mask that covers all of it", name=name, share=float(share)
-        )
+        raise _beside(name, float(share))
     return way
+
+
+def _footprint(header: ImageHeader, own: CRS, grid: GeoBox) -> float:
+    """The share of the scene's ground that the mask reaches, by their outlines."""
+    scene, mask = (
+        grid.extent.geom,
+        GeoBox(header.shape, header.transform, own.to_wkt()).extent.to_crs(str(grid.crs)).geom,
+    )
+    share = scene.intersection(mask).area / scene.area if np.isfinite(mask.bounds).all() else 0.0
+    return float(share)
+
+
+def _beside(name: str, share: float) -> GridError:
+    if share <= 0:
+        return GridError("{name} does not meet the scene; give the mask of this place", name=name)
+    return GridError(
+        "{name} covers {share:.0%} of the scene; give a mask that covers all of it", name=name, share=share
+    )
 
 
 def _under(

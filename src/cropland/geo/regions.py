@@ -9,33 +9,33 @@ import shapely
 from geopandas import GeoDataFrame
 from pyproj import CRS
 
-from cropland.errors import LabelError
-from cropland.geo.vectors import read_polygons, to_grid_crs
+from cropland.geo.features import open_layer
+from cropland.geo.vectors import check_columns, read_polygons, to_grid_crs
 
-__all__ = ["named_regions"]
+__all__ = ["NAMES", "named_regions"]
 
 NAMES = ("name", "NAME", "Name", "名称")  # of the column, where none is given
 DEGREE_M = 100_000.0  # metres that a degree counts as, where only the order of magnitude matters
 
 
 def named_regions(
-    path: Path, crs: object, *, longest_m: float, name: str | None = None, allow_datum_shift: bool = False
+    path: Path,
+    crs: object,
+    *,
+    longest_m: float,
+    name: str | None = None,
+    encoding: str | None = None,
+    allow_datum_shift: bool = False,
 ) -> GeoDataFrame:
     """The polygons of a layer in another CRS, with their attributes and the column `region`, which is the first.
 
     crs: as in `to_grid_crs`. longest_m: edge that is transformed as one, since a straight line is a curve in another
     CRS; neighbours that share an edge share it afterwards. name: the column that names them, else one called name; a
-    region without a name has its number, from 1 on.
+    region without a name has its number, from 1 on. encoding: of the attributes, where the file does not declare it.
     Raises `LabelError` for a layer or column that is not there, `GridError` as `to_grid_crs` does.
     """
-    frame = read_polygons(path)
-    if name is not None and name not in frame:
-        raise LabelError(
-            "{name} has no column '{column}'; it has {columns}",
-            name=path.name,
-            column=name,
-            columns=", ".join(map(str, frame.columns.drop("geometry"))),
-        )
+    check_columns(open_layer(path, encoding=encoding), [] if name is None else [name], encoding=encoding)
+    frame = read_polygons(path, encoding=encoding)
     column = name or next((each for each in NAMES if each in frame), None)
     numbers = [str(number) for number in range(1, len(frame) + 1)]
     names = frame[column].astype(object).where(frame[column].notna(), numbers).map(str) if column else numbers
