@@ -144,7 +144,7 @@ def test_a_word_after_an_option_is_its_value_or_prose():
     """A new one is decided here: a value goes to `CHOICES`."""
     prose = (
         "and are as cannot change changes finds has if in is gives lists mean name names needs of or out runs says say "
-        "takes to uses which"
+        "takes to uses where which"
     )
     begins = "en for moved nir red training validation zh"  # of a value with more in it, of a word of the help
     words = {word for _name, word in options() if word}

@@ -25,17 +25,16 @@ os.chdir(tempfile.mkdtemp())  # a temporary folder for everything that this page
 fields = gpd.read_file(FIELDS)[["geometry"]].to_crs("EPSG:32615")
 fields = fields[fields.area > 3000].reset_index(drop=True)
 order = fields.area.sort_values(ascending=False).index
-survey = fields.assign(DLBM="0103", 村=np.where(fields.centroid.x < fields.centroid.x.median(), "李家村", "王家村"))
+survey = fields.assign(DLBM="0103")
 survey.loc[order[3], "DLBM"] = "0201"  # a field that the survey calls a garden
 wood = gpd.GeoSeries([box(-93.7962, 45.3432, -93.7945, 45.3441)], crs=4326).to_crs(survey.crs)
-survey.loc[len(survey)] = {
-    "geometry": wood[0],
-    "DLBM": "0103",
-    "村": "王家村",
-}  # wood and swamp that the survey calls dry land
+survey.loc[len(survey)] = {"geometry": wood[0], "DLBM": "0103"}  # wood and swamp, as dry land
 survey = survey.drop(index=order[[5, 7]]).reset_index(drop=True)  # two fields that the survey does not know
 survey["BSM"] = [f"{number:05}" for number in range(1, len(survey) + 1)]
-survey["投保亩"] = (survey.to_crs("EPSG:32615").area / 1e4 * 15).round(1)
+survey["投保亩"] = (survey.area / 1e4 * 15).round(1)
+west, south, east, north = survey.total_bounds
+middle = (west + east) / 2
+survey["村"] = np.where(survey.centroid.x < middle, "李家村", "王家村")
 survey.to_file("survey.gpkg")
 
 # %% [markdown]
@@ -74,6 +73,8 @@ found
 # ```bash
 # cropland compare survey.gpkg my_map --background known --id BSM --by 村 --out comparison
 # ```
+#
+# The outlines lie a metre beside the image, as the notes say, which is why a gain must be wider than three metres.
 #
 # The field that is called a garden and the piece of wood are the two polygons on which the map disagrees most surely. The garden is cropland on the map, and the wood
 # is not.
@@ -121,11 +122,9 @@ over[["BSM", "insured_ha", "cropland_ha", "over_insured_ha", "insured_not_cropla
 # ## Deliver the parcels
 #
 # The parcels of the map are cut by village, slivers of less than 0.6 mu are united with a neighbour, the ridges between fields are deducted, and the columns get
-# the names that the office wants. The villages here are two halves of the image:
+# the names that the office wants. This is the layer of villages:
 
 # %%
-west, south, east, north = survey.total_bounds
-middle = (west + east) / 2
 halves = [box(west - 500, south - 500, middle, north + 500), box(middle, south - 500, east + 500, north + 500)]
 gpd.GeoDataFrame({"村": ["李家村", "王家村"]}, geometry=halves, crs=survey.crs).to_file("villages.gpkg")
 
@@ -140,11 +139,12 @@ delivery = cropland.deliver(
     rename={"area_m2": "TBMJ", "deduction": "KCXS", "deducted_m2": "KCMJ", "net_m2": "TBDLMJ", "region": "村名"},
     encoding="GBK",
 )
+print(*delivery.notes, sep="\n")
 delivery.regions
 
 # %% [markdown]
 # ```bash
-# cropland deliver my_map --out DLTB.shp --encoding GBK --by villages.gpkg --name 村 --min-area-mu 0.6 --deduction 0.06 --code DLBM=0103 --rename area_m2=TBMJ
+# cropland deliver my_map --out DLTB.shp --encoding GBK --by villages.gpkg --name 村 --min-area-mu 0.6 --deduction 0.06 --code DLBM=0103 --rename area_m2=TBMJ --rename deduction=KCXS --rename deducted_m2=KCMJ --rename net_m2=TBDLMJ --rename region=村名
 # ```
 #
 # A name in a shapefile has ten bytes, and what does not fit is told. With `DLTB.gpkg` or `DLTB.gdb` names stay whole. The topology report beside the file counts

@@ -10,6 +10,8 @@
 import os
 import tempfile
 
+os.environ["CROPLAND_LANG"] = "zh"  # 报告、工程和说明用中文；在 import cropland 之前设置
+
 import geopandas as gpd
 import numpy as np
 import rasterio
@@ -18,19 +20,23 @@ from shapely import box
 
 import cropland
 from cropland.demo import FIELDS, TILE
+from cropland.language import shown
 
 os.chdir(tempfile.mkdtemp())  # 本页写出的文件都放在这个临时文件夹里
 
 fields = gpd.read_file(FIELDS)[["geometry"]].to_crs("EPSG:32615")
 fields = fields[fields.area > 3000].reset_index(drop=True)
 order = fields.area.sort_values(ascending=False).index
-survey = fields.assign(DLBM="0103", 村=np.where(fields.centroid.x < fields.centroid.x.median(), "李家村", "王家村"))
+survey = fields.assign(DLBM="0103")
 survey.loc[order[3], "DLBM"] = "0201"  # 调查登记为果园的田
 wood = gpd.GeoSeries([box(-93.7962, 45.3432, -93.7945, 45.3441)], crs=4326).to_crs(survey.crs)
-survey.loc[len(survey)] = {"geometry": wood[0], "DLBM": "0103", "村": "王家村"}  # 调查登记为旱地的树林和沼泽
+survey.loc[len(survey)] = {"geometry": wood[0], "DLBM": "0103"}  # 登记为旱地的树林和沼泽
 survey = survey.drop(index=order[[5, 7]]).reset_index(drop=True)  # 调查中没有的两块田
 survey["BSM"] = [f"{number:05}" for number in range(1, len(survey) + 1)]
-survey["投保亩"] = (survey.to_crs("EPSG:32615").area / 1e4 * 15).round(1)
+survey["投保亩"] = (survey.area / 1e4 * 15).round(1)
+west, south, east, north = survey.total_bounds
+middle = (west + east) / 2
+survey["村"] = np.where(survey.centroid.x < middle, "李家村", "王家村")
 survey.to_file("survey.gpkg")
 
 # %% [markdown]
@@ -60,7 +66,7 @@ Image("my_map/overview.png", width=700)
 
 # %%
 found = cropland.compare("survey.gpkg", result, background="known", id="BSM", by="村", out="comparison")
-print(*found["notes"], sep="\n")
+print(*map(shown, found["notes"]), sep="\n")
 found
 
 # %% [markdown]
@@ -68,7 +74,8 @@ found
 # cropland compare survey.gpkg my_map --background known --id BSM --by 村 --out comparison
 # ```
 #
-# 耕地图最有把握不一致的两个图斑，是登记为果园的那块田和那片树林。前者在图上是耕地，后者不是。
+# 说明中写着，轮廓与影像相差一米，所以新增的耕地要宽于三米。
+# 耕地图与编码最明显不符的两个图斑，是登记为果园的那块田和那片树林。前者在图上是耕地，后者不是。
 
 # %%
 found.polygons.sort_values("rank")[
@@ -76,11 +83,11 @@ found.polygons.sort_values("rank")[
 ].head(4)
 
 # %% [markdown]
-# `comparison/report.html` 在影像上逐一显示它们（用 `--lang zh` 或 `CROPLAND_LANG=zh` 时为中文）：
+# `comparison/report.html` 在影像上逐一显示它们：
 #
-# ![报告：耕地图最有把握不一致的图斑](comparison.jpg)
+# ![报告：耕地图与编码最明显不符的图斑](comparison_zh.jpg)
 #
-# 最大的新增图斑是登记为果园的田和调查中没有的两块田。调查图斑与田边之间留有空隙、而图上为耕地的地方，沿田边的条带也算新增；`min_width_m` 要求更大的宽度，`min_area_m2` 要求更大的面积。
+# 最大的新增图斑是登记为果园的田和调查中没有的两块田。如果图斑没有画到田边，沿田边的条带也会算作新增；`min_width_m` 要求更大的宽度，`min_area_m2` 要求更大的面积。
 
 # %%
 found = cropland.compare("survey.gpkg", result, background="known", id="BSM", by="村", min_width_m=15, min_area_m2=2000)
@@ -105,15 +112,13 @@ over = plots.polygons.sort_values("over_insured_ha", ascending=False)
 over[["BSM", "insured_ha", "cropland_ha", "over_insured_ha", "insured_not_cropland_ha"]].head(3)
 
 # %% [markdown]
-# 那片树林的投保面积大多超出了实际种植。云下的地块不算超额：耕地图不知道的部分，作对农户有利的计算。
+# 那片树林的投保面积大多超出了实际种植。云下的地块不算超额：情况未知的部分按有利于农户的原则计算。
 #
 # ## 提交地块
 #
-# 耕地图的地块按村分割，小于 0.6 亩的碎片并入相邻地块，扣除田坎，列名改成主管部门要求的名称。这里的两个村是影像的两半：
+# 耕地图的地块按村分割，小于 0.6 亩的碎片并入相邻地块，扣除田坎，列名改成主管部门要求的名称。村界文件如下：
 
 # %%
-west, south, east, north = survey.total_bounds
-middle = (west + east) / 2
 halves = [box(west - 500, south - 500, middle, north + 500), box(middle, south - 500, east + 500, north + 500)]
 gpd.GeoDataFrame({"村": ["李家村", "王家村"]}, geometry=halves, crs=survey.crs).to_file("villages.gpkg")
 
@@ -128,11 +133,12 @@ delivery = cropland.deliver(
     rename={"area_m2": "TBMJ", "deduction": "KCXS", "deducted_m2": "KCMJ", "net_m2": "TBDLMJ", "region": "村名"},
     encoding="GBK",
 )
+print(*map(shown, delivery.notes), sep="\n")
 delivery.regions
 
 # %% [markdown]
 # ```bash
-# cropland deliver my_map --out DLTB.shp --encoding GBK --by villages.gpkg --name 村 --min-area-mu 0.6 --deduction 0.06 --code DLBM=0103 --rename area_m2=TBMJ
+# cropland deliver my_map --out DLTB.shp --encoding GBK --by villages.gpkg --name 村 --min-area-mu 0.6 --deduction 0.06 --code DLBM=0103 --rename area_m2=TBMJ --rename deduction=KCXS --rename deducted_m2=KCMJ --rename net_m2=TBDLMJ --rename region=村名
 # ```
 #
 # Shapefile 的列名最多十个字节，放不下的会说明。用 `DLTB.gpkg` 或 `DLTB.gdb` 时列名保持完整。文件旁边的拓扑报告统计检查人员会指出的问题：
