@@ -63,7 +63,15 @@ def test_the_page_speaks_chinese(maps, survey: Path):
         found = cropland.compare(survey, maps[0])
         html, text = (found.folder / "report.html").read_text(encoding="utf-8"), repr(found)
     words = re.sub(r"<style>.*?</style>|<code>.*?</code>|<[^>]*>|&\w+;", " ", html, flags=re.DOTALL)
-    english = set(re.findall(r"[A-Za-z]{4,}", words)) - {"DLBM", "gpkg", "survey", "cropland", "quarter", "doctor", "shift"}
+    english = set(re.findall(r"[A-Za-z]{4,}", words)) - {
+        "DLBM",
+        "gpkg",
+        "survey",
+        "cropland",
+        "quarter",
+        "doctor",
+        "shift",
+    }
     assert 'lang="zh"' in html and not english
     assert text == "survey.gpkg 与 quarter 对比"
 
