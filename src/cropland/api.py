@@ -124,8 +124,8 @@ def find(
     """The scenes of an area and a time in a STAC catalog; `save` writes a file that `cropland map` reads.
 
     area: a file of polygons, or west, south, east and north in degrees. catalog: the address of a STAC API. `from_`
-    and `to`: the first and the last day, as 2024-04-01. cloud: how much of a scene may lie under clouds, in percent. Raises
-    `InputError` or one of its kinds for what cannot be searched, and where there is no such scene.
+    and `to`: the first and the last day, as 2024-04-01. cloud: how much of a scene may lie under clouds, in percent.
+    Raises `InputError` or one of its kinds for what cannot be searched, and where there is no such scene.
 
     >>> import cropland
     >>> catalog = "https://earth-search.aws.element84.com/v1"
