@@ -15,6 +15,7 @@ from goals import DEFAULT, FLOAT32, MAP, TRAINING, TRAINING_LOOP, Goal, extra_me
 from places import DOCS, PAGES, RESULTS
 from results import load
 
+START = "start"  # a question that has a goal, and no section
 BUSY = 0.2  # cores that others use before or after
 RANDOM = "segmentation-models-pytorch + plain loop"  # its weights: what it finds means nothing
 CAUSES = (
@@ -31,7 +32,8 @@ Values = dict[str, object]
 
 def write(results: Path = RESULTS, docs: Path = DOCS) -> None:
     """Write the page and its pictures."""
-    kept = {question: each for question, each in load(results).items() if question in SECTIONS}
+    told = {*SECTIONS, START}
+    kept = {question: each for question, each in load(results).items() if question in told}
     head, *rest = re.split(r"^<!-- (\w+) -->\n", (PAGES / "benchmarks.md").read_text(encoding="utf-8"), flags=re.M)
     text = head.format(**_head(kept))
     for question, words in zip(rest[::2], rest[1::2], strict=True):
