@@ -15,7 +15,7 @@ import shapely
 from cyclopts import Parameter
 from geopandas import GeoDataFrame, GeoSeries
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cropland.delivering.columns import FIBOA, M2, MEASURES, arranged, factors, measured, pairs
 from cropland.delivering.divide import NOWHERE, divided
@@ -161,7 +161,8 @@ class Delivery:
     def table(self) -> Table:
         """The regions, for a terminal: the first of them and the total."""
         heads = (_("region"), _("parcels"), _("gross ha"), _("gross mu"), _("net ha"), _("net mu"))
-        table = Table(*heads, box=None, header_style="dim")
+        columns = (Column(head, overflow="fold") for head in heads)  # a narrow terminal cuts no name
+        table = Table(*columns, box=None, header_style="dim")
         last = self.regions.iloc[-1:]
         for row in pd.concat([self.regions.iloc[:-1].head(LINES), last]).itertuples():
             areas = (f"{row.gross_ha:,.2f}", f"{row.gross_mu:,.1f}", f"{row.net_ha:,.2f}", f"{row.net_mu:,.1f}")
