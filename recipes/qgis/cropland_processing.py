@@ -75,8 +75,8 @@ class Verb(QgsProcessingAlgorithm):
     def createInstance(self) -> Verb:  # noqa: N802
         return type(self)()
 
-    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:  # noqa: N802
-        self.declare()
+    def add_program(self) -> None:
+        """Add the parameters that every verb has, as the last ones."""
         program = QgsSettings().value("cropland/program") or shutil.which("cropland") or "cropland"
         options = say("Further options, as on the command line", "其他选项，写法同命令行")
         for each in (
@@ -85,10 +85,6 @@ class Verb(QgsProcessingAlgorithm):
         ):
             each.setFlags(each.flags() | QgsProcessingParameterDefinition.FlagAdvanced)
             self.addParameter(each)
-
-    def declare(self) -> None:
-        """Add the parameters and outputs of this verb."""
-        raise NotImplementedError
 
     def raster(self, parameters: dict[str, Any], name: str, context: QgsProcessingContext) -> str:
         """What GDAL opens of a raster layer; empty if none is given."""
@@ -165,7 +161,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 class Styled(QgsProcessingLayerPostProcessorInterface):
-    """Gives a layer the style that the layer of that name has in the project of the map."""
+    """Gives a layer the style that the layer of that name has in a project."""
 
     alive: list[Styled] = []  # noqa: RUF012 - QGIS does not hold them, and needs them after the algorithm
 
@@ -186,11 +182,10 @@ class Styled(QgsProcessingLayerPostProcessorInterface):
         self.alive.remove(self)
 
 
-def load(path: Path, title: str, context: QgsProcessingContext, *, project: Path | None = None) -> str:
-    """Have QGIS open a file when the algorithm has ended."""
+def load(path: Path, title: str, context: QgsProcessingContext, *, project: Path) -> str:
+    """Have QGIS open a file, in its style of a project, when the algorithm has ended."""
     details = QgsProcessingContext.LayerDetails(title, context.project(), path.stem.upper())
-    if project is not None:
-        details.setPostProcessor(Styled(path.stem, project))
+    details.setPostProcessor(Styled(path.stem, project))
     context.addLayerToLoadOnCompletion(str(path), details)
     return str(path)
 
@@ -206,7 +201,7 @@ class MapCropland(Verb):
         "波段没有名称时，请给出传感器或波段号。放在您自己的文件夹中的地图，取消后再次运行会接着做完。",
     )
 
-    def declare(self) -> None:
+    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:  # noqa: N802
         bands = say("Numbers of the bands, as in red=3,green=2,blue=1", "波段号，如 red=3,green=2,blue=1")
         model = say("Model (the one that ships, if not given)", "模型（不给出则用自带的）")
         for each in (
@@ -220,6 +215,7 @@ class MapCropland(Verb):
             self.addParameter(each)
         self.addOutput(QgsProcessingOutputRasterLayer("MASK", say("Mask", "掩膜")))
         self.addOutput(QgsProcessingOutputVectorLayer("PARCELS", say("Parcels", "地块")))
+        self.add_program()
 
     def processAlgorithm(  # noqa: N802
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -243,7 +239,7 @@ class ParcelsFromMask(Verb):
         "将 0/1 掩膜转换为带面积的地块。给出边界（如地图的 boundary.tif）时，地块就是田块，相邻者共用边。",
     )
 
-    def declare(self) -> None:
+    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:  # noqa: N802
         for name, title, optional in (
             ("MASK", say("Mask", "掩膜"), False),
             ("BOUNDARY", say("Boundary", "边界"), True),
@@ -252,6 +248,7 @@ class ParcelsFromMask(Verb):
             self.addParameter(QgsProcessingParameterRasterLayer(name, title, optional=optional))
         self.addParameter(minimum_area())
         self.addParameter(QgsProcessingParameterVectorDestination("OUT", say("Parcels", "地块")))
+        self.add_program()
 
     def processAlgorithm(  # noqa: N802
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -274,7 +271,7 @@ class ComparePolygons(Verb):
         "将已有的多边形（如调查图斑）与耕地地图对比，显示两者不同之处；给出较晚的地图时，还显示变化。",
     )
 
-    def declare(self) -> None:
+    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:  # noqa: N802
         polygons, later = say("Polygons", "多边形"), say("Mask of a later map", "较晚地图的掩膜")
         kind = [QgsProcessing.TypeVectorPolygon]
         for each in (
@@ -287,6 +284,7 @@ class ComparePolygons(Verb):
         self.addOutput(QgsProcessingOutputVectorLayer("POLYGONS", polygons))
         self.addOutput(QgsProcessingOutputVectorLayer("CHANGES", say("Changes", "变化")))
         self.addOutput(QgsProcessingOutputFile("REPORT", say("Report", "报告")))
+        self.add_program()
 
     def processAlgorithm(  # noqa: N802
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -295,16 +293,17 @@ class ComparePolygons(Verb):
         how = {"compatibleFormats": ["gpkg", "shp", "geojson", "fgb"], "preferredFormat": "gpkg", "feedback": feedback}
         polygons = self.parameterAsCompatibleSourceLayerPath(parameters, "POLYGONS", context, **how)
         masks = [self.raster(parameters, name, context) for name in ("MAP", "LATER_MAP")]
-        maps = [str(Path(mask).parent) for mask in masks if mask]
+        # The folder of a map knows its probability, fields and image; a mask by itself is a map too.
+        homes = [(mask, Path(mask).parent) for mask in masks if mask]
+        maps = [str(home) if (home / "map.json").exists() else mask for mask, home in homes]
         out = Path(self.parameterAsString(parameters, "OUT", context))
         words = [polygons, *maps, "--out", str(out)]
         if not self.run_program(words, parameters, context=context, feedback=feedback):
             return {}
-        found = {"OUT": str(out), "REPORT": str(out / "report.html")}
-        found["POLYGONS"] = load(out / "polygons.gpkg", say("Polygons", "多边形"), context)
-        if (out / "changes.gpkg").exists():
-            found["CHANGES"] = load(out / "changes.gpkg", say("Changes", "变化"), context)
-        return found
+        project = out / "compare.qgs"
+        found = load(out / "polygons.gpkg", say("Polygons", "多边形"), context, project=project)
+        changes = load(out / "changes.gpkg", say("Changes", "变化"), context, project=project)
+        return {"OUT": str(out), "REPORT": str(out / "report.html"), "POLYGONS": found, "CHANGES": changes}
 
 
 def minimum_area() -> QgsProcessingParameterNumber:

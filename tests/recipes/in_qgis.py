@@ -78,6 +78,7 @@ logs = {
     "no program": run("map", SCENE=scene, OUT=f"{OUT}/wrong", PROGRAM="/nowhere/cropland"),
     "cancelled": run("map", SCENE=LARGE, OUT=f"{OUT}/large", cancels=True),
     "compared": run("compare", POLYGONS=FIELDS, MAP=mask, OUT=f"{OUT}/compared"),
+    "bare": run("compare", POLYGONS=FIELDS, MAP=shutil.copy(mask, f"{OUT}/bare.tif"), OUT=f"{OUT}/with_bare"),
     "again": run("map", SCENE=LARGE, OUT=f"{OUT}/large"),
 }
 found = {"titles": titles(), "scripts": [each.name() for each in registry.providerById("script").algorithms()]}

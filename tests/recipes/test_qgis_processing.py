@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import rasterio
 
-from cropland.cli import VERBS
 from cropland.demo import FIELDS
 from rasters import write_raster
 from source_tree import PACKAGE, ROOT
@@ -93,7 +92,9 @@ def test_a_map_that_is_cancelled_goes_on(seen):
 
 
 def test_polygons_are_compared_with_a_map(seen, folder):
-    if "compare" not in VERBS:
-        pytest.skip("this cropland has no verb compare yet")
-    assert (folder / "out" / "compared" / "report.html").exists()
-    assert seen["layers"][str(folder / "out" / "compared" / "polygons.gpkg")][1]
+    for name in ("compared", "with_bare"):  # the map in a folder, and a mask by itself
+        out = folder / "out" / name
+        assert (out / "report.html").exists()
+        assert seen["layers"][str(out / "polygons.gpkg")][1:] == [True, "RuleRenderer"]
+        assert seen["layers"][str(out / "changes.gpkg")][1:] == [True, "RuleRenderer"]
+    assert "mean_probability" in geopandas.read_file(folder / "out" / "compared" / "polygons.gpkg", layer="polygons")

@@ -7,14 +7,14 @@ disc is wider than s: along the direction of the shift no piece of the differenc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from math import atan2, ceil, degrees, hypot
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,7 @@ GAIN, LOSS = "gain", "loss"
 TILE = 1024  # pixels along the edge of a tile
 PATCH, PATCHES = 512, 16  # pixels along the edge of a window in which a shift is measured, and how many of them
 SLACK = 2.0  # pixels by which edges of one field differ without a shift: one on either side
+T = TypeVar("T")
 TOLD = 0.5  # pixels from which on a shift is told
 
 
@@ -72,16 +73,14 @@ class Before:
             )
             return Before(earlier.mask, earlier.mask, lambda window: True, True, moved)
 
-        def some(window: Window) -> bool:
-            row, col, height, width = window
-            return bool(len(held.near((col, row, col + width, row + height))))
-
         moved = Message(
             "The outlines lie {metres:.1f} m ({pixels:.1f} pixels) towards {bearing}° of the edges of the map, "
             "measured on {blocks} blocks; `cropland doctor --fix-shift` moves polygons.",
             **NOTHING,
         )
-        return Before(held.draw, partial(held.draw, outside=OTHER), some, False, moved)
+        return Before(
+            held.draw, partial(held.draw, outside=OTHER), lambda window: len(held.over(window)) > 0, False, moved
+        )
 
 
 NOTHING = {"metres": 0.0, "pixels": 0.0, "bearing": 0, "blocks": 0}  # in a message that is filled later
@@ -104,7 +103,7 @@ class Rule:
     @staticmethod
     def of(before: Before, last: Subject, *, width_m: float | None, min_area_m2: float) -> Rule:
         """The rule for what changed until a map was made. width_m: the shift and two pixels if not given."""
-        shift = measured_shift(_patch(before, last, window) for window in _along(before, last.ground))
+        shift = measured_shift(_patches(before, last))
         down_m, along_m = last.ground.pixel_sides_m
         a, b, _c, d, e, _f = last.ground.grid.affine[:6]
         right, down = (0.0, 0.0) if shift is None else (shift.right * along_m, shift.down * down_m)
@@ -145,35 +144,27 @@ class Rule:
         )
 
 
-def _along(before: Before, ground: NamedGrid) -> list[Window]:
-    """Windows at even distances that have enough outlines to measure a shift."""
-    every = [tile.core for tile in tiles(ground.shape, size=PATCH, halo=0, stride=1) if before.some(tile.core)]
-    found = []
-    for window in _evenly(every, 4 * PATCHES):
-        label = before.outlines(window)
-        if has_edges(label, boundary_distance(label, None)):
-            found.append(window)
-    return _evenly(found, PATCHES)
+def _patches(before: Before, last: Subject) -> Iterator[Patch]:
+    """Windows at even distances that have enough outlines to measure a shift, over the image that was mapped and its
+    probability, or over the mask alone."""
+    every = [tile.core for tile in tiles(last.ground.shape, size=PATCH, halo=0, stride=1) if before.some(tile.core)]
+    drawn = ((window, before.outlines(window)) for window in _evenly(every, 4 * PATCHES))
+    known = ((window, label, boundary_distance(label, None)) for window, label in drawn)
+    image = None if last.imagery is None else imagery_on(last.imagery, last.ground)
+    for window, label, boundary in _evenly([each for each in known if has_edges(*each[1:])], PATCHES):
+        mask = last.mask(window)
+        valid = mask != UNKNOWN
+        bands = [np.float32(mask == CROPLAND) if last.probability is None else from_levels(last.probability(window))]
+        if image is not None:
+            rgb = image(window, 1)
+            bands += [np.float32(rgb[..., band]) / 255 for band in range(3)]
+        yield Patch(np.where(valid, np.stack(bands), 0), valid, label, boundary)
 
 
-def _evenly(windows: list[Window], count: int) -> list[Window]:
-    """As many of them, or all if they are fewer."""
-    return (
-        [windows[place] for place in np.unique(np.linspace(0, len(windows) - 1, count).round().astype(int))]
-        if windows
-        else []
-    )
-
-
-def _patch(before: Before, last: Subject, window: Window) -> Patch:
-    """The outlines over the image that was mapped and its probability, or over the mask alone."""
-    label, mask = before.outlines(window), last.mask(window)
-    valid = mask != UNKNOWN
-    bands = [np.float32(mask == CROPLAND) if last.probability is None else from_levels(last.probability(window))]
-    if last.imagery is not None:
-        image = imagery_on(last.imagery, last.ground)(window, 1)
-        bands += [np.float32(image[..., band]) / 255 for band in range(3)]
-    return Patch(np.where(valid, np.stack(bands), 0), valid, label, boundary_distance(label, None))
+def _evenly(each: Sequence[T], most: int) -> list[T]:
+    """So many of them at even distances, or all if they are fewer."""
+    places = np.linspace(0, len(each) - 1, min(most, len(each))).round().astype(int)
+    return [each[place] for place in places]
 
 
 def changes(

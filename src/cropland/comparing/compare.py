@@ -281,7 +281,7 @@ def _compared(
             "maps": [{"name": name, "date": _day(_date(path))} for name, path in zip(_names(maps), maps, strict=True)],
             "rule": {"min_width_m": rule.width_m, "min_area_m2": rule.min_area_m2},
             "shift": rule.to_json(),
-            "total": _sums(table, changed)[0],
+            "total": {name: value for name, value in _sums(table, changed)[0].items() if name != "value"},
             "by": {column: _sums(table, changed, held.keys[column]) for column in options.by},
             "changes": {kind: _count(changed[changed["kind"] == kind]) for kind in (GAIN, LOSS)},
             "notes": [*dict.fromkeys(notes)],
@@ -352,12 +352,16 @@ def _write_polygons(held: HeldPolygons, table: pd.DataFrame, folder: Path, *, st
             own = attributes.rename(columns=renamed).assign(coded=coded).join(rows).assign(verdict=verdict)
             yield GeoDataFrame(own.reset_index(drop=True), geometry=areas, crs=held.layer.crs)
 
-    write_geoparquet(chunks(), folder / "polygons.parquet", is_fiboa=False)
+    with (folder / "polygons.csv").open("w", encoding="utf-8-sig", newline="") as file:  # Excel wants the mark
+
+        def with_csv() -> Iterator[GeoDataFrame]:
+            for chunk in chunks():
+                chunk.drop(columns="geometry").to_csv(file, index=False, header=file.tell() == 0)
+                yield chunk
+
+        write_geoparquet(with_csv(), folder / "polygons.parquet", is_fiboa=False)
     about = {"layer": "polygons", "geometry_type": "MultiPolygon", "style": style}
     write_geopackage(chunks(), folder / "polygons.gpkg", **about)
-    with (folder / "polygons.csv").open("w", encoding="utf-8-sig", newline="") as file:  # Excel wants the mark
-        for chunk in chunks():
-            chunk.drop(columns="geometry").to_csv(file, index=False, header=file.tell() == 0)
     if not renamed:
         return ()
     return (Message("Columns with names of figures are called {names} here.", names=", ".join(renamed.values())),)

@@ -91,8 +91,7 @@ def _sums(
 
     def work() -> Iterator[_Work]:
         for tile in tiles(ground.shape, size=TILE, halo=0, stride=1):
-            row, col, height, width = tile.core
-            numbers = held.near((col, row, col + width, row + height))
+            numbers = held.over(tile.core)
             yield _Work(tile.core, numbers, held.store.polygons(numbers))
 
     def measure(its: _Work) -> tuple[_Work, np.ndarray]:

@@ -29,7 +29,7 @@ from cropland.geo.window import Window
 from cropland.language import Message
 from cropland.parcels.parcels import PolygonStore
 
-__all__ = ["CROPLAND", "OTHER", "UNKNOWN", "HeldPolygons", "PolygonOptions", "as_text", "hold_polygons"]
+__all__ = ["CROPLAND", "OTHER", "UNKNOWN", "HeldPolygons", "PolygonOptions", "hold_polygons"]
 
 CROPLAND, OTHER, UNKNOWN = 1, 0, 255
 # China's land survey, GB/T 21010-2017: 0101 paddy, 0102 irrigated, 0103 dry land.
@@ -166,19 +166,22 @@ class HeldPolygons:
         west, north, east, south = self.bounds.T
         return np.flatnonzero((west <= box[2]) & (east >= box[0]) & (north <= box[3]) & (south >= box[1]))
 
+    def over(self, window: Window) -> Int64[np.ndarray, " polygon"]:
+        """The numbers of the polygons whose bounds meet a window."""
+        row, col, height, width = window
+        return self.near((col, row, col + width, row + height))
+
     def draw(self, window: Window, *, outside: int | None = None) -> UInt8[np.ndarray, "height width"]:
         """What the polygons say of every pixel of a window, by its centre; cropland lies over everything else.
 
         outside: what lies in no polygon, if not as the coding says.
         """
-        row, col, height, width = window
-        fill = self.coding.outside if outside is None else outside
-        numbers = self.near((col, row, col + width, row + height))
+        fill, numbers = self.coding.outside if outside is None else outside, self.over(window)
         numbers = numbers[np.argsort(DRAW_ORDER[self.coded[numbers]], kind="stable")]
         if not len(numbers):
             return np.full(window.shape, fill, np.uint8)
         pairs = zip(self.store.polygons(numbers), self.coded[numbers].tolist(), strict=True)
-        place = Affine.translation(col, row)
+        place = Affine.translation(window.col, window.row)
         drawn: np.ndarray = rasterize(pairs, window.shape, fill=fill, transform=place, dtype="uint8")
         return drawn
 
@@ -218,7 +221,6 @@ def hold_polygons(
         raise LabelError("{name} has no polygon with an area; give a layer of polygons", name=path.name)
     bounds, area_m2 = (np.concatenate(each) for each in zip(*parts, strict=True))
     _check_ids(table, options.id, path)
-    height, width = ground.shape
     coded = coding.classes(table[coding.column]) if coding.column else np.full(len(table), CROPLAND, np.uint8)
     told = {"repaired": repaired, "without": without, "uncoded": int((coded == UNKNOWN).sum())}
     held = HeldPolygons(
@@ -233,7 +235,7 @@ def hold_polygons(
         coding,
         tuple(_notes(opened, coding, **told)),
     )
-    if not len(held.near((0, 0, width, height))):
+    if not len(held.over(Window(0, 0, *ground.shape))):
         raise LabelError(
             "no polygon of {name} lies on the map {map}; give the map of this place", name=path.name, map=ground.name
         )

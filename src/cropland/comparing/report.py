@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 from typing import Any
 
@@ -86,6 +87,14 @@ class Pictures:
         colours = [COLOURS[kind] for kind in some["kind"]]
         return jpeg_uri(_with_outlines(picture, list(shapes), colours, scale=1 / step, filled=True), quality=85)
 
+    @cached_property
+    def _images(self) -> dict[str, Callable[[Window, int], RGB] | None]:
+        """What draws the imagery of each map on the grid of the last; its stretch takes a pass over the scene."""
+        maps, ground = {"last": self.last, "earlier": self.earlier}, self.last.ground
+        return {
+            name: imagery_on(each.imagery, ground) if each and each.imagery else None for name, each in maps.items()
+        }
+
     @property
     def _affine(self) -> Any:
         return self.last.ground.grid.affine
@@ -116,8 +125,9 @@ class Pictures:
 
     def _image(self, subject: Subject, window: Window, step: int) -> RGB:
         """The imagery of a map, grey where it is not known."""
-        if subject.imagery is not None:
-            return imagery_on(subject.imagery, self.last.ground)(window, step)
+        image = self._images["last" if subject is self.last else "earlier"]
+        if image is not None:
+            return image(window, step)
         return np.full((*(ceil(length / step) for length in window.shape), 3), GREY, np.uint8)
 
 
